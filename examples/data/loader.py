@@ -1,0 +1,183 @@
+"""Graphs for training, from wherever they are."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import overload
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+from torch_geometric.data import Data
+
+from .build import POSITION_SCALE, DataError, build
+
+SHIPPED = Path(__file__).with_name("mnist-75sp.npz")
+
+# The original MNISTSuperpixels graphs have 1,393 directed edges on average, 18.6 a node. With the same number for every
+# node all batches have one shape, and the nearest whole number is 19 (1,425 edges a graph).
+NEIGHBOURS = 19
+
+
+@dataclass(frozen=True, eq=False)
+class Superpixels(Sequence[Data]):
+    """Graphs of one shape as dense tensors; each element is one of them as a PyG ``Data`` (x, edge_index, pos, y).
+
+    Attributes
+    ----------
+    intensity : (N, 75, 1) float32
+        Mean intensity of each superpixel, 0 to 1: the only feature.
+    position : (N, 75, 2) float32
+        Centre (x, y) in pixels.
+    neighbours : (N, 75, k) int32
+        Where each node's incoming edges start: its k nearest nodes, nearest first, itself not among them.
+    label : (N,) int64
+    """
+
+    intensity: Tensor
+    position: Tensor
+    neighbours: Tensor
+    label: Tensor
+
+    def __len__(self) -> int:
+        return len(self.label)
+
+    @overload
+    def __getitem__(self, index: int) -> Data: ...
+    @overload
+    def __getitem__(self, index: slice) -> Superpixels: ...
+    def __getitem__(self, index: int | slice) -> Data | Superpixels:
+        if isinstance(index, slice):
+            return Superpixels(self.intensity[index], self.position[index], self.neighbours[index], self.label[index])
+        nodes, k = self.neighbours.shape[1:]
+        target = torch.arange(nodes).repeat_interleave(k)
+        return Data(
+            x=self.intensity[index],
+            edge_index=torch.stack([self.neighbours[index].flatten().long(), target]),
+            pos=self.position[index],
+            y=self.label[index].reshape(1),
+        )
+
+
+def load(source: str = "shipped") -> tuple[Sequence[Data], Sequence[Data]]:
+    """Train and test graphs.
+
+    Parameters
+    ----------
+    source : str
+        ``shipped`` (2,000 and 500 graphs that come with the examples), ``superpixels`` (the original 60,000 and 10,000
+        of `torch_geometric.datasets.MNISTSuperpixels`, downloaded once), ``idx:DIR`` (60,000 and 10,000 built from the
+        MNIST IDX files in DIR at every call, about a minute), or an ``.npz`` file that ``build.py`` wrote.
+
+    Returns
+    -------
+    train, test : sequence of Data
+        `Superpixels`, but for ``superpixels`` PyG's own datasets, whose graphs differ in their number of edges; `dense`
+        brings those to one shape.
+
+    Raises
+    ------
+    DataError
+        If the graphs cannot be had from there.
+    """
+    if source == "superpixels":
+        return original("train"), original("test")
+    if source.startswith("idx:"):
+        graphs: Mapping[str, NDArray[np.uint8]] = build(Path(source.removeprefix("idx:")))
+    elif source == "shipped" or source.endswith(".npz"):
+        graphs = read(SHIPPED if source == "shipped" else Path(source))
+    else:
+        raise DataError(
+            f"data: expected shipped, superpixels, idx:DIR or FILE.npz, got {source!r}. No graphs have that name. "
+            "Leave it out for those that ship with the examples."
+        )
+    return from_bytes(graphs, "train"), from_bytes(graphs, "test")
+
+
+def dense(graphs: Sequence[Data], k: int = NEIGHBOURS) -> Superpixels:
+    """Graphs of 75 nodes as dense tensors, their own edges replaced by those of the k nearest neighbours."""
+    if isinstance(graphs, Superpixels) and graphs.neighbours.shape[2] == k:
+        return graphs
+    position = torch.stack([graph.pos for graph in graphs])
+    return Superpixels(
+        intensity=torch.stack([graph.x for graph in graphs]),
+        position=position,
+        neighbours=nearest(np.rint(position.numpy() * POSITION_SCALE).astype(np.int64), k),
+        label=torch.cat([graph.y for graph in graphs]),
+    )
+
+
+def nearest(position: NDArray[np.integer], k: int = NEIGHBOURS) -> Tensor:
+    """Find the k nearest other nodes of every node, nearest first.
+
+    Parameters
+    ----------
+    position : (N, nodes, 2) integers
+        In integers distances are exact, and ties go to the lower index: equal positions give equal edges everywhere.
+    k : int
+        Neighbours of each node.
+
+    Returns
+    -------
+    (N, nodes, k) int32
+    """
+    count, nodes = position.shape[:2]
+    index = np.arange(nodes)
+    neighbours = np.empty((count, nodes, k), np.int32)
+    for i, (x, y) in enumerate(position.astype(np.int64).transpose(0, 2, 1)):
+        distance = (x[:, None] - x) ** 2 + (y[:, None] - y) ** 2
+        rank = distance * nodes + index  # one key for both
+        rank[index, index] = np.iinfo(np.int64).max
+        neighbours[i] = np.sort(np.partition(rank, k - 1, axis=1)[:, :k], axis=1) % nodes
+    return torch.from_numpy(neighbours)
+
+
+def read(path: Path) -> dict[str, NDArray[np.uint8]]:
+    """Read the arrays of a file that ``build.py`` wrote."""
+    try:
+        with path.open("rb") as file, np.load(file, allow_pickle=False) as arrays:
+            return {
+                f"{part}_{name}": arrays[f"{part}_{name}"]
+                for part in ("train", "test")
+                for name in ("intensity", "position", "label")
+            }
+    except FileNotFoundError as error:
+        raise DataError(
+            f"{path}: expected a file of graphs, got none. Make one with: python examples/data/build.py --help"
+        ) from error
+    except Exception as error:  # a damaged zip file raises one of a dozen
+        raise DataError(
+            f"{path}: expected the graphs that build.py writes, got {type(error).__name__}: {error}. "
+            "The file is damaged or another's. Make it again: python examples/data/build.py --help"
+        ) from error
+
+
+def from_bytes(graphs: Mapping[str, NDArray[np.uint8]], part: str) -> Superpixels:
+    """Make tensors of one part of the stored graphs, with their edges."""
+    position = graphs[f"{part}_position"]
+    return Superpixels(
+        intensity=torch.from_numpy(graphs[f"{part}_intensity"][..., None] / np.float32(255)),
+        position=torch.from_numpy(position / np.float32(POSITION_SCALE)),
+        neighbours=nearest(position),
+        label=torch.from_numpy(graphs[f"{part}_label"].astype(np.int64)),
+    )
+
+
+def original(part: str) -> Sequence[Data]:
+    """Open one part of the original data set, downloaded at the first use."""
+    from torch_geometric.datasets import MNISTSuperpixels
+
+    root = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "thermotrace" / "mnist-superpixels"
+    try:
+        dataset: Sequence[Data] = MNISTSuperpixels(str(root), train=part == "train")
+    except Exception as error:  # a failed download raises whatever the transport raises
+        raise DataError(
+            f"superpixels: expected to download MNISTSuperpixels to {root}, got {type(error).__name__}: {error}. "
+            "The original graphs are not there yet. Connect to the network, use the graphs that ship with the examples "
+            "(leave out --data), or build your own from MNIST's files (--data idx:DIR)."
+        ) from error
+    return dataset
