@@ -40,7 +40,8 @@ def train(options: argparse.Namespace) -> None:
     hyperparameters = {
         name: getattr(options, name) for name in ("learning_rate", "batch_size", "optimizer", "model", "data", "seed")
     }
-    with Recorder(options.output, model, optimizer, hyperparameters=hyperparameters, mode=options.mode) as recorder:
+    mode = "w" if options.overwrite else "w-"
+    with Recorder(options.output, model, optimizer, hyperparameters=hyperparameters, mode=mode) as recorder:
         start = perf_counter()
         batches = ((epoch, batch) for epoch in count() for batch in loader)
         for step, (epoch, batch) in enumerate(islice(batches, options.steps), start=1):
@@ -92,14 +93,7 @@ def main() -> None:
     parser.add_argument("--seed", type=int, default=0, help="of the first weights and of the order of graphs")
     parser.add_argument("--data", default="shipped", help="shipped, superpixels (downloads), idx:DIR, or FILE.npz")
     parser.add_argument("--output", default="runs/demo.zarr", metavar="STORE", help="where to record")
-    parser.add_argument(
-        "--overwrite",
-        dest="mode",
-        action="store_const",
-        const="w",
-        default="w-",
-        help="replace the store (default: refuse)",
-    )
+    parser.add_argument("--overwrite", action="store_true", help="replace the store if there is one")
     try:
         train(parser.parse_args())
     except (DataError, RecorderError) as error:
