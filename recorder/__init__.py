@@ -1,0 +1,32 @@
+"""Record every optimizer step's parameters into a Zarr store.
+
+The public names are loaded on first use: the writer process imports this package and must never import torch.
+"""
+
+from __future__ import annotations
+
+from importlib import import_module
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from recorder.errors import RecorderError as RecorderError
+    from recorder.recorder import Recorder as Recorder
+    from recorder.report import Report as Report
+
+_HOMES = {"Recorder": "recorder.recorder", "RecorderError": "recorder.errors", "Report": "recorder.report"}
+
+__all__ = ["Recorder", "RecorderError", "Report", "__version__"]
+
+
+def __getattr__(name: str) -> object:
+    if name in _HOMES:
+        return getattr(import_module(_HOMES[name]), name)
+    if name == "__version__":
+        from importlib.metadata import version
+
+        return version("thermotrace")
+    raise AttributeError(f"module 'recorder' has no attribute {name!r}")
+
+
+def __dir__() -> list[str]:
+    return sorted(__all__)

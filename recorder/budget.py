@@ -1,0 +1,187 @@
+"""Sizes, decided before anything is allocated: pure functions of the schema and the limits."""
+
+from __future__ import annotations
+
+import os
+import re
+from dataclasses import dataclass
+from math import prod
+
+import numpy as np
+
+from recorder.errors import UsageError
+from recorder.schema import Schema
+
+DEFAULT_SPOOL_LIMIT = 4 << 30
+MOST_CHUNK_STEPS = 1024  # beyond it neither compression (1.86 → 1.89 from 128 to 1024) nor the reader gains
+FEWEST_CHUNK_STEPS = 16  # below it compression falls to that of single frames (1.55 at 8, 1.08 at 1)
+CHUNKS_IN_POOL = 3  # one being filled, one being written, one of slack
+SEGMENTS_PER_CHUNK = 4
+LARGEST_CHUNK_BYTES = 64 << 20
+SCALAR_SLOTS = 64  # names that log() may use; a float64 each in every spooled frame, nothing in the store until used
+HEADER_BYTES = 4096
+ALIGNMENT = 64
+
+
+@dataclass(frozen=True, slots=True)
+class Budget:
+    """Sizes of one recording.
+
+    Attributes
+    ----------
+    chunk_steps : int
+        T: frames in a chunk of the store, a power of two.
+    segment_frames : int
+        S: frames in a spool segment; divides T.
+    segments : int
+        Segments in the pool.
+    scalar_slots : int
+        Columns of float64 that ride along with each frame.
+    segment_bytes : int
+        Size of one segment file.
+    """
+
+    chunk_steps: int
+    segment_frames: int
+    segments: int
+    scalar_slots: int
+    segment_bytes: int
+
+    @property
+    def pool_bytes(self) -> int:
+        return self.segments * self.segment_bytes
+
+
+def plan_budget(
+    schema: Schema, param_groups: int, *, spool_limit: int = DEFAULT_SPOOL_LIMIT, chunk_steps: int | None = None
+) -> Budget:
+    """Choose chunk length and pool for a schema.
+
+    Parameters
+    ----------
+    schema : Schema
+    param_groups : int
+        Learning rates that ride along with each frame.
+    spool_limit : int
+        Bytes that the pool may take.
+    chunk_steps : int, optional
+        T, if the caller fixes it (a resumed store has one already). Default: the largest power of two up to 1024
+        for which three chunks of frames fit the limit.
+
+    Returns
+    -------
+    Budget
+
+    Raises
+    ------
+    UsageError
+        Fewer than 16 steps would fit, or `chunk_steps` is not a power of two of at least 16, or does not fit.
+    """
+    slots = 1 + param_groups + SCALAR_SLOTS
+
+    def budget(steps: int) -> Budget:
+        frames = steps // SEGMENTS_PER_CHUNK
+        size = segment_layout(schema, frames, slots).size
+        return Budget(steps, frames, CHUNKS_IN_POOL * SEGMENTS_PER_CHUNK, slots, size)
+
+    remedy = (
+        'Record fewer parameters (include=["conv*"]), or raise the limit (spool_limit="16GiB"), or put the spool on a '
+        "larger disk (spool=DIR)."
+    )
+    if chunk_steps is not None:
+        if chunk_steps < FEWEST_CHUNK_STEPS or chunk_steps & (chunk_steps - 1):
+            raise UsageError(
+                f"chunk_steps: expected a power of two of at least {FEWEST_CHUNK_STEPS}, got {chunk_steps}. The "
+                "spool is "
+                "cut into equal parts of a chunk. Take 256, or leave it out.",
+                chunk_steps=chunk_steps,
+            )
+        fixed = budget(chunk_steps)
+        if fixed.pool_bytes > spool_limit:
+            raise UsageError(
+                f"chunk_steps={chunk_steps}: expected three chunks of frames within the spool limit of "
+                f"{format_bytes(spool_limit)}, they take {format_bytes(fixed.pool_bytes)}. {remedy}",
+                pool_bytes=fixed.pool_bytes,
+                spool_limit=spool_limit,
+            )
+        return fixed
+    steps = MOST_CHUNK_STEPS
+    while steps >= FEWEST_CHUNK_STEPS:
+        if (planned := budget(steps)).pool_bytes <= spool_limit:
+            return planned
+        steps //= 2
+    least = budget(FEWEST_CHUNK_STEPS).pool_bytes
+    raise UsageError(
+        f"spool: expected room for three chunks of {FEWEST_CHUNK_STEPS} frames of {format_bytes(schema.frame_bytes)} "
+        f"({format_bytes(least)}), the limit is {format_bytes(spool_limit)}. {remedy}",
+        needed=least,
+        spool_limit=spool_limit,
+    )
+
+
+@dataclass(frozen=True, slots=True)
+class SegmentLayout:
+    """Byte offsets inside a segment file: header, then arrays with one row for each frame."""
+
+    steps: int
+    checksums: int
+    scalars: int
+    planes: tuple[int, ...]
+    size: int
+
+
+def segment_layout(schema: Schema, frames: int, slots: int) -> SegmentLayout:
+    """Place the arrays of a segment of `frames` frames; every array starts on a cache line."""
+    end = HEADER_BYTES
+
+    def place(size: int) -> int:
+        nonlocal end
+        start = end
+        end = -(-(start + size) // ALIGNMENT) * ALIGNMENT
+        return start
+
+    steps, checksums, scalars = place(8 * frames), place(8 * frames), place(8 * frames * slots)
+    planes = tuple(place(frames * plane.frame_bytes) for plane in schema.planes)
+    return SegmentLayout(steps, checksums, scalars, planes, -(-end // 4096) * 4096)
+
+
+def chunk_shape(shape: tuple[int, ...], dtype: np.dtype[np.generic], chunk_steps: int) -> tuple[int, ...]:
+    """Return the chunk shape of a parameter: whole along its own axes unless that passes 64 MiB, T along `step`.
+
+    T is never lowered for one tensor: leading axes are cut instead, the first one first.
+    """
+    own = [max(1, size) for size in shape]
+    most = LARGEST_CHUNK_BYTES // (dtype.itemsize * chunk_steps)
+    for axis in range(len(own)):
+        inner = prod(own[axis + 1 :])
+        if own[axis] * inner <= most:
+            break
+        own[axis] = max(1, most // inner)
+    return (*own, chunk_steps)
+
+
+def compressing_threads() -> int:
+    """Return how many threads the writer compresses with: half the cores that this process may use, at most 8."""
+    return max(1, min(8, len(os.sched_getaffinity(0)) // 2))
+
+
+_UNITS = {"": 1, "b": 1, "kb": 10**3, "mb": 10**6, "gb": 10**9, "kib": 1 << 10, "mib": 1 << 20, "gib": 1 << 30}
+
+
+def parse_bytes(value: int | str) -> int:
+    """Return a number of bytes from an integer or a text such as `"8GiB"`."""
+    if isinstance(value, int):
+        return value
+    match = re.fullmatch(r"\s*(\d+(?:\.\d+)?)\s*([a-zA-Z]*)\s*", value)
+    if match is None or match[2].lower() not in _UNITS:
+        raise UsageError(f"size {value!r}: expected a number of bytes such as 4294967296 or '4GiB'.", value=value)
+    return int(float(match[1]) * _UNITS[match[2].lower()])
+
+
+def format_bytes(size: float) -> str:
+    """Return a size as people read it: `1.5 GiB`."""
+    for unit in ("B", "KiB", "MiB", "GiB"):
+        if size < 1024 or unit == "GiB":
+            return f"{size:.0f} {unit}" if unit == "B" or size >= 100 else f"{size:.1f} {unit}"
+        size /= 1024
+    raise AssertionError

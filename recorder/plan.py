@@ -1,0 +1,42 @@
+"""What a recording will take, before it is made."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from recorder.budget import Budget, format_bytes
+from recorder.errors import DiskSpaceError
+from recorder.placement import free_bytes
+from recorder.schema import Schema
+
+# Measured on the paper's GCN (design targets): pcodec 1.94–3.23, lz4 1.59–2.26, by learning rate. The lower end is
+# planned with.
+EXPECTED_RATIO = {"pcodec": 1.9, "lz4": 1.55, "none": 1.0}
+
+
+def check_plan(store: Path, schema: Schema, budget: Budget, frames: int, compression: str) -> str:
+    """Return one line on what `frames` frames will take.
+
+    Raises
+    ------
+    DiskSpaceError
+        The disk has less room than the frames are expected to take.
+    """
+    raw = frames * schema.stored_frame_bytes
+    expected = int(raw / EXPECTED_RATIO[compression])
+    free = free_bytes(store)
+    if expected > free:
+        fit = int(frames * free / max(expected, 1))
+        raise DiskSpaceError(
+            f"{store}: expected room for {frames:,} frames of {format_bytes(schema.stored_frame_bytes)} (about "
+            f"{format_bytes(expected)} compressed), the disk has {format_bytes(free)} free: enough for about {fit:,} "
+            "frames. Record every "
+            f"{-(-frames // max(fit, 1))}th step (stride=…), fewer parameters (include=…), or onto a larger disk.",
+            expected=expected,
+            free=free,
+        )
+    return (
+        f"{frames:,} frames of {format_bytes(schema.stored_frame_bytes)}: {format_bytes(raw)}, about "
+        f"{format_bytes(expected)} compressed, {format_bytes(free)} free; chunks of {budget.chunk_steps} steps, "
+        f"spool {format_bytes(budget.pool_bytes)}"
+    )

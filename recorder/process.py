@@ -1,0 +1,175 @@
+"""The trainer's hold on the writer process: start, wake, watch, restart, close."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+from recorder import errors
+from recorder.errors import RecorderError, WriterError
+from recorder.segments import COMMITTED, DONE, FAILED, STARTING, WRITER_STATE, Control
+
+_MOST_RESTARTS = 3  # in a row without a commit in between
+_BOOTSTRAP = "import sys; sys.path.append(sys.argv.pop()); from recorder.writer import main; main()"
+
+
+class WriterProcess:
+    """The writer of one session.
+
+    Lifetime: from `start` to `close`. A writer that was killed is started again: it goes on from the last commit,
+    and nothing is lost because segments are freed only after their commit. A writer that failed (disk full, damaged
+    store) is not.
+    """
+
+    def __init__(self, spool: Path) -> None:
+        self.spool = spool
+        self.control = Control(spool)
+        self._process: subprocess.Popen[bytes] | None = None
+        self._restarts = 0
+        self._committed_at_restart = -1
+
+    def start(self) -> None:
+        """Start the process; it answers through the control words."""
+        self.control.words[WRITER_STATE] = STARTING
+        package_parent = str(Path(__file__).resolve().parent.parent)
+        with (self.spool / "writer.log").open("ab") as log:
+            # Its own session: Ctrl-C ends the training, not the writing. -P: a folder `recorder/` or a file
+            # `queue.py` in the working directory is not imported; the package's own place stands last, for trainers
+            # that found it through sys.path alone.
+            self._process = subprocess.Popen(
+                [sys.executable, "-P", "-c", _BOOTSTRAP, str(self.spool), str(os.getpid()), package_parent],
+                stdin=subprocess.PIPE,
+                stdout=subprocess.DEVNULL,
+                stderr=log,
+                start_new_session=True,
+                bufsize=0,
+            )
+
+    def wait_until_running(self, report: Callable[[str], None]) -> None:
+        """Wait until the writer holds the store.
+
+        Raises
+        ------
+        RecorderError
+            It could not: the store exists, is locked, or is another model's.
+        """
+        began, told = time.monotonic(), False
+        while self.control.words[WRITER_STATE] == STARTING:
+            self.check()
+            if not told and time.monotonic() - began > 2:
+                report("waiting for the writer to open the store (an earlier recording may still be draining)")
+                told = True
+            time.sleep(0.005)
+        self.check()
+
+    def wake(self) -> None:
+        """Tell the writer that a segment is finished."""
+        self._send(b"segment\n")
+
+    def check(self) -> None:
+        """Restart a writer that was killed.
+
+        Raises
+        ------
+        RecorderError
+            The writer failed, or was killed again and again.
+        """
+        if self.control.words[WRITER_STATE] == FAILED:
+            raise self._failure()
+        if self._process is None or self._process.poll() is None or self.control.words[WRITER_STATE] == DONE:
+            return
+        if self.control.words[WRITER_STATE] == FAILED or (self.spool / "error.json").exists():
+            raise self._failure()
+        committed = self.control.words[COMMITTED]
+        self._restarts = self._restarts + 1 if committed == self._committed_at_restart else 1
+        self._committed_at_restart = committed
+        if self._restarts > _MOST_RESTARTS:
+            raise WriterError(
+                f"writer: expected it to run, it ended {self._restarts} times without a commit in between (exit status "
+                f"{self._process.returncode}). Frames not committed wait in {self.spool}; its writer.log says more. "
+                "Free memory or disk, then run: recorder recover STORE"
+            )
+        self.release()
+        self.start()
+
+    def close(self, status: str, progress: Callable[[], None]) -> None:
+        """Let the writer drain the spool and end; restart it if it dies meanwhile.
+
+        Raises
+        ------
+        RecorderError
+            It failed; what it had not committed stays in the spool.
+        """
+        self._send(f"close {status}\n".encode())
+        while True:
+            process = self._process
+            if process is None:
+                return
+            try:
+                process.wait(timeout=0.1)
+            except subprocess.TimeoutExpired:
+                progress()
+                continue
+            if self.control.words[WRITER_STATE] == DONE:
+                self.release()
+                return
+            self.check()
+            self._send(f"close {status}\n".encode())
+
+    @property
+    def pid(self) -> int:
+        return self._process.pid if self._process else -1
+
+    def release(self) -> None:
+        """Close this process's end of the pipe: in a forked child, and when the writer is gone."""
+        if self._process is not None and self._process.stdin is not None:
+            with contextlib.suppress(OSError):
+                self._process.stdin.close()
+
+    def forget(self) -> None:
+        """Forget the process in a forked child: it is not this process's to wait for."""
+        self.release()
+        if self._process is not None:
+            self._process.returncode = 0
+            self._process = None
+
+    def _send(self, line: bytes) -> None:
+        # A broken pipe means that the writer died: check() notices at the next hand-over, and the frames lie in the
+        # spool.
+        if self._process is not None and self._process.stdin is not None:
+            with contextlib.suppress(OSError, ValueError):
+                self._process.stdin.write(line)
+
+    def _failure(self) -> RecorderError:
+        try:
+            document = json.loads((self.spool / "error.json").read_text())
+        except (OSError, ValueError):
+            document = {"kind": "", "message": "it left no message"}
+        kind = getattr(errors, document["kind"], None)
+        if isinstance(kind, type) and issubclass(kind, RecorderError):
+            return kind(document["message"])
+        return WriterError(
+            f"writer: expected it to write, it failed ({document['message']}). Committed frames are kept, the others "
+            f"wait in {self.spool}. Mend the cause (free disk space?), then run: recorder recover STORE"
+        )
+
+
+class Waiting:
+    """Shows on stderr how far the writer is while `close` waits for it. Lifetime: one wait."""
+
+    def __init__(self, tell: Callable[[str], None]) -> None:
+        self._tell = tell
+        self._next = time.monotonic() + 2.0
+
+    def show(self, pushed: int, committed: int) -> None:
+        if time.monotonic() >= self._next:
+            self._next = time.monotonic() + 5.0
+            self._tell(
+                f"waiting for the writer: {max(0, pushed - committed):,} of {pushed:,} frames are still to be committed"
+            )

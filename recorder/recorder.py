@@ -1,0 +1,402 @@
+"""`Recorder`: attaches to a model and its optimizers, and records every step."""
+
+from __future__ import annotations
+
+import atexit
+import os
+import shutil
+import sys
+import time
+import uuid
+import weakref
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from pathlib import Path
+from types import TracebackType
+from typing import Any, Literal, Self
+from weakref import WeakMethod
+
+from torch import nn
+from torch.optim import Optimizer
+
+from recorder.budget import DEFAULT_SPOOL_LIMIT, Budget, parse_bytes, plan_budget
+from recorder.describe import root_attributes
+from recorder.errors import RecorderError, UsageError
+from recorder.hooks import attach, optimizers_of
+from recorder.host import HostFeed
+from recorder.options import Options, check_scalar_name, check_store
+from recorder.placement import place_spool
+from recorder.plan import check_plan
+from recorder.process import Waiting, WriterProcess
+from recorder.report import Report
+from recorder.root import read_root
+from recorder.schema import Schema
+from recorder.segments import COMMITTED, RAW_BYTES, SKIPPED, STORED_BYTES, Session, boot_id, create_spool
+from recorder.selection import select_parameters
+from recorder.spool import Spool
+from recorder.staging import DeviceFeed
+
+_live: weakref.WeakSet[Recorder] = weakref.WeakSet()
+
+
+class Recorder:
+    """Records the parameters of a model after every optimizer step.
+
+    Lifetime: from the first optimizer step (or `start`) to `close`. Use it as a context manager.
+
+    Parameters
+    ----------
+    store : path
+        The Zarr store to write; a folder, by custom named `*.zarr`.
+    model : torch.nn.Module
+        Lazy layers may still be uninitialised.
+    optimizer : torch.optim.Optimizer or sequence of them, optional
+        A frame is taken after each step of the (last) optimizer. Without one, call `step` yourself.
+    hyperparameters : mapping, optional
+        Numbers, strings, … that describe the run; kept as root attributes.
+    include, exclude : str or iterable of str, optional
+        Glob patterns over dotted parameter names.
+    stride : int, default 1
+        Record every `stride`-th update.
+    chunk_steps : int, optional
+        Frames in a chunk, a power of two; default: as many up to 1024 as the spool's limit allows.
+    compression : {"pcodec", "lz4", "none"}
+        All of them lossless.
+    mode : {"w-", "w", "a"}
+        Refuse an existing store, replace it, or resume it.
+    expected_steps : int, optional
+        Length of the run: turns on a check of disk space before step 0.
+    on_pressure : {"wait", "drop"}
+        When the writer cannot keep up: wait and count the time, or drop frames and record the gap.
+    on_error : {"raise", "warn"}
+        When recording fails: raise in the training loop, or say so once and let the training go on unrecorded.
+    spool : path, optional
+        Local folder for frames that are not written yet; default: shared memory, else beside the store.
+    spool_limit : int or str, default "4GiB"
+        Most bytes that the spool may take.
+    user_step : int, optional
+        Your own step count at a resumption, kept with the segment.
+
+    Raises
+    ------
+    RecorderError
+        A subclass that names what is wrong, and a builtin: the store exists, a pattern matches nothing, no room, …
+
+    Examples
+    --------
+    >>> import torch, tempfile
+    >>> model = torch.nn.Linear(2, 1)
+    >>> optimizer = torch.optim.SGD(model.parameters(), lr=0.1)
+    >>> with Recorder(tempfile.mkdtemp() + "/run.zarr", model, optimizer) as recorder:
+    ...     recorder.start()
+    """
+
+    def __init__(
+        self,
+        store: str | os.PathLike[str],
+        model: nn.Module,
+        optimizer: Optimizer | Sequence[Optimizer] | None = None,
+        *,
+        hyperparameters: Mapping[str, Any] | None = None,
+        include: str | Iterable[str] | None = None,
+        exclude: str | Iterable[str] | None = None,
+        stride: int = 1,
+        chunk_steps: int | None = None,
+        compression: Literal["pcodec", "lz4", "none"] = "pcodec",
+        mode: Literal["w-", "w", "a"] = "w-",
+        expected_steps: int | None = None,
+        on_pressure: Literal["wait", "drop"] = "wait",
+        on_error: Literal["raise", "warn"] = "raise",
+        spool: str | os.PathLike[str] | None = None,
+        spool_limit: int | str = DEFAULT_SPOOL_LIMIT,
+        user_step: int | None = None,
+    ) -> None:
+        self.report: Report | None = None
+        if not isinstance(model, nn.Module):
+            raise UsageError(f"model: expected a torch.nn.Module, got {type(model).__name__}.")
+        self._model = model
+        self._optimizers = optimizers_of(optimizer)
+        self._options = Options(
+            store=Path(os.path.abspath(store)),  # noqa: PTH100 - resolve() would follow a link that the user chose
+            hyperparameters=dict(hyperparameters or {}),
+            include=include,
+            exclude=exclude,
+            stride=stride,
+            chunk_steps=chunk_steps,
+            compression=compression,
+            mode=mode,
+            expected_steps=expected_steps,
+            on_pressure=on_pressure,
+            on_error=on_error,
+            spool=None if spool is None else Path(spool),
+            spool_limit=parse_bytes(spool_limit),
+            user_step=user_step,
+        )
+        check_store(self._options)
+        self._feed: HostFeed | DeviceFeed | None = None
+        self._closed = False
+        self._failure: BaseException | None = None
+        self._updates = self._frames = 0
+        self._recorded_update = -1
+        self._next_check = 0
+        self._pending: dict[str, Any] = {}
+        self._seconds = self._start_seconds = 0.0
+        self._handles = attach(self._optimizers, WeakMethod(self._before_update), WeakMethod(self._after_update))
+        _live.add(self)
+
+    # -- recording --------------------------------------------------------------------------------
+
+    def start(self) -> None:
+        """Record the parameters as they are now as the first frame. The first optimizer step calls it, if you do not.
+
+        Raises
+        ------
+        RecorderError
+            The parameters cannot be recorded, the store cannot be written, or there is no room for the spool.
+        """
+        if self._feed is not None or self._closed:
+            return
+        began = time.perf_counter()
+        options = self._options
+        selection = select_parameters(self._model, options.include, options.exclude)
+        session, budget = self._plan(selection.schema)
+        directory = place_spool(options.store, session.session, budget.pool_bytes, options.spool)
+        create_spool(directory, session)
+        self._writer = WriterProcess(directory)
+        try:
+            self._writer.start()
+            self._writer.wait_until_running(self._tell)
+        except BaseException:
+            self._writer.forget()
+            shutil.rmtree(directory, ignore_errors=True)
+            raise
+        self._spool = Spool(directory, session, self._writer, drop=options.on_pressure == "drop", report=self._tell)
+        if all(plane.device == "cpu" for plane in selection.schema.planes):
+            self._feed = HostFeed(selection.schema, selection.slots, self._spool, session.param_groups)
+        else:
+            frames, slots = budget.segment_frames, budget.scalar_slots
+            self._feed = DeviceFeed(selection.schema, selection.slots, self._spool, session.param_groups, frames, slots)
+        self._selection, self._check_every = selection, budget.segment_frames
+        self._push(None)
+        self._start_seconds = time.perf_counter() - began
+
+    def step(self) -> None:
+        """Record the step that was just made; only where no optimizer was given, or after the replay of a CUDA graph.
+
+        Raises
+        ------
+        RecorderError
+            See `Recorder`.
+        """
+        if self._closed:
+            raise UsageError("recorder.step(): expected an open recorder, it is closed. Make a new one with mode='a'.")
+        self._after_update(None)
+
+    def log(self, **scalars: Any) -> None:
+        """Store scalars with the frame of the last step: loss and epoch, for example.
+
+        Parameters
+        ----------
+        **scalars
+            Numbers or one-element tensors. Tensors on a device are copied there: nothing is waited for. With a
+            `stride`, values logged between two frames go to the next one.
+
+        Raises
+        ------
+        UsageError
+            A name is reserved or cannot be a name in the store, or a value is no scalar.
+        """
+        if not self._closed:
+            self._guard(self._log, scalars)
+
+    def close(self, status: Literal["complete", "interrupted"] = "complete") -> None:
+        """Wait until every frame is in the store, and close it. Closing twice does nothing.
+
+        Raises
+        ------
+        RecorderError
+            The writer failed. What it had committed is kept.
+        """
+        if self._closed:
+            return
+        self._closed = True
+        self._detach()
+        _live.discard(self)
+        if self._feed is None:
+            return
+        waiting = Waiting(self._tell)
+        try:
+            self._feed.close()
+        finally:
+            try:
+                self._writer.close(status, lambda: waiting.show(self._frames, self._writer.control.words[COMMITTED]))
+            finally:
+                self._writer.release()
+                words = self._writer.control.words
+                self.report = Report(
+                    store=str(self._options.store),
+                    status=status,
+                    steps=self._updates,
+                    frames=self._spool.pushed,
+                    dropped=self._spool.dropped,
+                    skipped=words[SKIPPED],
+                    raw_bytes=words[RAW_BYTES],
+                    stored_bytes=words[STORED_BYTES],
+                    start_seconds=self._start_seconds,
+                    seconds=self._seconds,
+                    stall_seconds=self._feed.stall_seconds,
+                )
+        self._tell(str(self.report))
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
+    ) -> None:
+        try:
+            self.close("complete" if error is None else "interrupted")
+        except RecorderError as failure:
+            if error is None:
+                raise
+            if error is not failure and error is not self._failure:
+                self._tell(str(failure))
+
+    # -- one step ---------------------------------------------------------------------------------
+
+    def _guard(self, call: Callable[[Any], None], argument: Any) -> None:
+        """Call, and treat a failure as `on_error` says."""
+        try:
+            call(argument)
+        except (RecorderError, OSError) as error:
+            self._failure = error
+            if self._options.on_error == "raise":
+                raise
+            self._tell(f"recording stops, training goes on: {error}")
+            try:
+                self.close("interrupted")
+            except RecorderError as failure:
+                self._tell(str(failure))
+
+    def _before_update(self, optimizer: Optimizer) -> None:
+        if self._feed is None:
+            self._guard(lambda _: self.start(), None)
+
+    def _after_update(self, optimizer: Optimizer | None) -> None:
+        self._guard(self._update, optimizer)
+
+    def _update(self, optimizer: Optimizer | None) -> None:
+        self.start()
+        began = time.perf_counter()
+        self._updates += 1
+        if self._updates % self._options.stride == 0:
+            self._push(optimizer)
+        self._seconds += time.perf_counter() - began
+
+    def _push(self, optimizer: Optimizer | None) -> None:
+        feed = self._feed
+        assert feed is not None
+        if self._frames == self._next_check:
+            self._check_structure()
+        first = self._frames == 0
+        rates = None if first or not self._optimizers else [g["lr"] for o in self._optimizers for g in o.param_groups]
+        if feed.push(self._updates, rates, getattr(optimizer, "found_inf", None)):
+            self._frames += 1
+            self._recorded_update = self._updates
+            if self._pending:
+                pending, self._pending = self._pending, {}
+                self._store_scalars(pending)
+
+    def _check_structure(self) -> None:
+        """Walk the model once a segment: a module that was replaced leaves the recorded tensors behind, unnoticed by
+        them.
+        """
+        self._next_check += self._check_every
+        if self._frames == 0:
+            return
+        current = dict(self._model.named_parameters(remove_duplicate=False))
+        for parameter, slot in zip(self._selection.schema.parameters, self._selection.slots, strict=True):
+            if current.get(parameter.name) is not slot.owner.get(slot.key):
+                slot.owner.pop(
+                    slot.key, None
+                )  # what the model no longer holds is gone: the same error as for a deleted parameter
+        assert self._feed is not None
+        self._feed.revalidate()
+
+    def _log(self, scalars: dict[str, Any]) -> None:
+        for name in scalars:
+            check_scalar_name(name)
+        self.start()
+        began = time.perf_counter()
+        if self._recorded_update == self._updates:
+            self._store_scalars(scalars)
+        else:
+            self._pending |= scalars
+        self._seconds += time.perf_counter() - began
+
+    def _store_scalars(self, scalars: dict[str, Any]) -> None:
+        feed, slot = self._feed, self._spool.slot
+        assert feed is not None
+        for name, value in scalars.items():
+            try:
+                feed.log(slot(name), value)
+            except (TypeError, ValueError, RuntimeError) as error:
+                if isinstance(error, RecorderError):
+                    raise
+                raise UsageError(
+                    f"log({name}=…): expected a number or a one-element tensor, got {type(value).__name__} ({error})."
+                ) from error
+
+    def _detach(self) -> None:
+        for handle in self._handles:
+            handle.remove()
+        self._handles = []
+
+    def _forget(self) -> None:
+        """In a forked child: this recording is the parent's."""
+        self._closed = True
+        if self._feed is not None:
+            self._writer.forget()
+
+    # -- before the first frame -------------------------------------------------------------------
+
+    def _plan(self, schema: Schema) -> tuple[Session, Budget]:
+        """Decide all sizes, and check that the run will fit if its length is known."""
+        options = self._options
+        groups = sum(len(optimizer.param_groups) for optimizer in self._optimizers)
+        held = read_root(options.store)["chunk_steps"] if options.mode == "a" else options.chunk_steps
+        budget = plan_budget(schema, groups, spool_limit=options.spool_limit, chunk_steps=held)
+        if options.expected_steps is not None:
+            frames = -(-options.expected_steps // options.stride)
+            self._tell(check_plan(options.store, schema, budget, frames, options.compression))
+        session = Session(
+            session=uuid.uuid4().hex,
+            store=str(options.store),
+            mode=options.mode,
+            boot_id=boot_id(),
+            schema=schema,
+            budget=budget,
+            param_groups=groups,
+            user_step=options.user_step,
+            attributes=root_attributes(self._model, self._optimizers, options, budget),
+        )
+        return session, budget
+
+    def _tell(self, line: str) -> None:
+        print(f"recorder: {line}", file=sys.stderr, flush=True)
+
+
+def _after_fork() -> None:
+    for recorder in list(_live):
+        recorder._forget()
+
+
+def _at_exit() -> None:
+    for recorder in list(_live):
+        try:
+            recorder.close("interrupted")
+        except RecorderError as failure:
+            recorder._tell(str(failure))
+
+
+os.register_at_fork(after_in_child=_after_fork)
+atexit.register(_at_exit)

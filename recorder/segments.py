@@ -1,0 +1,198 @@
+"""The spool: a small fixed pool of recycled, memory-mapped segment files that trainer and writer both map.
+
+It is the channel between the two processes and the write-ahead log of the recording: a frame that is in a segment
+survives the death of both. Fresh pages are what is expensive (54–142 µs a frame measured, 8–10 in recycled ones), so
+segments are reused, never remade.
+
+A segment is FREE, then ACTIVE (the trainer fills it), then FINISHED (the writer reads it), then FREE again once its
+frames are committed. The trainer sets the first two transitions, the writer the last; each is one aligned 8-byte
+store, and so is the count of valid frames, stored after the frame.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+import shutil
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import xxhash
+
+from recorder.budget import Budget, SegmentLayout, format_bytes, segment_layout
+from recorder.errors import SpoolSpaceError, UsageError
+from recorder.schema import Schema
+
+FREE, ACTIVE, FINISHED = 0, 1, 2
+# Words of a segment's header, and of the control file through which the writer answers.
+SEQUENCE, FIRST_FRAME, COUNT, STATE = range(4)
+WRITER_STATE, COMMITTED, RAW_BYTES, STORED_BYTES, ENCODE_NS, SKIPPED, REJECTED = range(7)
+STARTING, RUNNING, FAILED, DONE = range(4)
+
+_POPULATE_WRITE = 23  # MADV_POPULATE_WRITE, Linux 5.14; Python has no name for it
+
+
+@dataclass(frozen=True, slots=True)
+class Session:
+    """One recording as the writer must know it; lies in the spool as `session.json`.
+
+    Attributes
+    ----------
+    session : str
+        Unique to this recording.
+    store : str
+        Absolute path of the store.
+    mode : {"w", "a"}
+        Whether the store is made or resumed.
+    boot_id : str
+        A frame in memory does not outlive the machine's boot.
+    schema : Schema
+    budget : Budget
+    attributes : dict
+        Root attributes that the trainer knows (hyperparameters, model, …).
+    param_groups : int
+    user_step : int or None
+    """
+
+    session: str
+    store: str
+    mode: str
+    boot_id: str
+    schema: Schema
+    budget: Budget
+    attributes: dict[str, Any]
+    param_groups: int
+    user_step: int | None
+
+    @property
+    def layout(self) -> SegmentLayout:
+        return segment_layout(self.schema, self.budget.segment_frames, self.budget.scalar_slots)
+
+    def save(self, spool: Path) -> None:
+        document = asdict(self) | {"schema": self.schema.to_json()}
+        replace_text(spool / "session.json", json.dumps(document))
+
+    @classmethod
+    def load(cls, spool: Path) -> Session:
+        document = json.loads((spool / "session.json").read_text())
+        document["schema"] = Schema.from_json(document["schema"])
+        document["budget"] = Budget(**document["budget"])
+        return cls(**document)
+
+
+class Segment:
+    """One mapped segment file; both processes use this class.
+
+    Lifetime: the mapping lives as long as any array made from it.
+    """
+
+    def __init__(self, path: Path, session: Session) -> None:
+        layout, frames = session.layout, session.budget.segment_frames
+        # Mapping past the end of a truncated file would be a SIGBUS at the first touch.
+        if (size := path.stat().st_size) != layout.size:
+            raise UsageError(f"segment {path.name}: expected {layout.size} bytes, it has {size}: it was truncated.")
+        self.bytes = np.memmap(path, dtype=np.uint8, mode="r+")
+        self.words = self.bytes[:4096].data.cast("q")
+        self.steps = self._array(layout.steps, np.dtype(np.int64), (frames,))
+        self.checksums = self._array(layout.checksums, np.dtype(np.uint64), (frames,))
+        self.scalars = self._array(layout.scalars, np.dtype(np.float64), (frames, session.budget.scalar_slots))
+        self.planes = [
+            self._array(start, plane.travel_dtype, (frames, plane.elements))
+            for start, plane in zip(layout.planes, session.schema.planes, strict=True)
+        ]
+
+    def _array(self, start: int, dtype: np.dtype[Any], shape: tuple[int, ...]) -> np.ndarray[Any, np.dtype[Any]]:
+        return np.ndarray(shape, dtype, buffer=self.bytes, offset=start)
+
+    def checksum(self, row: int) -> int:
+        """Return the checksum of one frame: its step and all its planes, chained."""
+        value = int(self.steps[row])
+        for plane in self.planes:
+            value = xxhash.xxh3_64_intdigest(plane[row], seed=value)
+        return value
+
+    def is_valid(self, row: int) -> bool:
+        return self.checksum(row) == int(self.checksums[row])
+
+    def populate(self) -> None:
+        """Make every page writable at once: pages that the kernel wrote back would fault one by one (27–41 µs a
+        frame).
+        """
+        with contextlib.suppress(OSError, AttributeError):
+            self.bytes._mmap.madvise(_POPULATE_WRITE)  # type: ignore[attr-defined]
+
+
+class Control:
+    """The mapped words through which the writer tells the trainer how far it is. Lifetime: the mapping."""
+
+    def __init__(self, spool: Path) -> None:
+        self.bytes = np.memmap(spool / "control", dtype=np.uint8, mode="r+")
+        self.words = self.bytes.data.cast("q")
+
+
+def create_spool(directory: Path, session: Session) -> None:
+    """Make the spool's folder with its preallocated pool.
+
+    Raises
+    ------
+    SpoolSpaceError
+        The pool does not fit.
+    """
+    directory.mkdir(parents=True, mode=0o700)
+    try:
+        _preallocate(directory / "control", 4096)
+        for index in range(session.budget.segments):
+            _preallocate(segment_path(directory, index), session.budget.segment_bytes)
+        session.save(directory)
+    except OSError as error:
+        shutil.rmtree(directory, ignore_errors=True)
+        raise SpoolSpaceError(
+            f"spool {directory}: expected room for {format_bytes(session.budget.pool_bytes)}, got: {error.strerror}. "
+            "Frames wait there until they are written. Free some space, or name another local folder (spool=DIR)."
+        ) from error
+
+
+def _preallocate(path: Path, size: int) -> None:
+    descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_EXCL, 0o600)
+    try:
+        os.posix_fallocate(descriptor, 0, size)  # a hole on a full disk would be a SIGBUS in the trainer
+    finally:
+        os.close(descriptor)
+
+
+def segment_path(directory: Path, index: int) -> Path:
+    return directory / f"segment-{index:02d}"
+
+
+def read_scalar_names(directory: Path) -> dict[str, int]:
+    """Return the names given to `log` so far, each with its column among the scalars."""
+    path = directory / "scalars.json"
+    return json.loads(path.read_text()) if path.exists() else {}
+
+
+def open_segments(directory: Path, session: Session) -> tuple[list[Segment], list[str]]:
+    """Map a pool's segments; return them, and a sentence for each that cannot be mapped."""
+    segments, damaged = [], []
+    for index in range(session.budget.segments):
+        try:
+            segments.append(Segment(segment_path(directory, index), session))
+        except (OSError, UsageError) as error:
+            damaged.append(str(error))
+    return segments, damaged
+
+
+def replace_text(path: Path, text: str) -> None:
+    """Write a small text file so that a reader sees the old or the new one, whole."""
+    temporary = path.with_name(path.name + ".tmp")
+    temporary.write_text(text)
+    temporary.replace(path)
+
+
+def boot_id() -> str:
+    try:
+        return Path("/proc/sys/kernel/random/boot_id").read_text().strip()
+    except OSError:
+        return "unknown"

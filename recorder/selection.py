@@ -1,0 +1,200 @@
+"""From a model to what is recorded of it: names, layers, the meaning of axes, and the planes of a frame."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, replace
+from fnmatch import fnmatchcase
+
+import torch
+from torch import nn
+from torch.nn.parameter import is_lazy
+
+from recorder.errors import SchemaError, SelectionError
+from recorder.schema import STORED_DTYPES, Parameter, Plane, Schema
+
+
+@dataclass(frozen=True, slots=True)
+class Slot:
+    """Where a recorded parameter hangs in the model: looking it up again costs one dictionary access."""
+
+    owner: dict[str, nn.Parameter | None]
+    key: str
+    tensor: nn.Parameter
+
+
+@dataclass(frozen=True, slots=True)
+class Selection:
+    """The schema, and for each of its parameters the slot in the model."""
+
+    schema: Schema
+    slots: tuple[Slot, ...]
+
+
+def select_parameters(
+    model: nn.Module, include: str | Iterable[str] | None = None, exclude: str | Iterable[str] | None = None
+) -> Selection:
+    """Choose what to record of a model, and describe it.
+
+    Parameters
+    ----------
+    model : torch.nn.Module
+        Initialised: lazy layers must have seen a batch.
+    include, exclude : str or iterable of str, optional
+        Glob patterns over dotted names; default: everything, nothing.
+
+    Returns
+    -------
+    Selection
+        Parameters in the model's order, a tied tensor once, under its first name.
+
+    Raises
+    ------
+    SelectionError
+        A pattern matches nothing, or nothing is left.
+    SchemaError
+        A parameter has no shape yet, or a type that cannot be stored.
+    """
+    names: dict[int, list[str]] = {}
+    tensors: dict[int, nn.Parameter] = {}
+    for name, tensor in model.named_parameters(remove_duplicate=False):
+        names.setdefault(id(tensor), []).append(name)
+        tensors[id(tensor)] = tensor
+    chosen = _match([group[0] for group in names.values()], names.values(), _patterns(include), _patterns(exclude))
+    modules = dict(model.named_modules())
+    parameters, slots = [], []
+    for identity, group in names.items():
+        if group[0] in chosen:
+            parameters.append(_describe(modules, tensors[identity], group))
+            owner, _, key = group[0].rpartition(".")
+            slots.append(Slot(modules[owner]._parameters, key, tensors[identity]))
+    return Selection(_lay_out(parameters, [slot.tensor for slot in slots]), tuple(slots))
+
+
+def _patterns(patterns: str | Iterable[str] | None) -> tuple[str, ...]:
+    return () if patterns is None else (patterns,) if isinstance(patterns, str) else tuple(patterns)
+
+
+def _match(
+    firsts: Sequence[str], groups: Iterable[Sequence[str]], include: Sequence[str], exclude: Sequence[str]
+) -> set[str]:
+    groups = list(groups)
+    if not firsts:
+        raise SelectionError("model: expected at least one parameter, got none. Pass the module that is being trained.")
+    for pattern in (*include, *exclude):
+        if not any(fnmatchcase(name, pattern) for group in groups for name in group):
+            raise SelectionError(
+                f"pattern {pattern!r}: expected it to match a parameter, it matches none of {_listing(firsts)}. "
+                "Patterns are globs over dotted names, such as 'conv*.weight'.",
+                pattern=pattern,
+            )
+    chosen = {
+        group[0]
+        for group in groups
+        if (not include or any(fnmatchcase(name, p) for name in group for p in include))
+        and not any(fnmatchcase(name, p) for name in group for p in exclude)
+    }
+    if not chosen:
+        raise SelectionError(
+            f"include={list(include)} and exclude={list(exclude)}: expected something to record, nothing of "
+            f"{_listing(firsts)} is left. Drop a pattern of exclude."
+        )
+    return chosen
+
+
+def _listing(names: Sequence[str], most: int = 12) -> str:
+    shown = ", ".join(names[:most])
+    return shown if len(names) <= most else f"{shown}, … ({len(names)} in all)"
+
+
+def _describe(modules: dict[str, nn.Module], tensor: nn.Parameter, names: Sequence[str]) -> Parameter:
+    name = names[0]
+    if is_lazy(tensor):
+        raise SchemaError(
+            f"parameter {name}: expected a shape, but its lazy layer has not seen a batch yet. Run the model once "
+            "before recorder.start(), or leave start() out: the first optimizer step calls it.",
+            parameter=name,
+        )
+    dtype = str(tensor.dtype).removeprefix("torch.")
+    if dtype not in STORED_DTYPES:
+        raise SchemaError(
+            f"parameter {name}: expected a real type of 16, 32 or 64 bits, got {dtype}, which has no lossless form in "
+            f"the store. Leave it out with exclude=[{name!r}], or record its real and imaginary part as parameters.",
+            parameter=name,
+        )
+    owner, _, key = name.rpartition(".")
+    layer = _layer(modules, owner)
+    axes = _axes(modules[owner], key, tuple(tensor.shape))
+    heads, head_axis = _heads(modules[layer], tuple(tensor.shape))
+    if head_axis == 1:
+        axes = ("", "head", "channel")
+    concat = getattr(modules[layer], "concat", None)
+    return Parameter(
+        name=name,
+        shape=tuple(tensor.shape),
+        dtype=dtype,
+        layer=layer,
+        module=owner,
+        module_class=type(modules[owner]).__name__,
+        layer_class=type(modules[layer]).__name__,
+        axes=axes,
+        requires_grad=tensor.requires_grad,
+        aliases=tuple(names[1:]),
+        heads=heads,
+        head_axis=head_axis,
+        concat=concat if isinstance(concat, bool) else None,
+    )
+
+
+def _layer(modules: dict[str, nn.Module], owner: str) -> str:
+    """Return the nearest ancestor that passes messages (known by the class's name: no graph library is imported),
+    else the owner.
+    """
+    path = owner
+    while True:
+        if any(base.__name__ == "MessagePassing" for base in type(modules[path]).__mro__):
+            return path
+        if not path:
+            return owner
+        path = path.rpartition(".")[0]
+
+
+def _axes(module: nn.Module, key: str, shape: tuple[int, ...]) -> tuple[str, ...]:
+    if isinstance(module, nn.modules.conv._ConvNd) and len(shape) > 2:
+        ends = ("input", "output") if module.transposed else ("output", "input")
+        return ends + ("kernel",) * (len(shape) - 2)
+    if len(shape) == 1:
+        return ("output",)
+    if len(shape) == 2 and not isinstance(module, nn.Embedding):
+        # PyTorch and PyG >= 2 store (out, in); PyG 1.x stored the transpose, which only the sizes betray.
+        inputs, outputs = (
+            getattr(module, f"{end}_features", getattr(module, f"{end}_channels", None)) for end in ("in", "out")
+        )
+        return ("input", "output") if shape == (inputs, outputs) != (outputs, inputs) else ("output", "input")
+    return ("",) * len(shape)
+
+
+def _heads(layer: nn.Module, shape: tuple[int, ...]) -> tuple[int | None, int | None]:
+    """Return the number of attention heads and the axis they divide, or (None, None)."""
+    heads, channels = getattr(layer, "heads", None), getattr(layer, "out_channels", None)
+    if not isinstance(heads, int) or not isinstance(channels, int) or isinstance(heads, bool) or heads < 1:
+        return None, None
+    if len(shape) == 3 and shape[:2] == (1, heads):
+        return heads, 1
+    if shape and shape[0] == heads * channels:
+        return heads, 0
+    return None, None
+
+
+def _lay_out(parameters: Sequence[Parameter], tensors: Sequence[torch.Tensor]) -> Schema:
+    """Give each parameter its place: one plane for each type and device, parameters in the model's order."""
+    sizes: dict[tuple[str, str], int] = {}
+    order: dict[tuple[str, str], int] = {}
+    placed = []
+    for parameter, tensor in zip(parameters, tensors, strict=True):
+        kind = (parameter.dtype, str(tensor.device))
+        plane = order.setdefault(kind, len(order))
+        placed.append(replace(parameter, plane=plane, offset=sizes.get(kind, 0)))
+        sizes[kind] = sizes.get(kind, 0) + parameter.elements
+    planes = tuple(Plane(dtype, device, sizes[dtype, device]) for dtype, device in order)
+    return Schema(tuple(placed), planes)

@@ -1,0 +1,176 @@
+"""The trainer's end of the spool: one frame after the other into recycled segments."""
+
+from __future__ import annotations
+
+import json
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from recorder.budget import format_bytes
+from recorder.errors import UsageError
+from recorder.process import WriterProcess
+from recorder.segments import (
+    ACTIVE,
+    COUNT,
+    ENCODE_NS,
+    FINISHED,
+    FIRST_FRAME,
+    FREE,
+    RAW_BYTES,
+    SEQUENCE,
+    STATE,
+    Segment,
+    Session,
+    open_segments,
+    replace_text,
+)
+
+HAND_OVER_SECONDS = 5.0  # a slow training is still analysed live: a segment is handed over after this, full or not
+
+
+class Spool:
+    """Hands out rows for frames, and segments to the writer.
+
+    Lifetime: the mapping of the pool, from the first frame to the hand-over of the last. One thread pushes.
+
+    Parameters
+    ----------
+    directory : Path
+    session : Session
+    writer : WriterProcess
+    drop : bool
+        When every segment is full: drop the frame (true) or wait for the writer (false).
+    report : callable
+        Takes one line for the user.
+    """
+
+    def __init__(
+        self, directory: Path, session: Session, writer: WriterProcess, *, drop: bool, report: Callable[[str], None]
+    ) -> None:
+        self._directory, self._writer, self._drop, self._tell = directory, writer, drop, report
+        self.segments, damaged = open_segments(directory, session)
+        if damaged:
+            raise UsageError(damaged[0])
+        self._frames = session.budget.segment_frames
+        self._frame_bytes = session.schema.frame_bytes
+        self._on_disk = not str(directory).startswith("/dev/shm/")
+        self._names: dict[str, int] = {}
+        self._first_free_slot = 1 + session.param_groups
+        self._last_slot = session.budget.scalar_slots
+        self._sequence = 0
+        self._deadline = 0.0
+        self._began = time.monotonic()
+        self.current = 0
+        self.segment: Segment | None = None
+        self.row = 0
+        self.pushed = self.dropped = 0
+        self.stalls = 0
+        self.stall_seconds = 0.0
+
+    def reserve(self) -> bool:
+        """Make `row` of `segment` free for the next frame; hand a full segment over first.
+
+        Only now, not when it became full: so what is logged after a step still reaches its frame.
+
+        Returns
+        -------
+        bool
+            False when the pool is full and frames are to be dropped.
+        """
+        if self.segment is not None:
+            if self.row < self._frames and time.monotonic() < self._deadline:
+                return True
+            self.hand_over()
+        self._writer.check()
+        index = self._find_free()
+        if index is None:
+            if self._drop:
+                self.dropped += 1
+                self._tell_pressure()
+                return False
+            index = self._wait_for_free()
+        segment = self.segments[index]
+        if self._on_disk:
+            segment.populate()
+        segment.scalars.fill(np.nan)
+        words = segment.words
+        words[SEQUENCE], words[FIRST_FRAME], words[COUNT] = self._sequence, self.pushed, 0
+        words[STATE] = ACTIVE
+        self._sequence += 1
+        self._deadline = time.monotonic() + HAND_OVER_SECONDS
+        self.current, self.segment, self.row = index, segment, 0
+        return True
+
+    def push(self, step: int) -> None:
+        """Make the frame in the reserved row valid: step and checksum first, the count last."""
+        segment, row = self.segment, self.row
+        assert segment is not None
+        segment.steps[row] = step
+        segment.checksums[row] = segment.checksum(row)
+        self.row = row + 1
+        segment.words[COUNT] = row + 1
+        self.pushed += 1
+
+    def log(self, row: int, slot: int, value: Any) -> None:
+        """Store one or several scalars of a frame of the current segment."""
+        assert self.segment is not None
+        self.segment.scalars[row, slot] = value
+
+    def hand_over(self) -> None:
+        """Give the current segment to the writer, full or not."""
+        if self.segment is not None:
+            self.segment.words[STATE] = FINISHED
+            self.segment = None
+            self._writer.wake()
+
+    def slot(self, name: str) -> int:
+        """Return the column of a logged name; a new name is made known to the writer first."""
+        slot = self._names.get(name)
+        if slot is None:
+            slot = self._first_free_slot + len(self._names)
+            if slot >= self._last_slot:
+                raise UsageError(
+                    f"log({name}=…): expected at most {self._last_slot - self._first_free_slot} names in one "
+                    "recording, this is one more. Each name is an array of the store: log several values under fewer "
+                    "names."
+                )
+            replace_text(self._directory / "scalars.json", json.dumps(self._names | {name: slot}))
+            self._names[name] = slot
+        return slot
+
+    def _find_free(self) -> int | None:
+        for offset in range(1, len(self.segments) + 1):
+            index = (self.current + offset) % len(self.segments)
+            if self.segments[index].words[STATE] == FREE:
+                return index
+        return None
+
+    def _wait_for_free(self) -> int:
+        began = time.monotonic()
+        self._tell_pressure()
+        pause = 0.0005
+        while (index := self._find_free()) is None:
+            time.sleep(pause)
+            pause = min(2 * pause, 0.05)
+            self._writer.check()
+        self.stall_seconds += time.monotonic() - began
+        return index
+
+    def _tell_pressure(self) -> None:
+        self.stalls += 1
+        if self.stalls > 1:
+            return
+        words = self._writer.control.words
+        written = words[RAW_BYTES] / max(words[ENCODE_NS], 1) * 1e3
+        produced = self.pushed * self._frame_bytes / max(time.monotonic() - self._began, 1e-9) / 1e6
+        effect = "frames are dropped, gaps recorded" if self._drop else "training waits"
+        self._tell(
+            f"the spool holds {format_bytes(len(self.segments) * self._frames * self._frame_bytes)} of frames that "
+            f"are not written yet (its limit): the writer manages {written:.0f} MB/s and training produces "
+            f"{produced:.0f} MB/s, so {effect}. Record fewer "
+            'parameters (include=["conv*"]), every second step (stride=2), or raise spool_limit.'
+        )

@@ -1,0 +1,171 @@
+"""The writer process: takes frames out of the spool, and commits them to the store.
+
+Started by the recorder, with the spool's folder and the trainer's process id, in a session of its own (Ctrl-C does
+not reach it). It ends when the trainer says so, or when the trainer is dead and the spool is drained. It never
+imports torch.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+import select
+import shutil
+import sys
+import time
+import traceback
+from pathlib import Path
+
+from recorder.drain import Drain
+from recorder.errors import RecorderError
+from recorder.recovery import open_store
+from recorder.segments import (
+    ACTIVE,
+    COMMITTED,
+    DONE,
+    ENCODE_NS,
+    FAILED,
+    FINISHED,
+    FREE,
+    RAW_BYTES,
+    REJECTED,
+    RUNNING,
+    SKIPPED,
+    STATE,
+    STORED_BYTES,
+    WRITER_STATE,
+    Control,
+    Session,
+    replace_text,
+)
+
+COMMIT_SECONDS = 2.0  # publications are at least this far apart, unless the pool runs out
+TAIL_SECONDS = 5.0  # a chunk that is not full is written again at most this often …
+TAIL_RATIO = 20.0  # … and costs at most a twentieth of the time
+HEARTBEAT_SECONDS = 30.0
+
+
+def run(spool: Path, doorbell: int, parent: int) -> None:
+    """Serve one session until it is closed or its trainer is dead.
+
+    Parameters
+    ----------
+    spool : Path
+    doorbell : int
+        File descriptor: a line means that a segment is finished, `close STATUS` that the session is; end of file
+        that the trainer is gone.
+    parent : int
+        The trainer's process.
+    """
+    session = Session.load(spool)
+    control = Control(spool)
+    store, progress, lock = open_store(spool, session)
+    drain = Drain(spool, session, store, progress)
+    control.words[WRITER_STATE] = RUNNING
+    status = _serve(drain, control, Doorbell(doorbell, parent))
+    for segment in drain.finished(FINISHED, ACTIVE):
+        drain.take(segment)
+    drain.commit(status)
+    store.close()
+    _report(drain, control)
+    control.words[WRITER_STATE] = DONE
+    shutil.rmtree(spool, ignore_errors=True)
+    os.close(lock)
+
+
+def _serve(drain: Drain, control: Control, doorbell: Doorbell) -> str:
+    """Take and commit segments as they come; return the status to close with."""
+    store = drain.store
+    last_commit = time.monotonic()
+    last_cost = 0.0
+    while True:
+        waiting = drain.finished(FINISHED)
+        for segment in waiting:
+            drain.take(segment)
+        since = time.monotonic() - last_commit
+        pending = store.frames > store.published
+        short = sum(segment.words[STATE] == FREE for segment in drain.segments) < len(drain.segments) // 4
+        chunk_done = store.frames // store.chunk_steps > store.published // store.chunk_steps
+        if (
+            (waiting and short)
+            or (chunk_done and since >= COMMIT_SECONDS)
+            or (pending and since >= max(TAIL_SECONDS, TAIL_RATIO * last_cost))
+            or since >= HEARTBEAT_SECONDS
+        ):
+            began = time.monotonic()
+            drain.commit()
+            last_commit = time.monotonic()
+            last_cost = last_commit - began
+            _report(drain, control)
+        if (status := doorbell.wait(0.0 if drain.finished(FINISHED) and short else 1.0)) is not None:
+            return status
+
+
+def _report(drain: Drain, control: Control) -> None:
+    store = drain.store
+    for word, value in (
+        (COMMITTED, drain.progress.pushed),
+        (RAW_BYTES, store.raw_bytes),
+        (STORED_BYTES, store.stored_bytes),
+        (ENCODE_NS, store.encode_ns),
+        (SKIPPED, store.attributes["skipped_updates"]),
+        (REJECTED, drain.progress.rejected),
+    ):
+        control.words[word] = value
+
+
+class Doorbell:
+    """The pipe from the trainer and the watch on its life. Lifetime: the two descriptors.
+
+    End of file alone does not come while a forked worker of the trainer holds the pipe, so its process is watched as
+    well.
+    """
+
+    def __init__(self, pipe: int, parent: int) -> None:
+        self._pipe, self._parent = pipe, parent
+        self._buffer = b""
+        self._poll = select.poll()
+        self._poll.register(pipe, select.POLLIN | select.POLLHUP)
+        self._process = -1
+        with contextlib.suppress(OSError, AttributeError):
+            self._process = os.pidfd_open(parent)
+            self._poll.register(self._process, select.POLLIN)
+
+    def wait(self, seconds: float) -> str | None:
+        """Wait for a line; return the status to close with when the session is over, else None."""
+        ready = dict(self._poll.poll(seconds * 1000))
+        if self._pipe in ready:
+            data = os.read(self._pipe, 65536)
+            if not data:
+                return "interrupted"
+            *lines, self._buffer = (self._buffer + data).split(b"\n")
+            for line in lines:
+                if line.startswith(b"close "):
+                    return line[6:].decode()
+            return None
+        if self._process in ready or (self._process < 0 and os.getppid() != self._parent):
+            return "interrupted"
+        return None
+
+
+def main() -> None:
+    """Serve the session whose spool is named on the command line; standard input is the doorbell."""
+    spool, parent = Path(sys.argv[1]), int(sys.argv[2])
+    with contextlib.suppress(OSError):
+        os.nice(10)
+    try:
+        run(spool, sys.stdin.fileno(), parent)
+    except Exception as error:
+        traceback.print_exc()
+        kind = type(error).__name__ if isinstance(error, RecorderError) else ""
+        text = str(error) if isinstance(error, RecorderError) else f"{type(error).__name__}: {error}"
+        with contextlib.suppress(OSError):
+            replace_text(spool / "error.json", json.dumps({"kind": kind, "message": text}))
+        with contextlib.suppress(OSError, ValueError):
+            Control(spool).words[WRITER_STATE] = FAILED
+        sys.exit(1)
+
+
+if __name__ == "__main__":
+    main()
