@@ -56,7 +56,7 @@ def recover(store: Path) -> None:
     "--dtype", type=click.Choice(["float16", "bfloat16", "float32", "float64"]), default="float32", show_default=True
 )
 @click.option("--compression", type=click.Choice(["pcodec", "lz4", "none"]), default="pcodec", show_default=True)
-@click.option("--spool-limit", default="4GiB", show_default=True, help="Most bytes that the spool may take.")
+@click.option("--spool-limit", help="Most bytes that the spool may take; default: 1 GiB, up to 4 GiB if needed.")
 @click.option("--store", type=click.Path(path_type=Path), default=Path(), help="Where the run would go; default: here.")
 def plan(
     elements: int,
@@ -65,7 +65,7 @@ def plan(
     stride: int,
     dtype: str,
     compression: str,
-    spool_limit: str,
+    spool_limit: str | None,
     store: Path,
 ) -> None:
     """Say what a recording will take, before it is made: size, rate, spool.
@@ -81,7 +81,7 @@ def plan(
 
     parameter = Parameter("model", (elements,), dtype, "", "", "", "", ("",))
     schema = Schema((parameter,), (Plane(dtype, "cpu", elements),))
-    budget = plan_budget(schema, 1, spool_limit=parse_bytes(spool_limit))
+    budget = plan_budget(schema, 1, spool_limit=None if spool_limit is None else parse_bytes(spool_limit))
     print(check_plan(store.absolute(), schema, budget, -(-steps // stride), compression))
     if steps_per_second is not None:
         print(describe_rate(schema, steps_per_second / stride, compression))

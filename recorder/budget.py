@@ -12,7 +12,8 @@ import numpy as np
 from recorder.errors import UsageError
 from recorder.schema import Schema
 
-DEFAULT_SPOOL_LIMIT = 4 << 30
+DEFAULT_SPOOL_LIMIT = 1 << 30  # memory that nobody misses; chunks longer than it allows would gain a few percent
+GREATEST_DEFAULT_LIMIT = 4 << 30  # for models so large that even the shortest chunks pass the first
 MOST_CHUNK_STEPS = 1024  # beyond it neither compression (1.86 → 1.89 from 128 to 1024) nor the reader gains
 FEWEST_CHUNK_STEPS = 16  # below it compression falls to that of single frames (1.55 at 8, 1.08 at 1)
 CHUNKS_IN_POOL = 3  # one being filled, one being written, one of slack
@@ -53,7 +54,7 @@ class Budget:
 
 
 def plan_budget(
-    schema: Schema, param_groups: int, *, spool_limit: int = DEFAULT_SPOOL_LIMIT, chunk_steps: int | None = None
+    schema: Schema, param_groups: int, *, spool_limit: int | None = None, chunk_steps: int | None = None
 ) -> Budget:
     """Choose chunk length and pool for a schema.
 
@@ -62,8 +63,8 @@ def plan_budget(
     schema : Schema
     param_groups : int
         Learning rates that ride along with each frame.
-    spool_limit : int
-        Bytes that the pool may take.
+    spool_limit : int, optional
+        Bytes that the pool may take; default: 1 GiB, and up to 4 GiB for what cannot do with less.
     chunk_steps : int, optional
         T, if the caller fixes it (a resumed store has one already). Default: the largest power of two up to 1024
         for which three chunks of frames fit the limit.
@@ -84,6 +85,9 @@ def plan_budget(
         size = segment_layout(schema, frames, slots).size
         return Budget(steps, frames, CHUNKS_IN_POOL * SEGMENTS_PER_CHUNK, slots, size)
 
+    if spool_limit is None:
+        least = budget(max(chunk_steps or 0, FEWEST_CHUNK_STEPS)).pool_bytes
+        spool_limit = min(max(DEFAULT_SPOOL_LIMIT, least), GREATEST_DEFAULT_LIMIT)
     remedy = (
         'Record fewer parameters (include=["conv*"]), or raise the limit (spool_limit="16GiB"), or put the spool on a '
         "larger disk (spool=DIR)."

@@ -33,7 +33,7 @@ class Options:
     on_pressure: str
     on_error: str
     spool: Path | None
-    spool_limit: int
+    spool_limit: int | None
     user_step: int | None
 
     def __post_init__(self) -> None:

@@ -18,7 +18,7 @@ from weakref import WeakMethod
 from torch import nn
 from torch.optim import Optimizer
 
-from recorder.budget import DEFAULT_SPOOL_LIMIT, Budget, parse_bytes, plan_budget
+from recorder.budget import Budget, parse_bytes, plan_budget
 from recorder.describe import root_attributes
 from recorder.errors import RecorderError, UsageError
 from recorder.hooks import attach, optimizers_of
@@ -71,8 +71,8 @@ class Recorder:
         When recording fails: raise in the training loop, or say so once and let the training go on unrecorded.
     spool : path, optional
         Local folder for frames that are not written yet; default: shared memory, else beside the store.
-    spool_limit : int or str, default "4GiB"
-        Most bytes that the spool may take.
+    spool_limit : int or str, optional
+        Most bytes that the spool may take, such as `"8GiB"`; default: 1 GiB, up to 4 GiB for models that need it.
     user_step : int, optional
         Your own step count at a resumption, kept with the segment.
 
@@ -107,7 +107,7 @@ class Recorder:
         on_pressure: Literal["wait", "drop"] = "wait",
         on_error: Literal["raise", "warn"] = "raise",
         spool: str | os.PathLike[str] | None = None,
-        spool_limit: int | str = DEFAULT_SPOOL_LIMIT,
+        spool_limit: int | str | None = None,
         user_step: int | None = None,
     ) -> None:
         self.report: Report | None = None
@@ -128,7 +128,7 @@ class Recorder:
             on_pressure=on_pressure,
             on_error=on_error,
             spool=None if spool is None else Path(spool),
-            spool_limit=parse_bytes(spool_limit),
+            spool_limit=None if spool_limit is None else parse_bytes(spool_limit),
             user_step=user_step,
         )
         check_store(self._options)
