@@ -1,0 +1,71 @@
+"""Each benchmark runs once, as small as it goes: tables are whole and their numbers finite. Timings decide nothing."""
+
+import math
+from collections.abc import Sequence
+
+import numpy as np
+import pytest
+
+from examples.models import GAT, GCN
+from tests.benchmarks import recorder_pressure, recorder_size, recorder_slowdown, recorder_step_cost
+from tests.benchmarks.recorder_workload import Row, table
+
+
+def assert_whole(rows: Sequence[Row], texts: Sequence[str] = ()) -> None:
+    """Every row has the same columns, and what is not one of the texts is a finite number."""
+    assert rows
+    for row in rows:
+        assert row.keys() == rows[0].keys()
+        label, *values = row.values()
+        assert isinstance(label, str)
+        for value in values:
+            if isinstance(value, str):
+                assert value in texts
+            else:
+                assert math.isfinite(value)
+    lines = table("title", rows).splitlines()
+    assert len(lines) == len(rows) + 5
+
+
+def test_step_cost() -> None:
+    rows = recorder_step_cost.measure(steps=2 * recorder_step_cost.SLOW_EVERY)
+    assert_whole(rows, [recorder_step_cost.NOT_INSTALLED])
+    assert [row["method"] for row in rows] == [*recorder_step_cost.FAST, *recorder_step_cost.SLOW]
+    steps = {row["method"]: row["steps"] for row in rows}
+    assert all(steps[method] == 32 for method in recorder_step_cost.FAST)
+    assert all(steps[method] in (2, recorder_step_cost.NOT_INSTALLED) for method in recorder_step_cost.SLOW)
+
+
+@pytest.mark.parametrize("kind", [GCN, GAT])
+def test_slowdown(kind: type[GCN | GAT]) -> None:
+    row = recorder_slowdown.measure(kind, pairs=3, stretch=2)
+    assert_whole([row])
+    assert row["low"] <= row["slowdown"] <= row["high"]
+
+
+def test_the_interval_of_the_median_is_that_of_the_binomial() -> None:
+    """Conover, Practical Nonparametric Statistics: of 30 sorted values, the 10th and the 21st."""
+    assert recorder_slowdown.outside(30) == 9
+    assert recorder_slowdown.outside(5) == 0
+
+
+@pytest.mark.parametrize("correlation", [0.0, 0.9])
+def test_entropy_bound(correlation: float) -> None:
+    """An AR(1) has a prediction error of known variance, and in [½, 1) the spacing of float32 is 2⁻²⁴."""
+    rng = np.random.default_rng(0)
+    error = 3e-6
+    v = rng.normal(0, error, (200, 1024))
+    for step in range(1, 1024):
+        v[:, step] += correlation * v[:, step - 1]
+    w = (0.75 + np.cumsum(v, axis=1)).astype(np.float32)
+    assert 0.5 < w.min() < w.max() < 1
+    bits = 0.5 * math.log2(2 * math.pi * math.e * error**2 * 2**48)
+    assert recorder_size.entropy_bound({"w": w}, 1024) == pytest.approx(32 / bits, rel=2e-3)
+
+
+def test_pressure() -> None:
+    rows = recorder_pressure.measure(steps=5, width=20)
+    assert_whole(rows, [""])
+    assert len(rows) == 6
+    for row in rows[1:]:
+        assert row["frames"] + row["dropped"] == 5
