@@ -1,0 +1,41 @@
+"""Temperatures of neural networks, from recorded trajectories.
+
+Importing this package is cheap: each name is loaded when it is first used. The accessor `run.thermo` is registered by
+`open_run`, and at once where xarray is already loaded.
+"""
+
+from __future__ import annotations
+
+import sys
+from typing import Any
+
+_PUBLIC = {
+    "open_run": "analyzer.run",
+    "temperature": "analyzer.temperatures",
+    "velocity": "analyzer.velocities",
+    "velocity_summary": "analyzer.velocities",
+    "AnalyzerError": "analyzer.errors",
+    "NonFiniteWarning": "analyzer.errors",
+}
+
+__all__ = ["__version__", *_PUBLIC]
+
+
+def __getattr__(name: str) -> Any:
+    if name == "__version__":
+        from analyzer.version import version
+
+        return version()
+    if name in _PUBLIC:
+        from importlib import import_module
+
+        return getattr(import_module(_PUBLIC[name]), name)
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+
+
+def __dir__() -> list[str]:
+    return sorted(__all__)
+
+
+if "xarray" in sys.modules:
+    from analyzer import accessor as _accessor  # noqa: F401

@@ -1,0 +1,47 @@
+"""The command line. Modules here import click alone at the top: help and `info` must not wait for numba and xarray."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import click
+
+from analyzer.cli.info import info
+from analyzer.cli.quantities import temperature, velocity
+from analyzer.errors import AnalyzerError
+
+
+class Commands(click.Group):
+    """A group in which a refusal of the analyzer is one line on stderr and exit code 1."""
+
+    def invoke(self, ctx: click.Context) -> Any:
+        try:
+            return super().invoke(ctx)
+        except AnalyzerError as error:
+            raise click.ClickException(str(error)) from error
+
+
+def _show_version(ctx: click.Context, _: click.Parameter, wanted: bool) -> None:
+    if wanted and not ctx.resilient_parsing:
+        from analyzer.version import version
+
+        click.echo(f"analyzer {version()}")
+        ctx.exit()
+
+
+@click.group(cls=Commands, context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100})
+@click.option(
+    "--version", is_flag=True, expose_value=False, is_eager=True, callback=_show_version, help="Show the version."
+)
+def cli() -> None:
+    r"""Temperatures of neural networks, from recorded trajectories.
+
+    \b
+    analyzer info runs/gcn.zarr
+    analyzer temperature runs/gcn.zarr --by row --window epoch
+    analyzer velocity runs/gcn.zarr --by element --parameter conv2.lin.weight
+    """
+
+
+for command in (info, temperature, velocity):
+    cli.add_command(command)

@@ -1,0 +1,155 @@
+"""Options that the commands share, and their parameter types."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import click
+
+if TYPE_CHECKING:
+    _Type = click.ParamType[Any]
+else:
+    _Type = click.ParamType  # generic only from click 8.4 on
+
+FORMATS = ("table", "csv", "json", "netcdf", "parquet")
+PICTURES = (".png", ".pdf", ".svg")
+
+
+class StepsOrEpoch(_Type):
+    """A number of steps, or "epoch"."""
+
+    name = "STEPS|epoch"
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:
+        if value == "epoch" or isinstance(value, int):
+            return value
+        try:
+            return int(value)
+        except ValueError:
+            self.fail(f"expected a number of steps or 'epoch', got {value!r}.", param, ctx)
+
+
+class Bound(_Type):
+    """A step, or a percentage of the range."""
+
+    name = "STEP|PERCENT%"
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:
+        if re.fullmatch(r"\d+|\d+(\.\d*)?%", str(value)) is None:
+            self.fail(f"expected a step or a percentage such as 50%, got {value!r}.", param, ctx)
+        return value
+
+
+class Picture(_Type):
+    """A file that matplotlib can write, by its suffix."""
+
+    name = "FILE"
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:
+        if Path(value).suffix.lower() not in PICTURES:
+            self.fail(f"expected a file ending in {', '.join(PICTURES)}, got {value!r}.", param, ctx)
+        return value
+
+
+class Bytes(_Type):
+    """A size: 2GB, 512MiB, or a plain number of bytes."""
+
+    name = "BYTES"
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:
+        if isinstance(value, int):
+            return value
+        found = re.fullmatch(r"(\d+(?:\.\d+)?)\s*([kMGT]?)(i?)B?", value)
+        if found is None or float(found[1]) <= 0:
+            self.fail(f"expected a size such as 2GB or 512MiB, got {value!r}.", param, ctx)
+        power = "kMGT".find(found[2]) + 1 if found[2] else 0
+        return int(float(found[1]) * (1024 if found[3] else 1000) ** power)
+
+
+class Masses(_Type):
+    """A mass, or GLOB=MASS."""
+
+    name = "MASS|GLOB=MASS"
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:
+        glob, equals, number = str(value).rpartition("=")
+        try:
+            return (glob if equals else None, float(number))
+        except ValueError:
+            self.fail(f"expected a number or GLOB=NUMBER, got {value!r}.", param, ctx)
+
+
+def query_options(command: Callable[..., Any]) -> Callable[..., Any]:
+    """The options that say which velocities, of which weights, in which groups."""
+    for option in reversed(
+        (
+            click.option(
+                "--by",
+                default="layer",
+                show_default=True,
+                metavar="GROUP",
+                help="model, layer, module, parameter, row, column, output, input, head or element.",
+            ),
+            click.option("--window", type=StepsOrEpoch(), help="Length of a window; default: the whole range."),
+            click.option("--start", type=Bound(), help="First frame; default: the first of the run."),
+            click.option("--stop", type=Bound(), help="Last frame; default: the last of the run."),
+            click.option(
+                "--lag", type=StepsOrEpoch(), help="Time over which a velocity is taken; default: the stride."
+            ),
+            click.option(
+                "--parameter", multiple=True, metavar="GLOB", help="Only parameters with such names. Repeatable."
+            ),
+            click.option("--layer", multiple=True, metavar="GLOB", help="Only such layers. Repeatable."),
+            click.option(
+                "--exclude", multiple=True, metavar="GLOB", help="Leave parameters out, of d too. Repeatable."
+            ),
+            click.option("--steps-per-epoch", type=click.IntRange(min=1), help="Where no epoch was recorded."),
+            click.option("--unequal-epochs", is_flag=True, help="Allow --lag epoch where epochs differ in length."),
+        )
+    ):
+        command = option(command)
+    return command
+
+
+def output_options(command: Callable[..., Any]) -> Callable[..., Any]:
+    """The options that say where the answer goes, and in which form."""
+    for option in reversed(
+        (
+            click.option(
+                "--format",
+                "format_",
+                type=click.Choice(FORMATS),
+                help="Default: by the suffix of --output, else table.",
+            ),
+            click.option(
+                "--output", type=click.Path(dir_okay=False, writable=True), help="Write there, not to stdout."
+            ),
+            click.option("--plot", type=Picture(), help="Also draw a picture: .png, .pdf or .svg."),
+        )
+    ):
+        command = option(command)
+    return command
+
+
+def execution_options(command: Callable[..., Any]) -> Callable[..., Any]:
+    """The options that say who computes, named as dask's own commands name them."""
+    for option in reversed(
+        (
+            click.option(
+                "--scheduler",
+                default="threads",
+                show_default=True,
+                metavar="threads|processes|ADDRESS",
+                help="Or the address of a dask.distributed scheduler, tcp://host:8786.",
+            ),
+            click.option("--workers", type=click.IntRange(min=1), help="Threads or processes; default: one a core."),
+            click.option(
+                "--memory-limit", type=Bytes(), help="Refuse what is projected to need more; default: what is free."
+            ),
+        )
+    ):
+        command = option(command)
+    return command

@@ -1,0 +1,111 @@
+"""`analyzer temperature` and `analyzer velocity`: a query, computed and shown."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from analyzer.cli.options import Masses, execution_options, output_options, query_options
+
+if TYPE_CHECKING:
+    from analyzer.measure import Query
+
+
+@click.command(short_help="Temperatures of groups of weights, by window.")
+@click.argument("store")
+@query_options
+@click.option("--convention", type=click.Choice(["paper", "md"]), default="paper", show_default=True,
+              help="paper: T = K/(k_B d); md: twice that.")  # fmt: skip
+@click.option("--remove-drift", is_flag=True, help="Report the fluctuation alone.")
+@click.option("--mass", type=Masses(), multiple=True, help="Of every weight, or of parameters that match. Repeatable.")
+@click.option("--k-b", "k_b", type=float, default=1.0, show_default=True, help="Boltzmann's constant.")
+@output_options
+@execution_options
+def temperature(store: str, convention: str, remove_drift: bool, mass: Any, k_b: float, **options: Any) -> None:
+    r"""Temperatures of groups of weights of the run in STORE, by window.
+
+    \b
+    analyzer temperature runs/gcn.zarr
+    analyzer temperature runs/gcn.zarr --by row --layer 'conv*' --plot rows.png
+    analyzer temperature runs/gcn.zarr --window 1000 --start 50% --format csv --output layers.csv
+    """
+    from analyzer.cli import show
+    from analyzer.run import open_run
+    from analyzer.temperatures import temperature_of
+
+    form = show.form_of(options["format_"], options["output"])
+    run = open_run(store)
+    physics = {"remove_drift": remove_drift, "mass": _masses(mass), "k_B": k_b, "convention": convention}
+    dataset, measurement = temperature_of(run, _query(options), **physics)
+    answer = show.computed(dataset, measurement, options["scheduler"], options["workers"])
+    picture = None
+    if options["plot"]:
+        from analyzer import plots
+
+        if answer.sizes["window"] == 1 and options["by"] in plots.SERIES:
+            # One number a group is no picture: draw how it came about.
+            query = _query(options | {"window": plots.series_window(run, answer)})
+            dataset, measurement = temperature_of(run, query, **physics)
+            picture = plots.temperature(show.computed(dataset, measurement, options["scheduler"], options["workers"]))
+        else:
+            picture = plots.temperature(answer)
+    show.write(answer, store, form, options["output"])
+    show.save_picture(picture, options["plot"])
+
+
+@click.command(short_help="Mean and mean squared velocities of groups of weights, by window.")
+@click.argument("store")
+@query_options
+@output_options
+@execution_options
+def velocity(store: str, **options: Any) -> None:
+    r"""Mean, mean squared and rms velocities of groups of weights of the run in STORE, by window.
+
+    \b
+    analyzer velocity runs/gcn.zarr --by element --parameter conv2.lin.weight
+    """
+    from analyzer.cli import show
+    from analyzer.run import open_run
+    from analyzer.velocities import velocity_statistics
+
+    form = show.form_of(options["format_"], options["output"])
+    run = open_run(store)
+    dataset, measurement = velocity_statistics(run, _query(options))
+    answer = show.computed(dataset, measurement, options["scheduler"], options["workers"])
+    picture = None
+    if options["plot"]:
+        from analyzer import plots
+
+        picture = plots.velocity(answer)
+    show.write(answer, store, form, options["output"])
+    show.save_picture(picture, options["plot"])
+
+
+def _query(options: dict[str, Any]) -> Query:
+    from analyzer.cli import show
+    from analyzer.measure import Query
+
+    return Query(
+        by=options["by"],
+        window=options["window"],
+        start=options["start"],
+        stop=options["stop"],
+        lag=options["lag"],
+        parameter=options["parameter"] or None,
+        layer=options["layer"] or None,
+        exclude=options["exclude"] or None,
+        steps_per_epoch=options["steps_per_epoch"],
+        unequal_epochs=options["unequal_epochs"],
+        workers=show.workers_of(options["workers"]),
+        memory_limit=options["memory_limit"] or show.free_memory(),
+    )
+
+
+def _masses(given: tuple[tuple[str | None, float], ...]) -> Any:
+    if not given:
+        return 1.0
+    everywhere = [value for glob, value in given if glob is None]
+    if everywhere and len(given) > 1:
+        raise click.UsageError("--mass: expected one number, or GLOB=MASS for each pattern, got both.")
+    return everywhere[0] if everywhere else {str(glob): value for glob, value in given}

@@ -1,0 +1,226 @@
+"""A query from end to end: select, sample, group, plan, reduce. What it is a measure of, its caller decides."""
+
+from __future__ import annotations
+
+import itertools
+import math
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from fnmatch import fnmatchcase
+from functools import partial
+from typing import Any
+
+import dask.array as da
+import numpy as np
+import xarray as xr
+
+from analyzer.engine import Moments, moments
+from analyzer.errors import OptionError, SelectionError
+from analyzer.groups import By, Globs, Grouping, group, select
+from analyzer.plan import SPAN_FRAMES, Bundle, Piece, Plan, check_memory, plan, plan_blocks
+from analyzer.schema import Parameter
+from analyzer.tree import Trajectory, source_of, trajectory
+from analyzer.version import version
+from analyzer.windows import Bound, Lag, Sampling, Window, sample
+
+Array = np.ndarray[Any, np.dtype[Any]]
+Mass = float | Mapping[str, float]
+Columns = Mapping[str, tuple[str, str]]
+
+
+@dataclass(frozen=True)
+class Measurement:
+    """A query and its lazy answer."""
+
+    run: Trajectory
+    plan: Plan
+    moments: Moments
+
+
+@dataclass(frozen=True)
+class Query:
+    """What is asked of a run, apart from the quantity."""
+
+    by: By = "layer"
+    window: Window = None
+    start: Bound = None
+    stop: Bound = None
+    lag: Lag = None
+    parameter: Globs = None
+    layer: Globs = None
+    exclude: Globs = None
+    steps_per_epoch: int | None = None
+    unequal_epochs: bool = False
+    workers: int = 1
+    memory_limit: int | None = None
+
+
+def measure(tree: xr.DataTree, query: Query, mass: Mass = 1.0) -> Measurement:
+    """The lazy moments of a query on a run; every fault of the query is raised here, before anything is read."""
+    run = trajectory(tree)
+    chosen = select(run.parameters, query.parameter, query.layer, query.exclude)
+    masses = masses_of(chosen, mass)
+    sampling = sample(
+        run.line,
+        window=query.window,
+        start=query.start,
+        stop=query.stop,
+        lag=query.lag,
+        steps_per_epoch=query.steps_per_epoch,
+        unequal_epochs=query.unequal_epochs,
+    )
+    grouping = group(chosen, query.by)
+    blocks: list[da.Array] | None = None
+    if run.opened is not None:
+        store = run.opened.store
+        sources = {p.name: source_of(store, p.path) for p in chosen}
+        planned = plan(sampling, grouping, chosen, sources, store.chunk_steps)
+    else:
+        planned, blocks = _plan_tree(run, chosen, sampling, grouping)
+    check_memory(planned, query.workers, query.memory_limit)
+    return Measurement(run, planned, moments(planned, masses, blocks))
+
+
+def masses_of(parameters: Sequence[Parameter], mass: Mass) -> dict[str, float]:
+    """Mass of the weights of each parameter: one number, or the first of a mapping's globs that matches, else 1.
+
+    Raises
+    ------
+    OptionError
+        A mass is not a positive finite number.
+    SelectionError
+        A glob matches nothing.
+    """
+    given = mass.values() if isinstance(mass, Mapping) else (mass,)
+    for value in given:
+        if not isinstance(value, (int, float)) or not math.isfinite(value) or value <= 0:
+            raise OptionError(
+                f"mass: expected a positive finite number, got {value!r}. A temperature is Σ ½ m v² / (k_B d). "
+                "Leave it out for m = 1.",
+                mass=mass,
+            )
+    if not isinstance(mass, Mapping):
+        return {p.name: float(mass) for p in parameters}
+    masses = {p.name: 1.0 for p in parameters}
+    for glob, value in reversed(list(mass.items())):
+        matched = [p.name for p in parameters if fnmatchcase(p.name, glob)]
+        if not matched:
+            raise SelectionError(
+                f"mass {glob!r}: expected a pattern that matches one of: {', '.join(masses)}; got no match. "
+                "The mass would be without effect. Mend the pattern.",
+                pattern=glob,
+            )
+        masses |= {name: float(value) for name in matched}
+    return masses
+
+
+def result(
+    measurement: Measurement, quantity: str, formula: Callable[[Array, Array, Array], Sequence[Array]], columns: Columns
+) -> xr.Dataset:
+    """The tidy Dataset of a query: `weights`, `velocities` and columns (group, window).
+
+    Parameters
+    ----------
+    quantity
+        Name of what is measured.
+    formula
+        From moments (MOMENTS, groups, windows), weights of a group (groups, 1) and velocities of a weight
+        (windows,), NaN where there are none, to the columns.
+    columns
+        By name, in the formula's order: units and long name.
+    """
+    sampling, grouping = measurement.plan.sampling, measurement.plan.grouping
+    windows = sampling.windows
+    coords: dict[str, Any] = {"group": ("group", grouping.label, {"long_name": f"group by {grouping.by}"})}
+    coords |= {name: ("group", values) for name, values in grouping.columns.items()}
+    coords |= {
+        "window": ("window", np.arange(windows.velocities.size)),
+        "start_step": ("window", windows.start_step, {"units": "step", "long_name": "window start (excluded)"}),
+        "stop_step": ("window", windows.stop_step, {"units": "step", "long_name": "window end (included)"}),
+        "partial": ("window", windows.partial, {"long_name": "window shorter than asked for"}),
+        "left_out": (
+            "window",
+            windows.left_out,
+            {"long_name": "velocities of each weight lost to gaps and resumptions"},
+        ),
+    }
+    if windows.epoch is not None:
+        coords["epoch"] = ("window", windows.epoch, {"long_name": "epoch"})
+    weights, dims = grouping.weights[:, np.newaxis], ("group", "window")
+    data: dict[str, Any] = {
+        "weights": ("group", grouping.weights, {"units": "1", "long_name": "degrees of freedom"}),
+        "velocities": (dims, weights * windows.velocities, {"units": "1", "long_name": "velocities averaged"}),
+    }
+    # All columns in one task, none derived from another: dask.compute on a Dataset loses such a variable (dask 2026.8).
+    count = np.where(windows.velocities == 0, np.nan, windows.velocities)
+    table = measurement.moments.table
+    answers: da.Array = da.map_blocks(  # type: ignore[no-untyped-call]
+        partial(_stacked, formula=formula, weights=weights, count=count),
+        table,
+        chunks=((len(columns),), *table.chunks[1:]),
+        meta=np.empty((0, 0, 0)),
+    )
+    data |= {
+        name: (dims, answers[n], {"units": units, "long_name": title})
+        for n, (name, (units, title)) in enumerate(columns.items())
+    }
+    dataset = xr.Dataset(data, coords=coords, attrs=_attrs(measurement, quantity))
+    return dataset if measurement.run.lazy else dataset.compute(scheduler="synchronous")
+
+
+def _stacked(table: Array, *, formula: Any, weights: Array, count: Array) -> Array:
+    return np.stack(list(formula(table, weights, count)))
+
+
+def unit_of(sampling: Sampling) -> str:
+    """Unit of time of a velocity: displacement per lag, which is per step only at lag 1."""
+    return "step" if sampling.lag == 1 else "lag"
+
+
+def _attrs(measurement: Measurement, quantity: str) -> dict[str, Any]:
+    sampling, grouping = measurement.plan.sampling, measurement.plan.grouping
+    attrs: dict[str, Any] = {
+        "quantity": quantity,
+        "by": grouping.by,
+        "lag": sampling.lag,
+        "steps_per_lag": sampling.steps_per_lag,
+        "parameters_left_out": len(grouping.left_out),
+        "thermotrace_version": version(),
+    }
+    if measurement.run.opened is not None:
+        attrs |= {"run_id": measurement.run.opened.store.run_id, "store": measurement.run.opened.store.location}
+    return attrs
+
+
+def _plan_tree(
+    run: Trajectory, chosen: Sequence[Parameter], sampling: Sampling, grouping: Grouping
+) -> tuple[Plan, list[da.Array]]:
+    """A plan over the tree's own arrays: their chunks become the tasks, the same kernels run over them."""
+    low = int(sampling.first.min())
+    high = int((sampling.first + (sampling.count - 1) * sampling.spacing).max()) + 1
+    arrays = {}
+    edges = {low, high}
+    for p in chosen:
+        if p.name not in grouping.rules or not p.weights:
+            continue
+        values = run.arrays[p.name].data
+        if not isinstance(values, da.Array):
+            chunks = (*(-1 for _ in p.shape), SPAN_FRAMES)
+            values = da.from_array(values, chunks=chunks, name=False)  # type: ignore[no-untyped-call]
+        arrays[p.name] = values[..., low:high]
+        edges |= {low + int(edge) for edge in np.cumsum(arrays[p.name].chunks[-1])}
+    ordered = sorted(edges)
+    bundles, blocks = [], []
+    for p in chosen:
+        if p.name not in arrays:
+            continue
+        values = arrays[p.name].rechunk({len(p.shape): tuple(np.diff(ordered).tolist())})
+        leading = [np.cumsum([0, *lengths]).tolist() for lengths in values.chunks[:-1]]
+        regions = [tuple(itertools.pairwise(cuts)) for cuts in leading]
+        for place in np.ndindex(*(len(r) for r in regions)):
+            region = tuple(regions[axis][n] for axis, n in enumerate(place))
+            piece = Piece(p.name, p.shape, region, grouping.rules[p.name], p.original_dtype, values.dtype.itemsize)
+            bundles.append(Bundle((piece,)))
+            cut = values.blocks[place] if place else values
+            blocks.append(cut)
+    return plan_blocks(sampling, grouping, bundles, ordered), blocks

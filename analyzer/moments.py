@@ -1,0 +1,290 @@
+"""Reduce: from frames to the few sums that every temperature is made of.
+
+A *partial* holds what one range of frames says about the velocities of a bundle of weights. Two neighbouring partials
+merge into the partial of both: the velocity over the seam is the first sampled frame of the later range less the last
+one of the earlier. So no chunk is decoded twice, and the tree in which partials merge is the only order of summation.
+
+A window is *open* while velocities of it lie outside the range: then its sums are kept for every weight, because the
+drift is squared for each weight (⟨v⟩², `design`: drift is per weight) and needs the whole window first. A closed
+window is reduced to its groups at once, so memory does not grow with the length of the trajectory.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from typing import Any
+
+import numpy as np
+
+from analyzer.kernels import add_by_group, squared_ulp, squared_velocities
+from analyzer.windows import Sampling
+
+Array = np.ndarray[Any, np.dtype[Any]]
+
+SQUARES, SUM, SQUARED_SUM, ULP = range(4)
+MOMENTS = 4
+"""Rows of a table of moments: Σv², Σ_weights Σv, Σ_weights (Σv)², Σ_weights δ² (mean of the window's edge frames)."""
+
+_TILE = 1 << 20  # entries of a (weights, stretches) table held at once: 8 MiB of float64
+
+
+@dataclass(frozen=True)
+class Clip:
+    """The part of a sampling that lies in frames start to stop - 1; frame numbers are relative to `start`.
+
+    Attributes
+    ----------
+    first, spacing, count, window
+        (stretches,) as in `Sampling`, stretches of one frame included: their velocities are at the seams.
+    windows, total
+        (windows,) the windows sampled here and the velocities that each has in all.
+    edges
+        (windows, 2) the window's first and last sampled frame where they lie here, else -1.
+    enters, leaves
+        Whether the first (last) stretch goes on from (into) a neighbouring range.
+    """
+
+    first: Array
+    spacing: Array
+    count: Array
+    window: Array
+    windows: Array
+    total: Array
+    edges: Array
+    enters: bool
+    leaves: bool
+
+
+@dataclass(frozen=True)
+class OpenWindow:
+    """A window whose velocities are not all seen yet: sums for every weight (weights,)."""
+
+    window: int
+    velocities: int
+    total: int
+    squares: Array
+    sums: Array
+    ulp: Array
+
+
+@dataclass(frozen=True)
+class Partial:
+    """What a range of frames says about a bundle of weights.
+
+    Attributes
+    ----------
+    enter, leave
+        (weights,) first and last sampled frame, where their stretch crosses the range's start or end.
+    open
+        At most two windows: the one that began before the range, and the one that goes on after it.
+    closed
+        Tables of closed windows: (windows,) and moments (MOMENTS, groups, windows).
+    sampled
+        False for a range without a sampled frame (a lag longer than the range).
+    nonfinite
+        (parameter, frame) of the first NaN or infinite weight of each parameter that has one.
+    """
+
+    enter: Array | None
+    leave: Array | None
+    open: tuple[OpenWindow, ...]
+    closed: tuple[tuple[Array, Array], ...]
+    sampled: bool
+    nonfinite: tuple[tuple[str, int], ...] = ()
+
+
+def clip(sampling: Sampling, start: int, stop: int) -> Clip:
+    """The part of a sampling inside frames start to stop - 1."""
+    # Stretches are in step order, and so are their ends: the ones that touch the range are a slice.
+    final = sampling.first + (sampling.count - 1) * sampling.spacing
+    chosen = slice(int(np.searchsorted(final, start)), int(np.searchsorted(sampling.first, stop)))
+    first, spacing, count = sampling.first[chosen], sampling.spacing[chosen], sampling.count[chosen]
+    window, final = sampling.window[chosen], final[chosen]
+    skipped = np.maximum(-((first - start) // spacing), 0)
+    kept = np.minimum((stop - 1 - first) // spacing, count - 1) - skipped + 1
+    here = kept > 0
+    enters, leaves = (skipped > 0)[here], ((skipped + kept) < count)[here]
+    numbers, places = np.unique(window[here], return_inverse=True)
+    local = (first + skipped * spacing - start)[here]
+    edges = np.full((numbers.size, 2), -1)
+    # The first stretch of a window begins it and the last ends it; np.unique gives the first, reversed the last.
+    ranges = np.searchsorted(sampling.window, np.stack([numbers, numbers + 1], axis=1))
+    begins = sampling.first[ranges[:, 0]]
+    ends = (sampling.first + (sampling.count - 1) * sampling.spacing)[ranges[:, 1] - 1]
+    for column, frame in enumerate((begins, ends)):
+        inside = (frame >= start) & (frame < stop)
+        edges[inside, column] = frame[inside] - start
+    return Clip(
+        first=local,
+        spacing=spacing[here],
+        count=kept[here],
+        window=places.reshape(-1),
+        windows=numbers,
+        total=sampling.windows.velocities[numbers],
+        edges=edges,
+        enters=bool(enters[:1].any()),
+        leaves=bool(leaves[-1:].any()),
+    )
+
+
+def reduce_frames(frames: Array, part: Clip, groups: Array, n_groups: int, original_dtype: str) -> Partial:
+    """The partial of a range.
+
+    Parameters
+    ----------
+    frames
+        (weights, frames) float32 or float64, contiguous.
+    part
+        The stretches in the range.
+    groups
+        (weights,) int64: local group of each weight.
+    original_dtype
+        Of the weights in the model, for the rounding floor.
+    """
+    windows = part.windows.size
+    if not windows:
+        return Partial(None, None, (), (), sampled=False)
+    velocities = np.bincount(part.window, weights=part.count - 1, minlength=windows).astype(np.int64)
+    whole = velocities == part.total
+    opens = np.flatnonzero(~whole)
+    assert opens.size <= 2, "only the first and the last window of a range can be open"
+    sums = {int(n): [np.empty(frames.shape[0]) for _ in range(3)] for n in opens}
+    table = np.zeros((MOMENTS, n_groups, int(whole.sum())))
+    begins = np.searchsorted(part.window, np.arange(windows))
+    tile = max(_TILE // part.first.size, 1)
+    for low in range(0, frames.shape[0], tile):
+        some = frames[low : low + tile]
+        squares, sum_, ulp = window_sums(some, part, begins, original_dtype)
+        for n in opens:
+            for kept, values in zip(sums[int(n)], (squares, sum_, ulp), strict=True):
+                kept[low : low + tile] = values[:, n]
+        if table.size:
+            _add(groups[low : low + tile], squares[:, whole], sum_[:, whole], ulp[:, whole], table)
+    last = part.first[-1] + (part.count[-1] - 1) * part.spacing[-1]
+    return Partial(
+        enter=frames[:, part.first[0]].copy() if part.enters else None,
+        leave=frames[:, last].copy() if part.leaves else None,
+        open=tuple(
+            OpenWindow(int(part.windows[n]), int(velocities[n]), int(part.total[n]), *sums[int(n)]) for n in opens
+        ),
+        closed=((part.windows[whole], table),) if whole.any() else (),
+        sampled=True,
+    )
+
+
+def window_sums(frames: Array, part: Clip, begins: Array, original_dtype: str) -> tuple[Array, Array, Array]:
+    """Σv², Σv and edge δ² of every weight and window of a range, each (weights, windows)."""
+    squares = np.empty((frames.shape[0], part.first.size))
+    squared_velocities(frames, part.first, part.spacing, part.count, squares)
+    last = part.first + (part.count - 1) * part.spacing
+    # At every stretch Σv telescopes to last - first.
+    sums = frames[:, last].astype(np.float64) - frames[:, part.first]
+    if begins.size < part.first.size:
+        squares, sums = np.add.reduceat(squares, begins, axis=1), np.add.reduceat(sums, begins, axis=1)
+    ulp = np.zeros(squares.shape)
+    for column in range(2):
+        here = np.flatnonzero(part.edges[:, column] >= 0)
+        ulp[:, here] += 0.5 * squared_ulp(frames[:, part.edges[here, column]], original_dtype)
+    return squares, sums, ulp
+
+
+def stack(partials: Sequence[Partial]) -> Partial:
+    """The partial of several sets of weights over one range, their groups numbered one after the other."""
+    first = partials[0]
+    if not first.sampled:
+        return first
+    return Partial(
+        enter=_joined([p.enter for p in partials]),
+        leave=_joined([p.leave for p in partials]),
+        open=tuple(
+            replace(
+                window,
+                squares=np.concatenate([p.open[n].squares for p in partials]),
+                sums=np.concatenate([p.open[n].sums for p in partials]),
+                ulp=np.concatenate([p.open[n].ulp for p in partials]),
+            )
+            for n, window in enumerate(first.open)
+        ),
+        closed=tuple(
+            (windows, np.concatenate([p.closed[n][1] for p in partials], axis=1))
+            for n, (windows, _) in enumerate(first.closed)
+        ),
+        sampled=True,
+        nonfinite=tuple(found for p in partials for found in p.nonfinite),
+    )
+
+
+def is_finite(partial: Partial) -> bool:
+    """Whether no NaN or infinity reached a partial."""
+    arrays = [a for a in (partial.enter, partial.leave) if a is not None]
+    arrays += [a for window in partial.open for a in (window.squares, window.sums, window.ulp)]
+    arrays += [table for _, table in partial.closed]
+    return all(bool(np.isfinite(a).all()) for a in arrays)
+
+
+def merge(partials: Sequence[Partial], groups: Array, n_groups: int) -> Partial:
+    """The partial of consecutive ranges, merged in step order."""
+    merged = partials[0]
+    for later in partials[1:]:
+        merged = _merge_two(merged, later, groups, n_groups)
+    return merged
+
+
+def _merge_two(earlier: Partial, later: Partial, groups: Array, n_groups: int) -> Partial:
+    if not later.sampled or not earlier.sampled:
+        kept = earlier if earlier.sampled else later
+        return replace(kept, nonfinite=earlier.nonfinite + later.nonfinite)
+    open_, closed = list(earlier.open), earlier.closed
+    following = list(later.open)
+    if open_ and following and open_[-1].window == following[0].window:
+        open_[-1] = _join(open_[-1], following.pop(0))
+    if earlier.leave is not None and later.enter is not None:
+        open_[-1] = _across(open_[-1], earlier.leave, later.enter)
+    still: list[OpenWindow] = []
+    for window in open_:
+        if window.velocities < window.total:
+            still.append(window)
+        else:
+            table = np.zeros((MOMENTS, n_groups, 1))
+            squares, sums, ulp = (a[:, np.newaxis] for a in (window.squares, window.sums, window.ulp))
+            _add(groups, squares, sums, ulp, table)
+            closed = (*closed, (np.array([window.window]), table))
+    return replace(
+        later,
+        enter=earlier.enter,
+        open=(*still, *following),
+        closed=(*closed, *later.closed),
+        nonfinite=earlier.nonfinite + later.nonfinite,
+    )
+
+
+def _joined(arrays: Sequence[Array | None]) -> Array | None:
+    present = [a for a in arrays if a is not None]
+    return np.concatenate(present) if present else None
+
+
+def _join(earlier: OpenWindow, later: OpenWindow) -> OpenWindow:
+    return replace(
+        earlier,
+        velocities=earlier.velocities + later.velocities,
+        squares=earlier.squares + later.squares,
+        sums=earlier.sums + later.sums,
+        ulp=earlier.ulp + later.ulp,
+    )
+
+
+def _across(window: OpenWindow, before: Array, after: Array) -> OpenWindow:
+    """The window with the velocity over a seam."""
+    velocity = after.astype(np.float64) - before
+    return replace(
+        window,
+        velocities=window.velocities + 1,
+        squares=window.squares + velocity * velocity,
+        sums=window.sums + velocity,
+    )
+
+
+def _add(groups: Array, squares: Array, sums: Array, ulp: Array, table: Array) -> None:
+    for row, values in ((SQUARES, squares), (SUM, sums), (SQUARED_SUM, sums * sums), (ULP, ulp)):
+        add_by_group(groups, np.ascontiguousarray(values), table[row])

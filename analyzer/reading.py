@@ -1,0 +1,215 @@
+"""Frames out of a store: the only module that decodes chunks.
+
+zarr reads a chunk that does not exist as fill, without a word. A chunk whose first element is the fill value is
+therefore looked up in the store; every other chunk has shown by its content that it exists, so the check costs nothing.
+"""
+
+from __future__ import annotations
+
+import itertools
+import warnings
+from dataclasses import dataclass, replace
+from functools import lru_cache
+from typing import Any
+from urllib.parse import unquote
+
+import numpy as np
+import zarr
+from zarr.core.sync import sync
+
+from analyzer.errors import (
+    AnalyzerError,
+    CorruptChunkError,
+    DamagedStoreError,
+    MissingChunkError,
+    NotATrajectoryError,
+    StoreChangedError,
+    StoreNotFoundError,
+)
+
+Frames = np.ndarray[Any, np.dtype[Any]]
+Region = tuple[tuple[int, int], ...]
+
+# pcodec is outside the Zarr v3 core specification, which zarr says once for every array opened; the format chose it.
+warnings.filterwarnings("ignore", message="Numcodecs codecs are not in the Zarr version 3", module="zarr|numcodecs")
+
+
+@dataclass(frozen=True)
+class Source:
+    """One array of one run: enough to decode its frames in any process."""
+
+    location: str
+    run_id: str
+    frames: int
+    path: str
+
+
+def remote_root(url: str) -> str:
+    """Text of the root `zarr.json` behind a URL."""
+    import fsspec  # type: ignore[import-untyped]
+
+    root = url.rstrip("/") + "/zarr.json"
+    try:
+        with fsspec.open(root, mode="rb") as file:
+            return bytes(file.read()).decode("utf-8")
+    except FileNotFoundError as error:
+        raise StoreNotFoundError(
+            f"{url}: expected a store, got nothing at {root}. Check the URL and the bucket.", location=url
+        ) from error
+    except UnicodeDecodeError as error:
+        raise DamagedStoreError(
+            f"{url}: expected zarr.json to hold UTF-8 text, got byte {error.start} that is none. Without it "
+            "nobody knows "
+            "which frames are committed. Restore zarr.json from a copy of the store.",
+            location=url,
+        ) from error
+    except (OSError, ImportError, ValueError) as error:
+        raise NotATrajectoryError(
+            f"{url}: expected a readable store, got: {error}. The run cannot be opened. "
+            "Check the URL, the credentials, and that the fsspec package of its scheme is installed.",
+            location=url,
+        ) from error
+
+
+@lru_cache(maxsize=64)
+def open_array(source: Source) -> zarr.Array[Any]:
+    """The zarr array of a source, from the consolidated metadata; kept open, since opening costs a millisecond."""
+    return _member(_open_group(source.location, source.run_id, source.frames), source)
+
+
+@lru_cache(maxsize=8)
+def _open_group(location: str, run_id: str, frames: int) -> zarr.Group:
+    # `frames` is part of the key: a run that grew is opened anew.
+    try:
+        group = zarr.open_group(location, mode="r", zarr_format=3, use_consolidated=True)
+    except (FileNotFoundError, KeyError, ValueError, TypeError) as error:
+        raise DamagedStoreError(
+            f"{location}: expected metadata that zarr opens, got: {error}. The metadata is damaged. "
+            "Restore zarr.json from a copy of the store, or record the run again.",
+            location=location,
+        ) from error
+    found = str(group.attrs.get("run_id", ""))
+    if found != run_id:
+        raise StoreChangedError(
+            f"{location}: expected the run {run_id}, got {found}. The store was replaced since it was opened. "
+            "Open it again: analyzer.open_run(path)",
+            location=location,
+        )
+    return group
+
+
+def _member(group: zarr.Group, source: Source) -> zarr.Array[Any]:
+    try:
+        member = group[source.path]
+    except (KeyError, ValueError, TypeError) as error:
+        raise DamagedStoreError(
+            f"{source.location}: expected an array {source.path!r}, got: {error}. The metadata is damaged. "
+            "Restore zarr.json from a copy of the store, or record the run again.",
+            location=source.location,
+        ) from error
+    if not isinstance(member, zarr.Array):
+        raise DamagedStoreError(
+            f"{source.location}: expected an array at {source.path!r}, got a group. The metadata is damaged. "
+            "Restore zarr.json from a copy of the store, or record the run again.",
+            location=source.location,
+        )
+    return member
+
+
+def read(source: Source, region: Region) -> Frames:
+    """The values of a region, one (start, stop) for each axis of the array, all chunks checked.
+
+    Raises
+    ------
+    CorruptChunkError, MissingChunkError
+        A chunk of the region is damaged or absent; the message names the array and the steps.
+    """
+    array = open_array(source)
+    try:
+        values = np.asarray(array[tuple(slice(*bounds) for bounds in region)])
+    except Exception as error:
+        raise _located(array, source, region, error) from error
+    if values.size:
+        _check_presence(array, source, region, values)
+    return values
+
+
+def _chunk_regions(array: zarr.Array[Any], region: Region) -> list[tuple[tuple[int, ...], Region]]:
+    """Grid position and bounds of every chunk that a region touches."""
+    axes = []
+    for (start, stop), length in zip(region, array.chunks, strict=True):
+        first, last = start // length, -(-stop // length)
+        axes.append([(n, (max(start, n * length), min(stop, (n + 1) * length))) for n in range(first, last)])
+    return [(tuple(n for n, _ in cell), tuple(b for _, b in cell)) for cell in itertools.product(*axes)]
+
+
+def _located(array: zarr.Array[Any], source: Source, region: Region, error: Exception) -> AnalyzerError:
+    """The error of the first chunk that does not decode."""
+    for _, cell in _chunk_regions(array, region):
+        try:
+            array[tuple(slice(*bounds) for bounds in cell)]
+        except Exception as cause:
+            bounds = cell[_step_axis(array)]
+            steps, remedy = _place(source, *bounds)
+            return CorruptChunkError(
+                f"{source.location}: {source.path}, steps {steps}: expected a chunk that decodes, got: "
+                f"{_one_line(cause)}. "
+                f"Its frames are lost, and nothing computed from them can be trusted. {remedy}",
+                location=source.location,
+                path=source.path,
+                frames=bounds,
+            )
+    return CorruptChunkError(
+        f"{source.location}: {source.path}: expected {region} to decode, got: {_one_line(error)}. "
+        "The store may have changed while it was read. Read again; if it stays, restore the store from a copy.",
+        location=source.location,
+        path=source.path,
+    )
+
+
+def _check_presence(array: zarr.Array[Any], source: Source, region: Region, values: Frames) -> None:
+    fill = np.asarray(array.fill_value, dtype=values.dtype)
+    for position, cell in _chunk_regions(array, region):
+        corner = values[tuple(start - first for (start, _), (first, _) in zip(cell, region, strict=True))]
+        if not (corner == fill or (corner != corner and fill != fill)):
+            continue
+        key = f"{source.path}/{array.metadata.encode_chunk_key(position)}"
+        if not sync(array.store.exists(f"{array.store_path.path.removesuffix(source.path)}{key}")):
+            bounds = cell[_step_axis(array)]
+            steps, remedy = _place(source, *bounds)
+            raise MissingChunkError(
+                f"{source.location}: {source.path}, steps {steps}: expected the committed chunk {key}, got none. "
+                f"zarr would read it as {fill}, silently. {remedy}",
+                location=source.location,
+                path=source.path,
+                frames=bounds,
+            )
+
+
+def _step_axis(array: zarr.Array[Any]) -> int:
+    names: Any = getattr(array.metadata, "dimension_names", None) or ()
+    return list(names).index("step") if "step" in names else array.ndim - 1
+
+
+def _place(source: Source, start: int, stop: int) -> tuple[str, str]:
+    """The steps of a chunk's frames, and what to do about it, in the words of the command line."""
+    if not source.path.startswith("parameters/"):
+        return f"of frames {start} to {stop - 1}", "Restore the chunk from a copy of the store."
+    steps = np.asarray(
+        _member(_open_group(source.location, source.run_id, source.frames), replace(source, path="step"))
+    )
+    rest = []
+    if start > 1:
+        rest.append(f"--stop {steps[start - 1]}")
+    if stop < source.frames - 1:
+        rest.append(f"--start {steps[stop]}")
+    name = ".".join(source.path.split("/")[1:])
+    rest.append(f"--exclude {unquote(name)}")
+    return (
+        f"{steps[start]} to {steps[stop - 1]}",
+        f"Restore the chunk from a copy, or analyse the rest: {' or '.join(rest)}",
+    )
+
+
+def _one_line(error: BaseException) -> str:
+    return " ".join(str(error).split()).rstrip(".") or type(error).__name__

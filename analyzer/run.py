@@ -1,0 +1,42 @@
+"""Opening a run."""
+
+from __future__ import annotations
+
+from os import PathLike, fspath
+
+import xarray as xr
+
+from analyzer import accessor  # noqa: F401  (registers `run.thermo`)
+from analyzer.schema import read_store
+from analyzer.tree import build_tree
+
+
+def open_run(path: str | PathLike[str]) -> xr.DataTree:
+    """One recorded run, lazy.
+
+    Parameters
+    ----------
+    path
+        Directory of a store, or a URL that fsspec opens.
+
+    Returns
+    -------
+    xarray.DataTree
+        Root: coordinates `step` (int64) and, where it was logged, `epoch`; logged scalars; the store's attributes.
+        `parameters/...`: one dask array a parameter, dims (..., step), chunked as stored. Chunks are checked when
+        they are read: a missing or damaged one is an error that names the array and the steps. A run that is still
+        being recorded opens with the frames committed so far.
+
+    Raises
+    ------
+    StoreNotFoundError, NotATrajectoryError, FormatVersionError, DamagedStoreError
+        There is nothing to open; see `analyzer.errors`.
+    CorruptChunkError, MissingChunkError
+        A chunk of `step` or `epoch`, which are read at once.
+
+    Examples
+    --------
+    >>> run = open_run("runs/gcn.zarr")  # doctest: +SKIP
+    >>> run.thermo.temperature(by="layer").compute()  # doctest: +SKIP
+    """
+    return build_tree(read_store(fspath(path)))

@@ -1,0 +1,320 @@
+"""What a store holds, read once from its root `zarr.json`: plain records, neither zarr nor xarray.
+
+The consolidated metadata in that one file is the only account of how many frames are committed
+(`recorder/FORMAT.md`, "Commit"); an array's own `zarr.json` may be older.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from analyzer.errors import DamagedStoreError, FormatVersionError, NotATrajectoryError, StoreNotFoundError
+
+FORMAT = "parameter-trajectory"
+FORMAT_VERSION = 1
+
+
+@dataclass(frozen=True)
+class Segment:
+    """An uninterrupted stretch of a run; a velocity crosses into it only when it is continuous."""
+
+    first_frame: int
+    first_step: int
+    continuous: bool
+    wall_time: str | None = None
+    user_step: int | None = None
+
+
+@dataclass(frozen=True)
+class Parameter:
+    """A recorded tensor: where it lies, what its axes mean, to which layer it belongs."""
+
+    name: str
+    path: str
+    shape: tuple[int, ...]
+    dtype: str
+    layer: str
+    module: str
+    axes: tuple[str, ...]
+    original_dtype: str
+    layer_class: str = ""
+    module_class: str = ""
+    heads: int | None = None
+    head_axis: int | None = None
+    requires_grad: bool = True
+    aliases: tuple[str, ...] = ()
+    chunks: tuple[int, ...] = ()
+
+    @property
+    def weights(self) -> int:
+        """Number of elements d."""
+        count = 1
+        for length in self.shape:
+            count *= length
+        return count
+
+
+@dataclass(frozen=True)
+class Scalar:
+    """A series with one value (or a few) a frame."""
+
+    name: str
+    dtype: str
+    dims: tuple[str, ...]
+    shape: tuple[int, ...]
+
+
+@dataclass(frozen=True)
+class Store:
+    """One recorded run, as its root metadata describes it."""
+
+    location: str
+    run_id: str
+    status: str
+    frames: int
+    chunk_steps: int
+    stride: int
+    segments: tuple[Segment, ...]
+    parameters: tuple[Parameter, ...]
+    scalars: tuple[Scalar, ...]
+    attrs: Mapping[str, Any] = field(repr=False, hash=False, compare=False, default_factory=dict)
+
+    @property
+    def weights(self) -> int:
+        """Number of recorded weights of one frame."""
+        return sum(parameter.weights for parameter in self.parameters)
+
+
+def read_store(location: str | Path) -> Store:
+    """The store at a path or URL, validated from its root metadata alone.
+
+    Raises
+    ------
+    StoreNotFoundError
+        Nothing is there.
+    NotATrajectoryError
+        Something else is there: a file, an empty directory, another Zarr hierarchy.
+    FormatVersionError
+        The store is of a newer format.
+    DamagedStoreError
+        The metadata is cut short or contradicts itself.
+    """
+    location = str(location)
+    text = _root_text(location)
+    try:
+        document = json.loads(text)
+    except ValueError as error:
+        raise DamagedStoreError(
+            f"{location}: expected zarr.json to hold JSON, got text that ends or breaks at byte "
+            f"{getattr(error, 'pos', 0)} of {len(text)}. Without it nobody knows which frames are committed. "
+            "Restore zarr.json from a copy of the store, or record the run again.",
+            location=location,
+        ) from error
+    return parse_store(location, document)
+
+
+def parse_store(location: str, document: object) -> Store:
+    """The store that a decoded root `zarr.json` describes."""
+    attrs = document.get("attributes") if isinstance(document, dict) else None
+    if not isinstance(document, dict) or not isinstance(attrs, dict) or attrs.get("format") != FORMAT:
+        found = attrs.get("format") if isinstance(attrs, dict) else None
+        raise NotATrajectoryError(
+            f"{location}: expected a store with the attribute format = {FORMAT!r}, got "
+            f"{'a Zarr hierarchy without it' if found is None else repr(found)}. It was not written by a recorder. "
+            "Give the path that was given to Recorder(...).",
+            location=location,
+        )
+    version = attrs.get("format_version")
+    if not isinstance(version, int) or isinstance(version, bool) or version < 1:
+        raise _damaged(location, "format_version", "a positive integer", version)
+    if version > FORMAT_VERSION:
+        raise FormatVersionError(
+            f"{location}: expected format version {FORMAT_VERSION} or older, got {version}. A newer recorder wrote it, "
+            "and reading it by old rules could give wrong temperatures. Upgrade: pip install --upgrade thermotrace",
+            location=location,
+            version=version,
+        )
+    arrays = _arrays(location, document)
+    step = arrays.get("step")
+    if step is None:
+        raise DamagedStoreError(
+            f"{location}: expected an array 'step', got none. Frames without their steps have no velocities. "
+            f"Restore the store from a copy, or run: recorder recover {location}",
+            location=location,
+        )
+    frames = _length(location, "step", step)
+    parameters = []
+    scalars = []
+    for path, node in arrays.items():
+        if path == "step":
+            continue
+        if _length(location, path, node) != frames:
+            raise _damaged(
+                location, f"array {path!r}", f"{frames} frames, as 'step' has", _length(location, path, node)
+            )
+        if path.startswith("parameters/"):
+            parameters.append(_parameter(location, path, node))
+        elif "/" not in path:
+            scalars.append(Scalar(path, node["data_type"], tuple(node["dimension_names"]), tuple(node["shape"])))
+    return Store(
+        location=location,
+        run_id=str(attrs.get("run_id", "")),
+        status=str(attrs.get("status", "")),
+        frames=frames,
+        chunk_steps=_positive(location, attrs, "chunk_steps"),
+        stride=_positive(location, attrs, "stride"),
+        segments=segments_of(location, attrs.get("segments", [])),
+        parameters=tuple(parameters),
+        scalars=tuple(scalars),
+        attrs=attrs,
+    )
+
+
+def parameter_of(path: str, attrs: Mapping[str, Any], shape: Sequence[int], dtype: str, **known: Any) -> Parameter:
+    """The parameter that an array's attributes describe; `KeyError` names a missing attribute."""
+    heads, head_axis = attrs.get("heads"), attrs.get("head_axis")
+    return Parameter(
+        name=str(attrs["name"]),
+        path=path,
+        shape=tuple(int(length) for length in shape),
+        dtype=dtype,
+        layer=str(attrs["layer"]),
+        module=str(attrs["module"]),
+        axes=tuple(str(axis) for axis in attrs.get("axes", ())),
+        original_dtype=str(attrs.get("original_dtype", dtype)),
+        layer_class=str(attrs.get("layer_class", "")),
+        module_class=str(attrs.get("module_class", "")),
+        heads=None if heads is None or head_axis is None else int(heads),
+        head_axis=None if heads is None or head_axis is None else int(head_axis),
+        requires_grad=bool(attrs.get("requires_grad", True)),
+        aliases=tuple(str(alias) for alias in attrs.get("aliases", ())),
+        **known,
+    )
+
+
+def segments_of(location: str, listed: object) -> tuple[Segment, ...]:
+    """The segments of a root attribute."""
+    try:
+        return tuple(
+            Segment(
+                first_frame=int(entry["first_frame"]),
+                first_step=int(entry["first_step"]),
+                continuous=bool(entry.get("continuous", False)),
+                wall_time=None if entry.get("wall_time") is None else str(entry["wall_time"]),
+                user_step=None if entry.get("user_step") is None else int(entry["user_step"]),
+            )
+            for entry in listed  # type: ignore[attr-defined]
+        )
+    except (TypeError, KeyError, ValueError, AttributeError) as error:
+        raise _damaged(location, "segments", "a list of objects with first_frame and first_step", listed) from error
+
+
+def is_url(location: str) -> bool:
+    """Whether a location is a URL, which fsspec opens, and not a path."""
+    return "://" in location
+
+
+def _root_text(location: str) -> str:
+    if is_url(location):
+        from analyzer.reading import remote_root  # zarr and fsspec, only for a URL
+
+        return remote_root(location)
+    path = Path(location)
+    if not path.exists():
+        raise StoreNotFoundError(
+            f"{location}: expected a store, got nothing at that path. Check the path: ls {path.parent}",
+            location=location,
+        )
+    if not path.is_dir():
+        raise NotATrajectoryError(
+            f"{location}: expected a store, which is a directory, got a file. "
+            "Give the path that was given to Recorder(...).",
+            location=location,
+        )
+    root = path / "zarr.json"
+    if not root.is_file():
+        found = "an empty directory" if not any(path.iterdir()) else "a directory without zarr.json"
+        raise NotATrajectoryError(
+            f"{location}: expected a store with a zarr.json at its root, got {found}. It is no Zarr v3 store. "
+            "Give the path that was given to Recorder(...).",
+            location=location,
+        )
+    try:
+        return root.read_text(encoding="utf-8")
+    except UnicodeDecodeError as error:
+        raise _damaged(location, "zarr.json", "UTF-8 text", f"byte {error.start} that is none") from error
+    except OSError as error:
+        raise NotATrajectoryError(
+            f"{location}: expected a readable zarr.json, got: {error.strerror}. Check the permissions: ls -l {root}",
+            location=location,
+        ) from error
+
+
+def _arrays(location: str, document: Mapping[str, Any]) -> dict[str, dict[str, Any]]:
+    consolidated = document.get("consolidated_metadata")
+    nodes = consolidated.get("metadata") if isinstance(consolidated, dict) else None
+    if not isinstance(nodes, dict):
+        raise DamagedStoreError(
+            f"{location}: expected consolidated metadata in zarr.json, got none. It is what publishes the committed "
+            f"length. Rewrite it: recorder recover {location}",
+            location=location,
+        )
+    return {path: node for path, node in nodes.items() if isinstance(node, dict) and node.get("node_type") == "array"}
+
+
+def _length(location: str, path: str, node: Mapping[str, Any]) -> int:
+    """Committed frames of an array; checks that shape, chunks and dimension names agree."""
+    shape, names = node.get("shape"), node.get("dimension_names")
+    if not (isinstance(shape, list) and shape and all(isinstance(n, int) and n >= 0 for n in shape)):
+        raise _damaged(location, f"shape of {path!r}", "a list of lengths", shape)
+    axis = len(shape) - 1 if path.startswith("parameters/") else 0
+    if not isinstance(names, list) or len(names) != len(shape) or names[axis] != "step":
+        raise _damaged(location, f"dimensions of {path!r}", f"{len(shape)} names with 'step' at {axis}", names)
+    if not isinstance(node.get("data_type"), str):
+        raise _damaged(location, f"data type of {path!r}", "a name", node.get("data_type"))
+    if len(_chunks(location, path, node)) != len(shape):
+        raise _damaged(location, f"chunks of {path!r}", f"{len(shape)} lengths", _chunks(location, path, node))
+    return int(shape[axis])
+
+
+def _chunks(location: str, path: str, node: Mapping[str, Any]) -> tuple[int, ...]:
+    try:
+        chunks = tuple(int(n) for n in node["chunk_grid"]["configuration"]["chunk_shape"])
+    except (KeyError, TypeError, ValueError):
+        chunks = ()
+    if not chunks or min(chunks) < 1:
+        raise _damaged(location, f"chunks of {path!r}", "a regular grid of positive lengths", node.get("chunk_grid"))
+    return chunks
+
+
+def _parameter(location: str, path: str, node: Mapping[str, Any]) -> Parameter:
+    chunks = _chunks(location, path, node)
+    attrs = node.get("attributes")
+    try:
+        return parameter_of(
+            path, attrs if isinstance(attrs, dict) else {}, node["shape"][:-1], node["data_type"], chunks=chunks
+        )
+    except (KeyError, TypeError, ValueError) as error:
+        raise _damaged(location, f"attributes of {path!r}", f"the attribute {error}", attrs) from error
+
+
+def _positive(location: str, attrs: Mapping[str, Any], key: str) -> int:
+    value = attrs.get(key)
+    if not isinstance(value, int) or isinstance(value, bool) or value < 1:
+        raise _damaged(location, key, "a positive integer", value)
+    return value
+
+
+def _damaged(location: str, subject: str, expected: str, found: object) -> DamagedStoreError:
+    shown = repr(found)
+    shown = shown if len(shown) <= 120 else shown[:117] + "..."
+    return DamagedStoreError(
+        f"{location}: {subject}: expected {expected}, got {shown}. The metadata is damaged. "
+        "Restore zarr.json from a copy of the store, or record the run again.",
+        location=location,
+        subject=subject,
+    )

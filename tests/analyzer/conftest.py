@@ -1,0 +1,37 @@
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from tests.stores import write_store
+
+
+@pytest.fixture
+def frames() -> dict[str, np.ndarray]:
+    """A run of 100 frames, five epochs of 20 updates would need 101: the first epoch has 19."""
+    rng = np.random.default_rng(7)
+
+    def walk(*shape: int) -> np.ndarray:
+        return np.cumsum(1e-3 * rng.standard_normal((*shape, 100)), axis=-1).astype(np.float32)
+
+    return {"conv1.lin.weight": walk(8, 3), "conv1.bias": walk(8), "lin.weight": walk(10, 8), "lin.bias": walk(10)}
+
+
+@pytest.fixture
+def make(tmp_path: Path, frames: dict[str, np.ndarray]) -> Callable[..., Path]:
+    """Writes the store of `frames`, with changes."""
+
+    def write(name: str = "run.zarr", **changes: Any) -> Path:
+        scalars = {"epoch": np.repeat(np.arange(5.0), 20), "loss": np.linspace(2, 1, 100)}
+        return write_store(tmp_path / name, **{"parameters": frames, "scalars": scalars} | changes)
+
+    return write
+
+
+@pytest.fixture
+def store(make: Callable[..., Path]) -> Path:
+    return make()

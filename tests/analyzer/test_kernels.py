@@ -1,0 +1,62 @@
+from __future__ import annotations
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from analyzer import kernels
+
+
+@settings(deadline=None, max_examples=100)
+@given(data=st.data())
+@pytest.mark.parametrize("dtype", [np.float32, np.float64])
+def test_squared_velocities_equals_its_numpy_twin(dtype: type, data: st.DataObject) -> None:
+    frames = data.draw(st.integers(1, 80))
+    rng = np.random.default_rng(data.draw(st.integers(0, 2**32 - 1)))
+    values = rng.normal(size=(data.draw(st.integers(0, 5)), frames)).astype(dtype)
+    stretches = []
+    for _ in range(data.draw(st.integers(0, 5))):
+        first = data.draw(st.integers(0, frames - 1))
+        spacing = data.draw(st.integers(1, 9))
+        stretches.append((first, spacing, data.draw(st.integers(1, (frames - 1 - first) // spacing + 1))))
+    arguments = [np.array([s[n] for s in stretches], dtype=np.int64) for n in range(3)]
+    fast, slow = np.full((2, len(values), len(stretches)), np.nan)
+    kernels.squared_velocities(values, *arguments, fast)
+    kernels.squared_velocities_reference(values, *arguments, slow)
+    np.testing.assert_allclose(fast, slow, rtol=1e-13, atol=0)
+
+
+def test_not_a_number_is_never_skipped() -> None:
+    values = np.ones((2, 64), dtype=np.float32)
+    values[1, 40] = np.nan
+    out = np.empty((2, 1))
+    kernels.squared_velocities(values, *(np.array([n]) for n in (0, 1, 64)), out)
+    assert out[0, 0] == 0
+    assert np.isnan(out[1, 0])
+
+
+def test_add_by_group_equals_its_numpy_twin() -> None:
+    rng = np.random.default_rng(0)
+    group, values = rng.integers(0, 4, 100), rng.normal(size=(100, 3))
+    fast, slow = np.zeros((2, 4, 3))
+    kernels.add_by_group(group, values, fast)
+    kernels.add_by_group_reference(group, values, slow)
+    np.testing.assert_array_equal(fast, slow)
+
+
+@pytest.mark.parametrize(
+    ("dtype", "value", "ulp"),
+    [
+        ("float32", 1.0, 2.0**-23),
+        ("float32", -1.5, 2.0**-23),
+        ("float64", 2.0, 2.0**-51),
+        ("float16", 1.0, 2.0**-10),
+        ("bfloat16", 1.0, 2.0**-7),
+        ("bfloat16", 0.0, 2.0**-133),
+        ("int32", 7.0, 0.0),
+    ],
+)
+def test_squared_ulp(dtype: str, value: float, ulp: float) -> None:
+    stored = np.array([value], dtype=np.float64 if dtype in ("float64", "int32") else np.float32)
+    assert kernels.squared_ulp(stored, dtype).tolist() == [ulp**2]
