@@ -118,7 +118,7 @@ def _by_place(values: xr.DataArray, answer: xr.Dataset, place: str, label: str) 
 def _stems(axis: Axes, heights: np.ndarray[Any, Any], values: xr.DataArray) -> None:
     """A point for each place, with a stem while they are few enough to be told apart."""
     places = np.arange(heights.size)
-    axis.plot(places, heights, "o" if heights.size <= 256 else ",", markersize=3, color=COLOURS[0])
+    axis.plot(places, heights, "o", markersize=3 if heights.size <= 256 else 1.2, color=COLOURS[0])
     _scale(axis, values)
     if heights.size <= 256:
         axis.vlines(places, axis.get_ylim()[0], heights, color=COLOURS[0], linewidth=0.8, alpha=0.6)

@@ -7,6 +7,7 @@ therefore looked up in the store; every other chunk has shown by its content tha
 from __future__ import annotations
 
 import itertools
+import json
 import warnings
 from dataclasses import dataclass, replace
 from functools import lru_cache
@@ -15,17 +16,19 @@ from urllib.parse import unquote
 
 import numpy as np
 import zarr
+from zarr.abc.store import Store
+from zarr.core.metadata.v3 import ArrayV3Metadata
 from zarr.core.sync import sync
+from zarr.storage import FsspecStore, LocalStore, StorePath
 
 from analyzer.errors import (
     AnalyzerError,
     CorruptChunkError,
     DamagedStoreError,
     MissingChunkError,
-    NotATrajectoryError,
     StoreChangedError,
-    StoreNotFoundError,
 )
+from analyzer.schema import is_url, root_text
 
 Frames = np.ndarray[Any, np.dtype[Any]]
 Region = tuple[tuple[int, int], ...]
@@ -44,76 +47,48 @@ class Source:
     path: str
 
 
-def remote_root(url: str) -> str:
-    """Text of the root `zarr.json` behind a URL."""
-    import fsspec  # type: ignore[import-untyped]
-
-    root = url.rstrip("/") + "/zarr.json"
-    try:
-        with fsspec.open(root, mode="rb") as file:
-            return bytes(file.read()).decode("utf-8")
-    except FileNotFoundError as error:
-        raise StoreNotFoundError(
-            f"{url}: expected a store, got nothing at {root}. Check the URL and the bucket.", location=url
-        ) from error
-    except UnicodeDecodeError as error:
-        raise DamagedStoreError(
-            f"{url}: expected zarr.json to hold UTF-8 text, got byte {error.start} that is none. Without it "
-            "nobody knows "
-            "which frames are committed. Restore zarr.json from a copy of the store.",
-            location=url,
-        ) from error
-    except (OSError, ImportError, ValueError) as error:
-        raise NotATrajectoryError(
-            f"{url}: expected a readable store, got: {error}. The run cannot be opened. "
-            "Check the URL, the credentials, and that the fsspec package of its scheme is installed.",
-            location=url,
-        ) from error
-
-
-@lru_cache(maxsize=64)
+@lru_cache(maxsize=256)
 def open_array(source: Source) -> zarr.Array[Any]:
-    """The zarr array of a source, from the consolidated metadata; kept open, since opening costs a millisecond."""
-    return _member(_open_group(source.location, source.run_id, source.frames), source)
+    """The zarr array of a source; kept open, since opening costs a millisecond.
+
+    Its metadata is taken from the root by name: `zarr.open_group` would parse the metadata of every array, in every
+    process, and loses members whose siblings are not listed side by side (zarr 3.1.6, `_flat_to_nested`).
+    """
+    node = _nodes(source.location, source.run_id, source.frames).get(source.path)
+    try:
+        metadata = ArrayV3Metadata.from_dict(node)  # type: ignore[arg-type]
+    except (KeyError, ValueError, TypeError, AttributeError) as error:
+        raise DamagedStoreError(
+            f"{source.location}: expected metadata of an array {source.path!r} that zarr understands, got: "
+            f"{_one_line(error)}. The metadata is damaged. Restore zarr.json from a copy of the store, "
+            "or record the run again.",
+            location=source.location,
+            path=source.path,
+        ) from error
+    store = StorePath(_store(source.location), source.path)
+    return zarr.Array(zarr.AsyncArray(metadata=metadata, store_path=store))
+
+
+@lru_cache(maxsize=16)
+def _store(location: str) -> Store:
+    if is_url(location):
+        return FsspecStore.from_url(location, read_only=True)
+    return LocalStore(location, read_only=True)
 
 
 @lru_cache(maxsize=8)
-def _open_group(location: str, run_id: str, frames: int) -> zarr.Group:
-    # `frames` is part of the key: a run that grew is opened anew.
-    try:
-        group = zarr.open_group(location, mode="r", zarr_format=3, use_consolidated=True)
-    except (FileNotFoundError, KeyError, ValueError, TypeError) as error:
-        raise DamagedStoreError(
-            f"{location}: expected metadata that zarr opens, got: {error}. The metadata is damaged. "
-            "Restore zarr.json from a copy of the store, or record the run again.",
-            location=location,
-        ) from error
-    found = str(group.attrs.get("run_id", ""))
+def _nodes(location: str, run_id: str, frames: int) -> dict[str, Any]:
+    """The consolidated metadata by path. `frames` is part of the key: a run that grew is opened anew."""
+    document = json.loads(root_text(location))
+    found = document["attributes"].get("run_id", "")
     if found != run_id:
         raise StoreChangedError(
             f"{location}: expected the run {run_id}, got {found}. The store was replaced since it was opened. "
             "Open it again: analyzer.open_run(path)",
             location=location,
         )
-    return group
-
-
-def _member(group: zarr.Group, source: Source) -> zarr.Array[Any]:
-    try:
-        member = group[source.path]
-    except (KeyError, ValueError, TypeError) as error:
-        raise DamagedStoreError(
-            f"{source.location}: expected an array {source.path!r}, got: {error}. The metadata is damaged. "
-            "Restore zarr.json from a copy of the store, or record the run again.",
-            location=source.location,
-        ) from error
-    if not isinstance(member, zarr.Array):
-        raise DamagedStoreError(
-            f"{source.location}: expected an array at {source.path!r}, got a group. The metadata is damaged. "
-            "Restore zarr.json from a copy of the store, or record the run again.",
-            location=source.location,
-        )
-    return member
+    nodes: dict[str, Any] = document["consolidated_metadata"]["metadata"]
+    return nodes
 
 
 def read(source: Source, region: Region) -> Frames:
@@ -174,7 +149,7 @@ def _check_presence(array: zarr.Array[Any], source: Source, region: Region, valu
         if not (corner == fill or (corner != corner and fill != fill)):
             continue
         key = f"{source.path}/{array.metadata.encode_chunk_key(position)}"
-        if not sync(array.store.exists(f"{array.store_path.path.removesuffix(source.path)}{key}")):
+        if not sync(array.store.exists(key)):
             bounds = cell[_step_axis(array)]
             steps, remedy = _place(source, *bounds)
             raise MissingChunkError(
@@ -195,9 +170,7 @@ def _place(source: Source, start: int, stop: int) -> tuple[str, str]:
     """The steps of a chunk's frames, and what to do about it, in the words of the command line."""
     if not source.path.startswith("parameters/"):
         return f"of frames {start} to {stop - 1}", "Restore the chunk from a copy of the store."
-    steps = np.asarray(
-        _member(_open_group(source.location, source.run_id, source.frames), replace(source, path="step"))
-    )
+    steps = np.asarray(open_array(replace(source, path="step"))[:])
     rest = []
     if start > 1:
         rest.append(f"--stop {steps[start - 1]}")

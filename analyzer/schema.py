@@ -104,7 +104,7 @@ def read_store(location: str | Path) -> Store:
         The metadata is cut short or contradicts itself.
     """
     location = str(location)
-    text = _root_text(location)
+    text = root_text(location)
     try:
         document = json.loads(text)
     except ValueError as error:
@@ -218,11 +218,10 @@ def is_url(location: str) -> bool:
     return "://" in location
 
 
-def _root_text(location: str) -> str:
+def root_text(location: str) -> str:
+    """Text of the root `zarr.json` at a path or URL."""
     if is_url(location):
-        from analyzer.reading import remote_root  # zarr and fsspec, only for a URL
-
-        return remote_root(location)
+        return _remote_text(location)
     path = Path(location)
     if not path.exists():
         raise StoreNotFoundError(
@@ -251,6 +250,33 @@ def _root_text(location: str) -> str:
         raise NotATrajectoryError(
             f"{location}: expected a readable zarr.json, got: {error.strerror}. Check the permissions: ls -l {root}",
             location=location,
+        ) from error
+
+
+def _remote_text(url: str) -> str:
+    """Text of the root `zarr.json` behind a URL."""
+    import fsspec  # type: ignore[import-untyped]  # only where there is a URL
+
+    root = url.rstrip("/") + "/zarr.json"
+    try:
+        with fsspec.open(root, mode="rb") as file:
+            return bytes(file.read()).decode("utf-8")
+    except FileNotFoundError as error:
+        raise StoreNotFoundError(
+            f"{url}: expected a store, got nothing at {root}. Check the URL and the bucket.", location=url
+        ) from error
+    except UnicodeDecodeError as error:
+        raise DamagedStoreError(
+            f"{url}: expected zarr.json to hold UTF-8 text, got byte {error.start} that is none. Without it "
+            "nobody knows "
+            "which frames are committed. Restore zarr.json from a copy of the store.",
+            location=url,
+        ) from error
+    except (OSError, ImportError, ValueError) as error:
+        raise NotATrajectoryError(
+            f"{url}: expected a readable store, got: {error}. The run cannot be opened. "
+            "Check the URL, the credentials, and that the fsspec package of its scheme is installed.",
+            location=url,
         ) from error
 
 
