@@ -12,11 +12,13 @@ from recorder.root import now
 from recorder.schema import Parameter
 from recorder.segments import (
     COUNT,
+    DROPPED,
     FINISHED,
     FIRST_FRAME,
     FREE,
     SEQUENCE,
     STATE,
+    Control,
     Segment,
     Session,
     open_segments,
@@ -36,6 +38,7 @@ class Progress:
     pushed: int = 0
     base_step: int = 0
     skipped_before: int = 0
+    dropped_before: int = 0
     rejected: int = 0
     started: bool = False
 
@@ -53,6 +56,7 @@ class Drain:
     def __init__(self, spool: Path, session: Session, store: StoreWriter, progress: Progress) -> None:
         self.spool, self.session, self.store, self.progress = spool, session, store, progress
         self.segments, self.damaged = open_segments(spool, session)
+        self.control = Control(spool)
 
     def finished(self, *states: int) -> list[Segment]:
         """Return the segments in any of `states`, oldest first."""
@@ -113,7 +117,6 @@ class Drain:
             continuous = all(same_bits(a, b) for a, b in zip(frame, store.last_frame(), strict=True))
         last = store.last_step
         progress.base_step = last if continuous else last + stride if store.frames else 0
-        progress.skipped_before = store.attributes["skipped_updates"]
         progress.started = True
         store.attributes["segments"] = [
             *store.attributes["segments"],
@@ -128,7 +131,9 @@ class Drain:
 
     def commit(self, status: str = "running") -> None:
         """Publish what was taken, then free the segments that are wholly in the store."""
-        self.store.publish(self.progress.document(), status=status)
+        progress, attributes = self.progress, self.store.attributes
+        attributes["dropped_frames"] = progress.dropped_before + self.control.words[DROPPED]
+        self.store.publish(progress.document(), status=status)
         for segment in self.finished(FINISHED):
             if segment.words[FIRST_FRAME] + segment.words[COUNT] <= self.progress.pushed:
                 segment.words[STATE] = FREE

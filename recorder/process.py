@@ -15,7 +15,7 @@ from recorder import errors
 from recorder.errors import RecorderError, WriterError
 from recorder.segments import COMMITTED, DONE, FAILED, STARTING, WRITER_STATE, Control
 
-_MOST_RESTARTS = 3  # in a row without a commit in between
+_MOST_RESTARTS = 20  # in a row without a commit in between: a few seconds of a killer that does not let go
 _BOOTSTRAP = "import sys; sys.path.append(sys.argv.pop()); from recorder.writer import main; main()"
 
 

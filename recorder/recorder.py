@@ -229,6 +229,9 @@ class Recorder:
         finally:
             try:
                 self._writer.close(status, lambda: waiting.show(self._frames, self._writer.control.words[COMMITTED]))
+            except KeyboardInterrupt:
+                self._tell(f"no longer waiting; the writer finishes on its own, then {self._options.store} is complete")
+                raise
             finally:
                 self._writer.release()
                 words = self._writer.control.words

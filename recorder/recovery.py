@@ -45,6 +45,8 @@ def open_store(spool: Path, session: Session) -> tuple[StoreWriter, Progress, in
             attributes = read_root(store)
             attributes["software"] = session.attributes["software"]
             writer = _reopen(store, session, attributes)
+            fresh.skipped_before = attributes["skipped_updates"]
+            fresh.dropped_before = attributes["dropped_frames"]
             writer.publish(fresh.document())
             return writer, fresh, lock
         if session.mode == "w-":
@@ -60,7 +62,7 @@ def open_store(spool: Path, session: Session) -> tuple[StoreWriter, Progress, in
             "nothing was touched."
         )
     attributes = {"format": FORMAT, "format_version": FORMAT_VERSION, **session.attributes, "created": now()}
-    attributes |= {"segments": [], "skipped_updates": 0}
+    attributes |= {"segments": [], "skipped_updates": 0, "dropped_frames": 0}
     writer = StoreWriter(
         store,
         session.schema,
@@ -89,10 +91,18 @@ def _lock(store: Path) -> int:
         except StoreLockedError:
             with contextlib.suppress(StoreFormatError):
                 trainer = read_root(store).get("recording", {}).get("trainer", 0)
-                if trainer != os.getppid() and not Path(f"/proc/{trainer}").exists():
+                if trainer != os.getppid() and not is_alive(trainer):
                     time.sleep(0.2)
                     continue
             raise
+
+
+def is_alive(process: int) -> bool:
+    """Tell whether a process runs; one that ended and was not waited for does not."""
+    try:
+        return Path(f"/proc/{process}/stat").read_text().rpartition(")")[2].split()[0] != "Z"
+    except (OSError, IndexError):
+        return False
 
 
 def _reopen(store: Path, session: Session, attributes: dict[str, Any]) -> StoreWriter:

@@ -29,7 +29,7 @@ from recorder.schema import Schema
 FREE, ACTIVE, FINISHED = 0, 1, 2
 # Words of a segment's header, and of the control file through which the writer answers.
 SEQUENCE, FIRST_FRAME, COUNT, STATE = range(4)
-WRITER_STATE, COMMITTED, RAW_BYTES, STORED_BYTES, ENCODE_NS, SKIPPED, REJECTED = range(7)
+WRITER_STATE, COMMITTED, RAW_BYTES, STORED_BYTES, ENCODE_NS, SKIPPED, REJECTED, DROPPED = range(8)
 STARTING, RUNNING, FAILED, DONE = range(4)
 
 _POPULATE_WRITE = 23  # MADV_POPULATE_WRITE, Linux 5.14; Python has no name for it
@@ -126,7 +126,10 @@ class Segment:
 
 
 class Control:
-    """The mapped words through which the writer tells the trainer how far it is. Lifetime: the mapping."""
+    """The mapped words through which writer and trainer tell each other how far they are. Lifetime: the mapping.
+
+    The trainer writes `DROPPED`, the writer all others.
+    """
 
     def __init__(self, spool: Path) -> None:
         self.bytes = np.memmap(spool / "control", dtype=np.uint8, mode="r+")

@@ -16,6 +16,7 @@ from recorder.process import WriterProcess
 from recorder.segments import (
     ACTIVE,
     COUNT,
+    DROPPED,
     ENCODE_NS,
     FINISHED,
     FIRST_FRAME,
@@ -90,6 +91,7 @@ class Spool:
         if index is None:
             if self._drop:
                 self.dropped += 1
+                self._writer.control.words[DROPPED] = self.dropped
                 self._tell_pressure()
                 return False
             index = self._wait_for_free()
@@ -165,12 +167,12 @@ class Spool:
         if self.stalls > 1:
             return
         words = self._writer.control.words
-        written = words[RAW_BYTES] / max(words[ENCODE_NS], 1) * 1e3
-        produced = self.pushed * self._frame_bytes / max(time.monotonic() - self._began, 1e-9) / 1e6
+        written = words[RAW_BYTES] / max(words[ENCODE_NS], 1) * 1e9
+        produced = self.pushed * self._frame_bytes / max(time.monotonic() - self._began, 1e-9)
         effect = "frames are dropped, gaps recorded" if self._drop else "training waits"
         self._tell(
             f"the spool holds {format_bytes(len(self.segments) * self._frames * self._frame_bytes)} of frames that "
-            f"are not written yet (its limit): the writer manages {written:.0f} MB/s and training produces "
-            f"{produced:.0f} MB/s, so {effect}. Record fewer "
+            f"are not written yet (its limit): the writer manages {format_bytes(written)}/s and training produces "
+            f"{format_bytes(produced)}/s, so {effect}. Record fewer "
             'parameters (include=["conv*"]), every second step (stride=2), or raise spool_limit.'
         )

@@ -59,9 +59,9 @@ def run(spool: Path, doorbell: int, parent: int) -> None:
         The trainer's process.
     """
     session = Session.load(spool)
-    control = Control(spool)
     store, progress, lock = open_store(spool, session)
     drain = Drain(spool, session, store, progress)
+    control = drain.control
     control.words[WRITER_STATE] = RUNNING
     status = _serve(drain, control, Doorbell(doorbell, parent))
     for segment in drain.finished(FINISHED, ACTIVE):

@@ -1,0 +1,194 @@
+"""Processes killed at random instants: every committed frame exact, and no frame lost that a step returned from."""
+
+from __future__ import annotations
+
+import os
+import random
+import shutil
+import signal
+import time
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from recorder.recovery import recover
+from tests.faults.trainers import ROUNDS, Trainer, make_model, wait_for_status
+from tests.recorder.runs import assert_frames_are_scripted, open_tree, read_array
+
+RANDOM = random.Random(20260)
+
+
+def spool_of(store: Path) -> Path:
+    return Path(open_tree(store).attrs["recording"]["spool"])
+
+
+def check_nothing_is_missing(store: Path, returned: int) -> None:
+    steps = assert_frames_are_scripted(store, make_model())
+    assert len(steps) - 1 in (returned, returned + 1), "frames up to the last step that returned, or the one under way"
+    np.testing.assert_array_equal(steps, np.arange(len(steps)))
+    loss = read_array(store, "loss") if "loss" in open_tree(store) else np.array([])
+    logged = loss[1 : max(returned, 1)]
+    np.testing.assert_array_equal(logged, np.arange(1, len(logged) + 1))
+
+
+@pytest.mark.parametrize("round_", range(ROUNDS))
+def test_the_trainer_is_killed(tmp_path, round_):
+    """The writer drains the spool and closes the store as interrupted."""
+    trainer = Trainer(tmp_path / "run.zarr")
+    trainer.wait_for_step(RANDOM.randrange(400))
+    returned = trainer.kill()
+    wait_for_status(tmp_path / "run.zarr", "interrupted")
+    check_nothing_is_missing(tmp_path / "run.zarr", returned)
+
+
+def test_the_writer_is_killed_again_and_again(tmp_path):
+    """It is started again and goes on from the last commit; the training notices nothing."""
+    trainer = Trainer(tmp_path / "run.zarr", steps=4000, pause=0.0005)
+    trainer.wait_for_step(0)
+    kills = 0
+    for _ in range(ROUNDS):
+        time.sleep(RANDOM.random() * 0.3)
+        if trainer.returned >= 4000:
+            break
+        os.kill(trainer.writer(), signal.SIGKILL)
+        kills += 1
+    assert trainer.wait() == 0
+    assert kills > 0
+    assert open_tree(tmp_path / "run.zarr").attrs["status"] == "complete"
+    check_nothing_is_missing(tmp_path / "run.zarr", 4000)
+
+
+@pytest.mark.parametrize("round_", range(ROUNDS))
+def test_both_are_killed_and_the_spool_is_recovered(tmp_path, round_):
+    store = tmp_path / "run.zarr"
+    trainer = Trainer(store)
+    trainer.wait_for_step(RANDOM.randrange(400))
+    writer = trainer.writer()
+    if RANDOM.random() < 0.5:
+        os.kill(writer, signal.SIGKILL)
+        returned = trainer.kill()
+    else:
+        os.kill(trainer.pid, signal.SIGSTOP)  # neither gets the chance to notice the other's death
+        os.kill(writer, signal.SIGKILL)
+        returned = trainer.kill()
+    # A writer that the trainer had just started again may still be draining: wait for it, then recover what is left.
+    deadline = time.monotonic() + 20
+    while time.monotonic() < deadline:
+        try:
+            recover(store)
+            break
+        except BlockingIOError:
+            time.sleep(0.05)
+    assert open_tree(store).attrs["status"] == "interrupted"
+    check_nothing_is_missing(store, returned)
+    before = (store / "zarr.json").read_bytes()
+    assert recover(store).recovered == 0  # repeating it changes nothing
+    assert (store / "zarr.json").read_bytes() == before
+
+
+def test_a_store_of_a_killed_run_opens_before_recovery_at_its_committed_step(tmp_path):
+    trainer = Trainer(tmp_path / "run.zarr", pause=0.001)
+    trainer.wait_for_step(300)
+    os.kill(trainer.pid, signal.SIGSTOP)
+    os.kill(trainer.writer(), signal.SIGKILL)
+    returned = trainer.kill()
+    committed = assert_frames_are_scripted(tmp_path / "run.zarr", make_model())
+    assert len(committed) <= returned + 2
+    assert open_tree(tmp_path / "run.zarr").attrs["status"] == "running"
+    recover(tmp_path / "run.zarr")
+    check_nothing_is_missing(tmp_path / "run.zarr", returned)
+
+
+def test_resuming_after_both_were_killed_recovers_first(tmp_path):
+    store = tmp_path / "run.zarr"
+    trainer = Trainer(store)
+    trainer.wait_for_step(150)
+    os.kill(trainer.pid, signal.SIGSTOP)
+    os.kill(trainer.writer(), signal.SIGKILL)
+    returned = trainer.kill()
+    resumed = Trainer(store, steps=50, first=returned, mode="a")
+    assert resumed.wait() == 0
+    steps = read_array(store, "step")
+    segments = open_tree(store).attrs["segments"]
+    assert open_tree(store).attrs["status"] == "complete"
+    assert (np.diff(steps) == 1).all()
+    if len(steps) == returned + 51:  # the trainer was killed between two steps: bit-equal weights, one trajectory
+        assert segments[1]["continuous"] is True
+        assert_frames_are_scripted(store, make_model())
+
+
+@pytest.mark.parametrize("damage", ["truncated", "bit flipped", "removed"])
+def test_damaged_segments_cost_only_their_own_frames_and_are_reported(tmp_path, damage):
+    store = tmp_path / "run.zarr"
+    trainer = Trainer(store, pause=0.0005)
+    trainer.wait_for_step(40)
+    os.kill(trainer.writer(), signal.SIGSTOP)
+    trainer.wait_for_step(85)
+    os.kill(trainer.pid, signal.SIGSTOP)
+    os.kill(trainer.writer(), signal.SIGKILL)
+    returned = trainer.kill()
+    held = len(read_array(store, "step"))
+    segments = sorted(spool_of(store).glob("segment-*"))
+    # The newest finished segment: words SEQUENCE, FIRST_FRAME, COUNT, STATE.
+    headers = {path: np.fromfile(path, np.int64, 4) for path in segments}
+    victim = max((path for path in segments if headers[path][3] == 2), key=lambda path: headers[path][0])
+    first, count = int(headers[victim][1]), int(headers[victim][2])
+    assert first >= held
+    if damage == "truncated":
+        os.truncate(victim, 4096)
+    elif damage == "removed":
+        victim.unlink()
+    else:
+        content = bytearray(victim.read_bytes())
+        content[-4096 - 7] ^= 0x10
+        del content
+        spoil = np.memmap(victim, np.float32, mode="r+", offset=0)
+        plane = len(spoil) - (len(spoil) * 4 - plane_offset(store)) // 4
+        spoil[plane + 3 * 53] = 12345.0
+        spoil.flush()
+    result = recover(store)
+    steps = assert_frames_are_scripted(store, make_model())
+    missing = sorted(set(range(returned + 1)) - set(steps.tolist()))
+    if damage == "bit flipped":
+        assert result.rejected == 1
+        assert missing == [first + 3]
+    else:
+        assert victim.name in result.messages[0]
+        assert missing == list(range(first, first + count))
+
+
+def plane_offset(store: Path) -> int:
+    from recorder.segments import Session
+
+    return Session.load(spool_of(store)).layout.planes[0]
+
+
+def test_recover_says_when_the_spool_is_gone(tmp_path):
+    trainer = Trainer(tmp_path / "run.zarr", pause=0.001)
+    trainer.wait_for_step(50)
+    os.kill(trainer.pid, signal.SIGSTOP)
+    os.kill(trainer.writer(), signal.SIGKILL)
+    trainer.kill()
+    shutil.rmtree(spool_of(tmp_path / "run.zarr"))
+    result = recover(tmp_path / "run.zarr")
+    assert "is gone" in result.messages[0]
+    assert open_tree(tmp_path / "run.zarr").attrs["status"] == "interrupted"
+
+
+def test_recover_refuses_a_run_that_goes_on(tmp_path):
+    trainer = Trainer(tmp_path / "run.zarr", pause=0.001)
+    trainer.wait_for_step(5)
+    with pytest.raises(BlockingIOError, match="another recorder is writing it"):
+        recover(tmp_path / "run.zarr")
+    trainer.kill()
+    wait_for_status(tmp_path / "run.zarr", "interrupted")
+
+
+def test_leaving_without_close_is_an_interruption_without_loss(tmp_path):
+    """`os._exit`: no handler runs; the writer sees the death."""
+    trainer = Trainer(tmp_path / "run.zarr", pause=0.001)
+    trainer.wait_for_step(33)
+    returned = trainer.kill(signal.SIGTERM)
+    wait_for_status(tmp_path / "run.zarr", "interrupted")
+    check_nothing_is_missing(tmp_path / "run.zarr", returned)
