@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import warnings
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import dask.array as da
@@ -12,9 +12,11 @@ import numpy as np
 from dask.base import tokenize
 from dask.highlevelgraph import HighLevelGraph
 
+from analyzer.blocks import BlockSums, Layout, stretches_from_blocks, sum_blocks
+from analyzer.cache import keep, load
 from analyzer.errors import NonFiniteWarning
-from analyzer.moments import MOMENTS, SQUARES, Clip, Partial, is_finite, merge, reduce_frames, stack
-from analyzer.plan import FAN_IN, Bundle, Piece, Plan, bundle_groups
+from analyzer.moments import MOMENTS, SQUARES, Partial, is_finite, merge, reduce_frames, reduce_sums, stack
+from analyzer.plan import FAN_IN, Bundle, Piece, Plan, Span, bundle_groups, piece_groups
 from analyzer.reading import read
 
 Array = np.ndarray[Any, np.dtype[Any]]
@@ -52,28 +54,36 @@ def moments(plan: Plan, masses: Mapping[str, float], blocks: Sequence[Any] | Non
     """
     drawn = plan.sampling
     stretches = (drawn.first, drawn.spacing, drawn.count, drawn.window)
-    token = tokenize(plan.bundles, plan.spans, stretches, dict(masses), [block.name for block in blocks or ()])
+    bounds = [(span.start, span.stop) for span in plan.spans]
+    token = tokenize(plan.bundles, bounds, stretches, dict(masses), [block.name for block in blocks or ()])
     graph: dict[Any, Any] = {}
     roots = []
     for number, bundle in enumerate(plan.bundles):
-        level = []
-        for place, ((start, stop), part) in enumerate(zip(plan.spans, plan.clips, strict=True)):
-            key: Any = (f"decode-{token}", number, place)
-            if blocks is None:
-                graph[key] = (reduce_span, bundle, part, start, stop)
+        level: list[Any] = []
+        for first in range(0, len(plan.spans), FAN_IN):
+            places = range(first, min(first + FAN_IN, len(plan.spans)))
+            merged: Any = (f"merge-{token}", number, 1, first // FAN_IN)
+            if plan.kept[number, places].all():
+                # Reading kept sums takes less time than scheduling its task.
+                graph[merged] = (reduce_spans, bundle, [plan.spans[place] for place in places])
             else:
-                block = blocks[number]
-                graph[key] = (reduce_block, bundle, part, start, (block.name, *[0] * (block.ndim - 1), place))
-            level.append(key)
-        depth = 0
-        while len(level) > 1 or not depth:
+                decoded = [(f"decode-{token}", number, place) for place in places]
+                for key, place in zip(decoded, places, strict=True):
+                    span = plan.spans[place]
+                    if blocks is None:
+                        graph[key] = (reduce_span, bundle, span)
+                    else:
+                        block: Any = (blocks[number].name, *[0] * (blocks[number].ndim - 1), place)
+                        graph[key] = (reduce_block, bundle, span, block)
+                graph[merged] = (merge_partials, bundle, decoded)
+            level.append(merged)
+        depth = 1
+        while len(level) > 1:
             depth += 1
-            merged = []
-            for place in range(0, len(level), FAN_IN):
-                key = (f"merge-{token}", number, depth, place // FAN_IN)
-                graph[key] = (merge_partials, bundle, level[place : place + FAN_IN])
-                merged.append(key)
-            level = merged
+            above: list[Any] = [(f"merge-{token}", number, depth, place) for place in range(-(-len(level) // FAN_IN))]
+            for place, key in enumerate(above):
+                graph[key] = (merge_partials, bundle, level[place * FAN_IN : (place + 1) * FAN_IN])
+            level = above
         roots += level
     name, whole, found = f"moments-{token}", f"assemble-{token}", f"nonfinite-{token}"
     assembly = Assembly(plan.bundles, dict(masses), (plan.grouping.weights.size, plan.sampling.windows.velocities.size))
@@ -93,25 +103,77 @@ def moments(plan: Plan, masses: Mapping[str, float], blocks: Sequence[Any] | Non
     )
 
 
-def reduce_span(bundle: Bundle, part: Clip, start: int, stop: int) -> Partial:
-    """The partial of a bundle over frames start to stop - 1, decoded piece by piece."""
+def reduce_span(bundle: Bundle, span: Span) -> Partial:
+    """The partial of a bundle over a span: from its blocks where the query is aligned, else from its frames."""
+    if span.blocks is None:
+        return stack([_reduced(piece, span, _frames(piece, span)) for piece in bundle.chosen])
+    sums = _block_sums(bundle, span, span.blocks)
+    squares, opening, closing = stretches_from_blocks(sums, span.blocks, span.part)
+    labels, numbers = bundle_groups(bundle)
+    dtype = bundle.pieces[0].original_dtype
+    partial = reduce_sums(
+        lambda some: (squares[some], opening[some], closing[some]), span.part, labels, numbers.size, dtype
+    )
+    if is_finite(partial):
+        return partial
+    names = {piece.parameter for piece in bundle.chosen}
+    found = tuple((name, span.start + frame) for name, frame in sums.nonfinite.items() if name in names)
+    return replace(partial, nonfinite=found)
 
-    def frames(piece: Piece) -> Array:
-        assert piece.source is not None
-        return read(piece.source, (*piece.region, (start, stop)))
 
-    return stack([_reduced(piece, part, start, frames(piece)) for piece in bundle.pieces])
+def reduce_spans(bundle: Bundle, spans: Sequence[Span]) -> Partial:
+    """The partial of a bundle over consecutive spans."""
+    return merge_partials(bundle, [reduce_span(bundle, span) for span in spans])
 
 
-def reduce_block(bundle: Bundle, part: Clip, start: int, block: Array) -> Partial:
+def reduce_block(bundle: Bundle, span: Span, block: Array) -> Partial:
     """The partial of a bundle of one piece, from frames that a tree holds."""
-    return _reduced(bundle.pieces[0], part, start, block)
+    return _reduced(bundle.pieces[0], span, block)
 
 
 def merge_partials(bundle: Bundle, partials: Sequence[Partial]) -> Partial:
     """The partial of consecutive spans."""
     labels, numbers = bundle_groups(bundle)
     return merge(partials, labels, numbers.size)
+
+
+def _block_sums(bundle: Bundle, span: Span, blocks: Layout) -> BlockSums:
+    """The block sums of a bundle's chosen pieces, from the shelf or from the frames."""
+    place = bundle.shelf if span.full else None
+    held = load(place, span.start, blocks, sum(p.weights for p in bundle.pieces)) if place else None
+    if held is not None:
+        return _chosen(bundle, held)
+    fills = place is not None and bundle.fills
+    squares, frames, nonfinite = [], [], {}
+    for piece in bundle.pieces if fills else bundle.chosen:
+        values = _frames(piece, span)
+        one, edges = sum_blocks(values, blocks)
+        squares.append(one)
+        frames.append(edges)
+        if not (np.isfinite(one).all() and np.isfinite(edges).all()):
+            nonfinite[piece.parameter] = int(np.argmin(np.isfinite(values).all(axis=0)))
+    sums = BlockSums(np.concatenate(squares, axis=1), np.concatenate(frames, axis=1), nonfinite)
+    if not fills:
+        return sums
+    assert place is not None
+    keep(place, span.start, blocks, sums)
+    return _chosen(bundle, sums)
+
+
+def _chosen(bundle: Bundle, sums: BlockSums) -> BlockSums:
+    """The sums of the pieces that the query asks for, of those of all."""
+    if len(bundle.chosen) == len(bundle.pieces):
+        return sums
+    columns, start = [], 0
+    for piece in bundle.pieces:
+        if piece.rule is not None:
+            columns.append(slice(start, start + piece.weights))
+        start += piece.weights
+    return BlockSums(
+        np.concatenate([sums.squares[:, some] for some in columns], axis=1),
+        np.concatenate([sums.frames[:, some] for some in columns], axis=1),
+        sums.nonfinite,
+    )
 
 
 @dataclass(frozen=True)
@@ -131,7 +193,7 @@ def assemble(assembly: Assembly, partials: Sequence[Partial]) -> tuple[Array, di
         assert not partial.open, "every window is closed when all frames are seen"
         _, numbers = bundle_groups(bundle)
         mass = np.concatenate(
-            [np.full(bundle_groups(Bundle((p,)))[1].size, assembly.masses[p.parameter]) for p in bundle.pieces]
+            [np.full(piece_groups(piece)[1].size, assembly.masses[piece.parameter]) for piece in bundle.chosen]
         )
         for windows, sums in partial.closed:
             for row in range(MOMENTS):
@@ -159,16 +221,23 @@ def nonfinite_of(assembled: tuple[Array, dict[str, int]]) -> Array:
     return np.array(assembled[1], dtype=object)
 
 
-def _reduced(piece: Piece, part: Clip, start: int, values: Array) -> Partial:
-    labels, numbers = bundle_groups(Bundle((piece,)))
+def _frames(piece: Piece, span: Span) -> Array:
+    """The frames of a piece (weights, frames), decoded."""
+    assert piece.source is not None
+    values = read(piece.source, (*piece.region, (span.start, span.stop)))
+    return _real(values.reshape(piece.weights, span.stop - span.start))
+
+
+def _reduced(piece: Piece, span: Span, values: Array) -> Partial:
+    labels, numbers = piece_groups(piece)
     frames = _real(values.reshape(piece.weights, values.shape[-1]))
+    part = span.part
     partial = reduce_frames(frames, part, labels, numbers.size, piece.original_dtype)
     if is_finite(partial):
         return partial
     low, high = int(part.first[0]), int(part.first[-1] + (part.count[-1] - 1) * part.spacing[-1])
     bad = np.flatnonzero(~np.isfinite(frames[:, low : high + 1]).all(axis=0))
-    found = ((piece.parameter, start + low + int(bad[0])),) if bad.size else ()
-    return Partial(**{**vars(partial), "nonfinite": found})
+    return replace(partial, nonfinite=((piece.parameter, span.start + low + int(bad[0])),) if bad.size else ())
 
 
 def _real(values: Array) -> Array:

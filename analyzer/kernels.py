@@ -10,18 +10,37 @@ from __future__ import annotations
 from typing import Any
 
 import numpy as np
-from numba import njit
+from numba import njit, types
 
 Array = np.ndarray[Any, np.dtype[Any]]
 
-_SQUARES = [
-    f"void({real}[:,::1], int64[::1], int64[::1], int64[::1], float64[:,::1])" for real in ("float32", "float64")
+
+def _read(kind: Any, axes: int) -> Any:
+    """An argument that is only read: what comes from a cache or a broadcast cannot be written."""
+    return types.Array(kind, axes, "C", readonly=True)
+
+
+def _written(kind: Any, axes: int) -> Any:
+    return types.Array(kind, axes, "C")
+
+
+_REDUCE = [
+    types.void(_read(real, 2), *[_read(types.int64, 1)] * 3, _written(types.float64, 2), *[_written(real, 2)] * 2)
+    for real in (types.float32, types.float64)
 ]
+_ADD = types.void(_read(types.int64, 1), *[_read(types.float64, 2)] * 3, types.int64, _written(types.float64, 3))
+
+_PRECISION = {"bfloat16": (7, -133), "float16": (10, -24), "float32": (23, -149), "float64": (52, -1074)}
+"""Bits of the fraction, and exponent of the smallest positive number."""
 
 
-@njit(_SQUARES, nogil=True, cache=True, fastmath={"reassoc", "contract"})
-def squared_velocities(frames: Array, first: Array, spacing: Array, count: Array, out: Array) -> None:
-    """Σv² of every weight over every stretch, v(j) = w(first + j·spacing) − w(first + (j − 1)·spacing).
+@njit(_REDUCE, nogil=True, cache=True, fastmath={"reassoc", "contract"})
+def reduce_stretches(
+    frames: Array, first: Array, spacing: Array, count: Array, squares: Array, opening: Array, closing: Array
+) -> None:
+    """Σv² of every weight over every stretch, v(j) = w(first + j·spacing) − w(first + (j − 1)·spacing), and its ends.
+
+    The ends are written here, while the frames are in cache: gathered afterwards, a column costs a cache line a weight.
 
     Parameters
     ----------
@@ -29,17 +48,16 @@ def squared_velocities(frames: Array, first: Array, spacing: Array, count: Array
         (weights, frames), step last and contiguous; float32 or float64.
     first, spacing, count
         (stretches,): a stretch samples `count` frames, `spacing` apart, from frame `first`.
-    out
-        (weights, stretches), float64, written.
+    squares
+        (weights, stretches), float64, written: Σv².
+    opening, closing
+        (weights, stretches), as `frames`, written: the first and the last sampled frame.
     """
     for weight in range(frames.shape[0]):
         row = frames[weight]
         for stretch in range(first.shape[0]):
-            start, stop, apart = (
-                first[stretch],
-                first[stretch] + (count[stretch] - 1) * spacing[stretch],
-                spacing[stretch],
-            )
+            start, apart = first[stretch], spacing[stretch]
+            stop = start + (count[stretch] - 1) * apart
             total = 0.0
             if apart == 1:
                 earlier, later = row[start:stop], row[start + 1 : stop + 1]
@@ -50,51 +68,78 @@ def squared_velocities(frames: Array, first: Array, spacing: Array, count: Array
                 for index in range(start + apart, stop + 1, apart):
                     velocity = np.float64(row[index]) - np.float64(row[index - apart])
                     total += velocity * velocity
-            out[weight, stretch] = total
+            squares[weight, stretch] = total
+            opening[weight, stretch] = row[start]
+            closing[weight, stretch] = row[stop]
 
 
-def squared_velocities_reference(frames: Array, first: Array, spacing: Array, count: Array, out: Array) -> None:
-    """`squared_velocities` in plain numpy."""
+def reduce_stretches_reference(
+    frames: Array, first: Array, spacing: Array, count: Array, squares: Array, opening: Array, closing: Array
+) -> None:
+    """`reduce_stretches` in plain numpy."""
     for stretch, (start, apart, samples) in enumerate(zip(first, spacing, count, strict=True)):
-        sampled = frames[:, start : start + (samples - 1) * apart + 1 : apart].astype(np.float64)
-        out[:, stretch] = (np.diff(sampled, axis=1) ** 2).sum(axis=1)
+        sampled = frames[:, start : start + (samples - 1) * apart + 1 : apart]
+        squares[:, stretch] = (np.diff(sampled.astype(np.float64), axis=1) ** 2).sum(axis=1)
+        opening[:, stretch], closing[:, stretch] = sampled[:, 0], sampled[:, -1]
 
 
-@njit("void(int64[::1], float64[:,::1], float64[:,::1])", nogil=True, cache=True)
-def add_by_group(group: Array, values: Array, out: Array) -> None:
-    """Adds every row of values (weights, n) to the row of out (groups, n) that `group` (weights,) names, in order.
+@njit(_ADD, nogil=True, cache=True)
+def add_moments(groups: Array, squares: Array, sums: Array, ulp: Array, skip: int, table: Array) -> None:
+    """Adds the sums of every weight to its group's, weight by weight.
 
-    Without reassociation: the sum of a group has one order, whatever the number of columns.
+    Without reassociation: the sum of a group has one order, whatever the number of windows.
+
+    Parameters
+    ----------
+    groups
+        (weights,) the group of each weight.
+    squares, sums, ulp
+        (weights, windows) Σv², Σv, δ² of each weight.
+    skip
+        Windows to leave out at the beginning.
+    table
+        (4, groups, windows to add): Σ squares, Σ sums, Σ sums², Σ ulp, added to.
     """
-    for weight in range(group.shape[0]):
-        for column in range(values.shape[1]):
-            out[group[weight], column] += values[weight, column]
+    for weight in range(groups.shape[0]):
+        group = groups[weight]
+        for window in range(table.shape[2]):
+            total = sums[weight, skip + window]
+            table[0, group, window] += squares[weight, skip + window]
+            table[1, group, window] += total
+            table[2, group, window] += total * total
+            table[3, group, window] += ulp[weight, skip + window]
 
 
-def add_by_group_reference(group: Array, values: Array, out: Array) -> None:
-    """`add_by_group` in plain numpy."""
-    np.add.at(out, group, values)
+def add_moments_reference(groups: Array, squares: Array, sums: Array, ulp: Array, skip: int, table: Array) -> None:
+    """`add_moments` in plain numpy."""
+    chosen = slice(skip, skip + table.shape[2])
+    for row, values in enumerate((squares, sums, sums * sums, ulp)):
+        np.add.at(table[row], groups, values[:, chosen])
 
 
 def squared_ulp(frames: Array, original_dtype: str) -> Array:
     """δ², δ the spacing of floating-point numbers at each weight in the dtype that the model used.
 
+    δ = 2^(e − p) for a weight of exponent e and p bits of fraction, and no less than the smallest positive number. The
+    exponent is read from the bits, five times faster than `numpy.spacing`.
+
     Parameters
     ----------
     frames
-        Any shape; the stored values.
+        Any shape, float32 or float64: the weights, widened where their dtype was narrower.
     original_dtype
-        Name of the dtype in the model; bfloat16 is stored widened, with 16 bits of mantissa to spare.
+        Name of the dtype in the model.
 
     Returns
     -------
-    float64, the shape of `frames`; 0 for dtypes that do not round (integers, booleans).
+    float64, the shape of `frames`; 0 for dtypes that do not round (integers, booleans), infinite for NaN and infinity.
     """
-    if original_dtype == "bfloat16":
-        ulp = np.spacing(np.abs(frames.astype(np.float32))).astype(np.float64) * 2.0**16
-    elif original_dtype in ("float16", "float32", "float64"):
-        with np.errstate(over="ignore", invalid="ignore"):
-            ulp = np.spacing(np.abs(frames.astype(original_dtype))).astype(np.float64)
-    else:
-        ulp = np.zeros(frames.shape)
-    return ulp * ulp
+    if original_dtype not in _PRECISION:
+        return np.zeros(frames.shape)
+    fraction, least = _PRECISION[original_dtype]
+    exponent = np.uint32(0x7F800000) if frames.dtype == np.float32 else np.uint64(0x7FF0000000000000)
+    bits: Array = np.bitwise_and(np.ascontiguousarray(frames).view(exponent.dtype), exponent)
+    power: Array = bits.view(frames.dtype).astype(np.float64)
+    power *= 2.0**-fraction
+    np.maximum(power, 2.0**least, out=power)
+    return power * power

@@ -5,7 +5,7 @@ from __future__ import annotations
 import itertools
 import math
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from fnmatch import fnmatchcase
 from functools import partial
 from typing import Any
@@ -14,10 +14,11 @@ import dask.array as da
 import numpy as np
 import xarray as xr
 
+from analyzer.cache import folder_of
 from analyzer.engine import Moments, moments
 from analyzer.errors import OptionError, SelectionError
 from analyzer.groups import By, Globs, Grouping, group, select
-from analyzer.plan import SPAN_FRAMES, Bundle, Piece, Plan, check_memory, plan, plan_blocks
+from analyzer.plan import SPAN_FRAMES, Piece, Plan, check_memory, plan, plan_blocks
 from analyzer.schema import Parameter
 from analyzer.tree import Trajectory, source_of, trajectory
 from analyzer.version import version
@@ -39,7 +40,10 @@ class Measurement:
 
 @dataclass(frozen=True)
 class Query:
-    """What is asked of a run, apart from the quantity."""
+    """What is asked of a run, apart from the quantity.
+
+    `keep` uses the moments cache, and fills it; `cache` is its folder, by default beside the store.
+    """
 
     by: By = "layer"
     window: Window = None
@@ -53,6 +57,8 @@ class Query:
     unequal_epochs: bool = False
     workers: int = 1
     memory_limit: int | None = None
+    keep: bool = True
+    cache: str | None = None
 
 
 def measure(tree: xr.DataTree, query: Query, mass: Mass = 1.0) -> Measurement:
@@ -73,8 +79,10 @@ def measure(tree: xr.DataTree, query: Query, mass: Mass = 1.0) -> Measurement:
     blocks: list[da.Array] | None = None
     if run.opened is not None:
         store = run.opened.store
-        sources = {p.name: source_of(store, p.path) for p in chosen}
-        planned = plan(sampling, grouping, chosen, sources, store.chunk_steps)
+        sources = {p.name: source_of(store, p.path) for p in store.parameters}
+        folder = folder_of(store.location, store.run_id, query.cache) if query.keep else None
+        known = replace(store, parameters=run.parameters)
+        planned = plan(sampling, grouping, known, sources, run.line, folder)
     else:
         planned, blocks = _plan_tree(run, chosen, sampling, grouping)
     check_memory(planned, query.workers, query.memory_limit)
@@ -210,7 +218,7 @@ def _plan_tree(
         arrays[p.name] = values[..., low:high]
         edges |= {low + int(edge) for edge in np.cumsum(arrays[p.name].chunks[-1])}
     ordered = sorted(edges)
-    bundles, blocks = [], []
+    pieces, blocks = [], []
     for p in chosen:
         if p.name not in arrays:
             continue
@@ -219,8 +227,7 @@ def _plan_tree(
         regions = [tuple(itertools.pairwise(cuts)) for cuts in leading]
         for place in np.ndindex(*(len(r) for r in regions)):
             region = tuple(regions[axis][n] for axis, n in enumerate(place))
-            piece = Piece(p.name, p.shape, region, grouping.rules[p.name], p.original_dtype, values.dtype.itemsize)
-            bundles.append(Bundle((piece,)))
+            pieces.append(Piece(p.name, p.shape, region, grouping.rules[p.name], str(values.dtype), p.original_dtype))
             cut = values.blocks[place] if place else values
             blocks.append(cut)
-    return plan_blocks(sampling, grouping, bundles, ordered), blocks
+    return plan_blocks(sampling, grouping, pieces, ordered), blocks

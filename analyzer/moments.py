@@ -11,13 +11,13 @@ window is reduced to its groups at once, so memory does not grow with the length
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
 
-from analyzer.kernels import add_by_group, squared_ulp, squared_velocities
+from analyzer.kernels import add_moments, reduce_stretches, squared_ulp
 from analyzer.windows import Sampling
 
 Array = np.ndarray[Any, np.dtype[Any]]
@@ -142,50 +142,81 @@ def reduce_frames(frames: Array, part: Clip, groups: Array, n_groups: int, origi
     original_dtype
         Of the weights in the model, for the rounding floor.
     """
+    return reduce_sums(lambda some: _stretches(frames[some], part), part, groups, n_groups, original_dtype)
+
+
+def reduce_sums(
+    supply: Callable[[slice], tuple[Array, Array, Array]], part: Clip, groups: Array, n_groups: int, original_dtype: str
+) -> Partial:
+    """The partial of a range from the sums of its stretches.
+
+    Parameters
+    ----------
+    supply
+        From a slice of weights: Σv², first and last frame of every weight and stretch, each (weights, stretches).
+    part, groups, n_groups, original_dtype
+        As for `reduce_frames`.
+    """
     windows = part.windows.size
     if not windows:
         return Partial(None, None, (), (), sampled=False)
     velocities = np.bincount(part.window, weights=part.count - 1, minlength=windows).astype(np.int64)
-    whole = velocities == part.total
-    opens = np.flatnonzero(~whole)
+    # Windows are in step order, so those that are whole here stand side by side.
+    whole = np.flatnonzero(velocities == part.total)
+    opens = np.flatnonzero(velocities != part.total)
     assert opens.size <= 2, "only the first and the last window of a range can be open"
-    sums = {int(n): [np.empty(frames.shape[0]) for _ in range(3)] for n in opens}
-    table = np.zeros((MOMENTS, n_groups, int(whole.sum())))
-    begins = np.searchsorted(part.window, np.arange(windows))
+    weights = groups.size
+    sums = {int(n): [np.empty(weights) for _ in range(3)] for n in opens}
+    table = np.zeros((MOMENTS, n_groups, whole.size))
+    first, last = [], []
     tile = max(_TILE // part.first.size, 1)
-    for low in range(0, frames.shape[0], tile):
-        some = frames[low : low + tile]
-        squares, sum_, ulp = window_sums(some, part, begins, original_dtype)
+    for low in range(0, weights, tile):
+        some = slice(low, low + tile)
+        squares, opening, closing = supply(some)
+        # Copies, lest they hold the whole table.
+        first.append(opening[:, 0].copy())
+        last.append(closing[:, -1].copy())
+        squares, totals, ulp = window_sums(squares, opening, closing, part, original_dtype)
         for n in opens:
-            for kept, values in zip(sums[int(n)], (squares, sum_, ulp), strict=True):
-                kept[low : low + tile] = values[:, n]
-        if table.size:
-            _add(groups[low : low + tile], squares[:, whole], sum_[:, whole], ulp[:, whole], table)
-    last = part.first[-1] + (part.count[-1] - 1) * part.spacing[-1]
+            for kept, values in zip(sums[int(n)], (squares, totals, ulp), strict=True):
+                kept[some] = values[:, n]
+        if whole.size:
+            add_moments(groups[some], squares, totals, ulp, int(whole[0]), table)
     return Partial(
-        enter=frames[:, part.first[0]].copy() if part.enters else None,
-        leave=frames[:, last].copy() if part.leaves else None,
+        enter=np.concatenate(first) if part.enters else None,
+        leave=np.concatenate(last) if part.leaves else None,
         open=tuple(
             OpenWindow(int(part.windows[n]), int(velocities[n]), int(part.total[n]), *sums[int(n)]) for n in opens
         ),
-        closed=((part.windows[whole], table),) if whole.any() else (),
+        closed=((part.windows[whole], table),) if whole.size else (),
         sampled=True,
     )
 
 
-def window_sums(frames: Array, part: Clip, begins: Array, original_dtype: str) -> tuple[Array, Array, Array]:
-    """Σv², Σv and edge δ² of every weight and window of a range, each (weights, windows)."""
-    squares = np.empty((frames.shape[0], part.first.size))
-    squared_velocities(frames, part.first, part.spacing, part.count, squares)
-    last = part.first + (part.count - 1) * part.spacing
+def _stretches(frames: Array, part: Clip) -> tuple[Array, Array, Array]:
+    """Σv², first and last frame of every weight and stretch, each (weights, stretches)."""
+    shape = (frames.shape[0], part.first.size)
+    squares, opening, closing = np.empty(shape), np.empty(shape, frames.dtype), np.empty(shape, frames.dtype)
+    reduce_stretches(frames, part.first, part.spacing, part.count, squares, opening, closing)
+    return squares, opening, closing
+
+
+def window_sums(
+    squares: Array, opening: Array, closing: Array, part: Clip, original_dtype: str
+) -> tuple[Array, Array, Array]:
+    """Σv², Σv and edge δ² of every weight and window of a range, each (weights, windows), from its stretches."""
     # At every stretch Σv telescopes to last - first.
-    sums = frames[:, last].astype(np.float64) - frames[:, part.first]
+    sums = closing.astype(np.float64) - opening
+    begins = np.searchsorted(part.window, np.arange(part.windows.size))
     if begins.size < part.first.size:
         squares, sums = np.add.reduceat(squares, begins, axis=1), np.add.reduceat(sums, begins, axis=1)
+        opening, closing = opening[:, begins], closing[:, np.append(begins[1:], part.first.size) - 1]
     ulp = np.zeros(squares.shape)
-    for column in range(2):
-        here = np.flatnonzero(part.edges[:, column] >= 0)
-        ulp[:, here] += 0.5 * squared_ulp(frames[:, part.edges[here, column]], original_dtype)
+    for here, edge in zip(part.edges.T >= 0, (opening, closing), strict=True):
+        if here.all():
+            ulp += 0.5 * squared_ulp(edge, original_dtype)
+        else:
+            ulp[:, here] += 0.5 * squared_ulp(edge[:, here], original_dtype)
     return squares, sums, ulp
 
 
@@ -248,7 +279,7 @@ def _merge_two(earlier: Partial, later: Partial, groups: Array, n_groups: int) -
         else:
             table = np.zeros((MOMENTS, n_groups, 1))
             squares, sums, ulp = (a[:, np.newaxis] for a in (window.squares, window.sums, window.ulp))
-            _add(groups, squares, sums, ulp, table)
+            add_moments(groups, squares, sums, ulp, 0, table)
             closed = (*closed, (np.array([window.window]), table))
     return replace(
         later,
@@ -283,8 +314,3 @@ def _across(window: OpenWindow, before: Array, after: Array) -> OpenWindow:
         squares=window.squares + velocity * velocity,
         sums=window.sums + velocity,
     )
-
-
-def _add(groups: Array, squares: Array, sums: Array, ulp: Array, table: Array) -> None:
-    for row, values in ((SQUARES, squares), (SUM, sums), (SQUARED_SUM, sums * sums), (ULP, ulp)):
-        add_by_group(groups, np.ascontiguousarray(values), table[row])

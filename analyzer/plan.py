@@ -10,16 +10,20 @@ import itertools
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 
+from analyzer.blocks import Layout, is_aligned, layout
+from analyzer.cache import Shelf, is_kept, shelf
+from analyzer.epochs import epochs_of
 from analyzer.errors import MemoryLimitError
 from analyzer.groups import Grouping, Region, Rule, local_groups
 from analyzer.moments import MOMENTS, Clip, clip
 from analyzer.reading import Source
-from analyzer.schema import Parameter
-from analyzer.windows import Sampling
+from analyzer.schema import Parameter, Store
+from analyzer.windows import Sampling, Timeline
 
 Array = np.ndarray[Any, np.dtype[Any]]
 
@@ -33,14 +37,17 @@ FAN_IN = 8
 
 @dataclass(frozen=True)
 class Piece:
-    """A region of one parameter that is read at once: whole along its own axes, or one row-cut of them."""
+    """A region of one parameter that is read at once: whole along its own axes, or one row-cut of them.
+
+    `rule` is None for a piece that the query does not ask for, but that is kept with its neighbours.
+    """
 
     parameter: str
     shape: tuple[int, ...]
     region: Region
-    rule: Rule
+    rule: Rule | None
+    dtype: str
     original_dtype: str
-    itemsize: int
     source: Source | None = None
 
     @property
@@ -48,31 +55,50 @@ class Piece:
         """Number of weights in the region."""
         return int(np.prod([stop - start for start, stop in self.region], dtype=np.int64))
 
+    @property
+    def frame_bytes(self) -> int:
+        """Raw bytes of one frame."""
+        return self.weights * np.dtype(self.dtype).itemsize
+
 
 @dataclass(frozen=True)
 class Bundle:
-    """Pieces whose weights travel together through the reduction."""
+    """Pieces of one dtype whose weights travel together through the reduction."""
 
     pieces: tuple[Piece, ...]
+    shelf: Shelf | None = None
 
     @property
-    def weights(self) -> int:
-        """Number of weights of one frame."""
-        return sum(piece.weights for piece in self.pieces)
+    def chosen(self) -> tuple[Piece, ...]:
+        """The pieces that the query asks for."""
+        return tuple(piece for piece in self.pieces if piece.rule is not None)
+
+    @property
+    def fills(self) -> bool:
+        """Whether the pieces not asked for are read as well, to be kept: only while they are the smaller part."""
+        asked = sum(piece.frame_bytes for piece in self.chosen)
+        return self.shelf is not None and 2 * asked >= sum(piece.frame_bytes for piece in self.pieces)
+
+
+@dataclass(frozen=True)
+class Span:
+    """The frames of one task, the velocities in them, and, for an aligned query, their blocks."""
+
+    start: int
+    stop: int
+    part: Clip
+    blocks: Layout | None = None
+    full: bool = False
 
 
 @dataclass(frozen=True)
 class Plan:
-    """A query, cut into tasks.
+    """A query, cut into tasks: every bundle over every span.
 
     Attributes
     ----------
-    spans
-        (start, stop) frames of each task in time.
-    clips
-        The velocities inside each span.
-    bundles
-        What each task reads of a span.
+    kept
+        (bundles, spans) bool: sums are on the shelf and need no decoding.
     bytes
         Raw bytes that will be decoded.
     result_bytes
@@ -83,9 +109,9 @@ class Plan:
 
     sampling: Sampling
     grouping: Grouping
-    spans: tuple[tuple[int, int], ...]
-    clips: tuple[Clip, ...]
+    spans: tuple[Span, ...]
     bundles: tuple[Bundle, ...]
+    kept: Array
     bytes: int
     result_bytes: int
     task_bytes: int
@@ -93,56 +119,51 @@ class Plan:
     @property
     def tasks(self) -> int:
         """Tasks that decode."""
-        return len(self.spans) * len(self.bundles)
+        return int((~self.kept).sum())
 
     def memory(self, workers: int) -> int:
         """Projected peak of the data in memory with so many workers, in bytes."""
-        pending = sum(bundle.weights for bundle in self.bundles) * 40 * FAN_IN * max(_depth(len(self.spans)), 1)
+        weights = sum(piece.weights for bundle in self.bundles for piece in bundle.chosen)
+        pending = weights * 40 * FAN_IN * max(_depth(len(self.spans)), 1)
         return self.task_bytes * workers + 2 * self.result_bytes + pending
 
 
 def plan(
     sampling: Sampling,
     grouping: Grouping,
-    parameters: Sequence[Parameter],
+    store: Store,
     sources: Mapping[str, Source],
-    chunk_steps: int,
+    line: Timeline,
+    folder: Path | None = None,
 ) -> Plan:
     """The tasks of a query on a store.
 
+    Bundles and spans follow from the store alone, so that every query that can use what another one kept, does.
+
     Parameters
     ----------
-    parameters
-        The selected parameters; those without a group are not read.
     sources
         Where each parameter lies, by name.
-    chunk_steps
-        Frames of a chunk.
+    folder
+        The moments cache, or None to keep and use nothing.
     """
     pieces = [
-        Piece(
-            p.name,
-            p.shape,
-            region,
-            grouping.rules[p.name],
-            p.original_dtype,
-            np.dtype(p.dtype).itemsize,
-            sources[p.name],
-        )
-        for p in parameters
-        if p.name in grouping.rules
+        Piece(p.name, p.shape, region, grouping.rules.get(p.name), p.dtype, p.original_dtype, sources[p.name])
+        for p in store.parameters
         for region in chunk_regions(p)
     ]
-    largest = max((piece.weights * piece.itemsize for piece in pieces), default=1)
-    repeats = max(min(-(-SPAN_FRAMES // chunk_steps), BUNDLE_BYTES // max(largest * chunk_steps, 1)), 1)
-    spans = _spans(sampling, chunk_steps * repeats)
-    bundles = _bundles(pieces, chunk_steps * repeats)
-    return _costed(sampling, grouping, spans, bundles)
+    largest = max((piece.frame_bytes for piece in pieces), default=1)
+    repeats = min(-(-SPAN_FRAMES // store.chunk_steps), BUNDLE_BYTES // max(largest * store.chunk_steps, 1))
+    length = store.chunk_steps * max(repeats, 1)
+    spans = _aligned_spans(sampling, line, length) or _spans(sampling, length)
+    bundles = [Bundle(group, _shelf(folder, store, group, length)) for group in _bundles(pieces, length)]
+    return _costed(sampling, grouping, spans, [bundle for bundle in bundles if bundle.chosen])
 
 
-def plan_blocks(sampling: Sampling, grouping: Grouping, bundles: Sequence[Bundle], edges: Sequence[int]) -> Plan:
+def plan_blocks(sampling: Sampling, grouping: Grouping, pieces: Sequence[Piece], edges: Sequence[int]) -> Plan:
     """The tasks of a query on arrays that are already cut along step at `edges`, one bundle for each of their cuts."""
-    return _costed(sampling, grouping, tuple(itertools.pairwise(edges)), tuple(bundles))
+    spans = tuple(Span(start, stop, clip(sampling, start, stop)) for start, stop in itertools.pairwise(edges))
+    return _costed(sampling, grouping, spans, [Bundle((piece,)) for piece in pieces])
 
 
 def check_memory(plan: Plan, workers: int, limit: int | None) -> None:
@@ -165,14 +186,20 @@ def check_memory(plan: Plan, workers: int, limit: int | None) -> None:
 
 @lru_cache(maxsize=256)
 def bundle_groups(bundle: Bundle) -> tuple[Array, Array]:
-    """Local group of every weight of a bundle (weights,), and the groups' numbers in the query (groups,)."""
+    """Local group of every chosen weight of a bundle (weights,), and the groups' numbers in the query (groups,)."""
     labels, numbers, base = [], [], 0
-    for piece in bundle.pieces:
-        local, number = local_groups(piece.rule, piece.shape, piece.region)
+    for piece in bundle.chosen:
+        local, number = piece_groups(piece)
         labels.append(local + base)
         numbers.append(number)
         base += number.size
     return np.concatenate(labels), np.concatenate(numbers)
+
+
+def piece_groups(piece: Piece) -> tuple[Array, Array]:
+    """Local group of every weight of a chosen piece (weights,), and the groups' numbers in the query (groups,)."""
+    assert piece.rule is not None
+    return local_groups(piece.rule, piece.shape, piece.region)
 
 
 def chunk_regions(parameter: Parameter) -> list[Region]:
@@ -186,42 +213,75 @@ def chunk_regions(parameter: Parameter) -> list[Region]:
     return list(itertools.product(*axes))
 
 
-def _spans(sampling: Sampling, length: int) -> tuple[tuple[int, int], ...]:
-    low = int(sampling.first.min())
-    high = int((sampling.first + (sampling.count - 1) * sampling.spacing).max())
-    return tuple(
+def _sampled(sampling: Sampling) -> tuple[int, int]:
+    """First and last sampled frame."""
+    return int(sampling.first.min()), int((sampling.first + (sampling.count - 1) * sampling.spacing).max())
+
+
+def _spans(sampling: Sampling, length: int) -> tuple[Span, ...]:
+    """Spans of an unaligned query: no frame outside its range is read."""
+    low, high = _sampled(sampling)
+    bounds = [
         (max(start, low), min(start + length, high + 1)) for start in range(low // length * length, high + 1, length)
-    )
+    ]
+    return tuple(Span(start, stop, clip(sampling, start, stop)) for start, stop in bounds)
 
 
-def _bundles(pieces: Sequence[Piece], frames: int) -> tuple[Bundle, ...]:
+def _aligned_spans(sampling: Sampling, line: Timeline, length: int) -> tuple[Span, ...]:
+    """Spans with their blocks; none when a stretch begins or ends inside a block."""
+    low, high = _sampled(sampling)
+    frames = line.steps.size
+    ends = epochs_of(line.steps, line.epoch).last if line.epoch is not None and not np.isnan(line.epoch).all() else None
+    ends = np.empty(0, dtype=np.int64) if ends is None else ends
+    spans = []
+    for start in range(low // length * length, high + 1, length):
+        stop = min(start + length, frames)
+        part, blocks = clip(sampling, start, stop), layout(line, ends, start, stop)
+        if not is_aligned(part, blocks):
+            return ()
+        spans.append(Span(start, stop, part, blocks, full=stop - start == length))
+    return tuple(spans)
+
+
+def _bundles(pieces: Sequence[Piece], frames: int) -> list[tuple[Piece, ...]]:
     bundles: list[list[Piece]] = []
     filled = 0
     for piece in pieces:
-        size = piece.weights * piece.itemsize * frames
-        same = bundles and (bundles[-1][0].itemsize == piece.itemsize)
+        size = piece.frame_bytes * frames
+        kind = (piece.dtype, piece.original_dtype)
+        same = bundles and (bundles[-1][0].dtype, bundles[-1][0].original_dtype) == kind
         if not same or filled + size > BUNDLE_BYTES:
             bundles.append([])
             filled = 0
         bundles[-1].append(piece)
         filled += size
-    return tuple(Bundle(tuple(pieces)) for pieces in bundles)
+    return [tuple(pieces) for pieces in bundles]
 
 
-def _costed(
-    sampling: Sampling, grouping: Grouping, spans: tuple[tuple[int, int], ...], bundles: tuple[Bundle, ...]
-) -> Plan:
-    clips = tuple(clip(sampling, start, stop) for start, stop in spans)
-    frames = sum(stop - start for start, stop in spans)
-    longest = max((stop - start for start, stop in spans), default=0)
-    largest = max((piece.weights * max(piece.itemsize, 4) for b in bundles for piece in b.pieces), default=0)
+def _shelf(folder: Path | None, store: Store, pieces: Sequence[Piece], length: int) -> Shelf | None:
+    if folder is None:
+        return None
+    content = (length, [(piece.parameter, piece.region, piece.dtype, piece.original_dtype) for piece in pieces])
+    return shelf(folder, store.run_id, content)
+
+
+def _costed(sampling: Sampling, grouping: Grouping, spans: tuple[Span, ...], bundles: Sequence[Bundle]) -> Plan:
+    kept = np.zeros((len(bundles), len(spans)), dtype=bool)
+    decoded = 0
+    for n, bundle in enumerate(bundles):
+        size = sum(piece.frame_bytes for piece in (bundle.pieces if bundle.fills else bundle.chosen))
+        for m, span in enumerate(spans):
+            kept[n, m] = bundle.shelf is not None and span.full and is_kept(bundle.shelf, span.start)
+            decoded += 0 if kept[n, m] else size * (span.stop - span.start)
+    longest = max((span.stop - span.start for span in spans), default=0)
+    largest = max((max(piece.frame_bytes, 4 * piece.weights) for b in bundles for piece in b.pieces), default=0)
     return Plan(
         sampling=sampling,
         grouping=grouping,
         spans=spans,
-        clips=clips,
-        bundles=bundles,
-        bytes=sum(piece.weights * piece.itemsize for b in bundles for piece in b.pieces) * frames,
+        bundles=tuple(bundles),
+        kept=kept,
+        bytes=decoded,
         result_bytes=grouping.weights.size * sampling.windows.velocities.size * 8 * MOMENTS,
         # One piece at a time: its compressed chunk, the decoded one, and zarr's copy of it into the output; then the
         # tables of a tile. Measured by tests/benchmarks/analyzer_memory.py.

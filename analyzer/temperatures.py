@@ -41,6 +41,7 @@ def temperature(
     steps_per_epoch: int | None = None,
     unequal_epochs: bool = False,
     memory_limit: int | None = None,
+    cache: bool | str = True,
 ) -> xr.Dataset:
     """Thermodynamic temperature of groups of weights over windows of a run.
 
@@ -79,6 +80,9 @@ def temperature(
         Allow lag "epoch" where epochs differ in length.
     memory_limit
         Bytes; a query that is projected to need more is refused.
+    cache
+        Keep block sums beside the store and answer from them, where the query's windows and lag end on block edges
+        (whole run, epochs); a folder to keep them there; False for neither. The answer is the same to the bit.
 
     Returns
     -------
@@ -117,6 +121,8 @@ def temperature(
         steps_per_epoch,
         unequal_epochs,
         memory_limit=memory_limit,
+        keep=cache is not False,
+        cache=cache if isinstance(cache, str) else None,
     )
     return temperature_of(run, query, remove_drift=remove_drift, mass=mass, k_B=k_B, convention=convention)[0]
 

@@ -6,8 +6,10 @@ from typing import Any
 
 import click
 
+from analyzer.cli.cache import cache
 from analyzer.cli.info import info
 from analyzer.cli.quantities import temperature, velocity
+from analyzer.cli.verify import verify
 from analyzer.errors import AnalyzerError
 
 
@@ -43,5 +45,5 @@ def cli() -> None:
     """
 
 
-for command in (info, temperature, velocity):
+for command in (info, temperature, velocity, verify, cache):
     cli.add_command(command)

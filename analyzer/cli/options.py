@@ -146,6 +146,8 @@ def execution_options(command: Callable[..., Any]) -> Callable[..., Any]:
                 help="Or the address of a dask.distributed scheduler, tcp://host:8786.",
             ),
             click.option("--workers", type=click.IntRange(min=1), help="Threads or processes; default: one a core."),
+            click.option("--no-cache", is_flag=True, help="Neither use nor keep block sums beside the store."),
+            click.option("--cache", type=click.Path(file_okay=False), help="Keep block sums in this folder instead."),
             click.option(
                 "--memory-limit", type=Bytes(), help="Refuse what is projected to need more; default: what is free."
             ),

@@ -99,6 +99,8 @@ def _query(options: dict[str, Any]) -> Query:
         unequal_epochs=options["unequal_epochs"],
         workers=show.workers_of(options["workers"]),
         memory_limit=options["memory_limit"] or show.free_memory(),
+        keep=not options["no_cache"],
+        cache=options["cache"],
     )
 
 

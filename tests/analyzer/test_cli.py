@@ -13,20 +13,10 @@ import numpy as np
 import pandas as pd
 import pytest
 import xarray as xr
-from click.testing import CliRunner, Result
 
 import analyzer
-from analyzer.cli import cli
+from tests.analyzer.shell import invoke, shell
 from tests.stores import edit_root
-
-
-def invoke(*arguments: object) -> Result:
-    return CliRunner().invoke(cli, [str(argument) for argument in arguments])
-
-
-def shell(*arguments: object) -> subprocess.CompletedProcess[str]:
-    command = [sys.executable, "-m", "analyzer", *map(str, arguments)]
-    return subprocess.run(command, capture_output=True, text=True, timeout=120)
 
 
 def test_json_is_one_object_with_the_documented_keys(store: Path) -> None:

@@ -11,7 +11,7 @@ from analyzer import kernels
 @settings(deadline=None, max_examples=100)
 @given(data=st.data())
 @pytest.mark.parametrize("dtype", [np.float32, np.float64])
-def test_squared_velocities_equals_its_numpy_twin(dtype: type, data: st.DataObject) -> None:
+def test_reduce_stretches_equals_its_numpy_twin(dtype: type, data: st.DataObject) -> None:
     frames = data.draw(st.integers(1, 80))
     rng = np.random.default_rng(data.draw(st.integers(0, 2**32 - 1)))
     values = rng.normal(size=(data.draw(st.integers(0, 5)), frames)).astype(dtype)
@@ -21,28 +21,42 @@ def test_squared_velocities_equals_its_numpy_twin(dtype: type, data: st.DataObje
         spacing = data.draw(st.integers(1, 9))
         stretches.append((first, spacing, data.draw(st.integers(1, (frames - 1 - first) // spacing + 1))))
     arguments = [np.array([s[n] for s in stretches], dtype=np.int64) for n in range(3)]
-    fast, slow = np.full((2, len(values), len(stretches)), np.nan)
-    kernels.squared_velocities(values, *arguments, fast)
-    kernels.squared_velocities_reference(values, *arguments, slow)
-    np.testing.assert_allclose(fast, slow, rtol=1e-13, atol=0)
+    shape = (len(values), len(stretches))
+    answers = []
+    for kernel in (kernels.reduce_stretches, kernels.reduce_stretches_reference):
+        out = np.full(shape, np.nan), np.full(shape, np.nan, dtype), np.full(shape, np.nan, dtype)
+        kernel(values, *arguments, *out)
+        answers.append(out)
+    for fast, slow in zip(*answers, strict=True):
+        np.testing.assert_allclose(fast, slow, rtol=1e-13, atol=0)
 
 
 def test_not_a_number_is_never_skipped() -> None:
     values = np.ones((2, 64), dtype=np.float32)
     values[1, 40] = np.nan
     out = np.empty((2, 1))
-    kernels.squared_velocities(values, *(np.array([n]) for n in (0, 1, 64)), out)
+    ends = np.empty((2, 2, 1), dtype=np.float32)
+    kernels.reduce_stretches(values, *(np.array([n]) for n in (0, 1, 64)), out, *ends)
     assert out[0, 0] == 0
     assert np.isnan(out[1, 0])
 
 
-def test_add_by_group_equals_its_numpy_twin() -> None:
+def test_add_moments_equals_its_numpy_twin() -> None:
     rng = np.random.default_rng(0)
-    group, values = rng.integers(0, 4, 100), rng.normal(size=(100, 3))
-    fast, slow = np.zeros((2, 4, 3))
-    kernels.add_by_group(group, values, fast)
-    kernels.add_by_group_reference(group, values, slow)
+    groups, values = rng.integers(0, 4, 100), rng.normal(size=(3, 100, 5))
+    fast, slow = np.zeros((2, 4, 4, 3))
+    kernels.add_moments(groups, *values, 1, fast)
+    kernels.add_moments_reference(groups, *values, 1, slow)
     np.testing.assert_array_equal(fast, slow)
+
+
+@given(values=st.lists(st.floats(-(2.0**120), 2.0**120, width=32), min_size=1))
+def test_squared_ulp_equals_numpy_spacing(values: list[float]) -> None:
+    for dtype in ("float32", "float64"):
+        weights = np.array(values, dtype=dtype)
+        np.testing.assert_array_equal(
+            kernels.squared_ulp(weights, dtype), np.spacing(np.abs(weights)).astype(np.float64) ** 2
+        )
 
 
 @pytest.mark.parametrize(

@@ -26,7 +26,7 @@ LAYERS = {
     "": ["scale"],
 }
 relaxed = settings(
-    deadline=None, max_examples=60, report_multiple_bugs=False, suppress_health_check=[HealthCheck.too_slow]
+    deadline=None, max_examples=40, report_multiple_bugs=False, suppress_health_check=[HealthCheck.too_slow]
 )
 
 

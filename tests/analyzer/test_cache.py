@@ -1,0 +1,174 @@
+"""The moments cache: the same bits with it, from it and without it, and never for another run."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from typing import Any
+from unittest import mock
+
+import numpy as np
+import pytest
+import xarray as xr
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+import analyzer
+from analyzer import engine, plan
+from analyzer.reading import read
+from tests.analyzer.shell import invoke
+from tests.stores import scratch, write_store
+from tests.strategies import Run, runs
+
+ALIGNED: list[dict[str, Any]] = [
+    {},
+    {"by": "row"},
+    {"by": "element"},
+    {"window": "epoch"},
+    {"lag": "epoch", "unequal_epochs": True},
+    {"layer": "lin"},
+    {"remove_drift": True, "by": "parameter"},
+]
+
+
+@pytest.fixture(autouse=True)
+def small_tasks() -> Any:
+    """One task a chunk, so that stores of a hundred frames have several."""
+    with mock.patch.object(plan, "SPAN_FRAMES", 1):
+        yield
+
+
+def answer(store: Path, **options: Any) -> xr.Dataset:
+    return analyzer.open_run(store).thermo.temperature(**options).compute(scheduler="synchronous")
+
+
+def decoded(store: Path, **options: Any) -> tuple[xr.Dataset, set[str]]:
+    """An answer, and the parameters' regions that were decoded for it."""
+    with mock.patch.object(engine, "read", wraps=read) as reader:
+        result = answer(store, **options)
+    return result, {f"{call.args[0].path} {call.args[1][-1]}" for call in reader.call_args_list}
+
+
+@pytest.mark.parametrize("options", ALIGNED, ids=str)
+def test_the_second_question_decodes_only_what_is_not_full(store: Path, options: dict[str, Any]) -> None:
+    bare = answer(store, cache=False, **options)
+    answer(store, by="layer")  # fills the cache
+    kept, reads = decoded(store, **options)
+    xr.testing.assert_identical(kept, bare)
+    assert {read.split(" ", 1)[1] for read in reads} <= {"(96, 100)"}, "six full spans of 16 frames, and a tail"
+
+
+def test_an_unaligned_window_decodes(store: Path) -> None:
+    answer(store)
+    _, reads = decoded(store, window=7)
+    assert len(reads) == 4 * 7
+
+
+def test_no_cache_writes_nothing(store: Path) -> None:
+    answer(store, cache=False)
+    assert not Path(f"{store}.moments").exists()
+    answer(store)
+    assert Path(f"{store}.moments").is_dir()
+
+
+def test_a_chosen_folder(store: Path, tmp_path: Path) -> None:
+    answer(store, cache=str(tmp_path / "kept"))
+    assert not Path(f"{store}.moments").exists()
+    assert list((tmp_path / "kept").rglob("*.sums"))
+
+
+def test_a_selection_of_most_of_a_bundle_fills_it_and_of_little_does_not(store: Path) -> None:
+    answer(store, parameter="lin.bias")
+    assert not list(Path(f"{store}.moments").rglob("*.sums"))
+    answer(store, by="row")  # all but the biases
+    _, reads = decoded(store, by="layer")
+    assert {read.split(" ", 1)[1] for read in reads} <= {"(96, 100)"}
+
+
+def test_a_run_that_grows_is_computed_from_where_it_was(
+    make: Callable[..., Path], frames: dict[str, np.ndarray]
+) -> None:
+    short = {name: values[..., :50] for name, values in frames.items()}
+    epoch = np.repeat(np.arange(5.0), 20)
+    answer(make(parameters=short, scalars={"epoch": epoch[:50]}, run_id="c" * 32))
+    path = make(run_id="c" * 32, scalars={"epoch": epoch})
+    grown, reads = decoded(path)
+    assert {read.split(" ", 1)[1] for read in reads} == {"(48, 64)", "(64, 80)", "(80, 96)", "(96, 100)"}
+    xr.testing.assert_identical(grown, answer(path, cache=False))
+
+
+def test_another_run_at_the_same_path_is_not_answered_from_the_old_sums(
+    make: Callable[..., Path], frames: dict[str, np.ndarray]
+) -> None:
+    answer(make())
+    doubled = make(parameters={name: 2 * values for name, values in frames.items()})
+    xr.testing.assert_identical(answer(doubled), answer(doubled, cache=False))
+
+
+@pytest.mark.parametrize("damage", ["truncate", "flip", "empty", "text"])
+def test_damaged_files_are_made_again(store: Path, damage: str) -> None:
+    good = answer(store)
+    for file in Path(f"{store}.moments").rglob("*.sums"):
+        raw = bytearray(file.read_bytes())
+        raw[-3] ^= 1
+        file.write_bytes({"truncate": raw[:100], "flip": raw, "empty": b"", "text": b"hello"}[damage])
+    xr.testing.assert_identical(answer(store), good)
+    _, reads = decoded(store)
+    assert len(reads) == 4
+
+
+def test_an_unwritable_folder_is_no_obstacle(store: Path) -> None:
+    Path(f"{store}.moments").write_text("a file is in the way")
+    xr.testing.assert_identical(answer(store), answer(store, cache=False))
+
+
+def test_two_analyzers_at_once(store: Path) -> None:
+    bare = answer(store, cache=False)
+    with ThreadPoolExecutor(4) as pool:
+        for result in pool.map(lambda _: answer(store), range(8)):
+            xr.testing.assert_identical(result, bare)
+    assert not list(Path(f"{store}.moments").rglob(".part*"))
+
+
+def test_not_finite_is_reported_from_kept_sums_too(make: Callable[..., Path], frames: dict[str, np.ndarray]) -> None:
+    frames["lin.weight"][3, 2, 60] = np.nan
+    path = make(parameters=frames)
+    for _ in range(2):
+        with pytest.warns(analyzer.NonFiniteWarning, match=r"lin\.weight: NaN or infinite weights from frame 60 on"):
+            answer(path, by="row")
+
+
+def test_a_modified_tree_neither_uses_nor_fills_the_cache(store: Path) -> None:
+    good = answer(store)
+    doubled = (analyzer.open_run(store) * 2).thermo.temperature().compute()
+    np.testing.assert_allclose(doubled["temperature"], 4 * good["temperature"], rtol=1e-12)
+    xr.testing.assert_identical(answer(store), good)
+
+
+@settings(deadline=None, max_examples=25)
+@given(run=runs(), fan_in=st.sampled_from([2, 8]))
+def test_cold_kept_and_bare_are_the_same_bits(run: Run, fan_in: int) -> None:
+    with scratch() as folder, mock.patch.object(engine, "FAN_IN", fan_in):
+        path = write_store(f"{folder}/run.zarr", **run.arguments)
+        try:
+            bare = answer(path, by="row", cache=False)
+        except analyzer.AnalyzerError:
+            return  # no velocity at all
+        cold, kept = answer(path, by="row"), answer(path, by="row")
+        xr.testing.assert_identical(cold, bare)
+        xr.testing.assert_identical(kept, bare)
+
+
+def test_show_and_drop(store: Path) -> None:
+    assert invoke("temperature", store).exit_code == 0
+    known = json.loads(invoke("cache", "show", store, "--format", "json").stdout)
+    assert sum(run["files"] for run in known["runs"].values()) == 6
+    assert "6 files" in invoke("cache", "show", store).stdout
+    dropped = invoke("cache", "drop", store)
+    assert dropped.exit_code == 0
+    assert "Dropped" in dropped.stderr
+    assert not Path(f"{store}.moments").exists()
+    assert invoke("temperature", store, "--no-cache").exit_code == 0
+    assert not Path(f"{store}.moments").exists()
