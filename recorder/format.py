@@ -151,8 +151,13 @@ def root_document(attributes: Mapping[str, Any], specs: Sequence[ArraySpec], fra
     """Return the root's metadata with that of the whole hierarchy: replacing this one document publishes `frames`
     frames.
     """
-    members = {path: group_document() for path in group_paths([spec.path for spec in specs])}
-    members |= {spec.path: array_document(spec, frames) for spec in specs}
+    members: dict[str, Any] = {"parameters": group_document()}
+    # Depth first, as the model lists its parameters: zarr's reader takes the children of a group, at one depth, for one
+    # consecutive run, and ours takes the order for the model's.
+    for spec in specs:
+        for depth in range(2, spec.path.count("/") + 1):
+            members.setdefault("/".join(spec.path.split("/")[:depth]), group_document())
+        members[spec.path] = array_document(spec, frames)
     consolidated = {"kind": "inline", "must_understand": False, "metadata": members}
     return group_document(attributes) | {"consolidated_metadata": consolidated}
 

@@ -7,7 +7,7 @@ from typing import Any
 
 import torch
 
-from recorder.ring import FusedCopy, as_tensor, rows_of
+from recorder.ring import FusedCopy, as_number, as_tensor, rows_of
 from recorder.schema import Schema
 from recorder.selection import Slot
 from recorder.spool import Spool
@@ -63,7 +63,7 @@ class HostFeed:
 
     def log(self, slot: int, value: Any) -> None:
         """Store a scalar with the newest frame."""
-        self._spool.log(self._spool.row - 1, slot, float(value))
+        self._spool.log(self._spool.row - 1, slot, as_number(value))
 
     def revalidate(self) -> None:
         self._fused.revalidate()

@@ -25,7 +25,7 @@ class Report:
     skipped : int
         Updates that a gradient scaler skipped.
     raw_bytes, stored_bytes : int
-        Parameters before and after compression. Chunks written again while they filled count each time.
+        Parameters before compression, and all arrays after it.
     start_seconds : float
         Time to start the writer and take the first frame.
     seconds : float

@@ -106,3 +106,8 @@ def as_tensor(array: np.ndarray[Any, Any], plane: Plane) -> torch.Tensor:
     if plane.dtype == "bfloat16":
         return torch.from_numpy(array.view(np.int16)).view(torch.bfloat16)
     return torch.from_numpy(array)
+
+
+def as_number(value: Any) -> float:
+    """Return a scalar of any kind as a float; a loss that still has its graph, too."""
+    return float(value.item() if isinstance(value, torch.Tensor) else value)

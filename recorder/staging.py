@@ -19,7 +19,7 @@ from typing import Any
 import numpy as np
 import torch
 
-from recorder.ring import FusedCopy, as_tensor, rows_of
+from recorder.ring import FusedCopy, as_number, as_tensor, rows_of
 from recorder.schema import Schema
 from recorder.selection import Slot
 from recorder.spool import HAND_OVER_SECONDS, Spool
@@ -139,7 +139,7 @@ class DeviceFeed:
         if isinstance(value, torch.Tensor) and value.device.type == "cuda":
             block.scalars[row, slot].copy_(value.detach().reshape(()), non_blocking=True)
         else:
-            block.host_scalars[row, slot] = float(value)
+            block.host_scalars[row, slot] = as_number(value)
 
     def _submit(self) -> None:
         block, self._block = self._block, None

@@ -111,6 +111,7 @@ class StoreWriter:
         self._executor = ThreadPoolExecutor(threads, "compress")
         self._specs: dict[str, ArraySpec] = {}
         self._undocumented: list[ArraySpec] = []
+        self._tail = (-1, 0)  # the chunk written last, and its size: written again, it counts once
         self._buffers: dict[str, Array] = {}
         self._add(step_spec(self.chunk_steps))
         if param_groups:
@@ -217,7 +218,9 @@ class StoreWriter:
                 padding[...] = fill_value(spec)
             for path, where in self._pieces(spec, chunk):
                 jobs.append(self._executor.submit(self._write_piece, path, buffer[where], spec))
-        self.stored_bytes += sum(job.result() for job in jobs)
+        size = sum(job.result() for job in jobs)
+        self.stored_bytes += size - (self._tail[1] if self._tail[0] == chunk else 0)
+        self._tail = (chunk, size)
         self.encode_ns += time.perf_counter_ns() - began
 
     def _write_piece(self, path: Path, part: Array, spec: ArraySpec) -> int:

@@ -213,3 +213,31 @@ def test_scalars_belong_to_the_frame_of_their_step(tmp_path):
         read_array(tmp_path / "run.zarr", "learning_rate")[:, 0], [np.nan, *(0.5 ** (s + 1) for s in range(40))]
     )
     assert tree["accuracy"].attrs["first_frame"] <= 35
+
+
+def test_branches_of_different_depth_open(tmp_path):
+    """Zarr's reader of consolidated metadata loses groups whose children do not stand together: order is format."""
+
+    class Deep(nn.Module):
+        def __init__(self):
+            super().__init__()
+            for name in ("b", "a", "c"):
+                self.add_module(name, nn.Module())
+                getattr(self, name).lin = nn.Linear(2, 2)
+                getattr(self, name).bias = nn.Parameter(torch.zeros(2))
+                getattr(self, name).lin.deeper = nn.Linear(1, 1)
+            self.out = nn.Linear(2, 2)
+
+    with Recorder(tmp_path / "run.zarr", Deep()) as recorder:
+        recorder.start()
+        recorder.log(loss=1.0)
+    names = {
+        a.attrs["name"]
+        for node in open_tree(tmp_path / "run.zarr")["parameters"].subtree
+        for a in node.data_vars.values()
+    }
+    assert names == {name for name, _ in Deep().named_parameters()}
+    root = json.loads((tmp_path / "run.zarr/zarr.json").read_text())
+    members = root["consolidated_metadata"]["metadata"].values()
+    listed = [member["attributes"]["name"] for member in members if "name" in member["attributes"]]
+    assert listed == [name for name, _ in Deep().named_parameters()]
