@@ -49,6 +49,15 @@ def test_the_interval_of_the_median_is_that_of_the_binomial() -> None:
     assert recorder_slowdown.outside(5) == 0
 
 
+def test_size() -> None:
+    sizes, settings = recorder_size.measure(steps=32, chunk_steps=16, optimizers=["SGD"], rates=[1e-3])
+    assert_whole(sizes, ["0.001"])
+    for row in sizes:
+        assert 0.9 < row["none"] <= 1 < row["lz4"] < row["pcodec"]
+    assert_whole([row | {"order": str(row["order"])} for row in settings])
+    assert len(settings) == len(recorder_size.SETTINGS)
+
+
 @pytest.mark.parametrize("correlation", [0.0, 0.9])
 def test_entropy_bound(correlation: float) -> None:
     """An AR(1) has a prediction error of known variance, and in [½, 1) the spacing of float32 is 2⁻²⁴."""
