@@ -23,7 +23,7 @@ class Commands(click.Group):
 
 
 @click.group(cls=Commands, context_settings={"help_option_names": ["-h", "--help"]})
-@click.version_option(package_name="thermotrace")
+@click.version_option(package_name="thermotrace", prog_name="recorder")
 def main() -> None:
     """Recover and plan recordings. Recording itself happens in the training script: `from recorder import Recorder`."""
 

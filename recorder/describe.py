@@ -1,6 +1,4 @@
-"""The words of a run: what the store's root attributes say of model, optimizer, software and the user's
-hyperparameters.
-"""
+"""A recording in words and sizes: what its writer must know, and what the root attributes of its store will say."""
 
 from __future__ import annotations
 
@@ -14,8 +12,31 @@ from typing import Any
 import torch
 from torch import nn
 
-from recorder.budget import Budget
+from recorder.budget import Budget, plan_budget
 from recorder.options import Options
+from recorder.root import read_root
+from recorder.schema import Schema
+from recorder.segments import Session, boot_id
+
+
+def make_session(
+    model: nn.Module, optimizers: Sequence[torch.optim.Optimizer], options: Options, schema: Schema
+) -> Session:
+    """Decide all sizes of a recording, and say what the writer must know of it."""
+    groups = sum(len(optimizer.param_groups) for optimizer in optimizers)
+    chunk_steps = read_root(options.store)["chunk_steps"] if options.mode == "a" else options.chunk_steps
+    budget = plan_budget(schema, groups, spool_limit=options.spool_limit, chunk_steps=chunk_steps)
+    return Session(
+        session=uuid.uuid4().hex,
+        store=str(options.store),
+        mode=options.mode,
+        boot_id=boot_id(),
+        schema=schema,
+        budget=budget,
+        param_groups=groups,
+        user_step=options.user_step,
+        attributes=root_attributes(model, optimizers, options, budget),
+    )
 
 
 def root_attributes(

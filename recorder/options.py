@@ -34,6 +34,7 @@ class Options:
     on_error: str
     spool: Path | None
     spool_limit: int | None
+    compare_every: int | None
     user_step: int | None
 
     def __post_init__(self) -> None:
@@ -45,9 +46,18 @@ class Options:
         ):
             if (value := getattr(self, name)) not in allowed:
                 raise UsageError(f"{name}: expected one of {', '.join(map(repr, allowed))}, got {value!r}.")
-        for name, value in (("stride", self.stride), ("expected_steps", self.expected_steps)):
+        for name, value in (
+            ("stride", self.stride),
+            ("expected_steps", self.expected_steps),
+            ("compare_every", self.compare_every),
+        ):
             if value is not None and (not isinstance(value, int) or value < 1):
                 raise UsageError(f"{name}: expected a positive number of steps, got {value!r}.")
+
+    @property
+    def expected_frames(self) -> int:
+        """Frames that a run of the expected length records after its first."""
+        return -(-(self.expected_steps or 0) // self.stride)
 
 
 def check_store(options: Options) -> None:

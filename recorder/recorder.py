@@ -7,7 +7,6 @@ import os
 import shutil
 import sys
 import time
-import uuid
 import weakref
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
@@ -18,19 +17,18 @@ from weakref import WeakMethod
 from torch import nn
 from torch.optim import Optimizer
 
-from recorder.budget import Budget, parse_bytes, plan_budget
-from recorder.describe import root_attributes
+from recorder.budget import parse_bytes
+from recorder.describe import make_session
 from recorder.errors import RecorderError, UsageError
 from recorder.hooks import attach, optimizers_of
 from recorder.host import HostFeed
 from recorder.options import Options, check_scalar_name, check_store
+from recorder.overhead import Alternation
 from recorder.placement import place_spool
 from recorder.plan import check_plan
 from recorder.process import Waiting, WriterProcess
 from recorder.report import Report
-from recorder.root import read_root
-from recorder.schema import Schema
-from recorder.segments import COMMITTED, RAW_BYTES, SKIPPED, STORED_BYTES, Session, boot_id, create_spool
+from recorder.segments import COMMITTED, RAW_BYTES, SKIPPED, STORED_BYTES, create_spool
 from recorder.selection import select_parameters
 from recorder.spool import Spool
 from recorder.staging import DeviceFeed
@@ -73,6 +71,9 @@ class Recorder:
         Local folder for frames that are not written yet; default: shared memory, else beside the store.
     spool_limit : int or str, optional
         Most bytes that the spool may take, such as `"8GiB"`; default: 1 GiB, up to 4 GiB for models that need it.
+    compare_every : int, optional
+        Measure the cost of recording in this very run: stretches of so many steps are recorded and left out in turn
+        (gaps in the store), and the report holds the paired slowdown.
     user_step : int, optional
         Your own step count at a resumption, kept with the segment.
 
@@ -108,6 +109,7 @@ class Recorder:
         on_error: Literal["raise", "warn"] = "raise",
         spool: str | os.PathLike[str] | None = None,
         spool_limit: int | str | None = None,
+        compare_every: int | None = None,
         user_step: int | None = None,
     ) -> None:
         self.report: Report | None = None
@@ -129,6 +131,7 @@ class Recorder:
             on_error=on_error,
             spool=None if spool is None else Path(spool),
             spool_limit=None if spool_limit is None else parse_bytes(spool_limit),
+            compare_every=compare_every,
             user_step=user_step,
         )
         check_store(self._options)
@@ -139,6 +142,7 @@ class Recorder:
         self._recorded_update = -1
         self._next_check = 0
         self._pending: dict[str, Any] = {}
+        self._alternation: Alternation | None = None
         self._seconds = self._start_seconds = 0.0
         self._handles = attach(self._optimizers, WeakMethod(self._before_update), WeakMethod(self._after_update))
         _live.add(self)
@@ -158,7 +162,12 @@ class Recorder:
         began = time.perf_counter()
         options = self._options
         selection = select_parameters(self._model, options.include, options.exclude)
-        session, budget = self._plan(selection.schema)
+        session = make_session(self._model, self._optimizers, options, selection.schema)
+        budget = session.budget
+        if options.expected_steps is not None:
+            self._tell(
+                check_plan(options.store, selection.schema, budget, options.expected_frames, options.compression)
+            )
         directory = place_spool(options.store, session.session, budget.pool_bytes, options.spool)
         create_spool(directory, session)
         self._writer = WriterProcess(directory)
@@ -175,6 +184,8 @@ class Recorder:
         else:
             frames, slots = budget.segment_frames, budget.scalar_slots
             self._feed = DeviceFeed(selection.schema, selection.slots, self._spool, session.param_groups, frames, slots)
+        if options.compare_every is not None:
+            self._alternation = Alternation(options.compare_every, selection.schema.planes[0].device)
         self._selection, self._check_every = selection, budget.segment_frames
         self._push(None)
         self._start_seconds = time.perf_counter() - began
@@ -247,6 +258,7 @@ class Recorder:
                     start_seconds=self._start_seconds,
                     seconds=self._seconds,
                     stall_seconds=self._feed.stall_seconds,
+                    overhead=self._alternation.result() if self._alternation else None,
                 )
         self._tell(str(self.report))
 
@@ -291,7 +303,8 @@ class Recorder:
         self.start()
         began = time.perf_counter()
         self._updates += 1
-        if self._updates % self._options.stride == 0:
+        recorded = self._alternation is None or self._alternation.records(self._updates)
+        if recorded and self._updates % self._options.stride == 0:
             self._push(optimizer)
         self._seconds += time.perf_counter() - began
 
@@ -361,28 +374,6 @@ class Recorder:
             self._writer.forget()
 
     # -- before the first frame -------------------------------------------------------------------
-
-    def _plan(self, schema: Schema) -> tuple[Session, Budget]:
-        """Decide all sizes, and check that the run will fit if its length is known."""
-        options = self._options
-        groups = sum(len(optimizer.param_groups) for optimizer in self._optimizers)
-        held = read_root(options.store)["chunk_steps"] if options.mode == "a" else options.chunk_steps
-        budget = plan_budget(schema, groups, spool_limit=options.spool_limit, chunk_steps=held)
-        if options.expected_steps is not None:
-            frames = -(-options.expected_steps // options.stride)
-            self._tell(check_plan(options.store, schema, budget, frames, options.compression))
-        session = Session(
-            session=uuid.uuid4().hex,
-            store=str(options.store),
-            mode=options.mode,
-            boot_id=boot_id(),
-            schema=schema,
-            budget=budget,
-            param_groups=groups,
-            user_step=options.user_step,
-            attributes=root_attributes(self._model, self._optimizers, options, budget),
-        )
-        return session, budget
 
     def _tell(self, line: str) -> None:
         print(f"recorder: {line}", file=sys.stderr, flush=True)

@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from recorder.budget import format_bytes
+from recorder.overhead import Overhead
 
 
 @dataclass(frozen=True, slots=True)
@@ -32,6 +33,8 @@ class Report:
         Time that recording took on the training thread after that, stalls included.
     stall_seconds : float
         The part of it spent waiting for the writer.
+    overhead : Overhead or None
+        The paired slowdown, if `compare_every` asked for it.
     """
 
     store: str
@@ -45,6 +48,7 @@ class Report:
     start_seconds: float
     seconds: float
     stall_seconds: float
+    overhead: Overhead | None = None
 
     @property
     def ratio(self) -> float:
@@ -60,4 +64,5 @@ class Report:
         ]
         parts += [f"{self.dropped:,} frames dropped"] * bool(self.dropped)
         parts += [f"{self.skipped:,} updates skipped"] * bool(self.skipped)
+        parts += [str(self.overhead)] * (self.overhead is not None)
         return "; ".join(parts)

@@ -482,6 +482,7 @@ def test_on_error_warn_lets_the_training_go_on(tmp_path, capfd):
         ({"on_error": "panic"}, "on_error: expected one of"),
         ({"stride": 0}, "stride: expected a positive number of steps, got 0"),
         ({"expected_steps": -1}, "expected_steps: expected a positive number"),
+        ({"compare_every": 0}, "compare_every: expected a positive number"),
         ({"spool_limit": "many"}, "size 'many': expected a number of bytes"),
         ({"optimizer": "adam"}, "optimizer: expected a torch.optim.Optimizer, got str"),
     ],
@@ -592,6 +593,24 @@ def test_the_report_adds_up(tmp_path, capfd):
     assert report.stored_bytes == stored
     assert 0 < report.seconds < 10
     assert str(report) in capfd.readouterr().err
+
+
+def test_the_recorder_measures_its_own_cost(tmp_path, monkeypatch):
+    """A clock that advances 1.5 a recorded step and 1.0 another one: the slowdown is 1.5, and frames alternate."""
+    model = nn.Linear(2, 2)
+    optimizer = Scripted(model.parameters())
+    clock = 0.0
+    monkeypatch.setattr("recorder.overhead.time.perf_counter", lambda: clock)
+    with Recorder(tmp_path / "run.zarr", model, optimizer, compare_every=5) as recorder:
+        for step in range(60):
+            optimizer.step()
+            clock += 1.5 if step // 5 % 2 == 0 else 1.0
+    overhead = recorder.report.overhead
+    assert (overhead.slowdown, overhead.low, overhead.high) == (1.5, 1.5, 1.5)
+    assert overhead.pairs == 8
+    recorded = [step for step in range(1, 61) if (step - 1) // 5 % 2 == 0]
+    assert_frames_are_scripted(tmp_path / "run.zarr", model, steps=np.array([0, *recorded]))
+    assert "1.5000× the time without" in str(recorder.report)
 
 
 def test_the_spool_beside_the_store_works_like_that_in_memory(tmp_path):

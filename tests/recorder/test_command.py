@@ -1,0 +1,98 @@
+"""The `recorder` command."""
+
+from __future__ import annotations
+
+import signal
+import subprocess
+import sys
+
+import pytest
+import torch
+from click.testing import CliRunner
+
+from recorder import Recorder
+from recorder.__main__ import main
+from recorder.budget import parse_bytes
+from recorder.errors import UsageError
+
+
+def invoke(*arguments: str):
+    return CliRunner().invoke(main, list(arguments))
+
+
+def test_help_names_every_command_with_an_example():
+    assert {"recover", "plan"} <= set(main.commands)
+    for name in main.commands:
+        shown = invoke(name, "--help")
+        assert shown.exit_code == 0
+        assert f"Example: recorder {name} " in shown.output
+    assert invoke("--version").output.startswith("recorder, version")
+
+
+def test_plan_says_what_a_run_takes():
+    shown = invoke("plan", "--elements", "11786", "--steps", "187500", "--steps-per-second", "50")
+    assert shown.exit_code == 0, shown.output
+    assert "187,500 frames of 46.0 KiB: 8.2 GiB, about 4.3 GiB compressed" in shown.output
+    assert "chunks of 1024 steps" in shown.output
+    assert "2.4 MB/s of frames" in shown.output
+    assert "the writer keeps up" in shown.output
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["plan", "--elements", "1000000000", "--steps", "10"], "UsageError: spool: expected room for three chunks"),
+        (["plan", "--elements", "11786", "--steps", "10000000000000"], "DiskSpaceError"),
+        (["plan", "--elements", "10", "--steps", "10", "--spool-limit", "much"], "UsageError: size 'much'"),
+        (["recover", "nowhere.zarr"], "StoreFormatError: "),
+    ],
+)
+def test_errors_are_one_line_and_exit_code_1(arguments, message):
+    ended = subprocess.run([sys.executable, "-m", "recorder", *arguments], capture_output=True, text=True, check=False)
+    assert ended.returncode == 1
+    assert ended.stderr.startswith(message)
+    assert len(ended.stderr.splitlines()) == 1
+    assert ended.stdout == ""
+
+
+def test_wrong_usage_is_exit_code_2():
+    assert invoke("plan").exit_code == 2
+    assert invoke("recover").exit_code == 2
+    assert invoke("dance").exit_code == 2
+
+
+def test_recover_tells_what_it_brought_home(tmp_path):
+    body = (
+        "import os, sys, signal, torch; from recorder import Recorder\n"
+        "model = torch.nn.Linear(2, 2); recorder = Recorder(sys.argv[1], model); recorder.start()\n"
+        "os.kill(recorder._writer.pid, signal.SIGKILL)\n"
+        "for _ in range(50): recorder.step()\n"
+        "os.kill(os.getpid(), signal.SIGKILL)\n"
+    )
+    store = tmp_path / "run.zarr"
+    killed = subprocess.run([sys.executable, "-c", body, str(store)], capture_output=True, check=False)
+    assert killed.returncode == -signal.SIGKILL
+    shown = invoke("recover", str(store))
+    assert shown.exit_code == 0, shown.output
+    assert f"{store}: 51 frames, 51 of them recovered from the spool" in shown.output
+    assert "51 frames, 0 of them recovered" in invoke("recover", str(store)).output
+
+
+def test_recover_of_a_complete_store_changes_nothing(tmp_path):
+    with Recorder(tmp_path / "run.zarr", torch.nn.Linear(2, 2)) as recorder:
+        recorder.start()
+    before = (tmp_path / "run.zarr/zarr.json").stat().st_mtime_ns
+    assert "1 frames, 0 of them recovered" in invoke("recover", str(tmp_path / "run.zarr")).output
+    assert (tmp_path / "run.zarr/zarr.json").stat().st_mtime_ns == before
+
+
+@pytest.mark.parametrize(
+    ("text", "size"), [("4GiB", 4 << 30), ("1.5 MB", 1_500_000), ("17", 17), (12, 12), ("64kib", 65536)]
+)
+def test_sizes_are_read_as_people_write_them(text, size):
+    assert parse_bytes(text) == size
+
+
+def test_a_size_that_is_none_is_refused():
+    with pytest.raises(UsageError, match="such as 4294967296 or '4GiB'"):
+        parse_bytes("4 elephants")
