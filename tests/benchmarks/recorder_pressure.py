@@ -93,7 +93,7 @@ def measure(steps: int, width: int = WIDTH) -> list[Row]:
 def main() -> None:
     """Print the table."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--steps", type=int, default=300, help="steps in each way (default: 300)")
+    parser.add_argument("--steps", type=int, default=120, help="steps in each way (default: 120)")
     rows = measure(parser.parse_args().steps)
     print(
         table(
