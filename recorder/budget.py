@@ -18,6 +18,10 @@ MOST_CHUNK_STEPS = 1024  # beyond it neither compression (1.86 → 1.89 from 128
 FEWEST_CHUNK_STEPS = 16  # below it compression falls to that of single frames (1.55 at 8, 1.08 at 1)
 CHUNKS_IN_POOL = 3  # one being filled, one being written, one of slack
 SEGMENTS_PER_CHUNK = 4
+# A small model steps thousands of times while one commit waits for the disk: its pool is deeper, up to 48 segments or
+# 16 MiB.
+MOST_SEGMENTS = 48
+DEEP_POOL_BYTES = 16 << 20
 LARGEST_CHUNK_BYTES = 64 << 20
 SCALAR_SLOTS = 64  # names that log() may use; a float64 each in every spooled frame, nothing in the store until used
 HEADER_BYTES = 4096
@@ -83,7 +87,9 @@ def plan_budget(
     def budget(steps: int) -> Budget:
         frames = steps // SEGMENTS_PER_CHUNK
         size = segment_layout(schema, frames, slots).size
-        return Budget(steps, frames, CHUNKS_IN_POOL * SEGMENTS_PER_CHUNK, slots, size)
+        least = CHUNKS_IN_POOL * SEGMENTS_PER_CHUNK
+        deep = min(DEEP_POOL_BYTES, spool_limit or DEEP_POOL_BYTES) // size
+        return Budget(steps, frames, max(least, min(MOST_SEGMENTS, deep)), slots, size)
 
     if spool_limit is None:
         least = budget(max(chunk_steps or 0, FEWEST_CHUNK_STEPS)).pool_bytes

@@ -13,6 +13,7 @@ import numpy as np
 import pytest
 
 from recorder.recovery import recover
+from recorder.segments import Session
 from tests.faults.trainers import ROUNDS, Trainer, make_model, wait_for_status
 from tests.recorder.runs import assert_frames_are_scripted, open_tree, read_array
 
@@ -140,13 +141,10 @@ def test_damaged_segments_cost_only_their_own_frames_and_are_reported(tmp_path, 
     elif damage == "removed":
         victim.unlink()
     else:
-        content = bytearray(victim.read_bytes())
-        content[-4096 - 7] ^= 0x10
-        del content
-        spoil = np.memmap(victim, np.float32, mode="r+", offset=0)
-        plane = len(spoil) - (len(spoil) * 4 - plane_offset(store)) // 4
-        spoil[plane + 3 * 53] = 12345.0
-        spoil.flush()
+        elements = sum(parameter.numel() for parameter in make_model().parameters())
+        stored = np.memmap(victim, np.uint8, mode="r+")
+        stored[plane_offset(store) + 3 * elements * 4] ^= 0x10  # in the fourth frame
+        stored.flush()
     result = recover(store)
     steps = assert_frames_are_scripted(store, make_model())
     missing = sorted(set(range(returned + 1)) - set(steps.tolist()))
@@ -159,8 +157,6 @@ def test_damaged_segments_cost_only_their_own_frames_and_are_reported(tmp_path, 
 
 
 def plane_offset(store: Path) -> int:
-    from recorder.segments import Session
-
     return Session.load(spool_of(store)).layout.planes[0]
 
 

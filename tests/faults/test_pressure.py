@@ -26,7 +26,7 @@ def test_a_stopped_writer_makes_training_wait_and_says_so_once(tmp_path, capfd):
     time.sleep(1.0)
     stuck = trainer.returned
     time.sleep(0.3)
-    assert trainer.returned == stuck < 3000, "the pool holds 96 frames: training waits"
+    assert trainer.returned == stuck < 3000, "the pool holds 384 frames: training waits"
     os.kill(trainer.writer(), signal.SIGCONT)
     assert trainer.wait() == 0
     assert_frames_are_scripted(tmp_path / "run.zarr", make_model(), steps=np.arange(3001))
