@@ -9,6 +9,7 @@ import sys
 from collections.abc import Callable, Sequence
 from itertools import count, islice
 from time import perf_counter
+from typing import Literal
 
 import torch
 from data.build import DataError
@@ -40,7 +41,7 @@ def train(options: argparse.Namespace) -> None:
     hyperparameters = {
         name: getattr(options, name) for name in ("learning_rate", "batch_size", "optimizer", "model", "data", "seed")
     }
-    mode = "w" if options.overwrite else "w-"
+    mode: Literal["w", "w-"] = "w" if options.overwrite else "w-"
     with Recorder(options.output, model, optimizer, hyperparameters=hyperparameters, mode=mode) as recorder:
         start = perf_counter()
         batches = ((epoch, batch) for epoch in count() for batch in loader)
