@@ -15,7 +15,8 @@ from recorder import errors
 from recorder.errors import RecorderError, WriterError
 from recorder.segments import COMMITTED, DONE, FAILED, STARTING, WRITER_STATE, Control
 
-_MOST_RESTARTS = 20  # in a row without a commit in between: a few seconds of a killer that does not let go
+_MOST_RESTARTS = 20  # without a commit in between …
+_RESTART_SECONDS = 30.0  # … and for so long: then something kills it that does not let go
 _BOOTSTRAP = "import sys; sys.path.append(sys.argv.pop()); from recorder.writer import main; main()"
 
 
@@ -33,6 +34,7 @@ class WriterProcess:
         self._process: subprocess.Popen[bytes] | None = None
         self._restarts = 0
         self._committed_at_restart = -1
+        self._first_restart = 0.0
 
     def start(self) -> None:
         """Start the process; it answers through the control words."""
@@ -87,9 +89,10 @@ class WriterProcess:
         if self.control.words[WRITER_STATE] == FAILED or (self.spool / "error.json").exists():
             raise self._failure()
         committed = self.control.words[COMMITTED]
-        self._restarts = self._restarts + 1 if committed == self._committed_at_restart else 1
-        self._committed_at_restart = committed
-        if self._restarts > _MOST_RESTARTS:
+        if committed != self._committed_at_restart:
+            self._committed_at_restart, self._restarts, self._first_restart = committed, 0, time.monotonic()
+        self._restarts += 1
+        if self._restarts > _MOST_RESTARTS and time.monotonic() - self._first_restart > _RESTART_SECONDS:
             raise WriterError(
                 f"writer: expected it to run, it ended {self._restarts} times without a commit in between (exit status "
                 f"{self._process.returncode}). Frames not committed wait in {self.spool}; its writer.log says more. "

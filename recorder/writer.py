@@ -98,6 +98,8 @@ def _serve(drain: Drain, control: Control, doorbell: Doorbell) -> str:
             last_commit = time.monotonic()
             last_cost = last_commit - began
             _report(drain, control)
+        if not waiting:
+            drain.prefault()
         if (status := doorbell.wait(0.0 if drain.finished(FINISHED) and short else 1.0)) is not None:
             return status
 
