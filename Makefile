@@ -3,7 +3,7 @@ PYTHON ?= python3
 BIN := .venv/bin
 DEMO := runs/demo.zarr
 
-.PHONY: demo test check benchmarks clean
+.PHONY: demo test check clean
 
 # The environment is remade when what it is made from changes.
 .venv/installed: pyproject.toml constraints.txt VERSION
@@ -21,6 +21,7 @@ check: .venv/installed
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
+	MYPYPATH=examples $(BIN)/mypy --explicit-package-bases examples
 	$(BIN)/lint-imports
 
 test: check

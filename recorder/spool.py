@@ -167,12 +167,13 @@ class Spool:
         if self.stalls > 1:
             return
         words = self._writer.control.words
-        written = words[RAW_BYTES] / max(words[ENCODE_NS], 1) * 1e9
+        rate = words[RAW_BYTES] / max(words[ENCODE_NS], 1) * 1e9
+        writer = f"manages {format_bytes(rate)}/s" if rate else "has committed nothing yet"
         produced = self.pushed * self._frame_bytes / max(time.monotonic() - self._began, 1e-9)
         effect = "frames are dropped, gaps recorded" if self._drop else "training waits"
         self._tell(
             f"the spool holds {format_bytes(len(self.segments) * self._frames * self._frame_bytes)} of frames that "
-            f"are not written yet (its limit): the writer manages {format_bytes(written)}/s and training produces "
+            f"are not written yet (its limit): the writer {writer} and training produces "
             f"{format_bytes(produced)}/s, so {effect}. Record fewer "
             'parameters (include=["conv*"]), every second step (stride=2), or raise spool_limit.'
         )
