@@ -8,6 +8,7 @@ the same bits.
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
@@ -33,11 +34,14 @@ class Layout:
         First and last frame of each block; neighbours share an edge, except across a break.
     edges
         Every first and last frame once, in order.
+    unit
+        Frames that are decoded at once; a block lies in one unit, or is the one velocity between two.
     """
 
     first: Array
     last: Array
     edges: Array
+    unit: int
 
 
 @dataclass(frozen=True)
@@ -59,10 +63,11 @@ class BlockSums:
     nonfinite: dict[str, int]
 
 
-def layout(line: Timeline, epoch_ends: Array, start: int, stop: int) -> Layout:
-    """The blocks of frames start to stop - 1."""
+def layout(line: Timeline, epoch_ends: Array, start: int, stop: int, unit: int) -> Layout:
+    """The blocks of frames start to stop - 1, decoded `unit` frames at once from `start` on."""
     regular = np.arange(-(-start // BLOCK_FRAMES) * BLOCK_FRAMES, stop, BLOCK_FRAMES)
-    cuts = np.concatenate([regular, epoch_ends[(epoch_ends >= start) & (epoch_ends < stop)]])
+    seams = np.arange(start + unit, stop, unit)
+    cuts = np.concatenate([regular, seams, seams - 1, epoch_ends[(epoch_ends >= start) & (epoch_ends < stop)]])
     opens = np.concatenate([[start], start + 1 + np.flatnonzero(line.breaks[start + 1 : stop])])
     closes = np.concatenate([opens[1:] - 1, [stop - 1]])
     first, last = [], []
@@ -71,7 +76,7 @@ def layout(line: Timeline, epoch_ends: Array, start: int, stop: int) -> Layout:
         first.append(edges[:-1] if edges.size > 1 else edges)
         last.append(edges[1:] if edges.size > 1 else edges)
     begin, end = np.concatenate(first) - start, np.concatenate(last) - start
-    return Layout(begin, end, np.unique(np.concatenate([begin, end])))
+    return Layout(begin, end, np.unique(np.concatenate([begin, end])), unit)
 
 
 def is_aligned(part: Clip, blocks: Layout) -> bool:
@@ -86,16 +91,57 @@ def is_aligned(part: Clip, blocks: Layout) -> bool:
     )
 
 
-def sum_blocks(frames: Array, blocks: Layout) -> tuple[Array, Array]:
-    """Σv² of every block (blocks, weights) and the frames at the edges (edges, weights), from (weights, frames)."""
-    shape = (frames.shape[0], blocks.first.size)
+def sum_blocks(read: Callable[[int, int], Array], frames: int, blocks: Layout) -> tuple[Array, Array, int | None]:
+    """The sums of a span, decoded unit by unit.
+
+    Parameters
+    ----------
+    read
+        From first and last + 1 frame of a unit, relative to the span, to its frames (weights, frames).
+    frames
+        Length of the span.
+
+    Returns
+    -------
+    Σv² of every block (blocks, weights), the frames at the edges (edges, weights), and the first frame that is not
+    finite.
+    """
+    squares: list[Array] = []
+    edges: list[Array] = []
+    bad = None
+    for low in range(0, frames, blocks.unit):
+        high = min(low + blocks.unit, frames)
+        inside = slice(np.searchsorted(blocks.first, low), np.searchsorted(blocks.last, high))
+        here = blocks.edges[np.searchsorted(blocks.edges, low) : np.searchsorted(blocks.edges, high)]
+        values = read(low, high)
+        sums = _sum_unit(values, blocks.first[inside] - low, blocks.last[inside] - low)
+        ends = np.ascontiguousarray(values[:, here - low].T)
+        if bad is None and not (np.isfinite(sums).all() and np.isfinite(ends).all()):
+            bad = low + int(np.argmin(np.isfinite(values).all(axis=0)))
+        del values  # before the next unit is decoded
+        squares.append(sums)
+        edges.append(ends)
+    kept = np.concatenate(edges)
+    return _with_seams(squares, kept, blocks), kept, bad
+
+
+def _sum_unit(frames: Array, first: Array, last: Array) -> Array:
+    """Σv² of every block that a unit holds whole (blocks, weights)."""
+    shape = (frames.shape[0], first.size)
     squares, opening, closing = np.empty(shape), np.empty(shape, frames.dtype), np.empty(shape, frames.dtype)
-    ones = np.ones(blocks.first.size, dtype=np.int64)
-    reduce_stretches(frames, blocks.first, ones, blocks.last - blocks.first + 1, squares, opening, closing)
-    edges = np.empty((blocks.edges.size, frames.shape[0]), frames.dtype)
-    edges[np.searchsorted(blocks.edges, blocks.first)] = opening.T
-    edges[np.searchsorted(blocks.edges, blocks.last)] = closing.T
-    return np.ascontiguousarray(squares.T), edges
+    reduce_stretches(frames, first, np.ones(first.size, dtype=np.int64), last - first + 1, squares, opening, closing)
+    return np.ascontiguousarray(squares.T)
+
+
+def _with_seams(units: list[Array], edges: Array, blocks: Layout) -> Array:
+    """Σv² of all blocks in order: those of the units, and between them the one velocity over each seam."""
+    crossing = blocks.first // blocks.unit != blocks.last // blocks.unit
+    squares = np.empty((blocks.first.size, edges.shape[1]))
+    squares[~crossing] = np.concatenate(units)
+    before = edges[np.searchsorted(blocks.edges, blocks.first[crossing])].astype(np.float64)
+    velocity = edges[np.searchsorted(blocks.edges, blocks.last[crossing])] - before
+    squares[crossing] = velocity * velocity
+    return squares
 
 
 def stretches_from_blocks(held: BlockSums, blocks: Layout, part: Clip) -> tuple[Array, Array, Array]:

@@ -1,8 +1,8 @@
 """The moments cache: block sums kept beside a store, so that the second question need not decode.
 
 One file for each bundle of weights and span of frames, whole or absent (temporary file, rename), so that any number of
-analyzers may write at once. A file states the blocks it was made from; one that does not fit is made again. Only spans
-that are full are kept, so a run that grows is computed from where it was. Deleting the folder is always safe.
+analyzers may write at once. A file states the blocks it was made from; one that does not fit, as when a run was resumed
+and its last span grew, is made again. Deleting the folder is always safe.
 """
 
 from __future__ import annotations

@@ -106,7 +106,7 @@ def moments(plan: Plan, masses: Mapping[str, float], blocks: Sequence[Any] | Non
 def reduce_span(bundle: Bundle, span: Span) -> Partial:
     """The partial of a bundle over a span: from its blocks where the query is aligned, else from its frames."""
     if span.blocks is None:
-        return stack([_reduced(piece, span, _frames(piece, span)) for piece in bundle.chosen])
+        return stack([_reduced(piece, span, _frames(piece, span.start, span.stop)) for piece in bundle.chosen])
     sums = _block_sums(bundle, span, span.blocks)
     squares, opening, closing = stretches_from_blocks(sums, span.blocks, span.part)
     labels, numbers = bundle_groups(bundle)
@@ -144,20 +144,29 @@ def _block_sums(bundle: Bundle, span: Span, blocks: Layout) -> BlockSums:
     if held is not None:
         return _chosen(bundle, held)
     fills = place is not None and bundle.fills
-    squares, frames, nonfinite = [], [], {}
+    squares, frames = [], []
+    nonfinite: dict[str, int] = {}
     for piece in bundle.pieces if fills else bundle.chosen:
-        values = _frames(piece, span)
-        one, edges = sum_blocks(values, blocks)
+        one, edges, bad = _piece_sums(piece, span, blocks)
         squares.append(one)
         frames.append(edges)
-        if not (np.isfinite(one).all() and np.isfinite(edges).all()):
-            nonfinite[piece.parameter] = int(np.argmin(np.isfinite(values).all(axis=0)))
+        if bad is not None:
+            nonfinite[piece.parameter] = min(bad, nonfinite.get(piece.parameter, bad))
     sums = BlockSums(np.concatenate(squares, axis=1), np.concatenate(frames, axis=1), nonfinite)
     if not fills:
         return sums
     assert place is not None
     keep(place, span.start, blocks, sums)
     return _chosen(bundle, sums)
+
+
+def _piece_sums(piece: Piece, span: Span, blocks: Layout) -> tuple[Array, Array, int | None]:
+    """The block sums of a piece and its first frame that is not finite."""
+
+    def unit(low: int, high: int) -> Array:
+        return _frames(piece, span.start + low, span.start + high)
+
+    return sum_blocks(unit, span.stop - span.start, blocks)
 
 
 def _chosen(bundle: Bundle, sums: BlockSums) -> BlockSums:
@@ -221,11 +230,10 @@ def nonfinite_of(assembled: tuple[Array, dict[str, int]]) -> Array:
     return np.array(assembled[1], dtype=object)
 
 
-def _frames(piece: Piece, span: Span) -> Array:
+def _frames(piece: Piece, start: int, stop: int) -> Array:
     """The frames of a piece (weights, frames), decoded."""
     assert piece.source is not None
-    values = read(piece.source, (*piece.region, (span.start, span.stop)))
-    return _real(values.reshape(piece.weights, span.stop - span.start))
+    return _real(read(piece.source, (*piece.region, (start, stop))).reshape(piece.weights, stop - start))
 
 
 def _reduced(piece: Piece, span: Span, values: Array) -> Partial:

@@ -29,8 +29,10 @@ Array = np.ndarray[Any, np.dtype[Any]]
 
 SPAN_FRAMES = 1024
 """Frames of one task where chunks are shorter: scheduling a task costs as much as decoding a hundred kilobytes."""
+KEPT_FRAMES = 4096
+"""Frames of one task of an aligned query, decoded SPAN_FRAMES at a time: a quarter of the files to keep and to read."""
 BUNDLE_BYTES = 32 << 20
-"""Raw bytes of one task where tensors are smaller: 30 ms of decoding, a hundred times the cost of scheduling it."""
+"""Raw bytes that one task decodes at a time where tensors are smaller: a hundred times the cost of scheduling it."""
 FAN_IN = 8
 """Partials that merge at once: a tree, since a chain would keep every partial in memory until its turn."""
 
@@ -154,16 +156,18 @@ def plan(
     ]
     largest = max((piece.frame_bytes for piece in pieces), default=1)
     repeats = min(-(-SPAN_FRAMES // store.chunk_steps), BUNDLE_BYTES // max(largest * store.chunk_steps, 1))
-    length = store.chunk_steps * max(repeats, 1)
-    spans = _aligned_spans(sampling, line, length) or _spans(sampling, length)
-    bundles = [Bundle(group, _shelf(folder, store, group, length)) for group in _bundles(pieces, length)]
-    return _costed(sampling, grouping, spans, [bundle for bundle in bundles if bundle.chosen])
+    unit = store.chunk_steps * max(repeats, 1)
+    length = unit * max(KEPT_FRAMES // unit, 1)
+    spans = _aligned_spans(sampling, line, length, unit, store.status != "running") or _spans(sampling, unit)
+    bundles = [Bundle(group, _shelf(folder, store, group, length)) for group in _bundles(pieces, unit)]
+    return _costed(sampling, grouping, spans, [bundle for bundle in bundles if bundle.chosen], unit)
 
 
 def plan_blocks(sampling: Sampling, grouping: Grouping, pieces: Sequence[Piece], edges: Sequence[int]) -> Plan:
     """The tasks of a query on arrays that are already cut along step at `edges`, one bundle for each of their cuts."""
     spans = tuple(Span(start, stop, clip(sampling, start, stop)) for start, stop in itertools.pairwise(edges))
-    return _costed(sampling, grouping, spans, [Bundle((piece,)) for piece in pieces])
+    longest = max((span.stop - span.start for span in spans), default=0)
+    return _costed(sampling, grouping, spans, [Bundle((piece,)) for piece in pieces], longest)
 
 
 def check_memory(plan: Plan, workers: int, limit: int | None) -> None:
@@ -227,8 +231,11 @@ def _spans(sampling: Sampling, length: int) -> tuple[Span, ...]:
     return tuple(Span(start, stop, clip(sampling, start, stop)) for start, stop in bounds)
 
 
-def _aligned_spans(sampling: Sampling, line: Timeline, length: int) -> tuple[Span, ...]:
-    """Spans with their blocks; none when a stretch begins or ends inside a block."""
+def _aligned_spans(sampling: Sampling, line: Timeline, length: int, unit: int, ended: bool) -> tuple[Span, ...]:
+    """Spans with their blocks; none when a stretch begins or ends inside a block.
+
+    The last span of a run that is still being written is not kept: it would be made again with every commit.
+    """
     low, high = _sampled(sampling)
     frames = line.steps.size
     ends = epochs_of(line.steps, line.epoch).last if line.epoch is not None and not np.isnan(line.epoch).all() else None
@@ -236,10 +243,10 @@ def _aligned_spans(sampling: Sampling, line: Timeline, length: int) -> tuple[Spa
     spans = []
     for start in range(low // length * length, high + 1, length):
         stop = min(start + length, frames)
-        part, blocks = clip(sampling, start, stop), layout(line, ends, start, stop)
+        part, blocks = clip(sampling, start, stop), layout(line, ends, start, stop, unit)
         if not is_aligned(part, blocks):
             return ()
-        spans.append(Span(start, stop, part, blocks, full=stop - start == length))
+        spans.append(Span(start, stop, part, blocks, full=ended or stop - start == length))
     return tuple(spans)
 
 
@@ -265,7 +272,10 @@ def _shelf(folder: Path | None, store: Store, pieces: Sequence[Piece], length: i
     return shelf(folder, store.run_id, content)
 
 
-def _costed(sampling: Sampling, grouping: Grouping, spans: tuple[Span, ...], bundles: Sequence[Bundle]) -> Plan:
+def _costed(
+    sampling: Sampling, grouping: Grouping, spans: tuple[Span, ...], bundles: Sequence[Bundle], unit: int
+) -> Plan:
+    """The plan, with what it costs when `unit` frames are decoded at once."""
     kept = np.zeros((len(bundles), len(spans)), dtype=bool)
     decoded = 0
     for n, bundle in enumerate(bundles):
@@ -273,7 +283,6 @@ def _costed(sampling: Sampling, grouping: Grouping, spans: tuple[Span, ...], bun
         for m, span in enumerate(spans):
             kept[n, m] = bundle.shelf is not None and span.full and is_kept(bundle.shelf, span.start)
             decoded += 0 if kept[n, m] else size * (span.stop - span.start)
-    longest = max((span.stop - span.start for span in spans), default=0)
     largest = max((max(piece.frame_bytes, 4 * piece.weights) for b in bundles for piece in b.pieces), default=0)
     return Plan(
         sampling=sampling,
@@ -283,9 +292,9 @@ def _costed(sampling: Sampling, grouping: Grouping, spans: tuple[Span, ...], bun
         kept=kept,
         bytes=decoded,
         result_bytes=grouping.weights.size * sampling.windows.velocities.size * 8 * MOMENTS,
-        # One piece at a time: its compressed chunk, the decoded one, and zarr's copy of it into the output; then the
-        # tables of a tile. Measured by tests/benchmarks/analyzer_memory.py.
-        task_bytes=3 * largest * longest + 6 * (8 << 20),
+        # One piece at a time: its compressed chunk, the decoded one, zarr's copy of it into the output, and what the
+        # allocator has not given back; then the tables of a tile. Measured by tests/benchmarks/analyzer_scale.py.
+        task_bytes=5 * largest * unit + 6 * (8 << 20),
     )
 
 

@@ -139,15 +139,28 @@ def _path(name: str) -> str:
 
 
 def _order(root: Path, paths: Sequence[str]) -> None:
-    """Lists the arrays in the order given, as a recorder does; zarr's own order is that of the directory."""
+    """Lists the arrays in the order given, as a recorder does, siblings side by side; zarr's order is the directory's.
+
+    zarr 3.1.6 loses members of a group whose members are not listed side by side
+    (`ConsolidatedMetadata._flat_to_nested`).
+    """
 
     def change(document: dict[str, Any]) -> None:
         nodes = document["consolidated_metadata"]["metadata"]
-        place = {path: n for n, path in enumerate(paths)}
-        ordered = sorted(nodes, key=lambda path: place.get(path, -1))
+        place: dict[str, int] = {}
+        for n, path in enumerate(paths):
+            for parent in _parents(path):
+                place.setdefault(parent, n)
+        ordered = sorted(nodes, key=lambda path: [place.get(parent, -1) for parent in _parents(path)])
         document["consolidated_metadata"]["metadata"] = {path: nodes[path] for path in ordered}
 
     edit_root(root, change)
+
+
+def _parents(path: str) -> list[str]:
+    """The path of every node from the root down to this one."""
+    parts = path.split("/")
+    return ["/".join(parts[: n + 1]) for n in range(len(parts))]
 
 
 def chunk_file(path: str | Path, array: str, *place: int) -> Path:

@@ -27,7 +27,7 @@ if TYPE_CHECKING:
 
 _SUFFIXES = {".csv": "csv", ".json": "json", ".nc": "netcdf", ".parquet": "parquet"}
 _FIRST = ("group", "layer", "module", "parameter", "row", "column", "output", "input", "head", "index")
-_INTERNAL = ("window", "group")
+_LOUD_BYTES = 1 << 28  # less is decoded in a fraction of a second
 
 
 def form_of(asked: str | None, output: str | None) -> str:
@@ -56,6 +56,9 @@ def free_memory() -> int | None:
 
 def computed(dataset: xr.Dataset, measurement: Measurement, scheduler: str, workers: int | None) -> xr.Dataset:
     """The dataset in memory; weights that are not finite are named on stderr."""
+    planned = measurement.plan
+    if planned.bytes >= _LOUD_BYTES:
+        click.echo(f"Decoding {planned.bytes / 1e9:.1f} GB in {planned.tasks:,} tasks", err=True)
     with warnings.catch_warnings(), _scheduler(scheduler, workers_of(workers)):
         warnings.simplefilter("ignore", NonFiniteWarning)
         answer = dataset.assign(nonfinite=((), measurement.moments.nonfinite)).compute()

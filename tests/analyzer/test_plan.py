@@ -30,7 +30,7 @@ def test_bytes_are_what_is_decoded(store: Path) -> None:
 
 
 def test_a_range_reads_only_its_chunks(store: Path) -> None:
-    with mock.patch.object(plan, "SPAN_FRAMES", 1):
+    with mock.patch.object(plan, "SPAN_FRAMES", 1), mock.patch.object(plan, "KEPT_FRAMES", 1):
         assert len(planned(store, start=40, stop=47).spans) == 1
         assert len(planned(store, start=40, stop=48).spans) == 2
         assert len(planned(store).spans) == 7

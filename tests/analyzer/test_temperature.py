@@ -65,6 +65,7 @@ def test_every_group_equals_the_definition_over_any_chunking(data: st.DataObject
     with scratch() as folder, ExitStack() as stack:
         # Small tasks and a narrow tree, so that short runs have seams at every level.
         stack.enter_context(mock.patch.object(plan, "SPAN_FRAMES", data.draw(st.sampled_from([1, 8, 1024]))))
+        stack.enter_context(mock.patch.object(plan, "KEPT_FRAMES", data.draw(st.sampled_from([1, 16, 4096]))))
         stack.enter_context(mock.patch.object(plan, "BUNDLE_BYTES", data.draw(st.sampled_from([1, 1000, 1 << 20]))))
         stack.enter_context(mock.patch.object(engine, "FAN_IN", data.draw(st.sampled_from([2, 3, 8]))))
         opened = analyzer.open_run(write_store(Path(folder) / "run.zarr", **run.arguments))
@@ -251,7 +252,7 @@ def test_floor_is_the_mean_squared_ulp_of_the_original_dtype(make) -> None:
 
 def test_threads_and_synchronous_give_the_same_bits(make) -> None:
     answer = analyzer.open_run(make(chunk_steps=3)).thermo.temperature(by="row", window=10)
-    with mock.patch.object(plan, "SPAN_FRAMES", 1):
+    with mock.patch.object(plan, "SPAN_FRAMES", 1), mock.patch.object(plan, "KEPT_FRAMES", 1):
         one = answer.compute(scheduler="synchronous")
         for _ in range(3):
             xr.testing.assert_identical(one, answer.compute(scheduler="threads", num_workers=4))

@@ -2,8 +2,9 @@
 
     python -m tests.benchmarks.analyzer_throughput
 
-Target P4: by layer, row and element, whole run and epoch windows, at least 0.9 of decode-only throughput and three times
-the plain xarray expression. Every way runs with the same threads on the same store, the best of a few interleaved rounds.
+Target P4: by layer, row and element, whole run and epoch windows, at least 0.9 of decode-only throughput and three
+times the plain xarray expression. Every way runs with the same threads on the same store, the best of a few
+interleaved rounds.
 """
 
 from __future__ import annotations
@@ -29,7 +30,9 @@ from tests.benchmarks.analyzer_workload import gcn_store, raw_bytes, table
 def decode(path: Path, threads: int) -> None:
     """Decode every parameter's chunks and drop them: the floor."""
     store = read_store(path)
-    spans = [(start, min(start + store.chunk_steps, store.frames)) for start in range(0, store.frames, store.chunk_steps)]
+    spans = [
+        (start, min(start + store.chunk_steps, store.frames)) for start in range(0, store.frames, store.chunk_steps)
+    ]
 
     def one(parameter: Any, span: tuple[int, int]) -> int:
         return read(source_of(store, parameter.path), (*((0, n) for n in parameter.shape), span)).size
@@ -68,7 +71,9 @@ def torch_files(folder: Path, path: Path, frames: int) -> Callable[[], None]:
     import torch
 
     store = read_store(path)
-    values = {p.name: read(source_of(store, p.path), (*((0, n) for n in p.shape), (0, frames))) for p in store.parameters}
+    values = {
+        p.name: read(source_of(store, p.path), (*((0, n) for n in p.shape), (0, frames))) for p in store.parameters
+    }
     for frame in range(frames):
         torch.save({n: torch.from_numpy(v[..., frame].copy()) for n, v in values.items()}, folder / f"{frame}.pt")
 

@@ -1,0 +1,44 @@
+"""Each benchmark of the analyzer runs, small: its table has its rows, and what does not depend on a clock holds."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from tests.benchmarks import analyzer_scale, analyzer_throughput
+from tests.benchmarks.analyzer_workload import gcn_store
+
+
+@pytest.mark.filterwarnings("ignore")
+def test_throughput(tmp_path: Path) -> None:
+    rows = analyzer_throughput.measure(tmp_path, steps=300, rounds=1)
+    text = analyzer_throughput.report(rows, 300)
+    assert len(rows) == 1 + 12 + 2 + 3
+    assert "by element, epochs" in text
+
+
+def test_memory_is_bounded_by_the_projection_and_not_by_the_length(tmp_path: Path) -> None:
+    short = gcn_store(tmp_path / "short.zarr", 2048)
+    rows = analyzer_scale.memory(tmp_path, short, 2048, (1, 6))
+    grown = [row[3] for row in rows]
+    projected = [row[4] for row in rows]
+    assert all(g <= p for g, p in zip(grown, projected, strict=True)), rows
+    assert max(row[2] for row in rows) <= 600, rows
+
+
+def test_the_second_question_decodes_nothing(tmp_path: Path) -> None:
+    path = gcn_store(tmp_path / "run.zarr", 2048)
+    first = analyzer_scale.probe(path, by="layer")
+    second = analyzer_scale.probe(path, by="row", window="epoch")
+    assert first["bytes"] == 11786 * 4 * 2048
+    assert second["bytes"] == 0
+
+
+def test_a_million_steps_are_planned_with_few_tasks(tmp_path: Path) -> None:
+    short = gcn_store(tmp_path / "short.zarr", 1024)
+    (layer, rows, windows) = analyzer_scale.planning(
+        analyzer_scale.lengthen(short, tmp_path / "million.zarr", 1_000_000)
+    )
+    for row in (layer, rows, windows):
+        assert row[1] < 5 * 977, row
