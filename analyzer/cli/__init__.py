@@ -36,7 +36,7 @@ def _show_version(ctx: click.Context, _: click.Parameter, wanted: bool) -> None:
     "--version", is_flag=True, expose_value=False, is_eager=True, callback=_show_version, help="Show the version."
 )
 def cli() -> None:
-    r"""Temperatures of neural networks, from recorded trajectories.
+    """Temperatures of neural networks, from recorded trajectories.
 
     \b
     analyzer info runs/gcn.zarr

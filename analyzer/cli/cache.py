@@ -15,7 +15,7 @@ _folder = click.option("--cache", "chosen", type=click.Path(file_okay=False), he
 
 @click.group(short_help="Block sums kept beside a store: show or drop them.")
 def cache() -> None:
-    r"""Show or drop the block sums that answer later questions without decoding.
+    """Show or drop the block sums that answer later questions without decoding.
 
     \b
     analyzer cache show runs/gcn.zarr

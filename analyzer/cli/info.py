@@ -30,7 +30,7 @@ _ITEMSIZE = {
 @click.argument("store")
 @click.option("--format", "format_", type=click.Choice(["table", "json"]), default="table", show_default=True)
 def info(store: str, format_: str) -> None:
-    r"""Show what STORE holds, from its metadata alone: no frame is read.
+    """Show what STORE holds, from its metadata alone: no frame is read.
 
     \b
     analyzer info runs/gcn.zarr

@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 @output_options
 @execution_options
 def temperature(store: str, convention: str, remove_drift: bool, mass: Any, k_b: float, **options: Any) -> None:
-    r"""Temperatures of groups of weights of the run in STORE, by window.
+    """Temperatures of groups of weights of the run in STORE, by window.
 
     \b
     analyzer temperature runs/gcn.zarr
@@ -60,7 +60,7 @@ def temperature(store: str, convention: str, remove_drift: bool, mass: Any, k_b:
 @output_options
 @execution_options
 def velocity(store: str, **options: Any) -> None:
-    r"""Mean, mean squared and rms velocities of groups of weights of the run in STORE, by window.
+    """Mean, mean squared and rms velocities of groups of weights of the run in STORE, by window.
 
     \b
     analyzer velocity runs/gcn.zarr --by element --parameter conv2.lin.weight

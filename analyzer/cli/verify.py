@@ -10,7 +10,7 @@ import click
 @click.command(short_help="Walk every chunk: checksums, finite weights, steps, gaps.")
 @click.argument("store")
 def verify(store: str) -> None:
-    r"""Walk every chunk of STORE and report what is wrong; exit 1 when something is.
+    """Walk every chunk of STORE and report what is wrong; exit 1 when something is.
 
     \b
     analyzer verify runs/gcn.zarr
