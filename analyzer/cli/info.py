@@ -41,7 +41,7 @@ def info(store: str, format_: str) -> None:
         click.echo(json.dumps(known, indent=2))
         return
     for name, value in known.items():
-        if name not in ("hyperparameters", "parameters"):
+        if name not in ("hyperparameters", "parameters") and value is not None:
             click.echo(f"{name.replace('_', ' '):<16} {_shown(name, value)}")
     if known["hyperparameters"]:
         listed = ", ".join(f"{name} = {value}" for name, value in known["hyperparameters"].items())
@@ -107,8 +107,6 @@ def _sizes(path: str) -> Iterator[int]:
 
 
 def _shown(name: str, value: Any) -> str:
-    if value is None:
-        return "-"
     if name.endswith("_bytes"):
         return _size(value)
     if isinstance(value, list):
