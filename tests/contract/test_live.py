@@ -18,7 +18,7 @@ OPENS = int(os.environ.get("LIVE_OPENS", "60"))
 
 
 def test_thousands_of_opens_while_a_run_is_written(tmp_path):
-    trainer = Trainer(tmp_path / "run.zarr", pause=0.001)
+    trainer = Trainer(tmp_path / "run.zarr", pause=0.005)
     trainer.wait_for_step(0)
     lengths = []
     names = [name for name, _ in make_model().named_parameters()]
