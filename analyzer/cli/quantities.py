@@ -52,6 +52,7 @@ def temperature(store: str, convention: str, remove_drift: bool, mass: Any, k_b:
             picture = plots.temperature(answer)
     show.write(answer, store, form, options["output"])
     show.save_picture(picture, options["plot"])
+    show.warn_of_floor(answer)
 
 
 @click.command(short_help="Mean and mean squared velocities of groups of weights, by window.")

@@ -144,6 +144,17 @@ def write(dataset: xr.Dataset, store: str, form: str, output: str | None) -> Non
     click.echo(f"Wrote {output}", err=True)
 
 
+def warn_of_floor(dataset: xr.Dataset) -> None:
+    """Say on stderr how many temperatures are within ten times of what rounding alone gives; T = 0 is one of them."""
+    low = dataset["temperature"] < 10 * dataset["floor"]
+    if count := int(low.sum()):
+        click.echo(
+            f"Warning: {count:,} of {low.size:,} temperatures are below 10 times their floor, which rounding alone "
+            "gives: they say little of the training. Take a longer --lag, or record weights of higher precision.",
+            err=True,
+        )
+
+
 def save_picture(figure: Figure | None, path: str | None) -> None:
     """A figure into a file, by its suffix."""
     if figure is None or path is None:

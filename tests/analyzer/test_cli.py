@@ -215,3 +215,16 @@ def test_version() -> None:
     begin = time.monotonic()
     assert analyzer.__version__ in invoke("--version").stdout
     assert time.monotonic() > begin
+
+
+def test_temperatures_near_the_floor_are_counted_on_stderr(make: Callable[..., Path]) -> None:
+    """Weights of size 1 have a floor of (2^-23)^2 / 12: a still tensor (T = 0) and one that moves by an ulp are."""
+    rng = np.random.default_rng(0)
+    still = np.ones((2, 2, 40), np.float32)
+    crawling = (1 + np.float32(2**-23) * (np.arange(40) % 2)).astype(np.float32) * np.ones((2, 2, 1), np.float32)
+    moving = rng.normal(size=(2, 2, 40)).astype(np.float32)
+    path = make(parameters={"a.weight": still, "b.weight": crawling, "c.weight": moving}, scalars={})
+    told = invoke("temperature", path, "--by", "parameter")
+    assert told.exit_code == 0
+    assert "Warning: 2 of 3 temperatures are below 10 times their floor" in told.stderr
+    assert "floor" not in invoke("temperature", path, "--by", "parameter", "--parameter", "c.*").stderr
