@@ -218,7 +218,7 @@ def test_version() -> None:
 
 
 def test_temperatures_near_the_floor_are_counted_on_stderr(make: Callable[..., Path]) -> None:
-    """Weights of size 1 have a floor of (2^-23)^2 / 12: a still tensor (T = 0) and one that moves by an ulp are."""
+    """The floor at weights of size 1 is (2^-23)^2 / 12: a still tensor and one that moves by an ulp are near it."""
     rng = np.random.default_rng(0)
     still = np.ones((2, 2, 40), np.float32)
     crawling = (1 + np.float32(2**-23) * (np.arange(40) % 2)).astype(np.float32) * np.ones((2, 2, 1), np.float32)
