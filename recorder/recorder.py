@@ -183,7 +183,7 @@ class Recorder:
             self._feed = HostFeed(selection.schema, selection.slots, self._spool, session.param_groups)
         else:
             frames, slots = budget.segment_frames, budget.scalar_slots
-            self._feed = DeviceFeed(selection.schema, selection.slots, self._spool, session.param_groups, frames, slots)
+            self._feed = DeviceFeed(selection.schema, selection.slots, self._spool, frames, slots)
         if options.compare_every is not None:
             self._alternation = Alternation(options.compare_every, selection.schema.planes[0].device)
         self._selection, self._check_every = selection, budget.segment_frames

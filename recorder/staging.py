@@ -50,12 +50,9 @@ class DeviceFeed:
     blocks of frames are lost with the process, and a block waits at most as long as a segment of the spool.
     """
 
-    def __init__(
-        self, schema: Schema, slots: Sequence[Slot], spool: Spool, param_groups: int, frames: int, scalar_slots: int
-    ) -> None:
+    def __init__(self, schema: Schema, slots: Sequence[Slot], spool: Spool, frames: int, scalar_slots: int) -> None:
         self._spool = spool
         self._fused = FusedCopy(schema, slots)
-        self._param_groups = param_groups
         self._frames = block_frames(schema, frames)
         devices = {torch.device(plane.device) for plane in schema.planes}
         self._devices = sorted((d for d in devices if d.type == "cuda"), key=str)

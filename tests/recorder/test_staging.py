@@ -23,9 +23,7 @@ def staged(monkeypatch):
     """Send parameters in host memory the way of those on a device."""
 
     def feed(schema, slots, spool, param_groups):
-        return recorder.staging.DeviceFeed(
-            schema, slots, spool, param_groups, frames=8, scalar_slots=1 + param_groups + 64
-        )
+        return recorder.staging.DeviceFeed(schema, slots, spool, frames=8, scalar_slots=1 + param_groups + 64)
 
     monkeypatch.setattr(recorder.recorder, "HostFeed", feed)
     monkeypatch.setattr(recorder.staging, "_BLOCK_BYTES", 4 << 10)  # a few frames a block: many hand-overs
