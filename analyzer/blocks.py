@@ -15,7 +15,7 @@ from typing import Any
 import numpy as np
 
 from analyzer.kernels import reduce_stretches
-from analyzer.moments import Clip
+from analyzer.moments import Clip, seam_squares, squares_by_step
 from analyzer.windows import Timeline
 
 Array = np.ndarray[Any, np.dtype[Any]]
@@ -45,6 +45,28 @@ class Layout:
 
 
 @dataclass(frozen=True)
+class SpanSums:
+    """What a span says about a bundle of weights as a whole: all that is needed where no window begins or ends in it.
+
+    Attributes
+    ----------
+    squares
+        (weights,) float64: Σv² over all blocks, in their order.
+    ends
+        (2, weights) float32 or float64: first and last frame.
+    series
+        (pieces, frames - 1) float64: Σ_weights v² of every pair of neighbouring frames, over each piece.
+    nonfinite
+        First frame of the span with a NaN or infinite weight, by parameter.
+    """
+
+    squares: Array
+    ends: Array
+    series: Array
+    nonfinite: dict[str, int]
+
+
+@dataclass(frozen=True)
 class BlockSums:
     """What the blocks of a span say about a bundle of weights.
 
@@ -54,13 +76,10 @@ class BlockSums:
         (blocks, weights) float64: Σv².
     frames
         (edges, weights) float32 or float64: the frames at the edges.
-    nonfinite
-        First frame of the span with a NaN or infinite weight, by parameter.
     """
 
     squares: Array
     frames: Array
-    nonfinite: dict[str, int]
 
 
 def layout(line: Timeline, epoch_ends: Array, start: int, stop: int, unit: int) -> Layout:
@@ -91,8 +110,10 @@ def is_aligned(part: Clip, blocks: Layout) -> bool:
     )
 
 
-def sum_blocks(read: Callable[[int, int], Array], frames: int, blocks: Layout) -> tuple[Array, Array, int | None]:
-    """The sums of a span, decoded unit by unit.
+def sum_blocks(
+    read: Callable[[int, int], Array], frames: int, blocks: Layout
+) -> tuple[Array, Array, Array, int | None]:
+    """The sums of a span of one piece, decoded unit by unit.
 
     Parameters
     ----------
@@ -103,11 +124,12 @@ def sum_blocks(read: Callable[[int, int], Array], frames: int, blocks: Layout) -
 
     Returns
     -------
-    Σv² of every block (blocks, weights), the frames at the edges (edges, weights), and the first frame that is not
-    finite.
+    Σv² of every block (blocks, weights), the frames at the edges (edges, weights), Σ_weights v² of every step
+    (1, frames - 1), and the first frame that is not finite.
     """
     squares: list[Array] = []
     edges: list[Array] = []
+    series: list[Array] = []
     bad = None
     for low in range(0, frames, blocks.unit):
         high = min(low + blocks.unit, frames)
@@ -116,13 +138,17 @@ def sum_blocks(read: Callable[[int, int], Array], frames: int, blocks: Layout) -
         values = read(low, high)
         sums = _sum_unit(values, blocks.first[inside] - low, blocks.last[inside] - low)
         ends = np.ascontiguousarray(values[:, here - low].T)
+        if edges:
+            one = np.zeros(values.shape[0], dtype=np.int64)
+            series.append(seam_squares(edges[-1][-1], ends[0], one, 1)[0])
+        series.append(squares_by_step(values))
         if bad is None and not (np.isfinite(sums).all() and np.isfinite(ends).all()):
             bad = low + int(np.argmin(np.isfinite(values).all(axis=0)))
         del values  # before the next unit is decoded
         squares.append(sums)
         edges.append(ends)
     kept = np.concatenate(edges)
-    return _with_seams(squares, kept, blocks), kept, bad
+    return _with_seams(squares, kept, blocks), kept, np.concatenate(series)[np.newaxis], bad
 
 
 def _sum_unit(frames: Array, first: Array, last: Array) -> Array:
@@ -142,6 +168,25 @@ def _with_seams(units: list[Array], edges: Array, blocks: Layout) -> Array:
     velocity = edges[np.searchsorted(blocks.edges, blocks.last[crossing])] - before
     squares[crossing] = velocity * velocity
     return squares
+
+
+def whole_span(squares: Array) -> Array:
+    """Σv² over all blocks of a span (weights,), in the order in which `stretches_from_blocks` adds them."""
+    total = np.zeros(squares.shape[1])
+    for block in squares:
+        total += block
+    return total
+
+
+def covers(part: Clip, blocks: Layout) -> bool:
+    """Whether a span is one stretch from its first to its last frame: then its sums as a whole answer."""
+    return bool(
+        part.first.size == 1
+        and part.spacing[0] == 1
+        and part.first[0] == 0
+        and part.count[0] - 1 == blocks.edges[-1]
+        and (blocks.first[1:] == blocks.last[:-1]).all()
+    )
 
 
 def stretches_from_blocks(held: BlockSums, blocks: Layout, part: Clip) -> tuple[Array, Array, Array]:

@@ -44,6 +44,10 @@ class MissingChunkError(AnalyzerError, FileNotFoundError):
     """A committed chunk does not exist; zarr alone would read it as fill, silently."""
 
 
+class TrajectoryMissingError(AnalyzerError, FileNotFoundError):
+    """Only a run's sums were kept, and they do not answer the question."""
+
+
 class StoreChangedError(AnalyzerError, RuntimeError):
     """Another run stands at the path of the run that was opened."""
 

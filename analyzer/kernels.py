@@ -28,6 +28,7 @@ _REDUCE = [
     types.void(_read(real, 2), *[_read(types.int64, 1)] * 3, _written(types.float64, 2), *[_written(real, 2)] * 2)
     for real in (types.float32, types.float64)
 ]
+_SERIES = [types.void(_read(real, 2), _written(types.float64, 1)) for real in (types.float32, types.float64)]
 _ADD = types.void(_read(types.int64, 1), *[_read(types.float64, 2)] * 3, types.int64, _written(types.float64, 3))
 
 _PRECISION = {"bfloat16": (7, -133), "float16": (10, -24), "float32": (23, -149), "float64": (52, -1074)}
@@ -81,6 +82,33 @@ def reduce_stretches_reference(
         sampled = frames[:, start : start + (samples - 1) * apart + 1 : apart]
         squares[:, stretch] = (np.diff(sampled.astype(np.float64), axis=1) ** 2).sum(axis=1)
         opening[:, stretch], closing[:, stretch] = sampled[:, 0], sampled[:, -1]
+
+
+@njit(_SERIES, nogil=True, cache=True)
+def add_squares(frames: Array, series: Array) -> None:
+    """Σ_weights v(j)² of every pair of neighbouring frames, v(j) = w(j + 1) − w(j), added to a series.
+
+    Weight after weight, without reassociation or contraction: a step's sum has the same bits however the trajectory
+    is cut in time, and those of numpy.
+
+    Parameters
+    ----------
+    frames
+        (weights, frames), step last and contiguous; float32 or float64.
+    series
+        (frames - 1,) float64, added to.
+    """
+    for weight in range(frames.shape[0]):
+        row = frames[weight]
+        for index in range(series.shape[0]):
+            velocity = np.float64(row[index + 1]) - np.float64(row[index])
+            series[index] += velocity * velocity
+
+
+def add_squares_reference(frames: Array, series: Array) -> None:
+    """`add_squares` in plain numpy."""
+    for row in frames:
+        series += np.diff(row.astype(np.float64)) ** 2
 
 
 @njit(_ADD, nogil=True, cache=True)

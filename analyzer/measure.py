@@ -8,6 +8,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from fnmatch import fnmatchcase
 from functools import partial
+from pathlib import Path
 from typing import Any
 
 import dask.array as da
@@ -19,14 +20,26 @@ from analyzer.engine import Moments, moments
 from analyzer.errors import OptionError, SelectionError
 from analyzer.groups import By, Globs, Grouping, group, select
 from analyzer.plan import SPAN_FRAMES, Piece, Plan, check_memory, plan, plan_blocks
-from analyzer.schema import Parameter
+from analyzer.remains import Remains
+from analyzer.schema import Parameter, Store
 from analyzer.tree import Trajectory, source_of, trajectory
 from analyzer.version import version
 from analyzer.windows import Bound, Lag, Sampling, Window, sample
 
 Array = np.ndarray[Any, np.dtype[Any]]
 Mass = float | Mapping[str, float]
-Columns = Mapping[str, tuple[str, str]]
+
+
+@dataclass(frozen=True)
+class Column:
+    """A column of an answer: its units and long name, and whether Σv² is all that it needs of the moments."""
+
+    units: str
+    title: str
+    squares_only: bool = False
+
+
+Columns = Mapping[str, Column]
 
 
 @dataclass(frozen=True)
@@ -77,16 +90,26 @@ def measure(tree: xr.DataTree, query: Query, mass: Mass = 1.0) -> Measurement:
     )
     grouping = group(chosen, query.by)
     blocks: list[da.Array] | None = None
+    remains = None
     if run.opened is not None:
         store = run.opened.store
         sources = {p.name: source_of(store, p.path) for p in store.parameters}
-        folder = folder_of(store.location, store.run_id, query.cache) if query.keep else None
+        folder = _folder(store, query)
         known = replace(store, parameters=run.parameters)
         planned = plan(sampling, grouping, known, sources, run.line, folder)
+        if folder is not None and store.is_trajectory:
+            remains = Remains(store.location, store.run_id, store.frames, store.status, str(folder))
     else:
         planned, blocks = _plan_tree(run, chosen, sampling, grouping)
     check_memory(planned, query.workers, query.memory_limit)
-    return Measurement(run, planned, moments(planned, masses, blocks))
+    return Measurement(run, planned, moments(planned, masses, blocks, remains))
+
+
+def _folder(store: Store, query: Query) -> Path | None:
+    """The moments cache of a store; one that was kept without its trajectory is its own."""
+    if not store.is_trajectory:
+        return Path(store.location)
+    return folder_of(store.location, store.run_id, query.cache) if query.keep else None
 
 
 def masses_of(parameters: Sequence[Parameter], mass: Mass) -> dict[str, float]:
@@ -135,7 +158,7 @@ def result(
         From moments (MOMENTS, groups, windows), weights of a group (groups, 1) and velocities of a weight
         (windows,), NaN where there are none, to the columns.
     columns
-        By name, in the formula's order: units and long name.
+        By name, in the formula's order.
     """
     sampling, grouping = measurement.plan.sampling, measurement.plan.grouping
     windows = sampling.windows
@@ -161,17 +184,16 @@ def result(
     }
     # All columns in one task, none derived from another: dask.compute on a Dataset loses such a variable (dask 2026.8).
     count = np.where(windows.velocities == 0, np.nan, windows.velocities)
-    table = measurement.moments.table
-    answers: da.Array = da.map_blocks(  # type: ignore[no-untyped-call]
-        partial(_stacked, formula=formula, weights=weights, count=count),
-        table,
-        chunks=((len(columns),), *table.chunks[1:]),
-        meta=np.empty((0, 0, 0)),
-    )
-    data |= {
-        name: (dims, answers[n], {"units": units, "long_name": title})
-        for n, (name, (units, title)) in enumerate(columns.items())
+    stacked = partial(_stacked, formula=formula, weights=weights, count=count)
+    answers = {
+        table.name: da.map_blocks(  # type: ignore[no-untyped-call]
+            stacked, table, chunks=((len(columns),), *table.chunks[1:]), meta=np.empty((0, 0, 0))
+        )
+        for table in (measurement.moments.table, measurement.moments.squares)
     }
+    for n, (name, column) in enumerate(columns.items()):
+        table = measurement.moments.squares if column.squares_only else measurement.moments.table
+        data[name] = (dims, answers[table.name][n], {"units": column.units, "long_name": column.title})
     dataset = xr.Dataset(data, coords=coords, attrs=_attrs(measurement, quantity))
     return dataset if measurement.run.lazy else dataset.compute(scheduler="synchronous")
 

@@ -17,7 +17,7 @@ from typing import Any
 
 import numpy as np
 
-from analyzer.kernels import add_moments, reduce_stretches, squared_ulp
+from analyzer.kernels import add_moments, add_squares, reduce_stretches, squared_ulp
 from analyzer.windows import Sampling
 
 Array = np.ndarray[Any, np.dtype[Any]]
@@ -84,6 +84,9 @@ class Partial:
         False for a range without a sampled frame (a lag longer than the range).
     nonfinite
         (parameter, frame) of the first NaN or infinite weight of each parameter that has one.
+    series
+        (groups, frames - 1) float64: Σ_weights v² of every pair of neighbouring frames of the range, where the query
+        asks for it; NaN over a seam that no stretch crosses.
     """
 
     enter: Array | None
@@ -92,6 +95,7 @@ class Partial:
     closed: tuple[tuple[Array, Array], ...]
     sampled: bool
     nonfinite: tuple[tuple[str, int], ...] = ()
+    series: Array | None = None
 
 
 def clip(sampling: Sampling, start: int, stop: int) -> Clip:
@@ -128,7 +132,9 @@ def clip(sampling: Sampling, start: int, stop: int) -> Clip:
     )
 
 
-def reduce_frames(frames: Array, part: Clip, groups: Array, n_groups: int, original_dtype: str) -> Partial:
+def reduce_frames(
+    frames: Array, part: Clip, groups: Array, n_groups: int, original_dtype: str, with_series: bool = False
+) -> Partial:
     """The partial of a range.
 
     Parameters
@@ -141,8 +147,18 @@ def reduce_frames(frames: Array, part: Clip, groups: Array, n_groups: int, origi
         (weights,) int64: local group of each weight.
     original_dtype
         Of the weights in the model, for the rounding floor.
+    with_series
+        Whether the sums of single steps are asked for; only for weights of one group.
     """
-    return reduce_sums(lambda some: _stretches(frames[some], part), part, groups, n_groups, original_dtype)
+    partial = reduce_sums(lambda some: _stretches(frames[some], part), part, groups, n_groups, original_dtype)
+    return replace(partial, series=squares_by_step(frames)[np.newaxis]) if with_series else partial
+
+
+def squares_by_step(frames: Array) -> Array:
+    """Σ_weights v² of every pair of neighbouring frames (frames - 1,)."""
+    series = np.zeros(frames.shape[1] - 1)
+    add_squares(frames, series)
+    return series
 
 
 def reduce_sums(
@@ -223,8 +239,9 @@ def window_sums(
 def stack(partials: Sequence[Partial]) -> Partial:
     """The partial of several sets of weights over one range, their groups numbered one after the other."""
     first = partials[0]
+    series = _joined([p.series for p in partials])
     if not first.sampled:
-        return first
+        return replace(first, series=series)
     return Partial(
         enter=_joined([p.enter for p in partials]),
         leave=_joined([p.leave for p in partials]),
@@ -243,6 +260,7 @@ def stack(partials: Sequence[Partial]) -> Partial:
         ),
         sampled=True,
         nonfinite=tuple(found for p in partials for found in p.nonfinite),
+        series=series,
     )
 
 
@@ -263,9 +281,13 @@ def merge(partials: Sequence[Partial], groups: Array, n_groups: int) -> Partial:
 
 
 def _merge_two(earlier: Partial, later: Partial, groups: Array, n_groups: int) -> Partial:
+    series = None
+    if earlier.series is not None and later.series is not None:
+        seam = seam_squares(earlier.leave, later.enter, groups, n_groups)
+        series = np.concatenate([earlier.series, seam, later.series], axis=1)
     if not later.sampled or not earlier.sampled:
         kept = earlier if earlier.sampled else later
-        return replace(kept, nonfinite=earlier.nonfinite + later.nonfinite)
+        return replace(kept, nonfinite=earlier.nonfinite + later.nonfinite, series=series)
     open_, closed = list(earlier.open), earlier.closed
     following = list(later.open)
     if open_ and following and open_[-1].window == following[0].window:
@@ -287,7 +309,38 @@ def _merge_two(earlier: Partial, later: Partial, groups: Array, n_groups: int) -
         open=(*still, *following),
         closed=(*closed, *later.closed),
         nonfinite=earlier.nonfinite + later.nonfinite,
+        series=series,
     )
+
+
+def squares_by_window(series: Array, sampling: Sampling, origin: int) -> Array:
+    """Σv² of every window (groups, windows), from that of every pair of neighbouring frames.
+
+    Parameters
+    ----------
+    series
+        (groups, frames - 1), from frame `origin` on.
+    sampling
+        Stretches of neighbouring frames.
+    """
+    begin = sampling.first - origin
+    edges = np.stack([begin, begin + sampling.count - 1], axis=1).reshape(-1)
+    # A column at the end, since a stretch may end there; every other sum is of what lies between two stretches.
+    padded = np.concatenate([series, np.zeros((series.shape[0], 1))], axis=1)
+    stretches = np.add.reduceat(padded, edges, axis=1)[:, ::2]
+    squares = np.zeros((sampling.windows.velocities.size, series.shape[0]))
+    np.add.at(squares, sampling.window, stretches.T)
+    return squares.T
+
+
+def seam_squares(before: Array | None, after: Array | None, groups: Array, n_groups: int) -> Array:
+    """Σ_weights v² over a seam (groups, 1), in the order in which `squares_by_step` adds; NaN without its frames."""
+    seam = np.zeros((n_groups, 1))
+    if before is None or after is None:
+        return np.full_like(seam, np.nan)
+    velocity = after.astype(np.float64) - before
+    np.add.at(seam[:, 0], groups, velocity * velocity)
+    return seam
 
 
 def _joined(arrays: Sequence[Array | None]) -> Array | None:

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import itertools
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import lru_cache
 from pathlib import Path
 from typing import Any
@@ -18,7 +18,7 @@ import numpy as np
 from analyzer.blocks import Layout, is_aligned, layout
 from analyzer.cache import Shelf, is_kept, shelf
 from analyzer.epochs import epochs_of
-from analyzer.errors import MemoryLimitError
+from analyzer.errors import MemoryLimitError, TrajectoryMissingError
 from analyzer.groups import Grouping, Region, Rule, local_groups
 from analyzer.moments import MOMENTS, Clip, clip
 from analyzer.reading import Source
@@ -101,6 +101,11 @@ class Plan:
     ----------
     kept
         (bundles, spans) bool: sums are on the shelf and need no decoding.
+    with_series
+        Whether Σv² comes from the sums of single steps: for groups of whole parameters, at a lag of one stride.
+    shelved
+        Where no window need begin on a block's edge: the spans of the series, if the shelves hold them all. Then Σv²
+        needs no decoding, all else does.
     bytes
         Raw bytes that will be decoded.
     result_bytes
@@ -114,6 +119,8 @@ class Plan:
     spans: tuple[Span, ...]
     bundles: tuple[Bundle, ...]
     kept: Array
+    with_series: bool
+    shelved: tuple[Span, ...]
     bytes: int
     result_bytes: int
     task_bytes: int
@@ -127,7 +134,14 @@ class Plan:
         """Projected peak of the data in memory with so many workers, in bytes."""
         weights = sum(piece.weights for bundle in self.bundles for piece in bundle.chosen)
         pending = weights * 40 * FAN_IN * max(_depth(len(self.spans)), 1)
-        return self.task_bytes * workers + 2 * self.result_bytes + pending
+        return self.task_bytes * workers + 2 * self.result_bytes + pending + 3 * self.series_bytes
+
+    @property
+    def series_bytes(self) -> int:
+        """Memory of the sums of single steps: every chosen piece over the range."""
+        if not self.with_series or not self.spans:
+            return 0
+        return 8 * sum(len(bundle.chosen) for bundle in self.bundles) * (self.spans[-1].stop - self.spans[0].start)
 
 
 def plan(
@@ -158,9 +172,28 @@ def plan(
     repeats = min(-(-SPAN_FRAMES // store.chunk_steps), BUNDLE_BYTES // max(largest * store.chunk_steps, 1))
     unit = store.chunk_steps * max(repeats, 1)
     length = unit * max(KEPT_FRAMES // unit, 1)
-    spans = _aligned_spans(sampling, line, length, unit, store.status != "running") or _spans(sampling, unit)
-    bundles = [Bundle(group, _shelf(folder, store, group, length)) for group in _bundles(pieces, unit)]
-    return _costed(sampling, grouping, spans, [bundle for bundle in bundles if bundle.chosen], unit)
+    groups = [Bundle(group, _shelf(folder, store, group, length)) for group in _bundles(pieces, unit)]
+    bundles = [bundle for bundle in groups if bundle.chosen]
+    blocked = _blocked_spans(sampling, line, length, unit, store.status != "running")
+    aligned = all(span.blocks is not None and is_aligned(span.part, span.blocks) for span in blocked)
+    planned = _costed(sampling, grouping, blocked if aligned else _spans(sampling, unit), bundles, unit)
+    if not aligned and planned.with_series and _kept(bundles, blocked).all():
+        planned = replace(planned, shelved=blocked)
+    return planned if store.is_trajectory else _without_frames(planned, store)
+
+
+def _without_frames(planned: Plan, store: Store) -> Plan:
+    """The plan of a run of which only sums were kept: nothing can be decoded."""
+    if planned.kept.all():
+        return planned
+    if planned.shelved:
+        return replace(planned, spans=(), kept=planned.kept[:, :0], bytes=0)
+    raise TrajectoryMissingError(
+        f"{store.location}: expected a question that the kept sums answer: whole runs and epochs by any group, lag "
+        f"epoch, or model, layer, module and parameter at lag {store.stride} for any window; this one needs the "
+        "frames, which are not there, or sums that were not kept. Ask one of those, or restore the trajectory.",
+        location=store.location,
+    )
 
 
 def plan_blocks(sampling: Sampling, grouping: Grouping, pieces: Sequence[Piece], edges: Sequence[int]) -> Plan:
@@ -231,8 +264,8 @@ def _spans(sampling: Sampling, length: int) -> tuple[Span, ...]:
     return tuple(Span(start, stop, clip(sampling, start, stop)) for start, stop in bounds)
 
 
-def _aligned_spans(sampling: Sampling, line: Timeline, length: int, unit: int, ended: bool) -> tuple[Span, ...]:
-    """Spans with their blocks; none when a stretch begins or ends inside a block.
+def _blocked_spans(sampling: Sampling, line: Timeline, length: int, unit: int, ended: bool) -> tuple[Span, ...]:
+    """Spans with their blocks, the same whatever the query's range.
 
     The last span of a run that is still being written is not kept: it would be made again with every commit.
     """
@@ -244,8 +277,6 @@ def _aligned_spans(sampling: Sampling, line: Timeline, length: int, unit: int, e
     for start in range(low // length * length, high + 1, length):
         stop = min(start + length, frames)
         part, blocks = clip(sampling, start, stop), layout(line, ends, start, stop, unit)
-        if not is_aligned(part, blocks):
-            return ()
         spans.append(Span(start, stop, part, blocks, full=ended or stop - start == length))
     return tuple(spans)
 
@@ -276,13 +307,10 @@ def _costed(
     sampling: Sampling, grouping: Grouping, spans: tuple[Span, ...], bundles: Sequence[Bundle], unit: int
 ) -> Plan:
     """The plan, with what it costs when `unit` frames are decoded at once."""
-    kept = np.zeros((len(bundles), len(spans)), dtype=bool)
-    decoded = 0
-    for n, bundle in enumerate(bundles):
-        size = sum(piece.frame_bytes for piece in (bundle.pieces if bundle.fills else bundle.chosen))
-        for m, span in enumerate(spans):
-            kept[n, m] = bundle.shelf is not None and span.full and is_kept(bundle.shelf, span.start)
-            decoded += 0 if kept[n, m] else size * (span.stop - span.start)
+    kept = _kept(bundles, spans)
+    lengths = np.array([span.stop - span.start for span in spans], dtype=np.int64)
+    sizes = [sum(piece.frame_bytes for piece in (b.pieces if b.fills else b.chosen)) for b in bundles]
+    decoded = sum(size * int(lengths[~there].sum()) for size, there in zip(sizes, kept, strict=True))
     largest = max((max(piece.frame_bytes, 4 * piece.weights) for b in bundles for piece in b.pieces), default=0)
     return Plan(
         sampling=sampling,
@@ -290,12 +318,25 @@ def _costed(
         spans=spans,
         bundles=tuple(bundles),
         kept=kept,
+        with_series=bool(
+            (sampling.spacing == 1).all() and all(rule.split == "whole" for rule in grouping.rules.values())
+        ),
+        shelved=(),
         bytes=decoded,
         result_bytes=grouping.weights.size * sampling.windows.velocities.size * 8 * MOMENTS,
         # One piece at a time: its compressed chunk, the decoded one, zarr's copy of it into the output, and what the
         # allocator has not given back; then the tables of a tile. Measured by tests/benchmarks/analyzer_scale.py.
         task_bytes=5 * largest * unit + 6 * (8 << 20),
     )
+
+
+def _kept(bundles: Sequence[Bundle], spans: Sequence[Span]) -> Array:
+    """(bundles, spans) bool: which sums are on the shelves."""
+    kept = np.zeros((len(bundles), len(spans)), dtype=bool)
+    for n, bundle in enumerate(bundles):
+        for m, span in enumerate(spans):
+            kept[n, m] = bundle.shelf is not None and span.full and is_kept(bundle.shelf, span.start)
+    return kept
 
 
 def _depth(count: int) -> int:

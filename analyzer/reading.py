@@ -17,6 +17,7 @@ from urllib.parse import unquote
 import numpy as np
 import zarr
 from zarr.abc.store import Store
+from zarr.core.buffer import default_buffer_prototype
 from zarr.core.metadata.v3 import ArrayV3Metadata
 from zarr.core.sync import sync
 from zarr.storage import FsspecStore, LocalStore, StorePath
@@ -27,8 +28,9 @@ from analyzer.errors import (
     DamagedStoreError,
     MissingChunkError,
     StoreChangedError,
+    TrajectoryMissingError,
 )
-from analyzer.schema import is_url, root_text
+from analyzer.schema import MOMENTS_FORMAT, is_url, root_text
 
 Frames = np.ndarray[Any, np.dtype[Any]]
 Region = tuple[tuple[int, int], ...]
@@ -76,10 +78,21 @@ def _store(location: str) -> Store:
     return LocalStore(location, read_only=True)
 
 
-@lru_cache(maxsize=8)
+def has_frames(source: Source) -> bool:
+    """Whether the run has its trajectory, or only what was kept of it."""
+    return bool(_root(source.location, source.run_id, source.frames)["attributes"]["format"] != MOMENTS_FORMAT)
+
+
 def _nodes(location: str, run_id: str, frames: int) -> dict[str, Any]:
-    """The consolidated metadata by path. `frames` is part of the key: a run that grew is opened anew."""
-    document = json.loads(root_text(location))
+    """The consolidated metadata by path."""
+    nodes: dict[str, Any] = _root(location, run_id, frames)["consolidated_metadata"]["metadata"]
+    return nodes
+
+
+@lru_cache(maxsize=8)
+def _root(location: str, run_id: str, frames: int) -> dict[str, Any]:
+    """The root document. `frames` is part of the key: a run that grew is opened anew."""
+    document: dict[str, Any] = json.loads(root_text(location))
     found = document["attributes"].get("run_id", "")
     if found != run_id:
         raise StoreChangedError(
@@ -87,8 +100,13 @@ def _nodes(location: str, run_id: str, frames: int) -> dict[str, Any]:
             "Open it again: analyzer.open_run(path)",
             location=location,
         )
-    nodes: dict[str, Any] = document["consolidated_metadata"]["metadata"]
-    return nodes
+    return document
+
+
+def chunk_bytes(location: str, key: str) -> bytes | None:
+    """One object of a store as it lies there, or None where there is none."""
+    found = sync(_store(location).get(key, default_buffer_prototype()))
+    return None if found is None else found.to_bytes()
 
 
 def read(source: Source, region: Region) -> Frames:
@@ -100,6 +118,13 @@ def read(source: Source, region: Region) -> Frames:
         A chunk of the region is damaged or absent; the message names the array and the steps.
     """
     array = open_array(source)
+    if source.path.startswith("parameters/") and not has_frames(source):
+        raise TrajectoryMissingError(
+            f"{source.location}: expected the frames of {source.path}, only sums of them were kept. They cannot be "
+            "made again. Ask what the sums answer (whole run, epochs), or restore the trajectory.",
+            location=source.location,
+            path=source.path,
+        )
     try:
         values = np.asarray(array[tuple(slice(*bounds) for bounds in region)])
     except Exception as error:

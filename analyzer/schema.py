@@ -16,6 +16,8 @@ from analyzer.errors import DamagedStoreError, FormatVersionError, NotATrajector
 
 FORMAT = "parameter-trajectory"
 FORMAT_VERSION = 1
+MOMENTS_FORMAT = "parameter-moments"
+"""What is kept of a run without its trajectory (`analyzer.cache`): its metadata, its scalars and sums."""
 
 
 @dataclass(frozen=True)
@@ -84,6 +86,11 @@ class Store:
     attrs: Mapping[str, Any] = field(repr=False, hash=False, compare=False, default_factory=dict)
 
     @property
+    def is_trajectory(self) -> bool:
+        """Whether the frames are there, or only what was kept of them."""
+        return self.attrs.get("format") != MOMENTS_FORMAT
+
+    @property
     def weights(self) -> int:
         """Number of recorded weights of one frame."""
         return sum(parameter.weights for parameter in self.parameters)
@@ -120,7 +127,11 @@ def read_store(location: str | Path) -> Store:
 def parse_store(location: str, document: object) -> Store:
     """The store that a decoded root `zarr.json` describes."""
     attrs = document.get("attributes") if isinstance(document, dict) else None
-    if not isinstance(document, dict) or not isinstance(attrs, dict) or attrs.get("format") != FORMAT:
+    if (
+        not isinstance(document, dict)
+        or not isinstance(attrs, dict)
+        or attrs.get("format") not in (FORMAT, MOMENTS_FORMAT)
+    ):
         found = attrs.get("format") if isinstance(attrs, dict) else None
         raise NotATrajectoryError(
             f"{location}: expected a store with the attribute format = {FORMAT!r}, got "

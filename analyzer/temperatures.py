@@ -13,7 +13,7 @@ import xarray as xr
 
 from analyzer.errors import OptionError
 from analyzer.groups import By, Globs
-from analyzer.measure import Mass, Measurement, Query, measure, result, unit_of
+from analyzer.measure import Column, Mass, Measurement, Query, measure, result, unit_of
 from analyzer.moments import SQUARED_SUM, SQUARES, ULP
 from analyzer.windows import Bound, Lag, Window
 
@@ -141,10 +141,10 @@ def temperature_of(
     measurement = measure(run, query, mass)
     units = f"weight^2 {unit_of(measurement.plan.sampling)}^-2"
     columns = {
-        "temperature": (units, "temperature"),
-        "temperature_drift": (units, "temperature of the mean velocity"),
-        "temperature_thermal": (units, "temperature of the fluctuation"),
-        "floor": (units, "temperature of rounding"),
+        "temperature": Column(units, "temperature", squares_only=not remove_drift),
+        "temperature_drift": Column(units, "temperature of the mean velocity"),
+        "temperature_thermal": Column(units, "temperature of the fluctuation"),
+        "floor": Column(units, "temperature of rounding"),
     }
     formula = partial(_columns, scale=scale, remove_drift=remove_drift)
     dataset = result(measurement, "temperature", formula, columns)

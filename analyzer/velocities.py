@@ -8,7 +8,7 @@ import numpy as np
 import xarray as xr
 
 from analyzer.groups import By, Globs
-from analyzer.measure import Measurement, Query, measure, result, unit_of
+from analyzer.measure import Column, Measurement, Query, measure, result, unit_of
 from analyzer.moments import SQUARES, SUM
 from analyzer.tree import ENCODING, trajectory
 from analyzer.windows import Bound, Lag, Sampling, Window, sample
@@ -88,9 +88,9 @@ def velocity_statistics(run: xr.DataTree, query: Query) -> tuple[xr.Dataset, Mea
     measurement = measure(run, query)
     per = unit_of(measurement.plan.sampling)
     columns = {
-        "mean_velocity": (f"weight {per}^-1", "mean velocity"),
-        "mean_squared_velocity": (f"weight^2 {per}^-2", "mean squared velocity"),
-        "rms_velocity": (f"weight {per}^-1", "root mean squared velocity"),
+        "mean_velocity": Column(f"weight {per}^-1", "mean velocity"),
+        "mean_squared_velocity": Column(f"weight^2 {per}^-2", "mean squared velocity", squares_only=True),
+        "rms_velocity": Column(f"weight {per}^-1", "root mean squared velocity", squares_only=True),
     }
     dataset = result(measurement, "velocity", _columns, columns)
     dataset.attrs["units"] = f"weight {per}^-1"

@@ -37,7 +37,7 @@ def temperature(store: str, convention: str, remove_drift: bool, mass: Any, k_b:
     form = show.form_of(options["format_"], options["output"])
     run = open_run(store)
     physics = {"remove_drift": remove_drift, "mass": _masses(mass), "k_B": k_b, "convention": convention}
-    dataset, measurement = temperature_of(run, _query(options), **physics)
+    dataset, measurement = temperature_of(run, query_of(options), **physics)
     answer = show.computed(dataset, measurement, options["scheduler"], options["workers"])
     picture = None
     if options["plot"]:
@@ -45,7 +45,7 @@ def temperature(store: str, convention: str, remove_drift: bool, mass: Any, k_b:
 
         if answer.sizes["window"] == 1 and options["by"] in plots.SERIES:
             # One number a group is no picture: draw how it came about.
-            query = _query(options | {"window": plots.series_window(run, answer)})
+            query = query_of(options | {"window": plots.series_window(run, answer)})
             dataset, measurement = temperature_of(run, query, **physics)
             picture = plots.temperature(show.computed(dataset, measurement, options["scheduler"], options["workers"]))
         else:
@@ -72,7 +72,7 @@ def velocity(store: str, **options: Any) -> None:
 
     form = show.form_of(options["format_"], options["output"])
     run = open_run(store)
-    dataset, measurement = velocity_statistics(run, _query(options))
+    dataset, measurement = velocity_statistics(run, query_of(options))
     answer = show.computed(dataset, measurement, options["scheduler"], options["workers"])
     picture = None
     if options["plot"]:
@@ -83,21 +83,22 @@ def velocity(store: str, **options: Any) -> None:
     show.save_picture(picture, options["plot"])
 
 
-def _query(options: dict[str, Any]) -> Query:
+def query_of(options: dict[str, Any]) -> Query:
+    """The query that a command's options ask; those that it has not are left at their defaults."""
     from analyzer.cli import show
     from analyzer.measure import Query
 
     return Query(
         by=options["by"],
-        window=options["window"],
-        start=options["start"],
-        stop=options["stop"],
-        lag=options["lag"],
-        parameter=options["parameter"] or None,
-        layer=options["layer"] or None,
-        exclude=options["exclude"] or None,
-        steps_per_epoch=options["steps_per_epoch"],
-        unequal_epochs=options["unequal_epochs"],
+        window=options.get("window"),
+        start=options.get("start"),
+        stop=options.get("stop"),
+        lag=options.get("lag"),
+        parameter=options.get("parameter") or None,
+        layer=options.get("layer") or None,
+        exclude=options.get("exclude") or None,
+        steps_per_epoch=options.get("steps_per_epoch"),
+        unequal_epochs=options.get("unequal_epochs", False),
         workers=show.workers_of(options["workers"]),
         memory_limit=options["memory_limit"] or show.free_memory(),
         keep=not options["no_cache"],

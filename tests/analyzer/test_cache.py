@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -16,11 +17,11 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 import analyzer
-from analyzer import engine, plan
+from analyzer import engine, plan, spans
 from analyzer.reading import read
 from tests.analyzer.shell import invoke
 from tests.stores import scratch, write_store
-from tests.strategies import Run, runs
+from tests.strategies import Run, queries, runs
 
 ALIGNED: list[dict[str, Any]] = [
     {},
@@ -46,7 +47,7 @@ def answer(store: Path, **options: Any) -> xr.Dataset:
 
 def decoded(store: Path, **options: Any) -> tuple[xr.Dataset, set[str]]:
     """An answer, and the parameters' regions that were decoded for it."""
-    with mock.patch.object(engine, "read", wraps=read) as reader:
+    with mock.patch.object(spans, "read", wraps=read) as reader:
         result = answer(store, **options)
     return result, {f"{call.args[0].path} {call.args[1][-1]}" for call in reader.call_args_list}
 
@@ -172,14 +173,154 @@ def test_cold_kept_and_bare_are_the_same_bits(run: Run, fan_in: int, frames: int
         xr.testing.assert_identical(kept, bare)
 
 
-def test_show_and_drop(store: Path) -> None:
-    assert invoke("temperature", store).exit_code == 0
+def test_fill_show_and_drop(store: Path) -> None:
+    assert json.loads(invoke("cache", "show", store, "--format", "json").stdout)["share"] == 0
+    filled = invoke("cache", "fill", store)
+    assert filled.exit_code == 0, filled.stderr
+    assert "7 files" in filled.stdout
+    assert "100% of the run\nIt stands alone" in filled.stdout
     known = json.loads(invoke("cache", "show", store, "--format", "json").stdout)
-    assert sum(run["files"] for run in known["runs"].values()) == 7
-    assert "7 files" in invoke("cache", "show", store).stdout
+    assert known["files"] == 7
+    assert known["stands_alone"]
+    assert known["bytes"] == sum(file.stat().st_size for file in Path(known["folder"]).rglob("*.sums"))
+    next(Path(known["folder"]).rglob("*.sums")).unlink()
+    assert "86% of the run" in invoke("cache", "show", store).stdout
     dropped = invoke("cache", "drop", store)
     assert dropped.exit_code == 0
     assert "Dropped" in dropped.stderr
     assert not Path(f"{store}.moments").exists()
     assert invoke("temperature", store, "--no-cache").exit_code == 0
     assert not Path(f"{store}.moments").exists()
+
+
+WINDOWS: list[dict[str, Any]] = [
+    {"window": 7},
+    {"window": 1, "by": "model"},
+    {"start": 3, "stop": 88, "by": "parameter"},
+    {"window": 13, "by": {"weights": "*.weight", "biases": "*.bias"}},
+    {"layer": "lin", "by": "module", "start": 18},
+]
+
+
+@pytest.mark.parametrize("options", WINDOWS, ids=str)
+def test_any_window_of_whole_parameters_needs_no_decoding_for_its_temperature(
+    store: Path, options: dict[str, Any]
+) -> None:
+    bare = answer(store, cache=False, **options)
+    answer(store)  # fills the cache
+    with mock.patch.object(spans, "read", wraps=read) as reader:
+        lazy = analyzer.open_run(store).thermo.temperature(**options)
+        kept = lazy["temperature"].compute(scheduler="synchronous")
+        assert not reader.call_args_list
+        xr.testing.assert_identical(kept, bare["temperature"])
+        xr.testing.assert_identical(lazy.compute(scheduler="synchronous"), bare)
+        assert reader.call_args_list, "the drift needs the frames at the windows' edges"
+
+
+@settings(deadline=None, max_examples=25)
+@given(run=runs(), data=st.data(), frames=st.sampled_from([1, 20, 4096]))
+def test_single_steps_are_the_same_bits_however_the_run_is_cut(run: Run, data: st.DataObject, frames: int) -> None:
+    """Cold (from the frames of the range alone), kept, and across gaps, segments, dtypes and cuts along rows."""
+    with scratch() as folder, mock.patch.object(plan, "KEPT_FRAMES", frames):
+        path = write_store(f"{folder}/run.zarr", **run.arguments)
+        query = data.draw(queries(run))
+        options = {"start": query.start, "stop": query.stop, "window": query.window, "by": "parameter"}
+        try:
+            answer(path)
+            bare = answer(path, cache=False, **options)
+        except analyzer.AnalyzerError:
+            return  # no velocity at all
+        kept = analyzer.open_run(path).thermo.temperature(**options)["temperature"].compute(scheduler="synchronous")
+        xr.testing.assert_identical(kept, bare["temperature"])
+
+
+# -- a cache without its trajectory ----------------------------------------------------------------
+
+
+@pytest.fixture
+def alone(store: Path) -> Path:
+    """The sums of a run that is gone."""
+    assert invoke("cache", "fill", store).exit_code == 0
+    store.rename(store.with_name("away.zarr"))
+    return Path(f"{store}.moments")
+
+
+@pytest.mark.parametrize("options", ALIGNED, ids=str)
+def test_sums_alone_answer_what_they_answered_before(alone: Path, options: dict[str, Any]) -> None:
+    before = answer(alone.with_name("away.zarr"), cache=False, **options)
+    after = answer(alone, **options)
+    xr.testing.assert_equal(after, before)
+    assert after.attrs["run_id"] == before.attrs["run_id"]
+
+
+@pytest.mark.parametrize("options", WINDOWS, ids=str)
+def test_sums_alone_know_the_temperature_of_any_window_but_not_its_drift(alone: Path, options: dict[str, Any]) -> None:
+    before = answer(alone.with_name("away.zarr"), cache=False, **options)
+    after = answer(alone, **options)
+    xr.testing.assert_equal(after["temperature"], before["temperature"])
+    for name in ("temperature_drift", "temperature_thermal", "floor"):
+        assert after[name].isnull().all()
+
+
+@pytest.mark.parametrize("options", [{"window": 7, "by": "row"}, {"lag": 3}, {"start": 5, "by": "element"}], ids=str)
+def test_sums_alone_refuse_what_needs_the_frames(alone: Path, options: dict[str, Any]) -> None:
+    with pytest.raises(analyzer.AnalyzerError, match="expected a question that the kept sums answer: whole runs") as e:
+        answer(alone, **options)
+    assert isinstance(e.value, FileNotFoundError)
+
+
+def test_sums_alone_open_as_a_run(alone: Path) -> None:
+    run, before = analyzer.open_run(alone), analyzer.open_run(alone.with_name("away.zarr"))
+    xr.testing.assert_identical(run["loss"].compute(), before["loss"].compute())
+    np.testing.assert_array_equal(run["epoch"], before["epoch"])
+    with pytest.raises(analyzer.AnalyzerError, match="expected the frames of parameters/lin/bias, only sums"):
+        run["parameters/lin/bias"].compute()
+    shown = invoke("info", alone)
+    assert shown.exit_code == 0
+    assert "122" in shown.stdout
+    assert "100% of the run" in invoke("cache", "show", alone).stdout
+    refused = invoke("cache", "drop", alone)
+    assert refused.exit_code == 1
+    assert "would lose the run" in refused.stderr
+
+
+def test_a_file_that_is_missing_from_sums_alone_is_an_error(alone: Path) -> None:
+    sorted(alone.rglob("*.sums"))[3].unlink()
+    with pytest.raises(analyzer.AnalyzerError, match="or sums that were not kept"):
+        answer(alone)
+
+
+def test_damage_in_sums_alone_is_an_error(alone: Path) -> None:
+    file = sorted(alone.rglob("*.sums"))[3]
+    raw = bytearray(file.read_bytes())
+    raw[-3] ^= 1
+    raw[600] ^= 1
+    file.write_bytes(raw)
+    with pytest.raises(analyzer.AnalyzerError, match="only sums of them were kept"):
+        answer(alone, window="epoch", by="row")
+
+
+def test_a_replaced_run_takes_its_predecessors_place_in_the_cache(make: Callable[..., Path]) -> None:
+    store = make()
+    answer(store)
+    first = set(Path(f"{store}.moments").rglob("*.sums"))
+    shutil.rmtree(store)
+    answer(make())
+    second = set(Path(f"{store}.moments").rglob("*.sums"))
+    assert len(first) == len(second) == 7
+    assert not first & second
+    assert not any(file.exists() for file in first)
+
+
+def test_the_scalars_of_a_growing_run_are_kept_up_to_date(
+    make: Callable[..., Path], frames: dict[str, np.ndarray]
+) -> None:
+    epoch = np.repeat(np.arange(5.0), 20)
+    for length, status in ((50, "running"), (90, "running"), (100, "complete")):
+        part = {name: values[..., :length] for name, values in frames.items()}
+        scalars = {"epoch": epoch[:length], "loss": np.linspace(2, 1, 100)[:length]}
+        answer(store := make(parameters=part, scalars=scalars, run_id="c" * 32, status=status))
+    run = analyzer.open_run(f"{store}.moments")
+    np.testing.assert_array_equal(run["loss"], np.linspace(2, 1, 100))
+    assert run.attrs["status"] == "complete"
+    xr.testing.assert_equal(answer(Path(f"{store}.moments"), by="row"), answer(store, by="row"))

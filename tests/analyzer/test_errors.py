@@ -153,7 +153,7 @@ def test_replaced_store(make: Callable[..., Path]) -> None:
     from analyzer import reading
 
     reading.open_array.cache_clear()
-    reading._nodes.cache_clear()
+    reading._root.cache_clear()
     with pytest.raises(errors.StoreChangedError, match=r"expected the run a{32}, got b{32}"):
         run.thermo.temperature().compute()
 

@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 
 import analyzer
-from analyzer import engine, errors, plan
+from analyzer import errors, plan, spans
 from analyzer.measure import Query, measure
 from analyzer.reading import read
 
@@ -20,7 +20,7 @@ def planned(store: Path, **options: object) -> plan.Plan:
 
 
 def test_bytes_are_what_is_decoded(store: Path) -> None:
-    with mock.patch.object(plan, "SPAN_FRAMES", 1), mock.patch.object(engine, "read", wraps=read) as reader:
+    with mock.patch.object(plan, "SPAN_FRAMES", 1), mock.patch.object(spans, "read", wraps=read) as reader:
         for options in ({}, {"layer": "lin"}, {"start": 20, "stop": 50}, {"by": "row", "window": 7}):
             reader.reset_mock()
             measurement = measure(analyzer.open_run(store), Query(keep=False, **options))

@@ -14,7 +14,7 @@ from hypothesis import HealthCheck, assume, given, settings
 from hypothesis import strategies as st
 
 import analyzer
-from analyzer import engine, plan
+from analyzer import engine, plan, spans
 from analyzer.errors import WindowError
 from tests import oracles
 from tests.stores import scratch, write_store
@@ -264,7 +264,7 @@ def test_no_chunk_is_decoded_twice(make) -> None:
     run = analyzer.open_run(make(chunk_steps=10))
     with (
         mock.patch.object(plan, "SPAN_FRAMES", 1),
-        mock.patch.object(engine, "read", wraps=reading.read) as read,
+        mock.patch.object(spans, "read", wraps=reading.read) as read,
     ):
         run.thermo.temperature(by="row", window=7).compute(scheduler="synchronous")
     seen = [(call.args[0].path, call.args[1]) for call in read.call_args_list]
