@@ -1,9 +1,10 @@
 """Blocks: the canonical cut of a trajectory, whose sums answer many queries and can be kept.
 
 A block is a stretch of consecutive frames that a span of the plan holds whole: cut at every 256th frame, at the ends of
-recorded epochs, at gaps and at segment starts. A query all of whose stretches begin and end on block edges is
-*aligned*: it is answered from the blocks' sums, whether they were just computed or kept from before, so both give
-the same bits.
+recorded epochs, at gaps and at segment starts. *Coarse* blocks lack the first of these: whole runs and epochs need no
+more, and they take a fifth of the room, so they are kept, and read, apart. A query all of whose stretches begin and end
+on block edges is *aligned*: it is answered from the blocks' sums, the coarse ones if they will do, whether they were
+just computed or kept from before, so both give the same bits.
 """
 
 from __future__ import annotations
@@ -34,41 +35,36 @@ class Layout:
         First and last frame of each block; neighbours share an edge, except across a break.
     edges
         Every first and last frame once, in order.
-    unit
-        Frames that are decoded at once; a block lies in one unit, or is the one velocity between two.
     """
 
     first: Array
     last: Array
     edges: Array
+
+
+@dataclass(frozen=True)
+class Cut:
+    """The coarse and the fine blocks of a span, and those in which it is decoded.
+
+    Attributes
+    ----------
+    coarse, fine
+        See above.
+    decoded
+        The fine blocks, cut at decoding units as well: each lies in one unit, or is the one velocity between two.
+    unit
+        Frames that are decoded at once.
+    """
+
+    coarse: Layout
+    fine: Layout
+    decoded: Layout
     unit: int
 
 
 @dataclass(frozen=True)
-class SpanSums:
-    """What a span says about a bundle of weights as a whole: all that is needed where no window begins or ends in it.
-
-    Attributes
-    ----------
-    squares
-        (weights,) float64: Σv² over all blocks, in their order.
-    ends
-        (2, weights) float32 or float64: first and last frame.
-    series
-        (pieces, frames - 1) float64: Σ_weights v² of every pair of neighbouring frames, over each piece.
-    nonfinite
-        First frame of the span with a NaN or infinite weight, by parameter.
-    """
-
-    squares: Array
-    ends: Array
-    series: Array
-    nonfinite: dict[str, int]
-
-
-@dataclass(frozen=True)
 class BlockSums:
-    """What the blocks of a span say about a bundle of weights.
+    """What blocks say about a bundle of weights.
 
     Attributes
     ----------
@@ -82,20 +78,47 @@ class BlockSums:
     frames: Array
 
 
-def layout(line: Timeline, epoch_ends: Array, start: int, stop: int, unit: int) -> Layout:
+@dataclass(frozen=True)
+class SpanSums:
+    """What a span says about a bundle of weights, the part of it that a query needs.
+
+    Attributes
+    ----------
+    coarse, fine
+        Sums of the blocks; `fine` is None where the coarse ones do.
+    series
+        (pieces, frames - 1) float64: Σ_weights v² of every pair of neighbouring frames, over each piece; or None.
+    nonfinite
+        First frame of the span with a NaN or infinite weight, by parameter.
+    """
+
+    coarse: BlockSums
+    fine: BlockSums | None
+    series: Array | None
+    nonfinite: dict[str, int]
+
+
+def cut(line: Timeline, epoch_ends: Array, start: int, stop: int, unit: int) -> Cut:
     """The blocks of frames start to stop - 1, decoded `unit` frames at once from `start` on."""
+    epochs = epoch_ends[(epoch_ends >= start) & (epoch_ends < stop)]
     regular = np.arange(-(-start // BLOCK_FRAMES) * BLOCK_FRAMES, stop, BLOCK_FRAMES)
     seams = np.arange(start + unit, stop, unit)
-    cuts = np.concatenate([regular, seams, seams - 1, epoch_ends[(epoch_ends >= start) & (epoch_ends < stop)]])
     opens = np.concatenate([[start], start + 1 + np.flatnonzero(line.breaks[start + 1 : stop])])
     closes = np.concatenate([opens[1:] - 1, [stop - 1]])
+    cuts = (epochs, regular, np.concatenate([seams, seams - 1]))
+    coarse, fine, decoded = (_layout(opens, closes, np.concatenate(cuts[: n + 1]), start) for n in range(3))
+    return Cut(coarse, fine, decoded, unit)
+
+
+def _layout(opens: Array, closes: Array, cuts: Array, start: int) -> Layout:
+    """Blocks from every opening frame to its closing one, cut at `cuts`; all of them frames of the run."""
     first, last = [], []
     for low, high in zip(opens, closes, strict=True):
         edges = np.unique(np.concatenate([[low, high], cuts[(cuts > low) & (cuts < high)]]))
         first.append(edges[:-1] if edges.size > 1 else edges)
         last.append(edges[1:] if edges.size > 1 else edges)
     begin, end = np.concatenate(first) - start, np.concatenate(last) - start
-    return Layout(begin, end, np.unique(np.concatenate([begin, end])), unit)
+    return Layout(begin, end, np.unique(np.concatenate([begin, end])))
 
 
 def is_aligned(part: Clip, blocks: Layout) -> bool:
@@ -110,9 +133,7 @@ def is_aligned(part: Clip, blocks: Layout) -> bool:
     )
 
 
-def sum_blocks(
-    read: Callable[[int, int], Array], frames: int, blocks: Layout
-) -> tuple[Array, Array, Array, int | None]:
+def sum_blocks(read: Callable[[int, int], Array], frames: int, blocks: Cut) -> tuple[BlockSums, Array, int | None]:
     """The sums of a span of one piece, decoded unit by unit.
 
     Parameters
@@ -124,19 +145,19 @@ def sum_blocks(
 
     Returns
     -------
-    Σv² of every block (blocks, weights), the frames at the edges (edges, weights), Σ_weights v² of every step
-    (1, frames - 1), and the first frame that is not finite.
+    The sums of the fine blocks, Σ_weights v² of every step (1, frames - 1), and the first frame that is not finite.
     """
+    work, unit = blocks.decoded, blocks.unit
     squares: list[Array] = []
     edges: list[Array] = []
     series: list[Array] = []
     bad = None
-    for low in range(0, frames, blocks.unit):
-        high = min(low + blocks.unit, frames)
-        inside = slice(np.searchsorted(blocks.first, low), np.searchsorted(blocks.last, high))
-        here = blocks.edges[np.searchsorted(blocks.edges, low) : np.searchsorted(blocks.edges, high)]
+    for low in range(0, frames, unit):
+        high = min(low + unit, frames)
+        inside = slice(np.searchsorted(work.first, low), np.searchsorted(work.last, high))
+        here = work.edges[np.searchsorted(work.edges, low) : np.searchsorted(work.edges, high)]
         values = read(low, high)
-        sums = _sum_unit(values, blocks.first[inside] - low, blocks.last[inside] - low)
+        sums = _sum_unit(values, work.first[inside] - low, work.last[inside] - low)
         ends = np.ascontiguousarray(values[:, here - low].T)
         if edges:
             one = np.zeros(values.shape[0], dtype=np.int64)
@@ -148,7 +169,8 @@ def sum_blocks(
         squares.append(sums)
         edges.append(ends)
     kept = np.concatenate(edges)
-    return _with_seams(squares, kept, blocks), kept, np.concatenate(series)[np.newaxis], bad
+    made = BlockSums(_with_seams(squares, kept, work, unit), kept)
+    return coarser(made, work, blocks.fine), np.concatenate(series)[np.newaxis], bad
 
 
 def _sum_unit(frames: Array, first: Array, last: Array) -> Array:
@@ -159,9 +181,9 @@ def _sum_unit(frames: Array, first: Array, last: Array) -> Array:
     return np.ascontiguousarray(squares.T)
 
 
-def _with_seams(units: list[Array], edges: Array, blocks: Layout) -> Array:
+def _with_seams(units: list[Array], edges: Array, blocks: Layout, unit: int) -> Array:
     """Σv² of all blocks in order: those of the units, and between them the one velocity over each seam."""
-    crossing = blocks.first // blocks.unit != blocks.last // blocks.unit
+    crossing = blocks.first // unit != blocks.last // unit
     squares = np.empty((blocks.first.size, edges.shape[1]))
     squares[~crossing] = np.concatenate(units)
     before = edges[np.searchsorted(blocks.edges, blocks.first[crossing])].astype(np.float64)
@@ -170,23 +192,18 @@ def _with_seams(units: list[Array], edges: Array, blocks: Layout) -> Array:
     return squares
 
 
-def whole_span(squares: Array) -> Array:
-    """Σv² over all blocks of a span (weights,), in the order in which `stretches_from_blocks` adds them."""
-    total = np.zeros(squares.shape[1])
-    for block in squares:
-        total += block
-    return total
+def coarser(sums: BlockSums, fine: Layout, coarse: Layout) -> BlockSums:
+    """The sums of blocks, from those of finer ones in them, added in order."""
+    squares = np.zeros((coarse.first.size, sums.squares.shape[1]))
+    for n, (first, last) in enumerate(zip(coarse.first, coarse.last, strict=True)):
+        for block in _blocks_between(fine, first, last):
+            squares[n] += sums.squares[block]
+    return BlockSums(squares, sums.frames[np.searchsorted(fine.edges, coarse.edges)])
 
 
-def covers(part: Clip, blocks: Layout) -> bool:
-    """Whether a span is one stretch from its first to its last frame: then its sums as a whole answer."""
-    return bool(
-        part.first.size == 1
-        and part.spacing[0] == 1
-        and part.first[0] == 0
-        and part.count[0] - 1 == blocks.edges[-1]
-        and (blocks.first[1:] == blocks.last[:-1]).all()
-    )
+def _blocks_between(blocks: Layout, first: int, last: int) -> range:
+    """Numbers of the blocks between two edges."""
+    return range(int(np.searchsorted(blocks.first, first)), int(np.searchsorted(blocks.last, last, side="right")))
 
 
 def stretches_from_blocks(held: BlockSums, blocks: Layout, part: Clip) -> tuple[Array, Array, Array]:
@@ -197,8 +214,7 @@ def stretches_from_blocks(held: BlockSums, blocks: Layout, part: Clip) -> tuple[
     squares = np.zeros((part.first.size, held.squares.shape[1]))
     for n, (first, spacing, count) in enumerate(zip(part.first, part.spacing, part.count, strict=True)):
         if spacing == 1:
-            low, high = np.searchsorted(blocks.first, first), np.searchsorted(blocks.last, last[n], side="right")
-            for block in range(low, high):
+            for block in _blocks_between(blocks, first, last[n]):
                 squares[n] += held.squares[block]
         else:
             sampled = held.frames[np.searchsorted(blocks.edges, first + spacing * np.arange(count))]

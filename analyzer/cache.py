@@ -5,12 +5,13 @@ so that any number of analyzers may write at once. A file states the blocks it w
 when a run was resumed and its last span grew, is made again. Beside them lie the run's metadata and its scalars: kept
 without its trajectory, the folder opens as a run that answers what the sums can. Deleting it is always safe.
 
-A file has two parts, each read alone: what the span says as a whole (`SpanSums`: 0.5 MB for GCN), and its blocks
-(`BlockSums`: 2.3 MB).
+A file has three parts, each read alone: the sums of coarse blocks, of single steps, and of fine blocks. For a GCN with
+epochs of 1,875 steps they take 0.4, 0.3 and 2.3 MB.
 """
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import json
 import os
@@ -25,7 +26,7 @@ from typing import Any
 import google_crc32c
 import numpy as np
 
-from analyzer.blocks import BlockSums, Layout, SpanSums
+from analyzer.blocks import BlockSums, Cut, Layout, SpanSums
 from analyzer.schema import MOMENTS_FORMAT, is_url
 
 Array = np.ndarray[Any, np.dtype[Any]]
@@ -60,27 +61,15 @@ def shelf(folder: Path, run_id: str, content: object) -> Shelf:
     return Shelf(str(folder / "sums" / run_id / key))
 
 
-def load_span(place: Shelf, start: int, blocks: Layout, pieces: int, weights: int) -> SpanSums | None:
-    """What is kept of a span as a whole, or None where there is nothing that fits."""
-    steps = int(blocks.edges[-1])
-    found = _load(place, start, blocks, "span", [("<f8", (weights,)), ("<f8", (pieces, steps)), (None, (2, weights))])
-    if found is None:
-        return None
-    header, (squares, series, ends) = found
-    return SpanSums(squares, ends, series, header["nonfinite"])
-
-
-def load_blocks(place: Shelf, start: int, blocks: Layout, weights: int) -> BlockSums | None:
-    """What is kept of a span's blocks, or None where there is nothing that fits."""
-    shapes = (blocks.first.size, weights), (blocks.edges.size, weights)
-    found = _load(place, start, blocks, "blocks", [("<f8", shapes[0]), (None, shapes[1])])
-    return None if found is None else BlockSums(*found[1])
-
-
-def _load(
-    place: Shelf, start: int, blocks: Layout, part: str, arrays: Sequence[tuple[str | None, tuple[int, ...]]]
-) -> tuple[dict[str, Any], list[Array]] | None:
-    """Header and arrays of one part of a file; a type of None is that of the frames."""
+def load(
+    place: Shelf, start: int, blocks: Cut, pieces: int, weights: int, *, with_fine: bool, with_series: bool
+) -> SpanSums | None:
+    """The kept sums of a span, those parts that are asked for; None where there are none that fit."""
+    parts = {"coarse": _arrays(blocks.coarse, weights)}
+    if with_series:
+        parts["series"] = [("<f8", (pieces, int(blocks.fine.edges[-1])))]
+    if with_fine:
+        parts["fine"] = _arrays(blocks.fine, weights)
     try:
         with place.file(start).open("rb") as file:
             magic, version, checksum, length = _HEAD.unpack(file.read(_HEAD.size))
@@ -88,37 +77,55 @@ def _load(
             if magic != _MAGIC or version != VERSION or google_crc32c.value(text) != checksum:
                 return None
             header = json.loads(text)
-            if header["first"] != blocks.first.tolist() or header["last"] != blocks.last.tolist():
+            if header["blocks"] != _edges(blocks):
                 return None
-            offset, size, checksum = header[part]
-            file.seek(_HEAD.size + length + offset)
-            raw = file.read(size)
+            found: dict[str, list[Array]] = {}
+            for part, shapes in parts.items():
+                offset, size, checksum = header[part]
+                file.seek(_HEAD.size + length + offset)
+                raw = file.read(size)
+                if google_crc32c.value(raw) != checksum:
+                    return None
+                found[part] = _split(raw, [(np.dtype(kind or header["dtype"]), shape) for kind, shape in shapes])
     except (OSError, struct.error, ValueError):
         return None
-    types = [np.dtype(kind or header["dtype"]) for kind, _ in arrays]
-    sizes = [kind.itemsize * int(np.prod(shape)) for kind, (_, shape) in zip(types, arrays, strict=True)]
-    if len(raw) != sum(sizes) or google_crc32c.value(raw) != checksum:
-        return None
+    return SpanSums(
+        BlockSums(*found["coarse"]),
+        BlockSums(*found["fine"]) if with_fine else None,
+        found["series"][0] if with_series else None,
+        header["nonfinite"],
+    )
+
+
+def _arrays(blocks: Layout, weights: int) -> list[tuple[str | None, tuple[int, ...]]]:
+    """Types and shapes of the sums of blocks; a type of None is that of the frames."""
+    return [("<f8", (blocks.first.size, weights)), (None, (blocks.edges.size, weights))]
+
+
+def _edges(blocks: Cut) -> list[list[int]]:
+    return [edge.tolist() for part in (blocks.coarse, blocks.fine) for edge in (part.first, part.last)]
+
+
+def _split(raw: bytes, arrays: Sequence[tuple[np.dtype[Any], tuple[int, ...]]]) -> list[Array]:
     found, begin = [], 0
-    for kind, taken, (_, shape) in zip(types, sizes, arrays, strict=True):
-        found.append(np.frombuffer(raw, kind, taken // kind.itemsize, begin).reshape(shape))
-        begin += taken
-    return header, found
+    for kind, shape in arrays:
+        count = int(np.prod(shape))
+        found.append(np.frombuffer(raw, kind, count, begin).reshape(shape))
+        begin += count * kind.itemsize
+    return found
 
 
-def keep(place: Shelf, start: int, blocks: Layout, span: SpanSums, sums: BlockSums) -> None:
-    """Keeps the sums of a span; a folder that cannot be written is no error, the sums are only not kept."""
-    frames = sums.frames.dtype.newbyteorder("<")
+def keep(place: Shelf, start: int, blocks: Cut, sums: SpanSums) -> None:
+    """Keeps all sums of a span; a folder that cannot be written is no error, the sums are only not kept."""
+    assert sums.fine is not None
+    assert sums.series is not None
+    frames = sums.coarse.frames.dtype.newbyteorder("<")
     parts = {
-        "span": [span.squares.astype("<f8"), span.series.astype("<f8"), span.ends.astype(frames)],
-        "blocks": [sums.squares.astype("<f8"), sums.frames.astype(frames)],
+        "coarse": [sums.coarse.squares.astype("<f8"), sums.coarse.frames.astype(frames)],
+        "series": [sums.series.astype("<f8")],
+        "fine": [sums.fine.squares.astype("<f8"), sums.fine.frames.astype(frames)],
     }
-    header: dict[str, Any] = {
-        "first": blocks.first.tolist(),
-        "last": blocks.last.tolist(),
-        "dtype": frames.str,
-        "nonfinite": span.nonfinite,
-    }
+    header: dict[str, Any] = {"blocks": _edges(blocks), "dtype": frames.str, "nonfinite": sums.nonfinite}
     body = b""
     for part, arrays in parts.items():
         raw = b"".join(array.tobytes() for array in arrays)
@@ -127,10 +134,8 @@ def keep(place: Shelf, start: int, blocks: Layout, span: SpanSums, sums: BlockSu
     text = json.dumps(header).encode()
     text += b" " * (-(len(text) + _HEAD.size) % 8)
     head = _HEAD.pack(_MAGIC, VERSION, google_crc32c.value(text), len(text))
-    try:
+    with contextlib.suppress(OSError):
         put(place.file(start), head + text + body)
-    except OSError:
-        return
 
 
 def put(target: Path, content: bytes) -> None:

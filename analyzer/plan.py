@@ -10,12 +10,13 @@ import itertools
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import lru_cache
+from math import prod
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from analyzer.blocks import Layout, is_aligned, layout
+from analyzer.blocks import Cut, cut, is_aligned
 from analyzer.cache import Shelf, is_kept, shelf
 from analyzer.epochs import epochs_of
 from analyzer.errors import MemoryLimitError, TrajectoryMissingError
@@ -55,7 +56,7 @@ class Piece:
     @property
     def weights(self) -> int:
         """Number of weights in the region."""
-        return int(np.prod([stop - start for start, stop in self.region], dtype=np.int64))
+        return prod(stop - start for start, stop in self.region)
 
     @property
     def frame_bytes(self) -> int:
@@ -89,7 +90,7 @@ class Span:
     start: int
     stop: int
     part: Clip
-    blocks: Layout | None = None
+    blocks: Cut | None = None
     full: bool = False
 
 
@@ -175,7 +176,7 @@ def plan(
     groups = [Bundle(group, _shelf(folder, store, group, length)) for group in _bundles(pieces, unit)]
     bundles = [bundle for bundle in groups if bundle.chosen]
     blocked = _blocked_spans(sampling, line, length, unit, store.status != "running")
-    aligned = all(span.blocks is not None and is_aligned(span.part, span.blocks) for span in blocked)
+    aligned = all(span.blocks is not None and is_aligned(span.part, span.blocks.fine) for span in blocked)
     planned = _costed(sampling, grouping, blocked if aligned else _spans(sampling, unit), bundles, unit)
     if not aligned and planned.with_series and _kept(bundles, blocked).all():
         planned = replace(planned, shelved=blocked)
@@ -276,7 +277,7 @@ def _blocked_spans(sampling: Sampling, line: Timeline, length: int, unit: int, e
     spans = []
     for start in range(low // length * length, high + 1, length):
         stop = min(start + length, frames)
-        part, blocks = clip(sampling, start, stop), layout(line, ends, start, stop, unit)
+        part, blocks = clip(sampling, start, stop), cut(line, ends, start, stop, unit)
         spans.append(Span(start, stop, part, blocks, full=ended or stop - start == length))
     return tuple(spans)
 

@@ -8,8 +8,8 @@ from typing import Any
 
 import numpy as np
 
-from analyzer.blocks import BlockSums, Layout, SpanSums, covers, stretches_from_blocks, sum_blocks, whole_span
-from analyzer.cache import keep, load_blocks, load_span
+from analyzer.blocks import BlockSums, Cut, SpanSums, coarser, is_aligned, stretches_from_blocks, sum_blocks
+from analyzer.cache import keep, load
 from analyzer.moments import Partial, is_finite, reduce_frames, reduce_sums, seam_squares, stack
 from analyzer.plan import Bundle, Piece, Span, bundle_groups, piece_groups
 from analyzer.reading import read
@@ -42,14 +42,14 @@ def reduce_span(bundle: Bundle, span: Span, with_series: bool) -> Partial:
     if span.blocks is None:
         parts = [_reduced(p, span, frames_of(p, span.start, span.stop), with_series) for p in bundle.chosen]
         return stack(parts)
-    blocks, part = span.blocks, span.part
-    whole = covers(part, blocks)
-    found, sums = _sums(bundle, span, blocks, with_blocks=not whole)
-    if whole:
-        squares, opening, closing = found.squares[:, np.newaxis], *(end[:, np.newaxis] for end in found.ends)
+    part = span.part
+    coarse = is_aligned(part, span.blocks.coarse)
+    found = _sums(bundle, span, span.blocks, with_fine=not coarse, with_series=with_series)
+    if coarse:
+        squares, opening, closing = stretches_from_blocks(found.coarse, span.blocks.coarse, part)
     else:
-        assert sums is not None
-        squares, opening, closing = stretches_from_blocks(sums, blocks, part)
+        assert found.fine is not None
+        squares, opening, closing = stretches_from_blocks(found.fine, span.blocks.fine, part)
     labels, numbers = bundle_groups(bundle)
     dtype = bundle.pieces[0].original_dtype
     partial = reduce_sums(lambda some: (squares[some], opening[some], closing[some]), part, labels, numbers.size, dtype)
@@ -66,8 +66,9 @@ def reduce_block(bundle: Bundle, span: Span, with_series: bool, block: Array) ->
 def series_of(bundle: Bundle, span: Span) -> Series:
     """The sums of the single steps of a span."""
     assert span.blocks is not None
-    found, _ = _sums(bundle, span, span.blocks, with_blocks=False)
-    return Series(found.series, found.ends[0], found.ends[1], _nonfinite(bundle, span, found))
+    found = _sums(bundle, span, span.blocks, with_fine=False, with_series=True)
+    assert found.series is not None
+    return Series(found.series, found.coarse.frames[0], found.coarse.frames[-1], _nonfinite(bundle, span, found))
 
 
 def join_series(bundle: Bundle, parts: list[Series]) -> Series:
@@ -91,36 +92,36 @@ def frames_of(piece: Piece, start: int, stop: int) -> Array:
     return _real(read(piece.source, (*piece.region, (start, stop))).reshape(piece.weights, stop - start))
 
 
-def _sums(bundle: Bundle, span: Span, blocks: Layout, *, with_blocks: bool) -> tuple[SpanSums, BlockSums | None]:
-    """The sums of a bundle's chosen pieces; those of its blocks only where they are asked for, or had to be made."""
+def _sums(bundle: Bundle, span: Span, blocks: Cut, *, with_fine: bool, with_series: bool) -> SpanSums:
+    """The sums of a bundle's chosen pieces, at least those that are asked for."""
     place = bundle.shelf if span.full else None
     if place is not None:
         weights = sum(piece.weights for piece in bundle.pieces)
-        known = load_span(place, span.start, blocks, len(bundle.pieces), weights)
-        kept = load_blocks(place, span.start, blocks, weights) if with_blocks and known is not None else None
-        if known is not None and (kept is not None or not with_blocks):
-            return _chosen_span(bundle, known), _chosen_blocks(bundle, kept)
+        held = load(
+            place, span.start, blocks, len(bundle.pieces), weights, with_fine=with_fine, with_series=with_series
+        )
+        if held is not None:
+            return _chosen(bundle, held)
     fills = place is not None and bundle.fills
-    squares, frames, series = [], [], []
+    made = []
     nonfinite: dict[str, int] = {}
     for piece in bundle.pieces if fills else bundle.chosen:
-        one, edges, by_step, bad = _piece_sums(piece, span, blocks)
-        squares.append(one)
-        frames.append(edges)
-        series.append(by_step)
+        one, by_step, bad = _piece_sums(piece, span, blocks)
+        made.append((one.squares, one.frames, by_step))
         if bad is not None:
             nonfinite[piece.parameter] = min(bad, nonfinite.get(piece.parameter, bad))
-    sums = BlockSums(np.concatenate(squares, axis=1), np.concatenate(frames, axis=1))
-    whole = SpanSums(whole_span(sums.squares), sums.frames[[0, -1]], np.concatenate(series), nonfinite)
+    squares, frames, series = zip(*made, strict=True)
+    fine = BlockSums(np.concatenate(squares, axis=1), np.concatenate(frames, axis=1))
+    sums = SpanSums(coarser(fine, blocks.fine, blocks.coarse), fine, np.concatenate(series), nonfinite)
     if not fills:
-        return whole, sums
+        return sums
     assert place is not None
-    keep(place, span.start, blocks, whole, sums)
-    return _chosen_span(bundle, whole), _chosen_blocks(bundle, sums)
+    keep(place, span.start, blocks, sums)
+    return _chosen(bundle, sums)
 
 
-def _piece_sums(piece: Piece, span: Span, blocks: Layout) -> tuple[Array, Array, Array, int | None]:
-    """The sums of a piece and its first frame that is not finite."""
+def _piece_sums(piece: Piece, span: Span, blocks: Cut) -> tuple[BlockSums, Array, int | None]:
+    """The fine sums of a piece, those of its single steps, and its first frame that is not finite."""
 
     def unit(low: int, high: int) -> Array:
         return frames_of(piece, span.start + low, span.start + high)
@@ -128,21 +129,24 @@ def _piece_sums(piece: Piece, span: Span, blocks: Layout) -> tuple[Array, Array,
     return sum_blocks(unit, span.stop - span.start, blocks)
 
 
-def _chosen_span(bundle: Bundle, sums: SpanSums) -> SpanSums:
+def _chosen(bundle: Bundle, sums: SpanSums) -> SpanSums:
     """The sums of the pieces that the query asks for, of those of all."""
     if len(bundle.chosen) == len(bundle.pieces):
         return sums
     wanted = [piece.rule is not None for piece in bundle.pieces]
-    columns = np.repeat(wanted, [piece.weights for piece in bundle.pieces])
-    return SpanSums(sums.squares[columns], sums.ends[:, columns], sums.series[wanted], sums.nonfinite)
+    ends = np.cumsum([piece.weights for piece in bundle.pieces])
+    columns = [slice(end - p.weights, end) for p, end in zip(bundle.pieces, ends, strict=True) if p.rule is not None]
 
+    def some(blocks: BlockSums) -> BlockSums:
+        both = [np.concatenate([array[:, c] for c in columns], axis=1) for array in (blocks.squares, blocks.frames)]
+        return BlockSums(*both)
 
-def _chosen_blocks(bundle: Bundle, sums: BlockSums | None) -> BlockSums | None:
-    if sums is None or len(bundle.chosen) == len(bundle.pieces):
-        return sums
-    wanted = [piece.rule is not None for piece in bundle.pieces]
-    columns = np.repeat(wanted, [piece.weights for piece in bundle.pieces])
-    return BlockSums(sums.squares[:, columns], sums.frames[:, columns])
+    return SpanSums(
+        coarse=some(sums.coarse),
+        fine=None if sums.fine is None else some(sums.fine),
+        series=None if sums.series is None else sums.series[wanted],
+        nonfinite=sums.nonfinite,
+    )
 
 
 def _reduced(piece: Piece, span: Span, values: Array, with_series: bool) -> Partial:
