@@ -1,7 +1,8 @@
 """Frames out of a store: the only module that decodes chunks.
 
-zarr reads a chunk that does not exist as fill, without a word. A chunk whose first element is the fill value is
-therefore looked up in the store; every other chunk has shown by its content that it exists, so the check costs nothing.
+Chunks with the codecs of the format are decoded one by one (`analyzer.chunks`). Others, as when somebody has rewritten
+a store, are left to zarr, which reads a chunk that does not exist as fill, without a word: there a chunk whose first
+element is the fill value is looked up in the store. Every other one has shown by its content that it exists.
 """
 
 from __future__ import annotations
@@ -16,12 +17,11 @@ from urllib.parse import unquote
 
 import numpy as np
 import zarr
-from zarr.abc.store import Store
-from zarr.core.buffer import default_buffer_prototype
 from zarr.core.metadata.v3 import ArrayV3Metadata
 from zarr.core.sync import sync
-from zarr.storage import FsspecStore, LocalStore, StorePath
+from zarr.storage import StorePath
 
+from analyzer.chunks import Decoder, chunk_bytes, decode, decoder_of, store_at
 from analyzer.errors import (
     AnalyzerError,
     CorruptChunkError,
@@ -30,7 +30,7 @@ from analyzer.errors import (
     StoreChangedError,
     TrajectoryMissingError,
 )
-from analyzer.schema import MOMENTS_FORMAT, is_url, root_text
+from analyzer.schema import MOMENTS_FORMAT, root_text
 
 Frames = np.ndarray[Any, np.dtype[Any]]
 Region = tuple[tuple[int, int], ...]
@@ -67,15 +67,13 @@ def open_array(source: Source) -> zarr.Array[Any]:
             location=source.location,
             path=source.path,
         ) from error
-    store = StorePath(_store(source.location), source.path)
+    store = StorePath(store_at(source.location), source.path)
     return zarr.Array(zarr.AsyncArray(metadata=metadata, store_path=store))
 
 
-@lru_cache(maxsize=16)
-def _store(location: str) -> Store:
-    if is_url(location):
-        return FsspecStore.from_url(location, read_only=True)
-    return LocalStore(location, read_only=True)
+@lru_cache(maxsize=256)
+def _decoder(source: Source) -> Decoder | None:
+    return decoder_of(open_array(source).metadata)  # type: ignore[arg-type]
 
 
 def has_frames(source: Source) -> bool:
@@ -103,12 +101,6 @@ def _root(location: str, run_id: str, frames: int) -> dict[str, Any]:
     return document
 
 
-def chunk_bytes(location: str, key: str) -> bytes | None:
-    """One object of a store as it lies there, or None where there is none."""
-    found = sync(_store(location).get(key, default_buffer_prototype()))
-    return None if found is None else found.to_bytes()
-
-
 def read(source: Source, region: Region) -> Frames:
     """The values of a region, one (start, stop) for each axis of the array, all chunks checked.
 
@@ -125,6 +117,9 @@ def read(source: Source, region: Region) -> Frames:
             location=source.location,
             path=source.path,
         )
+    decoder = _decoder(source)
+    if decoder is not None:
+        return _joined(array, source, region, decoder)
     try:
         values = np.asarray(array[tuple(slice(*bounds) for bounds in region)])
     except Exception as error:
@@ -132,6 +127,40 @@ def read(source: Source, region: Region) -> Frames:
     if values.size:
         _check_presence(array, source, region, values)
     return values
+
+
+def _joined(array: zarr.Array[Any], source: Source, region: Region, decoder: Decoder) -> Frames:
+    """A region from its chunks."""
+    cells = _chunk_regions(array, region)
+    if len(cells) == 1:  # the usual case: no copy
+        return _chunk(array, source, *cells[0], decoder)
+    values = np.empty([stop - start for start, stop in region], array.dtype)
+    for position, cell in cells:
+        place = tuple(slice(low - start, high - start) for (low, high), (start, _) in zip(cell, region, strict=True))
+        values[place] = _chunk(array, source, position, cell, decoder)
+    return values
+
+
+def _chunk(array: zarr.Array[Any], source: Source, position: tuple[int, ...], cell: Region, decoder: Decoder) -> Frames:
+    """The part of one chunk that a region asks for."""
+    key = f"{source.path}/{array.metadata.encode_chunk_key(position)}"
+    raw = chunk_bytes(source.location, key)
+    if raw is None:
+        if _may_be_absent(array, cell):
+            return np.full([stop - start for start, stop in cell], array.fill_value, array.dtype)
+        raise _missing(array, source, cell, key)
+    try:
+        whole = decode(raw, decoder, array.dtype, array.chunks)
+    except Exception as error:  # codecs raise what they like
+        raise _corrupt(array, source, cell, error) from error
+    origins = [number * length for number, length in zip(position, array.chunks, strict=True)]
+    return whole[tuple(slice(low - o, high - o) for (low, high), o in zip(cell, origins, strict=True))]
+
+
+def _may_be_absent(array: zarr.Array[Any], cell: Region) -> bool:
+    """Whether a chunk ends before its scalar was first logged: then it need not exist, and reads as fill."""
+    first = array.attrs.get("first_frame")
+    return isinstance(first, int) and cell[_step_axis(array)][1] <= first
 
 
 def _chunk_regions(array: zarr.Array[Any], region: Region) -> list[tuple[tuple[int, ...], Region]]:
@@ -149,16 +178,7 @@ def _located(array: zarr.Array[Any], source: Source, region: Region, error: Exce
         try:
             array[tuple(slice(*bounds) for bounds in cell)]
         except Exception as cause:
-            bounds = cell[_step_axis(array)]
-            steps, remedy = _place(source, *bounds)
-            return CorruptChunkError(
-                f"{source.location}: {source.path}, steps {steps}: expected a chunk that decodes, got: "
-                f"{_one_line(cause)}. "
-                f"Its frames are lost, and nothing computed from them can be trusted. {remedy}",
-                location=source.location,
-                path=source.path,
-                frames=bounds,
-            )
+            return _corrupt(array, source, cell, cause)
     return CorruptChunkError(
         f"{source.location}: {source.path}: expected {region} to decode, got: {_one_line(error)}. "
         "The store may have changed while it was read. Read again; if it stays, restore the store from a copy.",
@@ -174,16 +194,32 @@ def _check_presence(array: zarr.Array[Any], source: Source, region: Region, valu
         if not (corner == fill or (corner != corner and fill != fill)):
             continue
         key = f"{source.path}/{array.metadata.encode_chunk_key(position)}"
-        if not sync(array.store.exists(key)):
-            bounds = cell[_step_axis(array)]
-            steps, remedy = _place(source, *bounds)
-            raise MissingChunkError(
-                f"{source.location}: {source.path}, steps {steps}: expected the committed chunk {key}, got none. "
-                f"zarr would read it as {fill}, silently. {remedy}",
-                location=source.location,
-                path=source.path,
-                frames=bounds,
-            )
+        if not sync(array.store.exists(key)) and not _may_be_absent(array, cell):
+            raise _missing(array, source, cell, key)
+
+
+def _corrupt(array: zarr.Array[Any], source: Source, cell: Region, cause: Exception) -> CorruptChunkError:
+    bounds = cell[_step_axis(array)]
+    steps, remedy = _place(source, *bounds)
+    return CorruptChunkError(
+        f"{source.location}: {source.path}, steps {steps}: expected a chunk that decodes, got: {_one_line(cause)}. "
+        f"Its frames are lost, and nothing computed from them can be trusted. {remedy}",
+        location=source.location,
+        path=source.path,
+        frames=bounds,
+    )
+
+
+def _missing(array: zarr.Array[Any], source: Source, cell: Region, key: str) -> MissingChunkError:
+    bounds = cell[_step_axis(array)]
+    steps, remedy = _place(source, *bounds)
+    return MissingChunkError(
+        f"{source.location}: {source.path}, steps {steps}: expected the committed chunk {key}, got none. "
+        f"zarr would read it as {array.fill_value}, silently. {remedy}",
+        location=source.location,
+        path=source.path,
+        frames=bounds,
+    )
 
 
 def _step_axis(array: zarr.Array[Any]) -> int:

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from analyzer.cache import put, root_of
-from analyzer.reading import chunk_bytes
+from analyzer.chunks import chunk_bytes
 from analyzer.schema import MOMENTS_FORMAT, root_text
 
 
