@@ -35,6 +35,8 @@ class Epochs:
 def filled_backward(epoch: Array) -> Array:
     """Every missing value replaced by the next one that was logged; NaN stays where none follows."""
     known = np.flatnonzero(~np.isnan(epoch))
+    if known.size == epoch.size:
+        return epoch
     following = np.searchsorted(known, np.arange(epoch.size))
     padded = np.append(epoch[known], np.nan)
     return np.asarray(padded[following])

@@ -11,6 +11,7 @@ window is reduced to its groups at once, so memory does not grow with the length
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
@@ -277,17 +278,18 @@ def merge(partials: Sequence[Partial], groups: Array, n_groups: int) -> Partial:
     merged = partials[0]
     for later in partials[1:]:
         merged = _merge_two(merged, later, groups, n_groups)
-    return merged
+    if merged.series is None or len(partials) == 1:
+        return merged
+    series = [partials[0].series]
+    for earlier, later in itertools.pairwise(partials):
+        series += [seam_squares(earlier.leave, later.enter, groups, n_groups), later.series]
+    return replace(merged, series=_joined(series, axis=1))
 
 
 def _merge_two(earlier: Partial, later: Partial, groups: Array, n_groups: int) -> Partial:
-    series = None
-    if earlier.series is not None and later.series is not None:
-        seam = seam_squares(earlier.leave, later.enter, groups, n_groups)
-        series = np.concatenate([earlier.series, seam, later.series], axis=1)
     if not later.sampled or not earlier.sampled:
         kept = earlier if earlier.sampled else later
-        return replace(kept, nonfinite=earlier.nonfinite + later.nonfinite, series=series)
+        return replace(kept, nonfinite=earlier.nonfinite + later.nonfinite)
     open_, closed = list(earlier.open), earlier.closed
     following = list(later.open)
     if open_ and following and open_[-1].window == following[0].window:
@@ -309,7 +311,6 @@ def _merge_two(earlier: Partial, later: Partial, groups: Array, n_groups: int) -
         open=(*still, *following),
         closed=(*closed, *later.closed),
         nonfinite=earlier.nonfinite + later.nonfinite,
-        series=series,
     )
 
 
@@ -343,9 +344,9 @@ def seam_squares(before: Array | None, after: Array | None, groups: Array, n_gro
     return seam
 
 
-def _joined(arrays: Sequence[Array | None]) -> Array | None:
+def _joined(arrays: Sequence[Array | None], axis: int = 0) -> Array | None:
     present = [a for a in arrays if a is not None]
-    return np.concatenate(present) if present else None
+    return np.concatenate(present, axis=axis) if present else None
 
 
 def _join(earlier: OpenWindow, later: OpenWindow) -> OpenWindow:
