@@ -40,7 +40,7 @@ scheduler = options.pop("scheduler", "threads")
 def status(field):  # not ru_maxrss: a child inherits its parent's
     return int(next(line for line in open("/proc/self/status") if line.startswith(field)).split()[1]) / 1024
 run = analyzer.open_run(sys.argv[1])
-analyzer.temperature(run, stop=3, cache=False).compute(scheduler="synchronous")  # compiled, imported
+analyzer.temperature(run, stop=3, cache=False).compute(scheduler=scheduler, num_workers=threads)  # imported, warm
 before = status("VmRSS")
 began = time.perf_counter()
 answer, measurement = temperature_of(run, Query(**options))
@@ -124,7 +124,7 @@ def second_question(path: Path) -> list[tuple[object, ...]]:
     first = probe(path, by="layer")
     rows: list[tuple[object, ...]] = [("by layer, first pass (sums kept)", first["seconds"], 1.0)]
     for by, window in (("layer", None), ("row", None), ("element", None), ("row", "epoch")):
-        best = min(probe(path, by=by, window=window)["seconds"] for _ in range(3))
+        best = min(probe(path, by=by, window=window)["seconds"] for _ in range(5))
         title = f"by {by}, {'whole run' if window is None else 'epochs'}, from kept sums"
         rows.append((title, best, first["seconds"] / best))
     return rows
