@@ -14,7 +14,7 @@ from dask.highlevelgraph import HighLevelGraph
 
 from analyzer.errors import NonFiniteWarning
 from analyzer.moments import MOMENTS, SQUARES, Partial, merge, squares_by_window
-from analyzer.plan import FAN_IN, Bundle, Plan, Span, bundle_groups, piece_groups
+from analyzer.plan import FAN_IN, Bundle, Plan, Span, bundle_groups, bundle_pieces, piece_groups
 from analyzer.remains import Remains, preserve
 from analyzer.spans import Series, join_series, reduce_block, reduce_span, series_of
 from analyzer.windows import Sampling
@@ -37,13 +37,16 @@ class Moments:
         () object: by parameter, the first frame with a NaN or infinite weight.
     series
         (groups, frames - 1) float64, one chunk: mass-weighted Σv² of every pair of neighbouring frames of the plan's
-        range; None where the plan has none.
+        range, for groups of whole parameters; for others (parameters, frames - 1). None where the plan has none.
+    batches
+        (groups, batches) float64, one chunk: mass-weighted Σv² of every batch of the sampling, or None.
     """
 
     table: da.Array
     squares: da.Array
     nonfinite: da.Array
     series: da.Array | None
+    batches: da.Array | None
 
 
 @dataclass(frozen=True)
@@ -53,6 +56,7 @@ class Assembled:
     table: Array
     nonfinite: dict[str, int]
     series: Array
+    batches: Array
 
 
 def moments(
@@ -73,10 +77,10 @@ def moments(
         What is kept of the run beside the sums, once they are.
     """
     drawn = plan.sampling
-    stretches = (drawn.first, drawn.spacing, drawn.count, drawn.window)
+    stretches = (drawn.first, drawn.spacing, drawn.count, drawn.window, drawn.batch)
     bounds = [(span.start, span.stop) for span in plan.spans]
     token = tokenize(plan.bundles, bounds, stretches, dict(masses), [block.name for block in blocks or ()])
-    assembly = Assembly(plan.bundles, dict(masses), plan.grouping.weights.size, drawn)
+    assembly = Assembly(plan.bundles, dict(masses), plan.grouping.weights.size, drawn, plan.grouping.is_whole)
     quick = None
     if plan.shelved:
         quick = _arrays(f"squares-{token}", *_from_shelves(plan, assembly, token), assembly, plan.shelved)
@@ -160,8 +164,10 @@ def _arrays(
     windows = assembly.sampling.windows.velocities.size
     shapes = {"table": (MOMENTS, assembly.groups, windows), "nonfinite": ()}
     if spans:
-        shapes["series"] = (assembly.groups, spans[-1].stop - spans[0].start - 1)
-    takes = {"table": table_of, "nonfinite": nonfinite_of, "series": series_in}
+        shapes["series"] = (assembly.series, spans[-1].stop - spans[0].start - 1)
+    if assembly.sampling.batches:
+        shapes["batches"] = (assembly.groups, assembly.sampling.batches)
+    takes = {"table": table_of, "nonfinite": nonfinite_of, "series": series_in, "batches": batches_in}
     made: dict[str, Any] = {}
     for title, shape in shapes.items():
         layer = f"{title}-{name}"
@@ -171,7 +177,7 @@ def _arrays(
         )
         dtype = object if title == "nonfinite" else np.float64
         made[title] = da.Array(graph_of_it, layer, tuple((n,) for n in shape), dtype=dtype)  # type: ignore[no-untyped-call]
-    return Moments(made["table"], made["table"], made["nonfinite"], made.get("series"))
+    return Moments(made["table"], made["table"], made["nonfinite"], made.get("series"), made.get("batches"))
 
 
 def reduce_spans(bundle: Bundle, spans: Sequence[Span], with_series: bool) -> Partial:
@@ -187,7 +193,7 @@ def read_series(bundle: Bundle, spans: Sequence[Span]) -> Series:
 def merge_partials(bundle: Bundle, partials: Sequence[Partial]) -> Partial:
     """The partial of consecutive spans."""
     labels, numbers = bundle_groups(bundle)
-    return merge(partials, labels, numbers.size)
+    return merge(partials, labels, numbers.size, bundle_pieces(bundle))
 
 
 @dataclass(frozen=True)
@@ -198,6 +204,17 @@ class Assembly:
     masses: Mapping[str, float]
     groups: int
     sampling: Sampling
+    is_whole: bool
+
+    @property
+    def parameters(self) -> list[str]:
+        """Names of the chosen parameters, in order."""
+        return list(dict.fromkeys(piece.parameter for bundle in self.bundles for piece in bundle.chosen))
+
+    @property
+    def series(self) -> int:
+        """How many series there are: one for each group of whole parameters, else one for each parameter."""
+        return self.groups if self.is_whole else len(self.parameters)
 
     def mass(self, bundle: Bundle) -> Array:
         """Mass of the weights of each local group of a bundle (groups,)."""
@@ -231,17 +248,18 @@ def assemble(assembly: Assembly, partials: Sequence[Partial], origin: int | None
             found[parameter] = min(frame, found.get(parameter, frame))
     series = np.empty((0, 0))
     if origin is not None:
-        series = _grouped(assembly, [partial.series for partial in partials])
+        series = _summed(assembly, [partial.series for partial in partials])
+    if origin is not None and assembly.is_whole:
         table[SQUARES] = squares_by_window(series, assembly.sampling, origin)
     table[:, ~np.isfinite(table[SQUARES])] = np.nan
     if remains is not None:
         preserve(remains)
-    return Assembled(table, found, series)
+    return Assembled(table, found, series, _by_batch(assembly, partials))
 
 
 def assemble_series(assembly: Assembly, parts: Sequence[Series], origin: int) -> Assembled:
     """As `assemble`, from the sums of single steps alone: all but Σv² is NaN."""
-    series = _grouped(assembly, [part.values for part in parts])
+    series = _summed(assembly, [part.values for part in parts])
     table = np.full((MOMENTS, assembly.groups, assembly.sampling.windows.velocities.size), np.nan)
     table[SQUARES] = squares_by_window(series, assembly.sampling, origin)
     bad = ~np.isfinite(table[SQUARES])
@@ -251,17 +269,31 @@ def assemble_series(assembly: Assembly, parts: Sequence[Series], origin: int) ->
         for part in parts:
             for parameter, frame in part.nonfinite:
                 found[parameter] = min(frame, found.get(parameter, frame))
-    return Assembled(table, found, series)
+    return Assembled(table, found, series, np.empty((0, 0)))
 
 
-def _grouped(assembly: Assembly, series: Sequence[Array | None]) -> Array:
-    """Mass-weighted Σv² of every step by group (groups, frames - 1), from that of every piece, in their order."""
-    total = np.zeros((assembly.groups, max(part.shape[1] for part in series if part is not None)))
+def _summed(assembly: Assembly, series: Sequence[Array | None]) -> Array:
+    """Mass-weighted Σv² of every step by group or by parameter, from that of every piece, in their order."""
+    total = np.zeros((assembly.series, max(part.shape[1] for part in series if part is not None)))
+    order = {name: n for n, name in enumerate(assembly.parameters)}
     for bundle, part in zip(assembly.bundles, series, strict=True):
         assert part is not None
-        for number, mass, values in zip(bundle_groups(bundle)[1], assembly.mass(bundle), part, strict=True):
-            total[number] += mass * values
+        for piece, values in zip(bundle.chosen, part, strict=True):
+            assert piece.rule is not None
+            number = piece.rule.base if assembly.is_whole else order[piece.parameter]
+            total[number] += assembly.masses[piece.parameter] * values
     return total
+
+
+def _by_batch(assembly: Assembly, partials: Sequence[Partial]) -> Array:
+    """Mass-weighted Σv² of every group and batch."""
+    table = np.zeros((assembly.groups, assembly.sampling.batches))
+    for bundle, partial in zip(assembly.bundles, partials, strict=True):
+        _, numbers = bundle_groups(bundle)
+        mass = assembly.mass(bundle)[:, np.newaxis]
+        for batch, sums in partial.batches:
+            np.add.at(table, (numbers[:, np.newaxis], batch), sums * mass)
+    return table
 
 
 def table_of(assembled: Assembled) -> Array:
@@ -278,6 +310,11 @@ def table_of(assembled: Assembled) -> Array:
 def nonfinite_of(assembled: Assembled) -> Array:
     """The first frame that is not finite of each parameter that has one, as an array without axes."""
     return np.array(assembled.nonfinite, dtype=object)
+
+
+def batches_in(assembled: Assembled) -> Array:
+    """The sums of batches."""
+    return assembled.batches
 
 
 def series_in(assembled: Assembled) -> Array:

@@ -82,6 +82,11 @@ class Grouping:
     rules: Mapping[str, Rule]
     left_out: tuple[str, ...]
 
+    @property
+    def is_whole(self) -> bool:
+        """Whether no parameter is divided between groups."""
+        return all(rule.split == "whole" for rule in self.rules.values())
+
 
 def local_groups(rule: Rule, shape: Sequence[int], region: Region) -> tuple[Array, Array]:
     """Local group of every weight of a region (weights,), and the groups' numbers (groups,)."""

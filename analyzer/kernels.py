@@ -29,6 +29,7 @@ _REDUCE = [
     for real in (types.float32, types.float64)
 ]
 _SERIES = [types.void(_read(real, 2), _written(types.float64, 1)) for real in (types.float32, types.float64)]
+_ROWS = types.void(_read(types.int64, 1), _read(types.float64, 2), _written(types.float64, 2))
 _ADD = types.void(_read(types.int64, 1), *[_read(types.float64, 2)] * 3, types.int64, _written(types.float64, 3))
 
 _PRECISION = {"bfloat16": (7, -133), "float16": (10, -24), "float32": (23, -149), "float64": (52, -1074)}
@@ -109,6 +110,19 @@ def add_squares_reference(frames: Array, series: Array) -> None:
     """`add_squares` in plain numpy."""
     for row in frames:
         series += np.diff(row.astype(np.float64)) ** 2
+
+
+@njit(_ROWS, nogil=True, cache=True)
+def add_rows(groups: Array, values: Array, table: Array) -> None:
+    """Rows summed by group, in their order: `values` (weights, n) added to `table` (groups, n)."""
+    for weight in range(groups.shape[0]):
+        for place in range(values.shape[1]):
+            table[groups[weight], place] += values[weight, place]
+
+
+def add_rows_reference(groups: Array, values: Array, table: Array) -> None:
+    """`add_rows` in plain numpy."""
+    np.add.at(table, groups, values)
 
 
 @njit(_ADD, nogil=True, cache=True)

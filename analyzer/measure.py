@@ -24,7 +24,7 @@ from analyzer.remains import Remains
 from analyzer.schema import Parameter, Store
 from analyzer.tree import Trajectory, source_of, trajectory
 from analyzer.version import version
-from analyzer.windows import Bound, Lag, Sampling, Window, sample
+from analyzer.windows import Bound, Lag, Sampling, Window, in_batches, sample
 
 Array = np.ndarray[Any, np.dtype[Any]]
 Mass = float | Mapping[str, float]
@@ -55,7 +55,8 @@ class Measurement:
 class Query:
     """What is asked of a run, apart from the quantity.
 
-    `keep` uses the moments cache, and fills it; `cache` is its folder, by default beside the store.
+    `keep` uses the moments cache, and fills it; `cache` is its folder, by default beside the store. `batches` cuts the
+    velocities of groups that have no series into batches, for error bars.
     """
 
     by: By = "layer"
@@ -72,6 +73,7 @@ class Query:
     memory_limit: int | None = None
     keep: bool = True
     cache: str | None = None
+    batches: bool = False
 
 
 def measure(tree: xr.DataTree, query: Query, mass: Mass = 1.0) -> Measurement:
@@ -89,6 +91,8 @@ def measure(tree: xr.DataTree, query: Query, mass: Mass = 1.0) -> Measurement:
         unequal_epochs=query.unequal_epochs,
     )
     grouping = group(chosen, query.by)
+    if query.batches and not (grouping.is_whole and (sampling.spacing == 1).all()):
+        sampling = in_batches(sampling)
     blocks: list[da.Array] | None = None
     remains = None
     if run.opened is not None:

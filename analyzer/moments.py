@@ -18,7 +18,7 @@ from typing import Any
 
 import numpy as np
 
-from analyzer.kernels import add_moments, add_squares, reduce_stretches, squared_ulp
+from analyzer.kernels import add_moments, add_rows, add_squares, reduce_stretches, squared_ulp
 from analyzer.windows import Sampling
 
 Array = np.ndarray[Any, np.dtype[Any]]
@@ -44,6 +44,8 @@ class Clip:
         (windows, 2) the window's first and last sampled frame where they lie here, else -1.
     enters, leaves
         Whether the first (last) stretch goes on from (into) a neighbouring range.
+    batch
+        (stretches,) as in `Sampling`.
     """
 
     first: Array
@@ -55,6 +57,7 @@ class Clip:
     edges: Array
     enters: bool
     leaves: bool
+    batch: Array | None = None
 
 
 @dataclass(frozen=True)
@@ -86,8 +89,10 @@ class Partial:
     nonfinite
         (parameter, frame) of the first NaN or infinite weight of each parameter that has one.
     series
-        (groups, frames - 1) float64: Σ_weights v² of every pair of neighbouring frames of the range, where the query
+        (pieces, frames - 1) float64: Σ_weights v² of every pair of neighbouring frames of the range, where the query
         asks for it; NaN over a seam that no stretch crosses.
+    batches
+        Σv² by group and batch, in pieces: numbers of the batches (n,) and sums (groups, n).
     """
 
     enter: Array | None
@@ -97,6 +102,7 @@ class Partial:
     sampled: bool
     nonfinite: tuple[tuple[str, int], ...] = ()
     series: Array | None = None
+    batches: tuple[tuple[Array, Array], ...] = ()
 
 
 def clip(sampling: Sampling, start: int, stop: int) -> Clip:
@@ -130,6 +136,7 @@ def clip(sampling: Sampling, start: int, stop: int) -> Clip:
         edges=edges,
         enters=bool(enters[:1].any()),
         leaves=bool(leaves[-1:].any()),
+        batch=None if sampling.batch is None else sampling.batch[chosen][here],
     )
 
 
@@ -149,7 +156,7 @@ def reduce_frames(
     original_dtype
         Of the weights in the model, for the rounding floor.
     with_series
-        Whether the sums of single steps are asked for; only for weights of one group.
+        Whether the sums of single steps are asked for.
     """
     partial = reduce_sums(lambda some: _stretches(frames[some], part), part, groups, n_groups, original_dtype)
     return replace(partial, series=squares_by_step(frames)[np.newaxis]) if with_series else partial
@@ -185,6 +192,7 @@ def reduce_sums(
     weights = groups.size
     sums = {int(n): [np.empty(weights) for _ in range(3)] for n in opens}
     table = np.zeros((MOMENTS, n_groups, whole.size))
+    by_batch = np.zeros((n_groups, 0 if part.batch is None else part.batch.size))
     first, last = [], []
     tile = max(_TILE // part.first.size, 1)
     for low in range(0, weights, tile):
@@ -193,6 +201,8 @@ def reduce_sums(
         # Copies, lest they hold the whole table.
         first.append(opening[:, 0].copy())
         last.append(closing[:, -1].copy())
+        if part.batch is not None:
+            add_rows(groups[some], squares, by_batch)
         squares, totals, ulp = window_sums(squares, opening, closing, part, original_dtype)
         for n in opens:
             for kept, values in zip(sums[int(n)], (squares, totals, ulp), strict=True):
@@ -207,6 +217,7 @@ def reduce_sums(
         ),
         closed=((part.windows[whole], table),) if whole.size else (),
         sampled=True,
+        batches=() if part.batch is None else ((part.batch, by_batch),),
     )
 
 
@@ -262,6 +273,10 @@ def stack(partials: Sequence[Partial]) -> Partial:
         sampled=True,
         nonfinite=tuple(found for p in partials for found in p.nonfinite),
         series=series,
+        batches=tuple(
+            (numbers, np.concatenate([p.batches[n][1] for p in partials]))
+            for n, (numbers, _) in enumerate(first.batches)
+        ),
     )
 
 
@@ -273,8 +288,8 @@ def is_finite(partial: Partial) -> bool:
     return all(bool(np.isfinite(a).all()) for a in arrays)
 
 
-def merge(partials: Sequence[Partial], groups: Array, n_groups: int) -> Partial:
-    """The partial of consecutive ranges, merged in step order."""
+def merge(partials: Sequence[Partial], groups: Array, n_groups: int, pieces: Array) -> Partial:
+    """The partial of consecutive ranges, merged in step order; `groups` and `pieces` number those of each weight."""
     merged = partials[0]
     for later in partials[1:]:
         merged = _merge_two(merged, later, groups, n_groups)
@@ -282,7 +297,8 @@ def merge(partials: Sequence[Partial], groups: Array, n_groups: int) -> Partial:
         return merged
     series = [partials[0].series]
     for earlier, later in itertools.pairwise(partials):
-        series += [seam_squares(earlier.leave, later.enter, groups, n_groups), later.series]
+        seam = seam_squares(earlier.leave, later.enter, pieces, merged.series.shape[0])
+        series += [seam, later.series]
     return replace(merged, series=_joined(series, axis=1))
 
 
@@ -296,6 +312,10 @@ def _merge_two(earlier: Partial, later: Partial, groups: Array, n_groups: int) -
         open_[-1] = _join(open_[-1], following.pop(0))
     if earlier.leave is not None and later.enter is not None:
         open_[-1] = _across(open_[-1], earlier.leave, later.enter)
+    batches = earlier.batches
+    if later.batches and earlier.leave is not None and later.enter is not None:
+        seam = seam_squares(earlier.leave, later.enter, groups, n_groups)
+        batches = (*batches, (later.batches[0][0][:1], seam))
     still: list[OpenWindow] = []
     for window in open_:
         if window.velocities < window.total:
@@ -311,6 +331,7 @@ def _merge_two(earlier: Partial, later: Partial, groups: Array, n_groups: int) -
         open=(*still, *following),
         closed=(*closed, *later.closed),
         nonfinite=earlier.nonfinite + later.nonfinite,
+        batches=(*batches, *later.batches),
     )
 
 

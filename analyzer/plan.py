@@ -105,7 +105,8 @@ class Plan:
     kept
         (bundles, spans) bool: sums are on the shelf and need no decoding.
     with_series
-        Whether Σv² comes from the sums of single steps: for groups of whole parameters, at a lag of one stride.
+        Whether the sums of single steps are taken along, at a lag of one stride: for groups of whole parameters, whose
+        Σv² comes from them, and for others if their velocities are in batches.
     shelved
         Where no window need begin on a block's edge: the spans of the series, if the shelves hold them all. Then Σv²
         needs no decoding, all else does.
@@ -180,7 +181,7 @@ def plan(
     blocked = _blocked_spans(sampling, line, length, unit, store.status != "running")
     aligned = all(span.blocks is not None and is_aligned(span.part, span.blocks.fine) for span in blocked)
     planned = _costed(sampling, grouping, blocked if aligned else _spans(sampling, unit), bundles, unit)
-    if not aligned and planned.with_series and _kept(bundles, blocked).all():
+    if not aligned and grouping.is_whole and planned.with_series and _kept(bundles, blocked).all():
         planned = replace(planned, shelved=blocked)
     return planned if store.is_trajectory else _without_frames(planned, store)
 
@@ -222,6 +223,13 @@ def check_memory(plan: Plan, workers: int, limit: int | None) -> None:
             needed=needed,
             limit=limit,
         )
+
+
+@lru_cache(maxsize=256)
+def bundle_pieces(bundle: Bundle) -> Array:
+    """Number of the chosen piece of every chosen weight of a bundle (weights,)."""
+    weights = [piece.weights for piece in bundle.chosen]
+    return np.repeat(np.arange(len(weights)), weights)
 
 
 @lru_cache(maxsize=256)
@@ -321,12 +329,10 @@ def _costed(
         spans=spans,
         bundles=tuple(bundles),
         kept=kept,
-        with_series=bool(
-            (sampling.spacing == 1).all() and all(rule.split == "whole" for rule in grouping.rules.values())
-        ),
+        with_series=bool((sampling.spacing == 1).all() and (grouping.is_whole or sampling.batch is not None)),
         shelved=(),
         bytes=decoded,
-        result_bytes=grouping.weights.size * sampling.windows.velocities.size * 8 * MOMENTS,
+        result_bytes=grouping.weights.size * 8 * (sampling.windows.velocities.size * MOMENTS + sampling.batches),
         # One piece at a time: its compressed chunk, the decoded one, zarr's copy of it into the output, and what the
         # allocator has not given back; then the tables of a tile. Measured by tests/benchmarks/analyzer_scale.py.
         task_bytes=5 * largest * unit + 6 * (8 << 20),

@@ -11,7 +11,7 @@ import numpy as np
 from analyzer.blocks import BlockSums, Cut, SpanSums, coarser, is_aligned, stretches_from_blocks, sum_blocks
 from analyzer.cache import keep, load
 from analyzer.moments import Partial, is_finite, reduce_frames, reduce_sums, seam_squares, stack
-from analyzer.plan import Bundle, Piece, Span, bundle_groups, piece_groups
+from analyzer.plan import Bundle, Piece, Span, bundle_groups, bundle_pieces, piece_groups
 from analyzer.reading import read
 
 Array = np.ndarray[Any, np.dtype[Any]]
@@ -73,10 +73,10 @@ def series_of(bundle: Bundle, span: Span) -> Series:
 
 def join_series(bundle: Bundle, parts: list[Series]) -> Series:
     """The series of consecutive spans, with the velocities over the seams between them."""
-    labels, numbers = bundle_groups(bundle)
+    pieces = bundle_pieces(bundle)
     values = [parts[0].values]
     for before, after in itertools.pairwise(parts):
-        values += [seam_squares(before.leave, after.enter, labels, numbers.size), after.values]
+        values += [seam_squares(before.leave, after.enter, pieces, len(after.values)), after.values]
     nonfinite = tuple(found for part in parts for found in part.nonfinite)
     return Series(np.concatenate(values, axis=1), parts[0].enter, parts[-1].leave, nonfinite)
 

@@ -8,7 +8,7 @@ description serves every lag, window and gap, so nothing below this module knows
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, Literal
 
 import numpy as np
@@ -73,7 +73,10 @@ class Windows:
 
 @dataclass(frozen=True)
 class Sampling:
-    """The velocities of a query: stretches (all (stretches,) int64) and the windows that they fall in."""
+    """The velocities of a query: stretches (all (stretches,) int64) and the windows that they fall in.
+
+    `batch` numbers the batches that stretches were cut into for an error bar (`in_batches`), else it is None.
+    """
 
     first: Array
     spacing: Array
@@ -82,6 +85,12 @@ class Sampling:
     windows: Windows
     lag: int | str
     steps_per_lag: int
+    batch: Array | None = None
+
+    @property
+    def batches(self) -> int:
+        """Number of batches."""
+        return 0 if self.batch is None else int(self.batch[-1]) + 1
 
 
 def timeline(steps: Array, stride: int, segments: Sequence[Segment] = (), epoch: Array | None = None) -> Timeline:
@@ -157,6 +166,46 @@ def sample(
         )
     windows = Windows(bounds[:, 0], bounds[:, 1], velocities, np.maximum(expected - velocities, 0), partial, number)
     return Sampling(first, spacing, count, index, windows, "epoch" if lag == "epoch" else per_lag, per_lag)
+
+
+def in_batches(drawn: Sampling) -> Sampling:
+    """The same velocities, every window's cut into some tens of batches.
+
+    Batches begin at multiples of their length, a power of two; where a window has a thousand velocities or more, at
+    multiples of 256 frames, where blocks begin (`analyzer.blocks`), so that kept sums answer. Those at a window's ends
+    are shorter.
+    """
+    length = _batch_velocities(drawn.windows.velocities)[drawn.window]
+    # In units of the spacing, from the run's first frame where it is 1, else from the stretch's own.
+    origin = np.where(drawn.spacing == 1, drawn.first, 0)
+    begin, end = origin, origin + drawn.count - 1
+    cuts = np.maximum((end - 1) // length - begin // length, 0)
+    index = np.repeat(np.arange(cuts.size), cuts + 1)
+    offset = np.arange(index.size) - np.repeat(np.cumsum(cuts + 1) - (cuts + 1), cuts + 1)
+    cell = (begin // length)[index] + offset
+    low = np.where(offset == 0, begin[index], cell * length[index])
+    high = np.where(offset == cuts[index], end[index], (cell + 1) * length[index])
+    window = drawn.window[index]
+    apart = drawn.spacing[index]
+    # Stretches of one window, cut by a gap inside a cell, share its batch; those with a wide spacing begin anew each.
+    owner = np.where(apart == 1, window, index)
+    fresh = np.ones(index.size, dtype=bool)
+    fresh[1:] = (owner[1:] != owner[:-1]) | (cell[1:] != cell[:-1]) | (window[1:] != window[:-1])
+    return replace(
+        drawn,
+        first=drawn.first[index] + (low - origin[index]) * apart,
+        spacing=apart,
+        count=high - low + 1,
+        window=window,
+        batch=np.cumsum(fresh) - 1,
+    )
+
+
+def _batch_velocities(velocities: Array) -> Array:
+    """Length of the batches of windows of so many velocities."""
+    share = np.where(velocities >= 1024, velocities / 32, velocities / 16)
+    length = 2 ** np.floor(np.log2(np.maximum(share, 1))).astype(np.int64)
+    return np.asarray(np.where(velocities >= 1024, np.maximum(length, 256), length))
 
 
 def _range(line: Timeline, start: Bound, stop: Bound) -> tuple[int, int]:
