@@ -17,12 +17,9 @@ import numpy as np
 
 from analyzer.kernels import reduce_stretches
 from analyzer.moments import Clip, seam_squares, squares_by_step
-from analyzer.windows import Timeline
+from analyzer.windows import BLOCK_FRAMES, Timeline
 
 Array = np.ndarray[Any, np.dtype[Any]]
-
-BLOCK_FRAMES = 256
-"""12 bytes a weight and block (Σv² and an edge frame) are 1.2 % of its 1,024 bytes of frames."""
 
 
 @dataclass(frozen=True)

@@ -40,6 +40,8 @@ class Moments:
         range, for groups of whole parameters; for others (parameters, frames - 1). None where the plan has none.
     batches
         (groups, batches) float64, one chunk: mass-weighted Σv² of every batch of the sampling, or None.
+    origin
+        First frame of the series.
     """
 
     table: da.Array
@@ -47,6 +49,7 @@ class Moments:
     nonfinite: da.Array
     series: da.Array | None
     batches: da.Array | None
+    origin: int
 
 
 @dataclass(frozen=True)
@@ -88,7 +91,9 @@ def moments(
             return quick
     graph, whole = _from_frames(plan, assembly, token, blocks, remains)
     answer = _arrays(token, graph, whole, assembly, plan.spans if plan.with_series else (), list(blocks or ()))
-    return answer if quick is None else replace(answer, squares=quick.table, series=quick.series)
+    if quick is None:
+        return answer
+    return replace(answer, squares=quick.table, series=quick.series, origin=quick.origin)
 
 
 def _from_frames(
@@ -177,7 +182,14 @@ def _arrays(
         )
         dtype = object if title == "nonfinite" else np.float64
         made[title] = da.Array(graph_of_it, layer, tuple((n,) for n in shape), dtype=dtype)  # type: ignore[no-untyped-call]
-    return Moments(made["table"], made["table"], made["nonfinite"], made.get("series"), made.get("batches"))
+    return Moments(
+        table=made["table"],
+        squares=made["table"],
+        nonfinite=made["nonfinite"],
+        series=made.get("series"),
+        batches=made.get("batches"),
+        origin=spans[0].start if spans else 0,
+    )
 
 
 def reduce_spans(bundle: Bundle, spans: Sequence[Span], with_series: bool) -> Partial:

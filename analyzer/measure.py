@@ -17,7 +17,7 @@ import xarray as xr
 
 from analyzer.cache import folder_of
 from analyzer.engine import Moments, moments
-from analyzer.errors import OptionError, SelectionError
+from analyzer.errors import OptionError, SelectionError, TrajectoryMissingError
 from analyzer.groups import By, Globs, Grouping, group, select
 from analyzer.plan import SPAN_FRAMES, Piece, Plan, check_memory, plan, plan_blocks
 from analyzer.remains import Remains
@@ -92,7 +92,21 @@ def measure(tree: xr.DataTree, query: Query, mass: Mass = 1.0) -> Measurement:
     )
     grouping = group(chosen, query.by)
     if query.batches and not (grouping.is_whole and (sampling.spacing == 1).all()):
-        sampling = in_batches(sampling)
+        try:
+            return _measured(run, chosen, masses, in_batches(sampling), grouping, query)
+        except TrajectoryMissingError:
+            pass  # kept sums end at blocks: without batches they may do, and there is no error bar
+    return _measured(run, chosen, masses, sampling, grouping, query)
+
+
+def _measured(
+    run: Trajectory,
+    chosen: Sequence[Parameter],
+    masses: Mapping[str, float],
+    sampling: Sampling,
+    grouping: Grouping,
+    query: Query,
+) -> Measurement:
     blocks: list[da.Array] | None = None
     remains = None
     if run.opened is not None:
@@ -150,7 +164,11 @@ def masses_of(parameters: Sequence[Parameter], mass: Mass) -> dict[str, float]:
 
 
 def result(
-    measurement: Measurement, quantity: str, formula: Callable[[Array, Array, Array], Sequence[Array]], columns: Columns
+    measurement: Measurement,
+    quantity: str,
+    formula: Callable[[Array, Array, Array], Sequence[Array]],
+    columns: Columns,
+    extra: Mapping[str, Any] | None = None,
 ) -> xr.Dataset:
     """The tidy Dataset of a query: `weights`, `velocities` and columns (group, window).
 
@@ -163,6 +181,8 @@ def result(
         (windows,), NaN where there are none, to the columns.
     columns
         By name, in the formula's order.
+    extra
+        Further variables, as xarray takes them.
     """
     sampling, grouping = measurement.plan.sampling, measurement.plan.grouping
     windows = sampling.windows
@@ -198,6 +218,7 @@ def result(
     for n, (name, column) in enumerate(columns.items()):
         table = measurement.moments.squares if column.squares_only else measurement.moments.table
         data[name] = (dims, answers[table.name][n], {"units": column.units, "long_name": column.title})
+    data |= extra or {}
     dataset = xr.Dataset(data, coords=coords, attrs=_attrs(measurement, quantity))
     return dataset if measurement.run.lazy else dataset.compute(scheduler="synchronous")
 

@@ -134,6 +134,11 @@ class Plan:
         """Tasks that decode."""
         return int((~self.kept).sum())
 
+    @property
+    def parameters(self) -> list[str]:
+        """Names of the chosen parameters, in order."""
+        return list(dict.fromkeys(piece.parameter for bundle in self.bundles for piece in bundle.chosen))
+
     def memory(self, workers: int) -> int:
         """Projected peak of the data in memory with so many workers, in bytes."""
         weights = sum(piece.weights for bundle in self.bundles for piece in bundle.chosen)

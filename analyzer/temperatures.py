@@ -8,9 +8,14 @@ from collections.abc import Mapping
 from functools import partial
 from typing import Any
 
+import dask.array as da
 import numpy as np
 import xarray as xr
+from dask.base import tokenize
+from dask.highlevelgraph import HighLevelGraph
 
+from analyzer import errorbars
+from analyzer.epochs import filled_backward
 from analyzer.errors import OptionError
 from analyzer.groups import By, Globs
 from analyzer.measure import Column, Mass, Measurement, Query, measure, result, unit_of
@@ -42,6 +47,7 @@ def temperature(
     unequal_epochs: bool = False,
     memory_limit: int | None = None,
     cache: bool | str = True,
+    errors: bool = True,
 ) -> xr.Dataset:
     """Thermodynamic temperature of groups of weights over windows of a run.
 
@@ -83,6 +89,8 @@ def temperature(
     cache
         Keep block sums beside the store and answer from them, where the query's windows and lag end on block edges
         (whole run, epochs); a folder to keep them there; False for neither. The answer is the same to the bit.
+    errors
+        Whether to give error bars.
 
     Returns
     -------
@@ -91,6 +99,9 @@ def temperature(
         `temperature`, `temperature_drift` = ½ m ⟨v⟩², `temperature_thermal`, `floor` = m δ²/12, what rounding alone
         would give (δ: spacing of the original dtype at the window's edge frames), all in weight² step⁻² / k_B
         (weight² lag⁻² for other lags). NaN for a group with a NaN or infinite weight, with a `NonFiniteWarning`.
+        With error bars: `standard_error` of the temperature (mean ± 1.96 of it is a 95 % interval; NaN below n_eff 20),
+        `n_eff`, the independent samples that the window's 𝒯(t) is worth, and `unreliable`, where these are fewer than
+        200 (500 for a single weight); see `analyzer.uncertainty`.
 
     Raises
     ------
@@ -123,6 +134,7 @@ def temperature(
         memory_limit=memory_limit,
         keep=cache is not False,
         cache=cache if isinstance(cache, str) else None,
+        batches=errors,
     )
     return temperature_of(run, query, remove_drift=remove_drift, mass=mass, k_B=k_B, convention=convention)[0]
 
@@ -147,7 +159,11 @@ def temperature_of(
         "floor": Column(units, "temperature of rounding"),
     }
     formula = partial(_columns, scale=scale, remove_drift=remove_drift)
-    dataset = result(measurement, "temperature", formula, columns)
+    bars = _error_bars(measurement, 0.5 * scale, units) if query.batches else None
+    dataset = result(measurement, "temperature", formula, columns, bars)
+    if bars is not None:
+        first = ["weights", "velocities", "temperature", *errorbars.COLUMNS]
+        dataset = dataset[[*first, *(name for name in columns if name not in first)]]
     dataset.attrs |= {
         "convention": convention,
         "k_B": float(k_B),
@@ -156,6 +172,48 @@ def temperature_of(
         "units": units,
     }
     return dataset, measurement
+
+
+def _error_bars(measurement: Measurement, scale: float, units: str) -> dict[str, Any]:
+    """Standard error, n_eff and its verdict, as variables of a dataset, lazy."""
+    grouping, answer, line = measurement.plan.grouping, measurement.moments, measurement.run.line
+    epoch = None
+    if line.epoch is not None and not np.isnan(line.epoch).all():
+        epoch = np.nan_to_num(filled_backward(line.epoch), nan=-1.0)
+    known: dict[str, Any] = {
+        "sampling": measurement.plan.sampling,
+        "origin": answer.origin,
+        "weights": grouping.weights,
+        "scale": scale,
+        "epoch": epoch,
+    }
+    shape = (len(errorbars.COLUMNS), grouping.weights.size, measurement.plan.sampling.windows.velocities.size)
+    parents: list[Any] = [array for array in (answer.batches, answer.series) if array is not None]
+    if answer.batches is not None:
+        names = measurement.plan.parameters
+        owners = grouping.columns.get("parameter", np.array(names[:1] * grouping.weights.size))
+        order = {name: n for n, name in enumerate(names)}
+        owner = np.array([order[name] for name in owners], dtype=np.int64)
+        call: Any = partial(_bars, errorbars.of_batches, owner=owner, **known)
+    elif answer.series is not None:
+        call = partial(_bars, errorbars.of_series, **known)
+    else:
+        call, parents = partial(np.full, shape, np.nan), []
+    key = f"error-bars-{tokenize(answer.table.name, scale)}"
+    tasks: Any = {(key, 0, 0, 0): (call, *((array.name, 0, 0) for array in parents))}
+    graph = HighLevelGraph.from_collections(key, tasks, dependencies=parents)
+    bars = da.Array(graph, key, tuple((n,) for n in shape), dtype=np.float64)  # type: ignore[no-untyped-call]
+    dims = ("group", "window")
+    return {
+        "standard_error": (dims, bars[0], {"units": units, "long_name": "standard error of the temperature"}),
+        "n_eff": (dims, bars[1], {"units": "1", "long_name": "independent samples of the temperature"}),
+        "unreliable": (dims, bars[2] == 1, {"long_name": "too few independent samples for a reliable standard error"}),
+    }
+
+
+def _bars(find: Any, *arrays: Array, **known: Any) -> Array:
+    with np.errstate(invalid="ignore"):  # weights that are not finite have been named already
+        return np.asarray(find(*arrays, **known))
 
 
 def _columns(table: Array, weights: Array, count: Array, *, scale: float, remove_drift: bool) -> tuple[Array, ...]:

@@ -18,6 +18,10 @@ from analyzer.errors import EpochError, TooFewFramesError, WindowError
 from analyzer.schema import Segment
 
 Array = np.ndarray[Any, np.dtype[Any]]
+
+BLOCK_FRAMES = 256
+"""Frames in a block whose sums are kept: 12 bytes a weight (Σv² and an edge frame) are 1.2 % of 1,024 bytes of frames.
+"""
 Lag = int | Literal["epoch"] | None
 Window = int | Literal["epoch"] | None
 Bound = int | str | None
@@ -169,13 +173,14 @@ def sample(
 
 
 def in_batches(drawn: Sampling) -> Sampling:
-    """The same velocities, every window's cut into some tens of batches.
+    """The same velocities, every window's cut into some tens of batches, if it is long enough.
 
-    Batches begin at multiples of their length, a power of two; where a window has a thousand velocities or more, at
-    multiples of 256 frames, where blocks begin (`analyzer.blocks`), so that kept sums answer. Those at a window's ends
-    are shorter.
+    Batches begin at multiples of their length, a power of two. Those of neighbouring frames are no shorter than the
+    blocks (`analyzer.blocks`) and begin where they do, so that kept sums answer. Those at a window's ends are shorter.
     """
-    length = _batch_velocities(drawn.windows.velocities)[drawn.window]
+    velocities = drawn.windows.velocities[drawn.window]
+    length = 2 ** np.floor(np.log2(np.maximum(velocities / 32, 1))).astype(np.int64)
+    length = np.where(drawn.spacing == 1, np.maximum(length, BLOCK_FRAMES), length)
     # In units of the spacing, from the run's first frame where it is 1, else from the stretch's own.
     origin = np.where(drawn.spacing == 1, drawn.first, 0)
     begin, end = origin, origin + drawn.count - 1
@@ -199,13 +204,6 @@ def in_batches(drawn: Sampling) -> Sampling:
         window=window,
         batch=np.cumsum(fresh) - 1,
     )
-
-
-def _batch_velocities(velocities: Array) -> Array:
-    """Length of the batches of windows of so many velocities."""
-    share = np.where(velocities >= 1024, velocities / 32, velocities / 16)
-    length = 2 ** np.floor(np.log2(np.maximum(share, 1))).astype(np.int64)
-    return np.asarray(np.where(velocities >= 1024, np.maximum(length, 256), length))
 
 
 def _range(line: Timeline, start: Bound, stop: Bound) -> tuple[int, int]:

@@ -19,6 +19,7 @@ if TYPE_CHECKING:
               help="paper: T = K/(k_B d); md: twice that.")  # fmt: skip
 @click.option("--remove-drift", is_flag=True, help="Report the fluctuation alone.")
 @click.option("--mass", type=Masses(), multiple=True, help="Of every weight, or of parameters that match. Repeatable.")
+@click.option("--no-errors", is_flag=True, help="Leave the error bars out.")
 @click.option("--k-b", "k_b", type=float, default=1.0, show_default=True, help="Boltzmann's constant.")
 @output_options
 @execution_options
@@ -103,6 +104,7 @@ def query_of(options: dict[str, Any]) -> Query:
         memory_limit=options["memory_limit"] or show.free_memory(),
         keep=not options["no_cache"],
         cache=options["cache"],
+        batches=not options.get("no_errors", True),
     )
 
 

@@ -27,6 +27,8 @@ if TYPE_CHECKING:
 
 _SUFFIXES = {".csv": "csv", ".json": "json", ".nc": "netcdf", ".parquet": "parquet"}
 _FIRST = ("group", "layer", "module", "parameter", "row", "column", "output", "input", "head", "index")
+_NOT_IN_TABLES = ("velocities", "temperature_thermal")
+"""Follow from other columns; other formats have them."""
 _LOUD_BYTES = 1 << 28  # less is decoded in a fraction of a second
 
 
@@ -199,10 +201,13 @@ def _table(frame: pd.DataFrame, dataset: xr.Dataset) -> str:
 
     terminal = sys.stdout.isatty()
     table = Table(box=box.SIMPLE_HEAD, pad_edge=False)
-    for name in frame.columns:
-        number = bool(pd.api.types.is_numeric_dtype(frame[name]))
+    shown = frame.drop(columns=[name for name in _NOT_IN_TABLES if name in frame])
+    if "unreliable" in shown and not shown["unreliable"].any():
+        shown = shown.drop(columns="unreliable")
+    for name in shown.columns:
+        number = bool(pd.api.types.is_numeric_dtype(shown[name]))
         table.add_column(str(name).replace("_", " "), justify="right" if number else "left", overflow="fold")
-    for row in frame.itertuples(index=False):
+    for row in shown.itertuples(index=False):
         table.add_row(*(_cell(value) for value in row))
     # Off a terminal, a table is as wide as it needs to be: nothing may be cut.
     console = Console(width=None if terminal else 240, no_color=not terminal or None, highlight=False)

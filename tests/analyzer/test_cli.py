@@ -30,8 +30,8 @@ def test_json_is_one_object_with_the_documented_keys(store: Path) -> None:
         "attrs"
     ].items()
     record = document["records"][0]
-    names = "layer parameter row start_step stop_step weights velocities temperature temperature_drift"
-    assert list(record)[:9] == names.split()
+    names = "layer parameter row start_step stop_step weights velocities temperature standard_error n_eff unreliable"
+    assert list(record)[:12] == [*names.split(), "temperature_drift"]
     assert (record["layer"], record["parameter"], record["row"]) == ("conv1", "conv1.lin.weight", 0)
     assert (record["weights"], record["velocities"]) == (3, 3 * 99)
     truth = analyzer.open_run(store).thermo.temperature(by="row").compute()
