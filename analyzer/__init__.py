@@ -11,6 +11,7 @@ from typing import Any
 
 _PUBLIC = {
     "open_run": "analyzer.run",
+    "open_sweep": "analyzer.run",
     "temperature": "analyzer.temperatures",
     "velocity": "analyzer.velocities",
     "velocity_summary": "analyzer.velocities",

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
 import xarray as xr
 
+from analyzer import sweep as _sweep
 from analyzer import temperatures as _temperatures
 from analyzer import velocities as _velocities
 from analyzer.errors import SelectionError
@@ -14,7 +16,7 @@ from analyzer.tree import trajectory
 
 @xr.register_datatree_accessor("thermo")  # type: ignore[no-untyped-call]
 class ThermoAccessor:
-    """Temperatures and velocities of a run."""
+    """Temperatures and velocities of a run, or of all runs of a sweep: then the answers have a dimension `run`."""
 
     def __init__(self, run: xr.DataTree) -> None:
         self._run = run
@@ -38,15 +40,25 @@ class ThermoAccessor:
         titles = ("row", "col", *(f"axis_{n}" for n in range(2, array.ndim)))
         return array.rename(dict(zip(array.dims[:-1], titles, strict=False)))
 
+    def select(self, **hyperparameters: Any) -> xr.DataTree:
+        return _sweep.select(self._run, **hyperparameters)
+
     def temperature(self, **options: Any) -> xr.Dataset:
-        return _temperatures.temperature(self._run, **options)
+        return self._each(_temperatures.temperature, options)
 
     def velocity(self, **options: Any) -> xr.DataTree:
         return _velocities.velocity(self._run, **options)
 
     def velocity_summary(self, **options: Any) -> xr.Dataset:
-        return _velocities.velocity_summary(self._run, **options)
+        return self._each(_velocities.velocity_summary, options)
 
+    def _each(self, measure: Callable[..., xr.Dataset], options: dict[str, Any]) -> xr.Dataset:
+        if not _sweep.is_sweep(self._run):
+            return measure(self._run, **options)
+        answers = [measure(run, **options) for run in _sweep.runs_of(self._run).values()]
+        return _sweep.over_runs(self._run, answers)
+
+    select.__doc__ = _sweep.select.__doc__
     temperature.__doc__ = _temperatures.temperature.__doc__
     velocity.__doc__ = _velocities.velocity.__doc__
     velocity_summary.__doc__ = _velocities.velocity_summary.__doc__

@@ -84,5 +84,9 @@ class TreeError(AnalyzerError, TypeError):
     """The object is not a run, or it lost what an analysis needs to know about its parameters."""
 
 
+class SweepError(AnalyzerError, ValueError):
+    """Runs that make no sweep, or a hyperparameter that they did not record."""
+
+
 class NonFiniteWarning(UserWarning):
     """Weights are NaN or infinite; the temperatures of their groups are NaN."""

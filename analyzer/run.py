@@ -1,4 +1,4 @@
-"""Opening a run."""
+"""Opening a run or a sweep: the accessor comes with it."""
 
 from __future__ import annotations
 
@@ -8,6 +8,7 @@ import xarray as xr
 
 from analyzer import accessor  # noqa: F401  (registers `run.thermo`)
 from analyzer.schema import read_store
+from analyzer.sweep import open_sweep as open_sweep
 from analyzer.tree import build_tree
 
 

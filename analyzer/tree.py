@@ -148,9 +148,10 @@ def trajectory(tree: xr.DataTree) -> Trajectory:
         )
     arrays: dict[str, xr.DataArray] = {}
     parameters = []
+    above = tree.path.rstrip("/")  # a run of a sweep hangs below its root
     for node in tree["parameters"].subtree:
         for name, array in node.data_vars.items():
-            path = f"{node.path.strip('/')}/{name}"
+            path = f"{node.path.removeprefix(above).strip('/')}/{name}"
             if "step" not in array.dims:
                 raise TreeError(
                     f"{path}: expected an array with the dimension 'step', got {array.dims}. Without it there is no "
