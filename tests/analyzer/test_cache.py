@@ -17,7 +17,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 import analyzer
-from analyzer import engine, plan, spans
+from analyzer import cache, engine, plan, spans
 from analyzer.reading import read
 from tests.analyzer.shell import invoke
 from tests.stores import scratch, write_store
@@ -125,6 +125,19 @@ def test_damaged_files_are_made_again(store: Path, damage: str) -> None:
     xr.testing.assert_identical(answer(store), good)
     _, reads = decoded(store)
     assert not reads
+
+
+def test_files_of_another_version_are_made_again(store: Path) -> None:
+    with mock.patch.object(cache, "VERSION", cache.VERSION - 1):
+        older = answer(store)
+    known, reads = decoded(store)
+    assert reads, "another version has another shelf"
+    xr.testing.assert_identical(known, older)
+    newest = sorted(Path(f"{store}.moments").rglob("*.sums"))
+    for file in newest:
+        file.write_bytes(file.read_bytes().replace(b"TTMOMENT\x02", b"TTMOMENT\x01", 1))
+    _, reads = decoded(store)
+    assert reads, "and a file says its own"
 
 
 def test_an_unwritable_folder_is_no_obstacle(store: Path) -> None:

@@ -30,20 +30,22 @@ CHUNK = 1024
 EPOCH = 1875
 
 PROBE = """
-import json, sys, time
+import json, resource, sys, time
 import analyzer
 from analyzer.measure import Query, measure
 from analyzer.temperatures import temperature_of
 options = json.loads(sys.argv[2])
 threads = options.pop("threads", 2)
 scheduler = options.pop("scheduler", "threads")
+if cap := options.pop("cap", None):
+    resource.setrlimit(resource.RLIMIT_DATA, (cap, cap))
 def status(field):  # not ru_maxrss: a child inherits its parent's
     return int(next(line for line in open("/proc/self/status") if line.startswith(field)).split()[1]) / 1024
 run = analyzer.open_run(sys.argv[1])
 analyzer.temperature(run, stop=3, cache=False).compute(scheduler=scheduler, num_workers=threads)  # imported, warm
 before = status("VmRSS")
 began = time.perf_counter()
-answer, measurement = temperature_of(run, Query(**options))
+answer, measurement = temperature_of(run, Query(**{"batches": False} | options))
 planned = time.perf_counter()
 answer.compute(scheduler=scheduler, num_workers=threads)
 ended = time.perf_counter()
@@ -105,17 +107,26 @@ def probe(path: Path, **options: Any) -> dict[str, float]:
     return answer
 
 
-def memory(folder: Path, short: Path, steps: int, factors: Sequence[int]) -> list[tuple[object, ...]]:
-    """Peak memory against length: by row, whole run and epochs."""
-    rows = []
-    for factor in factors:
-        path = lengthen(short, folder / f"x{factor}.zarr", factor * steps)
-        for window in (None, "epoch"):
-            seen = probe(path, by="row", window=window, keep=False)
-            title = f"{factor * steps:,} steps, {'whole run' if window is None else 'epochs'}"
-            grown = seen["peak"] - seen["base"]
-            rows.append((title, round(raw_bytes(factor * steps) / 2**20), round(seen["peak"]), round(grown),
-                         round(seen["projected"])))  # fmt: skip
+def memory(
+    folder: Path, short: Path, steps: int, factors: Sequence[int], capped: int = 1 << 30
+) -> list[tuple[object, ...]]:
+    """Peak memory against length: by row, whole run and epochs; the longest also where the system allows no more.
+
+    The last row ran under RLIMIT_DATA, interpreter and libraries included: beyond it the kernel refuses memory.
+    """
+    rows: list[tuple[object, ...]] = []
+    asked: list[tuple[int, str | None, int | None]] = [(f, window, None) for f in factors for window in (None, "epoch")]
+    for factor, window, cap in [*asked, (factors[-1], None, capped)]:
+        path = folder / f"x{factor}.zarr"
+        if not path.exists():
+            lengthen(short, path, factor * steps)
+        seen = probe(path, by="row", window=window, keep=False, batches=True, cap=cap)
+        title = f"{factor * steps:,} steps, {'whole run' if window is None else 'epochs'}"
+        title += f", {cap >> 20:,} MiB allowed" if cap else ""
+        grown = seen["peak"] - seen["base"]
+        rows.append(
+            (title, raw_bytes(factor * steps) >> 20, round(seen["peak"]), round(grown), round(seen["projected"]))
+        )
     return rows
 
 
@@ -123,10 +134,16 @@ def second_question(path: Path) -> list[tuple[object, ...]]:
     """First pass, and later questions that kept sums answer."""
     first = probe(path, by="layer")
     rows: list[tuple[object, ...]] = [("by layer, first pass (sums kept)", first["seconds"], 1.0)]
-    for by, window in (("layer", None), ("row", None), ("element", None), ("row", "epoch")):
-        best = min(probe(path, by=by, window=window)["seconds"] for _ in range(5))
-        title = f"by {by}, {'whole run' if window is None else 'epochs'}, from kept sums"
-        rows.append((title, best, first["seconds"] / best))
+    questions: list[tuple[str, str | None, bool]] = [
+        *((by, None, False) for by in ("layer", "row", "element")),
+        ("layer", "epoch", False),
+        ("row", "epoch", False),
+        *((by, None, True) for by in ("layer", "row", "element")),
+    ]
+    for by, window, batches in questions:
+        best = min(probe(path, by=by, window=window, batches=batches)["seconds"] for _ in range(5))
+        title = f"by {by}, {'whole run' if window is None else 'epochs'}{', error bars' if batches else ''}"
+        rows.append((f"{title}, from kept sums", best, first["seconds"] / best))
     return rows
 
 
@@ -144,7 +161,7 @@ def workers(path: Path, rounds: int = 2) -> list[tuple[object, ...]]:
             ):
                 client.run(analyzer.temperature, run, stop=3, cache=False)  # numba, xarray: imported once
                 began = perf_counter()
-                analyzer.temperature(run, by="layer", cache=False).compute()
+                analyzer.temperature(run, by="layer", cache=False, errors=False).compute()
                 seconds[n] = min(seconds[n], perf_counter() - began)
     return [(f"{n} worker process{'es' if n > 1 else ''}", seconds[n], seconds[1] / seconds[n]) for n in seconds]
 

@@ -3,8 +3,8 @@
     python -m tests.benchmarks.analyzer_throughput
 
 Target P4: by layer, row and element, whole run and epoch windows, at least 0.9 of decode-only throughput and three
-times the plain xarray expression. Every way runs with the same threads on the same store, the best of a few
-interleaved rounds.
+times the plain xarray expression. Decode-only is what `analyzer.chunks` does; zarr's own pipeline stands beside it.
+Every way runs with the same threads on the same store, the best of a few interleaved rounds.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ import numpy as np
 import xarray as xr
 
 import analyzer
-from analyzer.reading import read
+from analyzer.reading import open_array, read
 from analyzer.schema import read_store
 from analyzer.tree import source_of
 from tests.benchmarks.analyzer_workload import gcn_store, raw_bytes, table
@@ -41,9 +41,22 @@ def decode(path: Path, threads: int) -> None:
     dask.compute(*tasks, scheduler="threads", num_workers=threads)
 
 
+def decode_with_zarr(path: Path, threads: int) -> None:
+    """The same chunks through zarr's pipeline."""
+    store = read_store(path)
+
+    def one(parameter: Any, start: int) -> int:
+        source = source_of(store, parameter.path)
+        return np.asarray(open_array(source)[..., start : start + store.chunk_steps]).size
+
+    starts = range(0, store.frames, store.chunk_steps)
+    tasks = [dask.delayed(one)(p, start) for start in starts for p in store.parameters]
+    dask.compute(*tasks, scheduler="threads", num_workers=threads)
+
+
 def ask(path: Path, threads: int, **options: Any) -> None:
-    """The engine's answer, nothing kept."""
-    answer = analyzer.open_run(path).thermo.temperature(cache=False, **options)
+    """The engine's answer, nothing kept; without error bars unless they are asked for."""
+    answer = analyzer.open_run(path).thermo.temperature(**{"cache": False, "errors": False} | options)
     answer.compute(scheduler="threads", num_workers=threads)
 
 
@@ -95,11 +108,16 @@ def measure(folder: Path, steps: int, rounds: int, threads: int = 2) -> list[tup
     few = min(steps, 500)
     saved = folder / "saved"
     saved.mkdir()
-    ways: dict[str, tuple[Callable[[], object], int]] = {"decode only": (lambda: decode(path, threads), steps)}
+    ways: dict[str, tuple[Callable[[], object], int]] = {
+        "decode only": (lambda: decode(path, threads), steps),
+        "decode only, through zarr": (lambda: decode_with_zarr(path, threads), steps),
+    }
     for by in ("model", "layer", "parameter", "row", "column", "element"):
         for window in (None, "epoch"):
             title = f"by {by}, {'whole run' if window is None else 'epochs'}"
             ways[title] = (lambda by=by, window=window: ask(path, threads, by=by, window=window), steps)
+    for by in ("layer", "row", "element"):
+        ways[f"by {by}, whole run, error bars"] = (lambda by=by: ask(path, threads, by=by, errors=True), steps)
     ways["by layer, windows of 100"] = (lambda: ask(path, threads, window=100), steps)
     ways["by layer, lag 10"] = (lambda: ask(path, threads, lag=10), steps)
     ways["plain xarray expression"] = (lambda: plain(path, threads), steps)

@@ -14,13 +14,14 @@ from tests.benchmarks.analyzer_workload import gcn_store
 def test_throughput(tmp_path: Path) -> None:
     rows = analyzer_throughput.measure(tmp_path, steps=300, rounds=1)
     text = analyzer_throughput.report(rows, 300)
-    assert len(rows) == 1 + 12 + 2 + 3
+    assert len(rows) == 2 + 12 + 3 + 2 + 3
     assert "by element, epochs" in text
 
 
 def test_memory_is_bounded_by_the_projection_and_not_by_the_length(tmp_path: Path) -> None:
     short = gcn_store(tmp_path / "short.zarr", 2048)
-    rows = analyzer_scale.memory(tmp_path, short, 2048, (1, 6))
+    rows = analyzer_scale.memory(tmp_path, short, 2048, (1, 6), capped=1 << 30)
+    assert "1,024 MiB allowed" in rows[-1][0], "and it ran"
     grown = [row[3] for row in rows]
     projected = [row[4] for row in rows]
     assert all(g <= p for g, p in zip(grown, projected, strict=True)), rows
