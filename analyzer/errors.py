@@ -76,6 +76,10 @@ class OptionError(AnalyzerError, ValueError):
     """An option outside its domain: a convention, a mass, a Boltzmann constant, a file format."""
 
 
+class FitError(AnalyzerError, ValueError):
+    """Points that cannot decide the coefficients of a model: too few, all at one place, or not positive."""
+
+
 class MemoryLimitError(AnalyzerError, MemoryError):
     """The answer, or the way to it, is projected to need more memory than allowed."""
 

@@ -104,7 +104,7 @@ def correlations(table: Array, present: Array) -> Iterator[tuple[slice, Array, A
     series has C = 0, one that is not finite NaN. Without pairs C is 0.
     """
     samples = table.shape[1]
-    size = fft.next_fast_len(2 * samples, real=True)
+    size = fft.next_fast_len(max(2 * samples, 1), real=True)
     count = int(np.count_nonzero(present))
     if present.all():
         pairs = np.arange(samples, 0, -1.0)
@@ -126,6 +126,8 @@ def correlations(table: Array, present: Array) -> Iterator[tuple[slice, Array, A
 def inefficiency_of(correlation: Array, pairs: Array, *, minimum_time: int = 3, fast: bool = False) -> Array:
     """The rule of `statistical_inefficiency` on autocorrelations (groups, samples) with their numbers of pairs."""
     samples = correlation.shape[1]
+    if not samples:
+        return np.full(correlation.shape[0], np.nan)
     lags, width = np.arange(1, max(samples - 1, 1)), np.ones(max(samples - 2, 0))
     if fast:
         stages = np.arange(int(np.sqrt(2 * samples)) + 1)
@@ -202,8 +204,11 @@ def from_blocks(
     epoch
         (blocks,) label of each block's epoch: as for `from_series`.
     weights
-        () or (groups,) weights in each group. Without `squares` it is needed: the variance of 𝒯 is then taken as
-        2T²/weights, that of independent Gaussian velocities.
+        () or (groups,) weights in each group. Without `squares` and `inefficiency` it is needed: the variance of 𝒯 is
+        then taken as 2T²/weights, that of independent Gaussian velocities.
+    inefficiency
+        (groups,) g, if it is known from elsewhere, as from the series of the parameter that a row belongs to: n_eff
+        and the verdict are taken from it, the standard error is still that of the group's own blocks.
 
     Notes
     -----
@@ -226,19 +231,19 @@ def from_blocks(
         spread = np.einsum("gb,gb->g", scaled, scaled) / (blocks - 1) if blocks > 1 else np.full(mean.shape, np.nan)
         between = _inefficiency_of_blocks(scaled, there)
         long_run = spread * between
-        if squares is not None:
-            total = np.where(there, np.atleast_2d(squares), 0.0).sum(axis=1)
-            variance = np.maximum(total / samples - mean**2, 0)
-        elif weights is not None:
-            variance = 2 * mean**2 / np.asarray(weights)
-        else:
-            raise TypeError(
-                "from_blocks() needs squares or weights: without either the variance of a sample is unknown"
-            )
         constant = _constant(values / safe, there)
-        g = np.where(constant, 1.0, np.maximum(long_run / variance, 1.0))
         if inefficiency is not None:
             g = np.asarray(inefficiency)
+        elif squares is not None:
+            total = np.where(there, np.atleast_2d(squares), 0.0).sum(axis=1)
+            g = np.maximum(long_run / np.maximum(total / samples - mean**2, 0), 1.0)
+        elif weights is not None:
+            g = np.maximum(long_run * np.asarray(weights) / (2 * mean**2), 1.0)
+        else:
+            raise TypeError(
+                "from_blocks() needs squares, weights or inefficiency: without them the variance of a sample is unknown"
+            )
+        g = np.where(constant, 1.0, g)
         freedom = np.maximum(blocks / between - 1, 1)
         by_blocks = np.sqrt(long_run / samples) * stdtrit(freedom, 0.975) / NORMAL
     by_batches = _batch_error(counts, values, epoch, samples / g)
@@ -305,6 +310,8 @@ def _batch_error(counts: Array, sums: Array, epoch: Array | None, n_eff: Array) 
 
 
 def _error_of_batches(counts: Array, sums: Array, batch: Array) -> Array:
+    if not counts.size:
+        return np.full(sums.shape[0], np.nan)
     length = np.bincount(batch, weights=counts)
     starts = np.flatnonzero(np.concatenate([[True], batch[1:] != batch[:-1]]))
     total = np.add.reduceat(sums, starts, axis=1)
