@@ -13,6 +13,7 @@ _PUBLIC = {
     "open_run": "analyzer.run",
     "open_sweep": "analyzer.run",
     "temperature": "analyzer.temperatures",
+    "equilibration": "analyzer.equilibration",
     "velocity": "analyzer.velocities",
     "velocity_summary": "analyzer.velocities",
     "AnalyzerError": "analyzer.errors",

@@ -7,6 +7,7 @@ from typing import Any
 
 import xarray as xr
 
+from analyzer import equilibration as _equilibration
 from analyzer import sweep as _sweep
 from analyzer import temperatures as _temperatures
 from analyzer import velocities as _velocities
@@ -46,6 +47,9 @@ class ThermoAccessor:
     def temperature(self, **options: Any) -> xr.Dataset:
         return self._each(_temperatures.temperature, options)
 
+    def equilibration(self, **options: Any) -> xr.Dataset:
+        return _equilibration.equilibration(self._run, **options)
+
     def velocity(self, **options: Any) -> xr.DataTree:
         return _velocities.velocity(self._run, **options)
 
@@ -59,6 +63,7 @@ class ThermoAccessor:
         return _sweep.over_runs(self._run, answers)
 
     select.__doc__ = _sweep.select.__doc__
+    equilibration.__doc__ = _equilibration.equilibration.__doc__
     temperature.__doc__ = _temperatures.temperature.__doc__
     velocity.__doc__ = _velocities.velocity.__doc__
     velocity_summary.__doc__ = _velocities.velocity_summary.__doc__

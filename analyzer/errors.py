@@ -94,3 +94,7 @@ class SweepError(AnalyzerError, ValueError):
 
 class NonFiniteWarning(UserWarning):
     """Weights are NaN or infinite; the temperatures of their groups are NaN."""
+
+
+class EquilibriumWarning(UserWarning):
+    """A run that was asked for its equilibrium still drifts."""

@@ -16,6 +16,7 @@ from dask.highlevelgraph import HighLevelGraph
 
 from analyzer import errorbars
 from analyzer.epochs import filled_backward
+from analyzer.equilibration import from_equilibrium
 from analyzer.errors import OptionError
 from analyzer.groups import By, Globs
 from analyzer.measure import Column, Mass, Measurement, Query, measure, result, unit_of
@@ -65,7 +66,8 @@ def temperature(
         Length in steps, "epoch", or None for the whole range. Windows tile from `start`; a shorter last one is
         `partial`.
     start, stop
-        Steps, or percent of the step range as in "50%".
+        Steps, or percent of the step range as in "50%". `start="auto"`: from where temperatures, displacements and the
+        loss are in equilibrium (`equilibration`), with an `EquilibriumWarning` if any of them still drifts.
     lag
         Steps between the two frames of a velocity, or "epoch" (the ends of consecutive complete epochs); default: the
         stride, 1 for a run with every step. For a lag over one stride, displacements do not overlap and restart in each
@@ -150,7 +152,7 @@ def temperature_of(
 ) -> tuple[xr.Dataset, Measurement]:
     """`temperature` of a query, and the measurement that it rests on."""
     scale = _scale(convention, k_B)
-    measurement = measure(run, query, mass)
+    measurement = measure(run, from_equilibrium(run, query), mass)
     units = f"weight^2 {unit_of(measurement.plan.sampling)}^-2"
     columns = {
         "temperature": Column(units, "temperature", squares_only=not remove_drift),

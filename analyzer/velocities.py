@@ -7,6 +7,7 @@ from typing import Any
 import numpy as np
 import xarray as xr
 
+from analyzer.equilibration import from_equilibrium
 from analyzer.groups import By, Globs
 from analyzer.measure import Column, Measurement, Query, measure, result, unit_of
 from analyzer.moments import SQUARES, SUM
@@ -85,7 +86,7 @@ def velocity_statistics(run: xr.DataTree, query: Query) -> tuple[xr.Dataset, Mea
     Measurement
         What they rest on.
     """
-    measurement = measure(run, query)
+    measurement = measure(run, from_equilibrium(run, query))
     per = unit_of(measurement.plan.sampling)
     columns = {
         "mean_velocity": Column(f"weight {per}^-1", "mean velocity"),

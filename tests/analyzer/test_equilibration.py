@@ -1,0 +1,113 @@
+"""Equilibrium of a run: series with a known transient, found within the spacing of the candidates."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from unittest import mock
+
+import numpy as np
+import pytest
+
+import analyzer
+from analyzer import equilibration, errors
+from tests.stores import segment
+
+STEPS, T0 = 4000, 1000
+SPACING = STEPS // 100
+
+
+def walk(rng: np.random.Generator, scale: np.ndarray, *shape: int) -> np.ndarray:
+    velocity = rng.normal(size=(*shape, STEPS)) * scale
+    return np.concatenate([np.zeros((*shape, 1)), np.cumsum(velocity, axis=-1)], axis=-1)
+
+
+@pytest.fixture
+def settling(make: Callable[..., Path]) -> Path:
+    """`hot` cools until step 1,000, `cold` is stationary from the start; the loss falls until step 2,000."""
+    rng = np.random.default_rng(0)
+    cooling = 1 + 3 * np.maximum(1 - np.arange(STEPS) / T0, 0)
+    frames = {"hot.weight": walk(rng, cooling, 6, 6), "cold.weight": walk(rng, np.ones(STEPS), 6, 6)}
+    time = np.arange(STEPS + 1)
+    loss = 1 + np.maximum(1 - time / 2000, 0) + 0.05 * rng.normal(size=STEPS + 1)
+    loss[::7] = np.nan  # logged now and then
+    return make(parameters=frames, scalars={"loss": loss}, chunk_steps=512)
+
+
+@pytest.fixture(autouse=True)
+def short_blocks() -> Iterator[None]:
+    """Displacements over 50 steps, so that 4,000 hold 80 of them."""
+    with mock.patch.object(equilibration, "BLOCK_FRAMES", 50):
+        yield
+
+
+def test_every_series_has_its_own_start(settling: Path) -> None:
+    answer = analyzer.open_run(settling).thermo.equilibration()
+    assert answer["group"].values.tolist() == [
+        *("temperature hot", "temperature cold", "displacement hot", "displacement cold", "loss")
+    ]
+    start = dict(zip(answer["group"].values.tolist(), answer["equilibrium_step"].values[:, 0].tolist(), strict=True))
+    # The last tenth of a cooling by 3 is within the noise: t0 may come early by that much.
+    assert T0 - 0.25 * T0 <= start["temperature hot"] <= T0 + 2 * SPACING
+    assert start["temperature cold"] <= 5 * SPACING
+    assert T0 - 0.4 * T0 <= start["displacement hot"] <= T0 + 100
+    assert 1500 <= start["loss"] <= 2000 + 2 * SPACING
+    assert set(answer["verdict"].values[:, 0]) == {"stationary"}
+    np.testing.assert_allclose(answer["mean"].values[:2, 0], 0.5, rtol=0.05)
+    np.testing.assert_allclose(answer["mean"].values[2:4, 0], 50, rtol=0.1)
+    assert (answer["n_eff"].values[:2, 0] > 1500).all()
+
+
+def test_a_run_that_still_drifts_is_called_so(make: Callable[..., Path]) -> None:
+    rng = np.random.default_rng(1)
+    frames = {"a.weight": walk(rng, np.linspace(1, 2, STEPS), 6, 6)}
+    path = make(parameters=frames, scalars={}, chunk_steps=512)
+    answer = analyzer.open_run(path).thermo.equilibration()
+    assert answer["verdict"].values[0, 0] == "drifting"
+    assert answer["drift"].values[0, 0] > 0
+    assert answer["p_value"].values[0, 0] < 0.05
+    with pytest.warns(errors.EquilibriumWarning, match=r"these still drift: temperature a"):
+        analyzer.open_run(path).thermo.temperature(start="auto")
+
+
+def test_start_auto_is_the_latest_of_all(settling: Path) -> None:
+    run = analyzer.open_run(settling)
+    latest = int(run.thermo.equilibration()["equilibrium_step"].max())
+    answer = run.thermo.temperature(by="row", start="auto").compute()
+    assert answer["start_step"].item() == latest
+    same = run.thermo.temperature(by="row", start=latest).compute()
+    np.testing.assert_array_equal(answer["temperature"], same["temperature"])
+    assert run.thermo.velocity_summary(start="auto").compute()["start_step"].item() == latest
+
+
+def test_long_series_are_averaged_first(settling: Path) -> None:
+    run = analyzer.open_run(settling)
+    whole = run.thermo.equilibration()
+    with mock.patch.object(equilibration, "_MOST_SAMPLES", 1000):
+        binned = run.thermo.equilibration()
+    np.testing.assert_allclose(binned["equilibrium_step"], whole["equilibrium_step"], atol=6 * SPACING)
+    np.testing.assert_allclose(binned["mean"], whole["mean"], rtol=0.05)
+    assert (binned["inefficiency"].values[:2] >= 4).all(), "a bin of four steps is the least that it knows"
+
+
+def test_gaps_are_left_out(make: Callable[..., Path]) -> None:
+    rng = np.random.default_rng(2)
+    steps = np.arange(STEPS + 1)
+    steps[2000:] += 500
+    frames = {"a.weight": walk(rng, np.ones(STEPS), 6, 6)}
+    frames["a.weight"][..., 2000:] += 1e6  # what lies behind a gap need not follow from what lies before
+    path = make(parameters=frames, steps=steps, scalars={}, segments=[segment(0, 0)], chunk_steps=512)
+    answer = analyzer.open_run(path).thermo.equilibration()
+    np.testing.assert_allclose(answer["mean"].values[0, 0], 0.5, rtol=0.05)
+    assert set(answer["verdict"].values[:, 0]) == {"stationary"}
+
+
+def test_short_runs_have_nothing_to_say(store: Path) -> None:
+    answer = analyzer.open_run(store).thermo.equilibration(stop=30)
+    assert answer.sizes["group"] == 0
+    assert analyzer.open_run(store).thermo.temperature(start="auto", stop=30).compute()["start_step"].item() == 0
+
+
+def test_groups_that_divide_parameters_have_no_series(store: Path) -> None:
+    with pytest.raises(errors.GroupError, match="expected groups of whole parameters"):
+        analyzer.open_run(store).thermo.equilibration(by="row")
