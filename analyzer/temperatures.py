@@ -155,6 +155,8 @@ def temperature_of(
         "drift_removed": int(remove_drift),
         "units": units,
     }
+    if isinstance(query.by, Mapping):
+        dataset.attrs["groups"] = json.dumps(dict(query.by))
     return dataset, measurement
 
 

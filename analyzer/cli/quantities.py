@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 import click
+from click.core import ParameterSource
 
 from analyzer.cli.options import Masses, execution_options, output_options, query_options
 
@@ -29,6 +30,7 @@ def temperature(store: str, convention: str, remove_drift: bool, mass: Any, k_b:
     analyzer temperature runs/gcn.zarr
     analyzer temperature runs/gcn.zarr --by row --layer 'conv*' --plot rows.png
     analyzer temperature runs/gcn.zarr --window 1000 --start 50% --format csv --output layers.csv
+    analyzer temperature runs/gcn.zarr --group weights='*.weight' --group biases='*.bias'
     """
     from analyzer.cli import show
     from analyzer.run import open_run
@@ -43,7 +45,7 @@ def temperature(store: str, convention: str, remove_drift: bool, mass: Any, k_b:
     if options["plot"]:
         from analyzer import plots
 
-        if answer.sizes["window"] == 1 and options["by"] in plots.SERIES:
+        if answer.sizes["window"] == 1 and (options["groups"] or options["by"] in plots.SERIES):
             # One number a group is no picture: draw how it came about.
             query = _query(options | {"window": plots.series_window(run, answer)})
             dataset, measurement = temperature_of(run, query, **physics)
@@ -88,7 +90,7 @@ def _query(options: dict[str, Any]) -> Query:
     from analyzer.measure import Query
 
     return Query(
-        by=options["by"],
+        by=_by(options),
         window=options["window"],
         start=options["start"],
         stop=options["stop"],
@@ -103,6 +105,18 @@ def _query(options: dict[str, Any]) -> Query:
         keep=not options["no_cache"],
         cache=options["cache"],
     )
+
+
+def _by(options: dict[str, Any]) -> str | dict[str, list[str]]:
+    """The kind of group, or the user's own: a name that is given again gathers another glob."""
+    if not options["groups"]:
+        return str(options["by"])
+    if click.get_current_context().get_parameter_source("by") is not ParameterSource.DEFAULT:
+        raise click.UsageError("--group: expected groups of your own or a kind of group, got --by as well.")
+    named: dict[str, list[str]] = {}
+    for title, glob in options["groups"]:
+        named.setdefault(title, []).append(glob)
+    return named
 
 
 def _masses(given: tuple[tuple[str | None, float], ...]) -> Any:
