@@ -42,7 +42,8 @@ class Measurement:
 class Query:
     """What is asked of a run, apart from the quantity.
 
-    `keep` uses the moments cache, and fills it; `cache` is its folder, by default beside the store.
+    `keep` uses the moments cache, and fills it; `cache` is its folder, by default beside the store. `half_phase` shifts
+    the displacements of lag "epoch" by half an epoch.
     """
 
     by: By = "layer"
@@ -59,6 +60,7 @@ class Query:
     memory_limit: int | None = None
     keep: bool = True
     cache: str | None = None
+    half_phase: bool = False
 
 
 def measure(tree: xr.DataTree, query: Query, mass: Mass = 1.0) -> Measurement:
@@ -74,6 +76,7 @@ def measure(tree: xr.DataTree, query: Query, mass: Mass = 1.0) -> Measurement:
         lag=query.lag,
         steps_per_epoch=query.steps_per_epoch,
         unequal_epochs=query.unequal_epochs,
+        half_phase=query.half_phase,
     )
     grouping = group(chosen, query.by)
     blocks: list[da.Array] | None = None
