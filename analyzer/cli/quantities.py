@@ -32,7 +32,7 @@ def temperature(store: str, convention: str, remove_drift: bool, mass: Any, k_b:
     analyzer temperature runs/gcn.zarr --window 1000 --start 50% --format csv --output layers.csv
     analyzer temperature runs/gcn.zarr --group weights='*.weight' --group biases='*.bias'
     """
-    from analyzer.cli import show
+    from analyzer.cli import execution, show
     from analyzer.run import open_run
     from analyzer.temperatures import temperature_of
 
@@ -40,7 +40,7 @@ def temperature(store: str, convention: str, remove_drift: bool, mass: Any, k_b:
     run = open_run(store)
     physics = {"remove_drift": remove_drift, "mass": _masses(mass), "k_B": k_b, "convention": convention}
     dataset, measurement = temperature_of(run, _query(options), **physics)
-    answer = show.computed(dataset, measurement, options["scheduler"], options["workers"])
+    answer = execution.computed(dataset, measurement, options["scheduler"], options["workers"])
     picture = None
     if options["plot"]:
         from analyzer import plots
@@ -49,7 +49,9 @@ def temperature(store: str, convention: str, remove_drift: bool, mass: Any, k_b:
             # One number a group is no picture: draw how it came about.
             query = _query(options | {"window": plots.series_window(run, answer)})
             dataset, measurement = temperature_of(run, query, **physics)
-            picture = plots.temperature(show.computed(dataset, measurement, options["scheduler"], options["workers"]))
+            picture = plots.temperature(
+                execution.computed(dataset, measurement, options["scheduler"], options["workers"])
+            )
         else:
             picture = plots.temperature(answer)
     show.write(answer, store, form, options["output"])
@@ -68,14 +70,14 @@ def velocity(store: str, **options: Any) -> None:
     \b
     analyzer velocity runs/gcn.zarr --by element --parameter conv2.lin.weight
     """
-    from analyzer.cli import show
+    from analyzer.cli import execution, show
     from analyzer.run import open_run
     from analyzer.velocities import velocity_statistics
 
     form = show.form_of(options["format_"], options["output"])
     run = open_run(store)
     dataset, measurement = velocity_statistics(run, _query(options))
-    answer = show.computed(dataset, measurement, options["scheduler"], options["workers"])
+    answer = execution.computed(dataset, measurement, options["scheduler"], options["workers"])
     picture = None
     if options["plot"]:
         from analyzer import plots
@@ -86,7 +88,7 @@ def velocity(store: str, **options: Any) -> None:
 
 
 def _query(options: dict[str, Any]) -> Query:
-    from analyzer.cli import show
+    from analyzer.cli import execution
     from analyzer.measure import Query
 
     return Query(
@@ -100,8 +102,8 @@ def _query(options: dict[str, Any]) -> Query:
         exclude=options["exclude"] or None,
         steps_per_epoch=options["steps_per_epoch"],
         unequal_epochs=options["unequal_epochs"],
-        workers=show.workers_of(options["workers"]),
-        memory_limit=options["memory_limit"] or show.free_memory(),
+        workers=execution.workers_of(options["workers"]),
+        memory_limit=options["memory_limit"] or execution.free_memory(),
         keep=not options["no_cache"],
         cache=options["cache"],
     )
