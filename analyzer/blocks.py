@@ -1,10 +1,10 @@
 """Blocks: the canonical cut of a trajectory, whose sums answer many queries and can be kept.
 
-A block is a stretch of consecutive frames that a span of the plan holds whole: cut at every 256th frame, at the ends of
-recorded epochs, at gaps and at segment starts. *Coarse* blocks lack the first of these: whole runs and epochs need no
-more, and they take a fifth of the room, so they are kept, and read, apart. A query all of whose stretches begin and end
-on block edges is *aligned*: it is answered from the blocks' sums, the coarse ones if they will do, whether they were
-just computed or kept from before, so both give the same bits.
+A block is a stretch of consecutive frames that a span of the plan holds whole: cut at every 256th frame, at the middles
+and ends of recorded epochs, at gaps and at segment starts. *Coarse* blocks lack the first two: whole runs and epochs
+need no more, and they take a fifth of the room, so they are kept, and read, apart. A query all of whose stretches begin
+and end on block edges is *aligned*: it is answered from the blocks' sums, the coarse ones if they will do, whether they
+were just computed or kept from before, so both give the same bits.
 """
 
 from __future__ import annotations
@@ -95,14 +95,14 @@ class SpanSums:
     nonfinite: dict[str, int]
 
 
-def cut(line: Timeline, epoch_ends: Array, start: int, stop: int, unit: int) -> Cut:
+def cut(line: Timeline, epoch_ends: Array, middles: Array, start: int, stop: int, unit: int) -> Cut:
     """The blocks of frames start to stop - 1, decoded `unit` frames at once from `start` on."""
-    epochs = epoch_ends[(epoch_ends >= start) & (epoch_ends < stop)]
+    epochs, halves = (frames[(frames >= start) & (frames < stop)] for frames in (epoch_ends, middles))
     regular = np.arange(-(-start // BLOCK_FRAMES) * BLOCK_FRAMES, stop, BLOCK_FRAMES)
     seams = np.arange(start + unit, stop, unit)
     opens = np.concatenate([[start], start + 1 + np.flatnonzero(line.breaks[start + 1 : stop])])
     closes = np.concatenate([opens[1:] - 1, [stop - 1]])
-    cuts = (epochs, regular, np.concatenate([seams, seams - 1]))
+    cuts = (epochs, np.concatenate([regular, halves]), np.concatenate([seams, seams - 1]))
     coarse, fine, decoded = (_layout(opens, closes, np.concatenate(cuts[: n + 1]), start) for n in range(3))
     return Cut(coarse, fine, decoded, unit)
 

@@ -31,6 +31,13 @@ class Epochs:
     last: Array
     complete: Array
 
+    def middle(self, line_steps: Array, stride: int) -> Array:
+        """The frame half way through each epoch, whole strides rounded down; -1 where a gap has swallowed it."""
+        begin = line_steps[self.first]
+        wanted = begin + (line_steps[self.last] - begin) // (2 * stride) * stride
+        frame = np.searchsorted(line_steps, wanted)
+        return np.where(line_steps[frame] == wanted, frame, -1)
+
 
 def filled_backward(epoch: Array) -> Array:
     """Every missing value replaced by the next one that was logged; NaN stays where none follows."""

@@ -108,11 +108,11 @@ def select(
         A pattern matches nothing, or nothing remains.
     """
     names = [p.name for p in parameters]
-    kept = [p for p in parameters if p.name in _matching("parameter", parameter, names)]
-    layers = _matching("layer", layer, list(dict.fromkeys(p.layer for p in parameters)))
+    kept = [p for p in parameters if p.name in _matching("--parameter ", parameter, names)]
+    layers = _matching("--layer ", layer, list(dict.fromkeys(p.layer for p in parameters)))
     kept = [p for p in kept if p.layer in layers]
     if exclude is not None:
-        dropped = _matching("exclude", exclude, names)
+        dropped = _matching("--exclude ", exclude, names)
         kept = [p for p in kept if p.name not in dropped]
     if not kept:
         raise SelectionError(
@@ -167,19 +167,23 @@ def _user_groups(parameters: Sequence[Parameter], by: Mapping[str, Globs]) -> Gr
     rules: dict[str, Rule] = {}
     weights = []
     for number, (title, globs) in enumerate(by.items()):
-        matched = _matching(f"group {title!r}", globs, names)
+        matched = _matching(f"--group {title}=", globs, names)
         for p in parameters:
             if p.name in matched:
                 if p.name in rules:
                     raise GroupError(
-                        f"Group {title!r}: expected parameters of its own, got {p.name!r}, which an earlier group has. "
+                        f"--group {title}: expected parameters of its own, got {p.name!r}, which an earlier group has. "
                         "A weight counts in one group. Make the globs disjoint.",
                         parameter=p.name,
                     )
                 rules[p.name] = Rule(number)
         weights.append(sum(p.weights for p in parameters if p.name in matched))
     if not rules:
-        raise GroupError("--by: expected at least one named group, got an empty mapping. Give by={'all': '*'}", by=by)
+        raise GroupError(
+            "--by: expected at least one named group, got an empty mapping. There is nothing to average. "
+            "Give by={'all': '*'}",
+            by=by,
+        )
     left_out = tuple(name for name in names if name not in rules)
     return Grouping("user", {}, np.array(list(by), dtype=object), np.array(weights, dtype=np.int64), rules, left_out)
 
@@ -258,7 +262,7 @@ def _needs(by: str) -> str:
 
 
 def _matching(option: str, globs: Globs, names: Sequence[str]) -> set[str]:
-    """The names that one of the globs matches; None matches all."""
+    """The names that one of the globs matches; None matches all. `option` is what the user writes before a glob."""
     if globs is None:
         return set(names)
     matched: set[str] = set()
@@ -266,7 +270,7 @@ def _matching(option: str, globs: Globs, names: Sequence[str]) -> set[str]:
         found = {name for name in names if fnmatchcase(name, glob)}
         if not found:
             raise SelectionError(
-                f"--{option} {glob!r}: expected a pattern that matches one of: {_listed(names)}; got no match. "
+                f"{option}{glob!r}: expected a pattern that matches one of: {_listed(names)}; got no match. "
                 f"Quote the pattern, as in '{names[0].split('.')[0] if names else ''}*'",
                 pattern=glob,
                 available=tuple(names),

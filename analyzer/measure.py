@@ -56,7 +56,8 @@ class Query:
     """What is asked of a run, apart from the quantity.
 
     `keep` uses the moments cache, and fills it; `cache` is its folder, by default beside the store. `batches` cuts the
-    velocities of groups that have no series into batches, for error bars.
+    velocities of groups that have no series into batches, for error bars. `half_phase` shifts the displacements of lag
+    "epoch" by half an epoch.
     """
 
     by: By = "layer"
@@ -74,6 +75,7 @@ class Query:
     keep: bool = True
     cache: str | None = None
     batches: bool = False
+    half_phase: bool = False
 
 
 def measure(tree: xr.DataTree, query: Query, mass: Mass = 1.0) -> Measurement:
@@ -89,6 +91,7 @@ def measure(tree: xr.DataTree, query: Query, mass: Mass = 1.0) -> Measurement:
         lag=query.lag,
         steps_per_epoch=query.steps_per_epoch,
         unequal_epochs=query.unequal_epochs,
+        half_phase=query.half_phase,
     )
     grouping = group(chosen, query.by)
     if query.batches and not (grouping.is_whole and (sampling.spacing == 1).all()):

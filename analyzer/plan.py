@@ -287,12 +287,14 @@ def _blocked_spans(sampling: Sampling, line: Timeline, length: int, unit: int, e
     """
     low, high = _sampled(sampling)
     frames = line.steps.size
-    ends = epochs_of(line.steps, line.epoch).last if line.epoch is not None and not np.isnan(line.epoch).all() else None
-    ends = np.empty(0, dtype=np.int64) if ends is None else ends
+    ends = middles = np.empty(0, dtype=np.int64)
+    if line.epoch is not None and not np.isnan(line.epoch).all():
+        epochs = epochs_of(line.steps, line.epoch)
+        ends, middles = epochs.last, epochs.middle(line.steps, line.stride)[epochs.complete]
     spans = []
     for start in range(low // length * length, high + 1, length):
         stop = min(start + length, frames)
-        part, blocks = clip(sampling, start, stop), cut(line, ends, start, stop, unit)
+        part, blocks = clip(sampling, start, stop), cut(line, ends, middles, start, stop, unit)
         spans.append(Span(start, stop, part, blocks, full=ended or stop - start == length))
     return tuple(spans)
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import math
 from collections.abc import Mapping
+from dataclasses import replace
 from functools import partial
 from typing import Any
 
@@ -17,10 +18,11 @@ from dask.highlevelgraph import HighLevelGraph
 from analyzer import errorbars
 from analyzer.epochs import filled_backward
 from analyzer.equilibration import from_equilibrium
-from analyzer.errors import OptionError
+from analyzer.errors import EpochError, OptionError, TrajectoryMissingError
 from analyzer.groups import By, Globs
-from analyzer.measure import Column, Mass, Measurement, Query, measure, result, unit_of
+from analyzer.measure import Column, Columns, Mass, Measurement, Query, measure, result, unit_of
 from analyzer.moments import SQUARED_SUM, SQUARES, ULP
+from analyzer.tree import trajectory
 from analyzer.windows import Bound, Lag, Window
 
 Array = np.ndarray[Any, np.dtype[Any]]
@@ -104,6 +106,7 @@ def temperature(
         With error bars: `standard_error` of the temperature (mean ± 1.96 of it is a 95 % interval; NaN below n_eff 20),
         `n_eff`, the independent samples that the window's 𝒯(t) is worth, and `unreliable`, where these are fewer than
         200 (500 for a single weight); see `analyzer.uncertainty`.
+        With lag "epoch" also `temperature_half_phase` and `velocities_half_phase`, see Notes.
 
     Raises
     ------
@@ -116,6 +119,15 @@ def temperature(
     -----
     `temperature_drift` has an expectation of T g/N even without any drift (g: statistical inefficiency of the
     velocity, N: velocities of the window): it is not zero for pure noise.
+
+    Where minibatches are drawn without replacement, each is seen once an epoch, and the displacement between the ends
+    of two epochs is that of a bridge, smaller than that of as many independent steps; how much smaller depends on the
+    phase. So lag "epoch" reports both: `temperature` from the ends e_k of consecutive complete epochs, displacements
+    w(e_k+1) − w(e_k), and `temperature_half_phase` by the same formula from their middles m_k, displacements
+    w(m_k+1) − w(m_k), where m_k is half an epoch (whole strides, rounded down: the attribute `half_phase_steps`) after
+    the end before it. Displacements from middle to middle are as many steps long as those from end to end
+    (`steps_per_lag`; others are left out unless `unequal_epochs`), lie whole inside their window, and cross neither gap
+    nor resumption. A window of one epoch holds none: NaN. What the kept block sums cannot answer is decoded.
 
     Examples
     --------
@@ -166,6 +178,8 @@ def temperature_of(
     if bars is not None:
         first = ["weights", "velocities", "temperature", *errorbars.COLUMNS]
         dataset = dataset[[*first, *(name for name in columns if name not in first)]]
+    if measurement.plan.sampling.lag == "epoch":
+        dataset = _with_half_phase(dataset, run, query, mass, formula, columns)
     dataset.attrs |= {
         "convention": convention,
         "k_B": float(k_B),
@@ -173,6 +187,8 @@ def temperature_of(
         "drift_removed": int(remove_drift),
         "units": units,
     }
+    if isinstance(query.by, Mapping):
+        dataset.attrs["groups"] = json.dumps(dict(query.by))
     return dataset, measurement
 
 
@@ -216,6 +232,32 @@ def _error_bars(measurement: Measurement, scale: float, units: str) -> dict[str,
 def _bars(find: Any, *arrays: Array, **known: Any) -> Array:
     with np.errstate(invalid="ignore"):  # weights that are not finite have been named already
         return np.asarray(find(*arrays, **known))
+
+
+def _with_half_phase(
+    dataset: xr.Dataset, run: xr.DataTree, query: Query, mass: Mass, formula: Any, columns: Columns
+) -> xr.Dataset:
+    """The dataset with the temperature half an epoch later: a second sampling of the same query."""
+    try:
+        measurement = measure(run, replace(query, half_phase=True, batches=False), mass)
+    except (EpochError, TrajectoryMissingError):  # no two middles in a window, or none whose sums were kept
+        values = xr.full_like(dataset["velocities"], np.nan, dtype=np.float64)
+        counts = xr.zeros_like(dataset["velocities"])
+    else:
+        shifted = result(measurement, "temperature", formula, columns)
+        values, counts = shifted["temperature"], shifted["velocities"]
+    units = dataset["temperature"].attrs["units"]
+    dims = dataset["temperature"].dims
+    title = "temperature half an epoch later"
+    stride, steps = trajectory(run).line.stride, dataset.attrs["steps_per_lag"]
+    return dataset.assign(
+        temperature_half_phase=(dims, values.data, {"units": units, "long_name": title}),
+        velocities_half_phase=(
+            dims,
+            counts.data,
+            {"units": "1", "long_name": "velocities averaged half an epoch later"},
+        ),
+    ).assign_attrs(half_phase_steps=steps // (2 * stride) * stride)
 
 
 def _columns(table: Array, weights: Array, count: Array, *, scale: float, remove_drift: bool) -> tuple[Array, ...]:

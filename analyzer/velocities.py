@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import json
+from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
@@ -95,6 +97,8 @@ def velocity_statistics(run: xr.DataTree, query: Query) -> tuple[xr.Dataset, Mea
     }
     dataset = result(measurement, "velocity", _columns, columns)
     dataset.attrs["units"] = f"weight {per}^-1"
+    if isinstance(query.by, Mapping):
+        dataset.attrs["groups"] = json.dumps(dict(query.by))
     return dataset, measurement
 
 

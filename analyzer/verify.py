@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -15,6 +17,10 @@ from analyzer.schema import Store
 from analyzer.tree import source_of
 
 Array = np.ndarray[Any, np.dtype[Any]]
+
+
+STALE_SECONDS = 120
+"""recorder/FORMAT.md: an older heartbeat means that nobody writes any more."""
 
 
 @dataclass
@@ -97,8 +103,28 @@ def _check_steps(store: Store, steps: Array, report: Report) -> None:
 
 
 def _note_writer(store: Store, report: Report) -> None:
+    """Whether anybody writes, and where uncommitted frames lie, as the root attributes say."""
     if store.status != "complete":
         report.notes.append(f"status: {store.status}.")
-    pushed = (store.attrs.get("recording") or {}).get("pushed")
+    recording = store.attrs.get("recording") or {}
+    pushed = recording.get("pushed")
     if store.status == "running" and isinstance(pushed, int) and pushed > store.frames:
         report.notes.append(f"spool: {pushed - store.frames} frames recorded but not committed yet.")
+    age = heartbeat_age(store)
+    stale = store.status == "running" and (age is None or age > STALE_SECONDS)
+    if stale:
+        seen = "without a readable heartbeat" if age is None else f"last sign {age:.0f} s ago"
+        report.notes.append(f"heartbeat: nobody writes any more ({seen}). Close it: recorder recover {store.location}")
+    spool = recording.get("spool")
+    if store.status != "complete" and isinstance(spool, str) and spool and Path(spool).is_dir():
+        remedy = f" Bring them home: recorder recover {store.location}" if store.status != "running" or stale else ""
+        report.notes.append(f"spool: {spool} is on this machine and may hold frames not committed yet.{remedy}")
+
+
+def heartbeat_age(store: Store) -> float | None:
+    """Seconds since the writer's last sign, or None where it cannot be read."""
+    try:
+        beat = datetime.fromisoformat(str(store.attrs.get("heartbeat")).replace("Z", "+00:00"))
+    except ValueError:
+        return None
+    return (datetime.now(UTC) - (beat if beat.tzinfo else beat.replace(tzinfo=UTC))).total_seconds()

@@ -118,6 +118,7 @@ def sample(
     lag: Lag = None,
     steps_per_epoch: int | None = None,
     unequal_epochs: bool = False,
+    half_phase: bool = False,
 ) -> Sampling:
     """The velocities that a query asks for.
 
@@ -135,6 +136,8 @@ def sample(
         Takes the place of a recorded epoch.
     unequal_epochs
         Allow a lag of an epoch where epochs differ in length.
+    half_phase
+        With lag "epoch": between the middles of the same epochs in place of their ends.
 
     Raises
     ------
@@ -151,7 +154,7 @@ def sample(
     edges, bounds, partial, number = _windows(line, low, high, window, epochs)
     if lag == "epoch":
         assert epochs is not None
-        stretches, expected, per_lag = _epoch_stretches(line, edges, epochs, unequal_epochs)
+        stretches, expected, per_lag = _epoch_stretches(line, edges, epochs, unequal_epochs, half_phase)
     else:
         stretches = _stretches(line, edges, apart)
         per_lag = apart * line.stride
@@ -321,11 +324,13 @@ def _stretches(line: Timeline, edges: Array, apart: int) -> tuple[Array, Array, 
 
 
 def _epoch_stretches(
-    line: Timeline, edges: Array, epochs: Epochs, unequal: bool
+    line: Timeline, edges: Array, epochs: Epochs, unequal: bool, half_phase: bool
 ) -> tuple[tuple[Array, Array, Array, Array], Array, int]:
     """One stretch of two frames for each pair of consecutive complete epochs inside a window."""
     pairs = np.flatnonzero(epochs.complete[1:] & epochs.complete[:-1])
     first, last = epochs.last[pairs], epochs.last[pairs + 1]
+    if half_phase:
+        first, last = _half_phase(line, epochs, pairs, unequal)
     index = np.searchsorted(edges[:, 1], last)
     inside = (index < len(edges)) & (edges[np.minimum(index, len(edges) - 1), 0] <= first)
     first, last, index = first[inside], last[inside], index[inside]
@@ -359,3 +364,14 @@ def _epoch_stretches(
     first, last, index = first[whole], last[whole], index[whole]
     stretches = (first, last - first, np.full(first.size, 2), index)
     return stretches, expected, int(np.median(lengths))
+
+
+def _half_phase(line: Timeline, epochs: Epochs, pairs: Array, unequal: bool) -> tuple[Array, Array]:
+    """The middles of consecutive complete epochs, as far apart as their ends unless epochs may differ in length."""
+    middle = epochs.middle(line.steps, line.stride)
+    first, last = middle[pairs], middle[pairs + 1]
+    keep = (first >= 0) & (last >= 0)
+    if not unequal:
+        aligned = line.steps[epochs.last[pairs + 1]] - line.steps[epochs.last[pairs]]
+        keep &= line.steps[last] - line.steps[first] == aligned
+    return first[keep], last[keep]

@@ -14,13 +14,21 @@ from analyzer.errors import AnalyzerError
 
 
 class Commands(click.Group):
-    """A group in which a refusal of the analyzer is one line on stderr and exit code 1."""
+    """A group in which a refusal of the analyzer is one line on stderr and exit code 1, Ctrl-C one line and 130."""
 
     def invoke(self, ctx: click.Context) -> Any:
         try:
             return super().invoke(ctx)
         except AnalyzerError as error:
             raise click.ClickException(str(error)) from error
+        except MemoryError as error:
+            raise click.ClickException(
+                f"Memory: expected enough for this question, got none left ({error or 'no more is said'}). Nothing was "
+                "answered. Take fewer --workers, a coarser --by or longer windows."
+            ) from error
+        except KeyboardInterrupt:
+            click.echo("Interrupted: no output was written.", err=True)
+            raise click.exceptions.Exit(130) from None
 
 
 def _show_version(ctx: click.Context, _: click.Parameter, wanted: bool) -> None:

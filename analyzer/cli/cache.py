@@ -37,7 +37,7 @@ def fill(store: str, **options: Any) -> None:
     \b
     analyzer cache fill runs/gcn.zarr
     """
-    from analyzer.cli import show as shown
+    from analyzer.cli import execution
     from analyzer.cli.quantities import query_of
     from analyzer.run import open_run
     from analyzer.temperatures import temperature_of
@@ -47,7 +47,7 @@ def fill(store: str, **options: Any) -> None:
     folder = _located(read_store(store), options["cache"])
     query = query_of({"by": "model"} | options)
     dataset, measurement = temperature_of(open_run(store), query)
-    shown.computed(dataset, measurement, options["scheduler"], options["workers"])
+    execution.computed(dataset, measurement, options["scheduler"], options["workers"])
     click.echo(_account(store, folder, options["cache"]))
 
 

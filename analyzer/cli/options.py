@@ -82,6 +82,18 @@ class Masses(_Type):
             self.fail(f"expected a number or GLOB=NUMBER, got {value!r}.", param, ctx)
 
 
+class Groups(_Type):
+    """NAME=GLOB: a group of one's own, and the parameters in it."""
+
+    name = "NAME=GLOB"
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:
+        title, equals, glob = str(value).partition("=")
+        if not (title and equals and glob):
+            self.fail(f"expected NAME=GLOB, as in biases='*.bias', got {value!r}.", param, ctx)
+        return title, glob
+
+
 def query_options(command: Callable[..., Any]) -> Callable[..., Any]:
     """The options that say which velocities, of which weights, in which groups."""
     for option in reversed(
@@ -92,6 +104,13 @@ def query_options(command: Callable[..., Any]) -> Callable[..., Any]:
                 show_default=True,
                 metavar="GROUP",
                 help="model, layer, module, parameter, row, column, output, input, head or element.",
+            ),
+            click.option(
+                "--group",
+                "groups",
+                type=Groups(),
+                multiple=True,
+                help="In place of --by: parameters that match GLOB form the group NAME. Repeatable, a name too.",
             ),
             click.option("--window", type=StepsOrEpoch(), help="Length of a window; default: the whole range."),
             click.option("--start", type=Bound(), help="First frame; default: the first of the run."),

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 import click
+from click.core import ParameterSource
 
 from analyzer.cli.options import Masses, execution_options, output_options, query_options
 
@@ -30,8 +31,9 @@ def temperature(store: str, convention: str, remove_drift: bool, mass: Any, k_b:
     analyzer temperature runs/gcn.zarr
     analyzer temperature runs/gcn.zarr --by row --layer 'conv*' --plot rows.png
     analyzer temperature runs/gcn.zarr --window 1000 --start 50% --format csv --output layers.csv
+    analyzer temperature runs/gcn.zarr --group weights='*.weight' --group biases='*.bias'
     """
-    from analyzer.cli import show
+    from analyzer.cli import execution, show
     from analyzer.run import open_run
     from analyzer.temperatures import temperature_of
 
@@ -39,16 +41,18 @@ def temperature(store: str, convention: str, remove_drift: bool, mass: Any, k_b:
     run = open_run(store)
     physics = {"remove_drift": remove_drift, "mass": _masses(mass), "k_B": k_b, "convention": convention}
     dataset, measurement = temperature_of(run, query_of(options), **physics)
-    answer = show.computed(dataset, measurement, options["scheduler"], options["workers"])
+    answer = execution.computed(dataset, measurement, options["scheduler"], options["workers"])
     picture = None
     if options["plot"]:
         from analyzer import plots
 
-        if answer.sizes["window"] == 1 and options["by"] in plots.SERIES:
+        if answer.sizes["window"] == 1 and (options["groups"] or options["by"] in plots.SERIES):
             # One number a group is no picture: draw how it came about.
             query = query_of(options | {"window": plots.series_window(run, answer)})
             dataset, measurement = temperature_of(run, query, **physics)
-            picture = plots.temperature(show.computed(dataset, measurement, options["scheduler"], options["workers"]))
+            picture = plots.temperature(
+                execution.computed(dataset, measurement, options["scheduler"], options["workers"])
+            )
         else:
             picture = plots.temperature(answer)
     show.write(answer, store, form, options["output"])
@@ -67,14 +71,14 @@ def velocity(store: str, **options: Any) -> None:
     \b
     analyzer velocity runs/gcn.zarr --by element --parameter conv2.lin.weight
     """
-    from analyzer.cli import show
+    from analyzer.cli import execution, show
     from analyzer.run import open_run
     from analyzer.velocities import velocity_statistics
 
     form = show.form_of(options["format_"], options["output"])
     run = open_run(store)
     dataset, measurement = velocity_statistics(run, query_of(options))
-    answer = show.computed(dataset, measurement, options["scheduler"], options["workers"])
+    answer = execution.computed(dataset, measurement, options["scheduler"], options["workers"])
     picture = None
     if options["plot"]:
         from analyzer import plots
@@ -86,11 +90,11 @@ def velocity(store: str, **options: Any) -> None:
 
 def query_of(options: dict[str, Any]) -> Query:
     """The query that a command's options ask; those that it has not are left at their defaults."""
-    from analyzer.cli import show
+    from analyzer.cli import execution
     from analyzer.measure import Query
 
     return Query(
-        by=options["by"],
+        by=_by(options),
         window=options.get("window"),
         start=options.get("start"),
         stop=options.get("stop"),
@@ -100,12 +104,24 @@ def query_of(options: dict[str, Any]) -> Query:
         exclude=options.get("exclude") or None,
         steps_per_epoch=options.get("steps_per_epoch"),
         unequal_epochs=options.get("unequal_epochs", False),
-        workers=show.workers_of(options["workers"]),
-        memory_limit=options["memory_limit"] or show.free_memory(),
+        workers=execution.workers_of(options["workers"]),
+        memory_limit=options["memory_limit"] or execution.free_memory(),
         keep=not options["no_cache"],
         cache=options["cache"],
         batches=not options.get("no_errors", True),
     )
+
+
+def _by(options: dict[str, Any]) -> str | dict[str, list[str]]:
+    """The kind of group, or the user's own: a name that is given again gathers another glob."""
+    if not options.get("groups"):
+        return str(options["by"])
+    if click.get_current_context().get_parameter_source("by") is not ParameterSource.DEFAULT:
+        raise click.UsageError("--group: expected groups of your own or a kind of group, got --by as well.")
+    named: dict[str, list[str]] = {}
+    for title, glob in options["groups"]:
+        named.setdefault(title, []).append(glob)
+    return named
 
 
 def _masses(given: tuple[tuple[str | None, float], ...]) -> Any:

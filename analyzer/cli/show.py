@@ -1,4 +1,4 @@
-"""Computing an answer and putting it where the user asked: data to stdout or a file, everything else to stderr."""
+"""An answer where the user asked for it: data to stdout or a file, everything else to stderr."""
 
 from __future__ import annotations
 
@@ -6,30 +6,23 @@ import json
 import math
 import os
 import sys
-import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
-import dask
 import numpy as np
 import pandas as pd
 import xarray as xr
 
-from analyzer.errors import NonFiniteWarning
-
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
-    from analyzer.measure import Measurement
-
 _SUFFIXES = {".csv": "csv", ".json": "json", ".nc": "netcdf", ".parquet": "parquet"}
 _FIRST = ("group", "layer", "module", "parameter", "row", "column", "output", "input", "head", "index")
-_NOT_IN_TABLES = ("velocities", "temperature_thermal")
+_NOT_IN_TABLES = ("velocities", "temperature_thermal", "velocities_half_phase")
 """Follow from other columns; other formats have them."""
-_LOUD_BYTES = 1 << 28  # less is decoded in a fraction of a second
 
 
 def form_of(asked: str | None, output: str | None) -> str:
@@ -40,75 +33,6 @@ def form_of(asked: str | None, output: str | None) -> str:
     if output is not None and not Path(output).resolve().parent.is_dir():
         raise click.UsageError(f"--output: expected an existing folder, got {Path(output).parent}.")
     return form
-
-
-def workers_of(asked: int | None) -> int:
-    """Threads or processes that will compute."""
-    return asked or os.cpu_count() or 1
-
-
-def free_memory() -> int | None:
-    """Bytes that are free on this machine, or None where nobody says."""
-    try:
-        fields = dict(line.split(":", 1) for line in Path("/proc/meminfo").read_text().splitlines())
-        return int(fields["MemAvailable"].split()[0]) * 1024
-    except (OSError, KeyError, ValueError):
-        return None
-
-
-def computed(dataset: xr.Dataset, measurement: Measurement, scheduler: str, workers: int | None) -> xr.Dataset:
-    """The dataset in memory; weights that are not finite are named on stderr."""
-    planned = measurement.plan
-    if planned.bytes >= _LOUD_BYTES:
-        click.echo(f"Decoding {planned.bytes / 1e9:.1f} GB in {planned.tasks:,} tasks", err=True)
-    with warnings.catch_warnings(), _scheduler(scheduler, workers_of(workers)):
-        warnings.simplefilter("ignore", NonFiniteWarning)
-        answer = dataset.assign(nonfinite=((), measurement.moments.nonfinite)).compute()
-    found = answer["nonfinite"].item()
-    steps = measurement.run.line.steps
-    for parameter, frame in found.items():
-        click.echo(
-            f"Warning: {parameter}: NaN or infinite weights from step {steps[frame]} on; the temperatures of its "
-            "groups are "
-            f"NaN. Leave it out: --exclude {parameter}",
-            err=True,
-        )
-    return answer.drop_vars("nonfinite")
-
-
-@contextmanager
-def _scheduler(name: str, workers: int) -> Iterator[None]:
-    if name in ("threads", "processes"):
-        with dask.config.set(scheduler=name, num_workers=workers), _progress():
-            yield
-        return
-    try:
-        from distributed import Client
-    except ImportError as error:
-        raise click.ClickException(
-            f"--scheduler {name}: expected the package distributed, got none. Install it: pip install distributed"
-        ) from error
-    try:
-        client = Client(name, timeout="5s", set_as_default=True)  # type: ignore[no-untyped-call]
-    except (OSError, ValueError, TypeError) as error:
-        raise click.ClickException(
-            f"--scheduler: expected threads, processes or the address of a running scheduler, got {name!r}: {error}. "
-            "Start one: dask scheduler"
-        ) from error
-    with client:
-        yield
-
-
-@contextmanager
-def _progress() -> Iterator[None]:
-    """A bar on stderr, for a person and for work of more than half a second."""
-    if not sys.stderr.isatty():
-        yield
-        return
-    from dask.diagnostics import ProgressBar  # type: ignore[attr-defined]
-
-    with ProgressBar(minimum=0.5, out=sys.stderr):  # type: ignore[no-untyped-call]
-        yield
 
 
 def frame_of(dataset: xr.Dataset) -> pd.DataFrame:
@@ -127,9 +51,7 @@ def write(dataset: xr.Dataset, store: str, form: str, output: str | None) -> Non
     if output is None:
         click.echo(_text(dataset, store, form), nl=False)
         return
-    target = Path(output)
-    part = target.with_name(f".{target.name}.part")
-    try:
+    with replaced(output) as part:
         if form == "netcdf":
             dataset.to_netcdf(part, engine="h5netcdf")
         elif form == "parquet":
@@ -138,12 +60,30 @@ def write(dataset: xr.Dataset, store: str, form: str, output: str | None) -> Non
             frame.to_parquet(part, index=False)
         else:
             part.write_text(_text(dataset, store, form), encoding="utf-8")
-        part.replace(target)
-    except OSError as error:
-        raise click.ClickException(f"--output {output}: expected a file that can be written, got: {error}.") from error
-    finally:
-        part.unlink(missing_ok=True)
     click.echo(f"Wrote {output}", err=True)
+
+
+@contextmanager
+def replaced(output: str, option: str = "--output") -> Iterator[Path]:
+    """The path of a file that takes the place of `output` when it is whole, and disappears when it does not become so.
+
+    What is no plain file (a pipe, /dev/stdout) is written straight to: to replace it would destroy it.
+    """
+    target = Path(output).resolve()
+    special = target.exists() and not target.is_file()
+    part = target if special else target.with_name(f".{target.stem}.{os.getpid()}.part{target.suffix}")
+    try:
+        yield part
+        if not special:
+            part.replace(target)
+    except OSError as error:
+        raise click.ClickException(
+            f"{option} {output}: expected a file that can be written, got: {error.strerror or error}. The answer is "
+            "not kept. Choose another place, or make room."
+        ) from error
+    finally:
+        if not special:
+            part.unlink(missing_ok=True)
 
 
 def warn_of_floor(dataset: xr.Dataset) -> None:
@@ -161,10 +101,8 @@ def save_picture(figure: Figure | None, path: str | None) -> None:
     """A figure into a file, by its suffix."""
     if figure is None or path is None:
         return
-    try:
-        figure.savefig(path, dpi=160)
-    except OSError as error:
-        raise click.ClickException(f"--plot {path}: expected a file that can be written, got: {error}.") from error
+    with replaced(path, "--plot") as part:
+        figure.savefig(part, dpi=160)
     click.echo(f"Wrote {path}", err=True)
 
 
@@ -197,6 +135,7 @@ def _plain(value: Any) -> Any:
 def _table(frame: pd.DataFrame, dataset: xr.Dataset) -> str:
     from rich import box
     from rich.console import Console
+    from rich.markup import escape
     from rich.table import Table
 
     terminal = sys.stdout.isatty()
@@ -204,13 +143,20 @@ def _table(frame: pd.DataFrame, dataset: xr.Dataset) -> str:
     shown = frame.drop(columns=[name for name in _NOT_IN_TABLES if name in frame])
     if "unreliable" in shown and not shown["unreliable"].any():
         shown = shown.drop(columns="unreliable")
-    for name in shown.columns:
+    needed = 0
+    rows = [[_cell(value) for value in row] for row in shown.itertuples(index=False)]
+    for n, name in enumerate(shown.columns):
         number = bool(pd.api.types.is_numeric_dtype(shown[name]))
-        table.add_column(str(name).replace("_", " "), justify="right" if number else "left", overflow="fold")
-    for row in shown.itertuples(index=False):
-        table.add_row(*(_cell(value) for value in row))
-    # Off a terminal, a table is as wide as it needs to be: nothing may be cut.
+        title = str(name).replace("_", " ")
+        # Headings break between words, numbers and names never.
+        width = max(map(len, [*title.split(), *(row[n] for row in rows)]), default=0)
+        table.add_column(title, justify="right" if number else "left", min_width=width, overflow="fold")
+        needed += width + 2
+    for row in rows:
+        table.add_row(*map(escape, row))
+    # Off a terminal, a table is as wide as it needs to be: nothing may be cut. Nor on one that is too narrow.
     console = Console(width=None if terminal else 240, no_color=not terminal or None, highlight=False)
+    console.width = max(console.width, needed)
     with console.capture() as capture:
         console.print(table)
     attrs = dataset.attrs

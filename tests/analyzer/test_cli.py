@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import io
 import json
+import os
 import subprocess
 import sys
 import time
@@ -228,3 +229,31 @@ def test_temperatures_near_the_floor_are_counted_on_stderr(make: Callable[..., P
     assert told.exit_code == 0
     assert "Warning: 2 of 3 temperatures are below 10 times their floor" in told.stderr
     assert "floor" not in invoke("temperature", path, "--by", "parameter", "--parameter", "c.*").stderr
+
+
+def test_what_is_no_plain_file_is_written_to_and_not_replaced(store: Path, tmp_path: Path) -> None:
+    """As root, to put a file in the place of /dev/null would break the machine."""
+    pipe = tmp_path / "pipe"
+    os.mkfifo(pipe)
+    with subprocess.Popen(["cat", str(pipe)], stdout=subprocess.PIPE, text=True) as reader:
+        assert invoke("temperature", store, "--format", "csv", "--output", pipe).exit_code == 0
+        assert reader.communicate(timeout=30)[0].startswith("layer,")
+    assert pipe.is_fifo()
+    link, target = tmp_path / "link.csv", tmp_path / "target.csv"
+    link.symlink_to(target)
+    assert invoke("temperature", store, "--output", link).exit_code == 0
+    assert link.is_symlink()
+    assert target.read_text().startswith("layer,")
+
+
+def test_a_disk_that_is_full_is_one_line(store: Path) -> None:
+    result = invoke("temperature", store, "--format", "csv", "--output", "/dev/full")
+    assert result.exit_code == 1
+    assert "--output /dev/full: expected a file that can be written, got: No space left on device" in result.stderr
+
+
+def test_a_reader_that_leaves_early_gets_no_traceback(store: Path) -> None:
+    command = f"{sys.executable} -m analyzer temperature {store} --by element --format csv | head -n 1"
+    done = subprocess.run(command, shell=True, capture_output=True, text=True, timeout=60)
+    assert done.stdout.startswith("layer,")
+    assert "Traceback" not in done.stderr

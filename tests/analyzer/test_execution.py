@@ -3,11 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
-import socket
-import subprocess
-import sys
-import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -18,6 +13,7 @@ import xarray as xr
 
 import analyzer
 from analyzer import errors
+from tests.analyzer.cluster import cluster
 from tests.analyzer.shell import invoke, shell
 
 OPTIONS = ("--by", "row", "--window", 30, "--no-cache", "--format", "json")
@@ -36,55 +32,6 @@ def records(result: Any) -> Any:
     return json.loads(result.stdout)["records"]
 
 
-@pytest.fixture
-def cluster(tmp_path: Path) -> Iterator[str]:
-    """A scheduler and two workers, started as a user would: `dask scheduler`, `dask worker ADDRESS`."""
-    pytest.importorskip("distributed")
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        address = f"tcp://127.0.0.1:{probe.getsockname()[1]}"
-    environment = {
-        **os.environ,
-        "PYTHONPATH": str(Path(analyzer.__file__).parents[1]),
-        "DASK_DISTRIBUTED__DASHBOARD": "x",
-    }
-    dask = [sys.executable, "-m", "dask"]
-    quiet: dict[str, Any] = {
-        "stdout": subprocess.DEVNULL,
-        "stderr": subprocess.DEVNULL,
-        "env": environment,
-        "cwd": tmp_path,
-    }
-    port = address.rpartition(":")[2]
-    processes = [
-        subprocess.Popen([*dask, "scheduler", "--host", "127.0.0.1", "--port", port, "--no-dashboard"], **quiet)
-    ]
-    try:
-        worker = [*dask, "worker", address, "--nthreads", "1", "--no-dashboard", "--no-nanny"]
-        processes += [subprocess.Popen(worker, **quiet) for _ in range(2)]
-        _wait_for_workers(address, 2)
-        yield address
-    finally:
-        for process in reversed(processes):
-            process.kill()  # they hold nothing, and a worker that says goodbye waits for a scheduler that is gone
-            process.wait(30)
-
-
-def _wait_for_workers(address: str, count: int) -> None:
-    from distributed import Client
-
-    deadline = time.monotonic() + 60
-    while True:
-        try:
-            with Client(address, timeout="5s", set_as_default=False) as client:
-                client.wait_for_workers(count, timeout=30)
-                return
-        except (OSError, TimeoutError):
-            if time.monotonic() > deadline:
-                raise
-            time.sleep(0.2)
-
-
 def test_processes_give_the_bits_of_threads(long_store: Path) -> None:
     threads = records(invoke("temperature", long_store, *OPTIONS))
     processes = records(shell("temperature", long_store, *OPTIONS, "--scheduler", "processes", "--workers", 2))
@@ -93,14 +40,16 @@ def test_processes_give_the_bits_of_threads(long_store: Path) -> None:
 
 @pytest.mark.filterwarnings("ignore::ResourceWarning")
 @pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")
-def test_a_cluster_gives_the_bits_of_threads(long_store: Path, cluster: str) -> None:
+def test_a_cluster_gives_the_bits_of_threads(long_store: Path, tmp_path: Path) -> None:
     threads = records(invoke("temperature", long_store, *OPTIONS))
-    done = shell("temperature", long_store, *OPTIONS, "--scheduler", cluster)
-    assert done.returncode == 0, done.stderr
-    assert json.loads(done.stdout)["records"] == threads
-    # Errors come back from a worker as they are.
-    (long_store / "parameters/conv1/lin/weight/c/0/0/100").unlink()
-    refused = shell("temperature", long_store, *OPTIONS, "--scheduler", cluster)
+    with cluster(tmp_path) as started:
+        done = shell("temperature", long_store, *OPTIONS, "--scheduler", started.address)
+        assert done.returncode == 0, done.stderr
+        assert done.stderr == ""
+        assert json.loads(done.stdout)["records"] == threads
+        # Errors come back from a worker as they are.
+        (long_store / "parameters/conv1/lin/weight/c/0/0/100").unlink()
+        refused = shell("temperature", long_store, *OPTIONS, "--scheduler", started.address)
     assert refused.returncode == 1
     assert "parameters/conv1/lin/weight, steps 1600 to 1615: expected the committed chunk" in refused.stderr
     assert "Traceback" not in refused.stderr

@@ -1,7 +1,9 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from datetime import UTC, datetime
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -53,3 +55,35 @@ def test_steps_that_do_not_increase_and_segments_outside(make: Callable[..., Pat
     outside = invoke("verify", make("b.zarr", segments=[segment(0, 0), segment(200, 200)]))
     assert outside.exit_code == 1
     assert "expected first_frame of segment 1 within 0 and 100, got 200" in outside.stdout
+
+
+def test_a_dead_writer_and_its_spool_are_named_with_the_remedy(make: Callable[..., Path], tmp_path: Path) -> None:
+    store, spool = make(status="running"), tmp_path / "spool"
+    edit_root(store, lambda root: root["attributes"].update(recording={"spool": str(spool)}))
+    told = invoke("verify", store).stdout
+    assert "heartbeat: nobody writes any more (last sign" in told
+    assert f"Close it: recorder recover {store}" in told
+    assert "may hold frames" not in told, "the spool is on another machine"
+    spool.mkdir()
+    told = invoke("verify", store).stdout
+    assert f"spool: {spool} is on this machine" in told
+    assert f"Bring them home: recorder recover {store}" in told
+    # While somebody writes, nothing is to be recovered.
+    beat = datetime.now(UTC).isoformat()
+    edit_root(store, lambda root: root["attributes"].update(heartbeat=beat))
+    told = invoke("verify", store).stdout
+    assert f"spool: {spool} is on this machine" in told
+    assert "recorder recover" not in told
+    assert "heartbeat" not in told
+    edit_root(store, lambda root: root["attributes"].update(heartbeat="soon"))
+    assert "without a readable heartbeat" in invoke("verify", store).stdout
+
+
+def test_arrays_of_unequal_length_are_refused(store: Path) -> None:
+    def shorten(root: Any) -> None:
+        root["consolidated_metadata"]["metadata"]["parameters/lin/weight"]["shape"][-1] = 99
+
+    edit_root(store, shorten)
+    result = invoke("verify", store)
+    assert result.exit_code == 1
+    assert "array 'parameters/lin/weight': expected 100 frames, as 'step' has, got 99" in result.stderr

@@ -1,0 +1,190 @@
+"""Who computes an answer: threads, processes or a cluster, each with a progress bar and an end to Ctrl-C."""
+
+from __future__ import annotations
+
+import multiprocessing
+import os
+import signal
+import threading
+import warnings
+from collections.abc import Callable, Iterator
+from concurrent.futures import Executor, Future, ProcessPoolExecutor, ThreadPoolExecutor
+from concurrent.futures.process import BrokenProcessPool
+from contextlib import contextmanager, suppress
+from multiprocessing import resource_tracker
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, TypeVar
+
+import click
+import dask
+import xarray as xr
+from dask.callbacks import Callback
+
+from analyzer.cli.progress import bar
+from analyzer.errors import AnalyzerError, NonFiniteWarning
+
+if TYPE_CHECKING:
+    from analyzer.measure import Measurement
+
+_Pool = TypeVar("_Pool", bound=Executor)
+_LOUD_BYTES = 1 << 28  # less is decoded in a fraction of a second
+
+
+def workers_of(asked: int | None) -> int:
+    """Threads or processes that will compute."""
+    return asked or os.cpu_count() or 1
+
+
+def free_memory() -> int | None:
+    """Bytes that are free on this machine, or None where nobody says."""
+    try:
+        fields = dict(line.split(":", 1) for line in Path("/proc/meminfo").read_text().splitlines())
+        return int(fields["MemAvailable"].split()[0]) * 1024
+    except (OSError, KeyError, ValueError):
+        return None
+
+
+def computed(dataset: xr.Dataset, measurement: Measurement, scheduler: str, workers: int | None) -> xr.Dataset:
+    """The dataset in memory; weights that are not finite are named on stderr."""
+    planned = measurement.plan
+    if planned.bytes >= _LOUD_BYTES:
+        click.echo(f"Decoding {planned.bytes / 1e9:.1f} GB in {planned.tasks:,} tasks", err=True)
+    asked = dataset.assign(nonfinite=((), measurement.moments.nonfinite))
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", NonFiniteWarning)
+        with bar("Decoding", planned.bytes) if planned.bytes else bar("Summing", planned.kept.size, "sums") as show:
+            answer = _run(
+                asked, scheduler, workers_of(workers), lambda share: show(share * (planned.bytes or planned.kept.size))
+            )
+    found = answer["nonfinite"].item()
+    steps = measurement.run.line.steps
+    for parameter, frame in found.items():
+        click.echo(
+            f"Warning: {parameter}: NaN or infinite weights from step {steps[frame]} on; the temperatures of its "
+            f"groups are NaN. Leave it out: --exclude {parameter}",
+            err=True,
+        )
+    return answer.drop_vars("nonfinite")
+
+
+def _run(dataset: xr.Dataset, scheduler: str, workers: int, show: Callable[[float], None]) -> xr.Dataset:
+    if scheduler == "threads":
+        with ended(ThreadPoolExecutor(workers)) as pool, dask.config.set(scheduler="threads", pool=pool), _Share(show):
+            return dataset.compute()
+    if scheduler == "processes":
+        with ended(_processes(workers)) as born, dask.config.set(scheduler="processes", pool=born), _Share(show):
+            try:
+                return dataset.compute()
+            except BrokenProcessPool as error:
+                raise click.ClickException(
+                    "--scheduler processes: expected every worker process to live to the end, one was killed. The "
+                    "answer would not be whole; most often memory has run out. Take fewer --workers, or threads."
+                ) from error
+    return _on_cluster(dataset, scheduler, show)
+
+
+class _Share(Callback):
+    """Tells how large a share of the tasks is done. Lifetime: one computation."""
+
+    def __init__(self, show: Callable[[float], None]) -> None:
+        super().__init__()  # type: ignore[no-untyped-call]
+        self._show = show
+
+    def _posttask(self, key: Any, result: Any, dsk: Any, state: Any, worker_id: Any) -> None:
+        done = len(state["finished"])
+        self._show(done / (done + sum(len(state[part]) for part in ("ready", "waiting", "running"))))
+
+
+class _Workers(ProcessPoolExecutor):
+    """Worker processes that Ctrl-C does not reach: the main process ends them, once their tasks are whole.
+
+    They are born inside `submit`, and a process inherits the signals that are blocked where it is born. Lifetime: one
+    computation.
+    """
+
+    def submit(self, fn: Callable[..., Any], /, *args: Any, **kwargs: Any) -> Future[Any]:
+        before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
+        try:
+            return super().submit(fn, *args, **kwargs)
+        finally:
+            signal.pthread_sigmask(signal.SIG_SETMASK, before)
+
+
+def _processes(workers: int) -> _Workers:
+    resource_tracker.ensure_running()  # else the first birth starts it, which unblocks the signals again
+    return _Workers(workers, mp_context=multiprocessing.get_context("spawn"))
+
+
+@contextmanager
+def ended(pool: _Pool) -> Iterator[_Pool]:
+    """A pool whose tasks in progress end before its block does, also after Ctrl-C, and whose waiting ones never begin.
+
+    Tasks that outlive the block would find the interpreter half gone, and say so in long tracebacks.
+    """
+    try:
+        yield pool
+    finally:
+        with _undisturbed():
+            pool.shutdown(wait=True, cancel_futures=True)
+
+
+@contextmanager
+def _undisturbed() -> Iterator[None]:
+    """Ctrl-C is not heard: tasks in progress take a second or so."""
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+    before = signal.signal(signal.SIGINT, signal.SIG_IGN)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGINT, before)
+
+
+def _on_cluster(dataset: xr.Dataset, address: str, show: Callable[[float], None]) -> xr.Dataset:
+    try:
+        from distributed import Client
+    except ImportError as error:
+        raise click.ClickException(
+            f"--scheduler {address}: expected the package distributed, got none. It is what talks to a scheduler. "
+            "Install it: pip install distributed"
+        ) from error
+    try:
+        client = Client(address, timeout="5s", set_as_default=True)  # type: ignore[no-untyped-call]
+    except (OSError, ValueError, TypeError) as error:
+        raise click.ClickException(
+            f"--scheduler: expected threads, processes or the address of a running scheduler, got {address!r}: "
+            f"{error}. Nobody would compute. Start one: dask scheduler"
+        ) from error
+    with client:
+        future = client.compute(dataset)  # type: ignore[no-untyped-call]
+        try:
+            _watch(future, show)
+            answer: xr.Dataset = future.result()
+        except AnalyzerError:
+            raise
+        except Exception as error:
+            told = " ".join(str(error).split()) or type(error).__name__
+            raise click.ClickException(
+                f"--scheduler {address}: expected the cluster to answer, got {type(error).__name__}: {told}. "
+                "There is nothing to show. See the logs of its workers; they need this version of thermotrace, the "
+                "store at the same path, and enough memory."
+            ) from error
+        return answer
+
+
+def _watch(future: Any, show: Callable[[float], None]) -> None:
+    """Follows a computation until it has ended, well or not."""
+    from distributed.diagnostics.progressbar import TextProgressBar
+
+    class Watched(TextProgressBar):
+        """Draws on our bar. Lifetime: one computation."""
+
+        def _draw_bar(self, remaining: int, all: int, **rest: Any) -> None:
+            show(1 - remaining / max(all, 1))
+
+        def _draw_stop(self, **rest: Any) -> None:
+            pass
+
+    with suppress(Exception):  # a bar that fails is no reason to fail; what the computation says comes with its result
+        Watched([future])  # type: ignore[no-untyped-call]
