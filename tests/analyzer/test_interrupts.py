@@ -149,8 +149,6 @@ def test_a_cluster_has_the_bar_too(long_run: Path, tmp_path: Path) -> None:
     assert BAR.search(told), told[-2000:]
 
 
-def test_no_bar_in_a_pipe_and_none_for_short_work(long_run: Path, store: Path) -> None:
+def test_no_bar_in_a_pipe(long_run: Path) -> None:
     done = shell("temperature", long_run, "--no-cache")
     assert done.stderr.splitlines() == ["Decoding 2.3 GB in 6 tasks"]
-    _, _, told = on_a_terminal(*ANALYZER, "temperature", store)
-    assert "%" not in told
