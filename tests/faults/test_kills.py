@@ -12,10 +12,11 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from recorder import Recorder
 from recorder.recovery import recover
-from recorder.segments import Session
+from recorder.segments import COMMITTED, Session
 from tests.faults.trainers import ROUNDS, Trainer, make_model, wait_for_status
-from tests.recorder.runs import assert_frames_are_scripted, open_tree, read_array
+from tests.recorder.runs import Scripted, assert_frames_are_scripted, open_tree, read_array
 
 RANDOM = random.Random(20260)
 
@@ -59,6 +60,23 @@ def test_the_writer_is_killed_again_and_again(tmp_path):
     assert kills > ROUNDS // 2
     assert open_tree(tmp_path / "run.zarr").attrs["status"] == "complete"
     check_nothing_is_missing(tmp_path / "run.zarr", total)
+
+
+def test_the_report_counts_on_after_a_writer_was_killed(tmp_path):
+    """Bytes before and after compression are those of the whole recording, chunks written twice counted once."""
+    model = make_model()
+    optimizer = Scripted(model.parameters())
+    with Recorder(tmp_path / "run.zarr", model, optimizer, chunk_steps=32) as recorder:
+        for number in range(1, 1001):
+            optimizer.step()
+            if number in (300, 700):
+                deadline = time.monotonic() + 20
+                while recorder._writer.control.words[COMMITTED] < number - 40 and time.monotonic() < deadline:
+                    time.sleep(0.01)
+                os.kill(recorder._writer.pid, signal.SIGKILL)
+    report = recorder.report
+    assert report.raw_bytes == 1001 * 4 * sum(parameter.numel() for parameter in model.parameters())
+    assert report.stored_bytes == sum(f.stat().st_size for f in (tmp_path / "run.zarr").rglob("c/**/*") if f.is_file())
 
 
 @pytest.mark.parametrize("round_", range(ROUNDS))
