@@ -6,7 +6,6 @@ import json
 import time
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 
@@ -60,9 +59,9 @@ class Spool:
         self._frame_bytes = session.schema.frame_bytes
         self._on_disk = not str(directory).startswith("/dev/shm/")
         self._touched: set[int] = set()
-        self._names: dict[str, int] = {}
+        self.names: dict[str, int] = {}
         self._first_free_slot = 1 + session.param_groups
-        self._last_slot = session.budget.scalar_slots
+        self.slots = session.budget.scalar_slots
         self._sequence = 0
         self._deadline = 0.0
         self._began = time.monotonic()
@@ -113,16 +112,16 @@ class Spool:
         """Make the frame in the reserved row valid: step and checksum first, the count last."""
         segment, row = self.segment, self.row
         assert segment is not None
-        segment.steps[row] = step
-        segment.checksums[row] = segment.checksum(row)
+        segment.step_words[row] = step
+        segment.checksum_words[row] = segment.checksum(row)
         self.row = row + 1
         segment.words[COUNT] = row + 1
         self.pushed += 1
 
-    def log(self, row: int, slot: int, value: Any) -> None:
-        """Store one or several scalars of a frame of the current segment."""
+    def log(self, row: int, slot: int, value: float) -> None:
+        """Store a scalar of a frame of the current segment."""
         assert self.segment is not None
-        self.segment.scalars[row, slot] = value
+        self.segment.scalar_words[row * self.slots + slot] = value
 
     def hand_over(self) -> None:
         """Give the current segment to the writer, full or not."""
@@ -133,17 +132,17 @@ class Spool:
 
     def slot(self, name: str) -> int:
         """Return the column of a logged name; a new name is made known to the writer first."""
-        slot = self._names.get(name)
+        slot = self.names.get(name)
         if slot is None:
-            slot = self._first_free_slot + len(self._names)
-            if slot >= self._last_slot:
+            slot = self._first_free_slot + len(self.names)
+            if slot >= self.slots:
                 raise UsageError(
-                    f"log({name}=…): expected at most {self._last_slot - self._first_free_slot} names in one "
+                    f"log({name}=…): expected at most {self.slots - self._first_free_slot} names in one "
                     "recording, this is one more. Each name is an array of the store: log several values under fewer "
                     "names."
                 )
-            replace_text(self._directory / "scalars.json", json.dumps(self._names | {name: slot}))
-            self._names[name] = slot
+            replace_text(self._directory / "scalars.json", json.dumps(self.names | {name: slot}))
+            self.names[name] = slot
         return slot
 
     def _find_free(self) -> int | None:

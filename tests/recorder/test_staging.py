@@ -22,8 +22,8 @@ DEVICES = ["cpu", pytest.param("cuda", marks=pytest.mark.skipif(not torch.cuda.i
 def staged(monkeypatch):
     """Send parameters in host memory the way of those on a device."""
 
-    def feed(schema, slots, spool, param_groups):
-        return recorder.staging.DeviceFeed(schema, slots, spool, frames=8, scalar_slots=1 + param_groups + 64)
+    def feed(schema, slots, spool):
+        return recorder.staging.DeviceFeed(schema, slots, spool, frames=8, scalar_slots=spool.slots)
 
     monkeypatch.setattr(recorder.recorder, "HostFeed", feed)
     monkeypatch.setattr(recorder.staging, "_BLOCK_BYTES", 4 << 10)  # a few frames a block: many hand-overs
