@@ -43,7 +43,7 @@ class Recorder:
     Parameters
     ----------
     store : path
-        The Zarr store to write; a folder, by custom named `*.zarr`.
+        The Zarr store to write; by custom named `*.zarr`.
     model : torch.nn.Module
         Lazy layers may still be uninitialised.
     optimizer : torch.optim.Optimizer or sequence of them, optional
@@ -146,8 +146,6 @@ class Recorder:
         self._handles = attach(self._optimizers, WeakMethod(self._before_update), WeakMethod(self._after_update))
         _live.add(self)
 
-    # -- recording --------------------------------------------------------------------------------
-
     def start(self) -> None:
         """Record the parameters as they are now as the first frame. The first optimizer step calls it, if you do not.
 
@@ -190,7 +188,7 @@ class Recorder:
         self._start_seconds = time.perf_counter() - began
 
     def step(self) -> None:
-        """Record the step that was just made; only where no optimizer was given, or after the replay of a CUDA graph.
+        """Record the step just made, where no optimizer was given. Call `start` first: it records the state before.
 
         Raises
         ------
@@ -199,6 +197,8 @@ class Recorder:
         """
         if self._closed:
             raise UsageError("recorder.step(): expected an open recorder, it is closed. Make a new one with mode='a'.")
+        if self._feed is None:
+            self._tell("step() came before start(): frame 0 is the state after the first update, like frame 1")
         self._after_update(None)
 
     def log(self, **scalars: Any) -> None:

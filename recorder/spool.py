@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -20,13 +19,14 @@ from recorder.segments import (
     FINISHED,
     FIRST_FRAME,
     FREE,
+    NEWEST,
     RAW_BYTES,
     SEQUENCE,
     STATE,
+    ScalarNames,
     Segment,
     Session,
     open_segments,
-    replace_text,
 )
 
 HAND_OVER_SECONDS = 5.0  # a slow training is still analysed live: a segment is handed over after this, full or not
@@ -51,7 +51,7 @@ class Spool:
     def __init__(
         self, directory: Path, session: Session, writer: WriterProcess, *, drop: bool, report: Callable[[str], None]
     ) -> None:
-        self._directory, self._writer, self._drop, self._tell = directory, writer, drop, report
+        self._writer, self._drop, self._tell = writer, drop, report
         self.segments, damaged = open_segments(directory, session)
         if damaged:
             raise UsageError(damaged[0])
@@ -60,6 +60,7 @@ class Spool:
         self._on_disk = not str(directory).startswith("/dev/shm/")
         self._touched: set[int] = set()
         self.names: dict[str, int] = {}
+        self._scalar_names = ScalarNames(directory, session)
         self._first_free_slot = 1 + session.param_groups
         self.slots = session.budget.scalar_slots
         self._sequence = 0
@@ -103,6 +104,7 @@ class Spool:
         words = segment.words
         words[SEQUENCE], words[FIRST_FRAME], words[COUNT] = self._sequence, self.pushed, 0
         words[STATE] = ACTIVE
+        self._writer.control.words[NEWEST] = self.pushed
         self._sequence += 1
         self._deadline = time.monotonic() + HAND_OVER_SECONDS
         self.current, self.segment, self.row = index, segment, 0
@@ -141,7 +143,7 @@ class Spool:
                     "recording, this is one more. Each name is an array of the store: log several values under fewer "
                     "names."
                 )
-            replace_text(self._directory / "scalars.json", json.dumps(self.names | {name: slot}))
+            self._scalar_names.add(name, slot)
             self.names[name] = slot
         return slot
 

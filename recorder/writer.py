@@ -21,7 +21,6 @@ from recorder.drain import Drain
 from recorder.errors import RecorderError
 from recorder.recovery import open_store
 from recorder.segments import (
-    ACTIVE,
     COMMITTED,
     DONE,
     ENCODE_NS,
@@ -42,11 +41,11 @@ from recorder.segments import (
 
 COMMIT_SECONDS = 2.0  # publications are at least this far apart, unless the pool runs out
 TAIL_SECONDS = 5.0  # a chunk that is not full is written again at most this often …
-# … and costs at most 1/200 of one core, and 1/20 of the time where it waits for a slow disk. With torch on all cores
+# … and costs at most 1/400 of one core, and 1/20 of the time where it waits for a slow disk. With torch on all cores
 # what this process takes is missing there, and 1.3 times that: training stood at 1.15 beside a writer that took 0.10
 # of a core, at 1.03 beside 0.02 (nice 19). At SCHED_IDLE it got 0.01, less than it needs. With a core to spare:
 # nothing measurable, at any priority. So it is the work that must be little; nice 10 keeps it from starving.
-TAIL_CPU_RATIO = 200.0
+TAIL_CPU_RATIO = 400.0
 TAIL_RATIO = 20.0
 HEARTBEAT_SECONDS = 30.0
 
@@ -71,8 +70,7 @@ def run(spool: Path, doorbell: int, parent: int) -> None:
     store.raw_bytes, store.stored_bytes = control.words[RAW_BYTES], control.words[STORED_BYTES]
     control.words[WRITER_STATE] = RUNNING
     status = _serve(drain, control, Doorbell(doorbell, parent))
-    for segment in drain.finished(FINISHED, ACTIVE):
-        drain.take(segment)
+    drain.finish()
     drain.commit(status)
     store.close()
     _report(drain, control)

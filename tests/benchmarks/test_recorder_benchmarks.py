@@ -38,9 +38,22 @@ def test_step_cost() -> None:
 
 @pytest.mark.parametrize("kind", [GCN, GAT])
 def test_slowdown(kind: type[GCN | GAT]) -> None:
-    row = recorder_slowdown.measure(kind, pairs=3, stretch=2)
-    assert_whole([row])
-    assert row["low"] <= row["slowdown"] <= row["high"]
+    row = recorder_slowdown.measure(kind, pairs=3, threads=1, stretch=2)
+    texts = ("median", "95 %", "sums", "its 95 %", "bound")
+    assert_whole([row], [row[name] for name in texts])
+    for value, interval in (("median", "95 %"), ("sums", "its 95 %")):
+        low, high = map(float, row[interval].split("-"))
+        assert low <= float(row[value]) <= high
+    assert float(row["bound"]) > 1
+
+
+def test_the_figures_of_a_slowdown_are_those_of_its_stretches() -> None:
+    """A machine that gets slower and slower: neighbours on both sides cancel it."""
+    without = [1.0 + 0.01 * 2 * i for i in range(21)]
+    recorded = [1.05 * (1.0 + 0.01 * (2 * i + 1)) for i in range(20)]
+    assert recorder_slowdown.paired(without, recorded) == pytest.approx([1.05] * 20)
+    low, high = recorder_slowdown.bootstrap(without, recorded)
+    assert (low, high) == pytest.approx((1.05, 1.05))
 
 
 def test_the_interval_of_the_median_is_that_of_the_binomial() -> None:

@@ -170,9 +170,33 @@ def test_damaged_segments_cost_only_their_own_frames_and_are_reported(tmp_path, 
     if damage == "bit flipped":
         assert result.rejected == 1
         assert missing == [first + 3]
+        assert result.messages == (f"lost: 1 frame between step {first + 2} and step {first + 4}",)
     else:
         assert victim.name in result.messages[0]
         assert missing == list(range(first, first + count))
+        assert result.messages[1:] == (f"lost: {count} frames between step {first - 1} and step {first + count}",)
+    assert len(open_tree(store).attrs["lost_frames"]) == 1
+
+
+def test_how_many_frames_were_in_a_lost_last_segment_is_bounded(tmp_path):
+    """Only the segment itself knew how many it held; that it was opened, the control words know."""
+    store = tmp_path / "run.zarr"
+    trainer = Trainer(store, pause=0.0005)
+    trainer.wait_for_step(20)
+    os.kill(trainer.writer(), signal.SIGSTOP)
+    trainer.wait_for_step(61)
+    os.kill(trainer.pid, signal.SIGSTOP)
+    os.kill(trainer.writer(), signal.SIGKILL)
+    returned = trainer.kill()
+    headers = {path: np.fromfile(path, np.int64, 4) for path in spool_of(store).glob("segment-*")}
+    newest = max(headers, key=lambda path: headers[path][1])
+    first, count = int(headers[newest][1]), int(headers[newest][2])
+    newest.unlink()
+    result = recover(store)
+    steps = assert_frames_are_scripted(store, make_model())
+    np.testing.assert_array_equal(steps, np.arange(first))
+    assert returned - first <= count <= 8
+    assert result.messages[1:] == (f"lost: 0 to 8 frames after step {first - 1}",)
 
 
 def plane_offset(store: Path) -> int:
