@@ -5,9 +5,12 @@ from collections.abc import Sequence
 
 import numpy as np
 import pytest
+import torch
+from torch_geometric.data import Batch
 
+from examples.data.loader import load
 from examples.models import GAT, GCN
-from tests.benchmarks import recorder_pressure, recorder_size, recorder_slowdown, recorder_step_cost
+from tests.benchmarks import recorder_gpu, recorder_pressure, recorder_size, recorder_slowdown, recorder_step_cost
 from tests.benchmarks.recorder_workload import Row, table
 
 
@@ -54,6 +57,28 @@ def test_the_figures_of_a_slowdown_are_those_of_its_stretches() -> None:
     assert recorder_slowdown.paired(without, recorded) == pytest.approx([1.05] * 20)
     low, high = recorder_slowdown.bootstrap(without, recorded)
     assert (low, high) == pytest.approx((1.05, 1.05))
+
+
+@pytest.mark.parametrize(
+    "device",
+    ["cpu", pytest.param("cuda", marks=pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a GPU"))],
+)
+def test_gpu(device: str) -> None:
+    """On the CPU its eager rows alone."""
+    rows = recorder_gpu.measure(device, steps=8, stretch=1)
+    assert_whole(rows, [str(row[name]) for row in rows for name in ("slowdown", "quartiles")])
+    assert rows[0]["model"] == "GCN, eager"
+
+
+@pytest.mark.parametrize("kind", [GCN, GAT])
+def test_fixed_edges_change_nothing(kind: type[GCN | GAT]) -> None:
+    torch.manual_seed(0)
+    model = kind()
+    batch = Batch.from_data_list(load()[0][:8])
+    expected = model(batch)
+    recorder_gpu.fix_edges(model, batch)
+    for _ in range(2):
+        torch.testing.assert_close(model(batch), expected)
 
 
 def test_the_interval_of_the_median_is_that_of_the_binomial() -> None:
