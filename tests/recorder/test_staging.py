@@ -4,6 +4,8 @@ is one.
 
 from __future__ import annotations
 
+import threading
+
 import numpy as np
 import pytest
 import torch
@@ -94,6 +96,31 @@ def test_a_failure_of_the_helper_thread_is_raised_in_the_training(tmp_path, monk
         for _ in range(1000):
             optimizer.step()
     assert optimizer.updates < 1000
+
+
+def test_a_step_waits_only_when_every_block_is_on_its_way_and_the_wait_is_counted(tmp_path, monkeypatch):
+    """The helper thread is held up: three blocks of frames go on without it, the next has to wait for it."""
+    model = nn.Linear(2, 2)
+    optimizer = Scripted(model.parameters())
+    go_on = threading.Event()
+    stage = recorder.staging.DeviceFeed._to_spool
+
+    def held_up(self, block):
+        go_on.wait(30)
+        stage(self, block)
+
+    monkeypatch.setattr(recorder.staging.DeviceFeed, "_to_spool", held_up)
+    with Recorder(tmp_path / "run.zarr", model, optimizer, chunk_steps=32) as running:
+        running.start()
+        for _ in range(recorder.staging.BLOCKS * 8 - 1):
+            optimizer.step()
+        assert running._feed.stall_seconds == 0.0
+        threading.Timer(0.3, go_on.set).start()
+        for _ in range(100):
+            optimizer.step()
+        assert running._feed.stall_seconds > 0.05
+    assert running.report.stall_seconds > 0.05
+    assert_frames_are_scripted(tmp_path / "run.zarr", model, steps=np.arange(124))
 
 
 def test_a_parameter_that_changes_is_named(tmp_path):
