@@ -183,11 +183,15 @@ def checkpoint(model: nn.Module, folder: Path) -> Iterator[Keep]:
 
 
 class Shell(nn.Module):
-    """A model whose forward does nothing: smdebug records in the hook before it."""
+    """A model's parameters with a forward that does nothing: smdebug records in the hooks around it.
+
+    Not the model itself inside: its modules would get hooks too, and run them in the training.
+    """
 
     def __init__(self, model: nn.Module) -> None:
         super().__init__()
-        self.model = model
+        for name, parameter in model.named_parameters():
+            self.register_parameter(name.replace(".", "_"), parameter)
 
     def forward(self, batch: Tensor) -> Tensor:
         return batch
