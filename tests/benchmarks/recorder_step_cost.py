@@ -183,15 +183,15 @@ def checkpoint(model: nn.Module, folder: Path) -> Iterator[Keep]:
 
 
 class Shell(nn.Module):
-    """A model's parameters with a forward that does nothing: smdebug records in the hooks around it.
+    """A model's weights with a forward that does nothing: smdebug records in the hooks around it.
 
-    Not the model itself inside: its modules would get hooks too, and run them in the training.
+    The memory is the model's, the parameters are not: smdebug hooks into gradients, too.
     """
 
     def __init__(self, model: nn.Module) -> None:
         super().__init__()
         for name, parameter in model.named_parameters():
-            self.register_parameter(name.replace(".", "_"), parameter)
+            self.register_parameter(name.replace(".", "_"), nn.Parameter(parameter.detach()))
 
     def forward(self, batch: Tensor) -> Tensor:
         return batch
