@@ -11,18 +11,20 @@ import numpy as np
 from recorder.root import now
 from recorder.schema import Parameter
 from recorder.segments import (
+    ACTIVE,
     COUNT,
     DROPPED,
     FINISHED,
     FIRST_FRAME,
     FREE,
+    NEWEST,
     SEQUENCE,
     STATE,
     Control,
+    ScalarNames,
     Segment,
     Session,
     open_segments,
-    read_scalar_names,
 )
 from recorder.store import StoreWriter
 
@@ -41,6 +43,7 @@ class Progress:
     dropped_before: int = 0
     rejected: int = 0
     started: bool = False
+    newest: int = -1  # number of the last frame that was whole
 
     def document(self) -> dict[str, Any]:
         return {name: getattr(self, name) for name in self.__slots__}
@@ -57,6 +60,7 @@ class Drain:
         self.spool, self.session, self.store, self.progress = spool, session, store, progress
         self.segments, self.damaged = open_segments(spool, session)
         self.control = Control(spool)
+        self._names = ScalarNames(spool, session)
         self._prefaulted = 0
 
     def finished(self, *states: int) -> list[Segment]:
@@ -86,6 +90,7 @@ class Drain:
         scalars = segment.scalars[rows]
         skipped = np.nan_to_num(scalars[:, 0]).astype(np.int64)
         steps = progress.base_step + segment.steps[rows] - skipped
+        self._note_lost(segment.words[FIRST_FRAME] + rows, steps)
         # Equal to the step before: an update that the gradient scaler skipped, or the resumed weights that the store
         # already holds.
         kept = steps > np.concatenate([[store.last_step], steps[:-1]])
@@ -101,10 +106,35 @@ class Drain:
         groups = self.session.param_groups
         logged = {
             name: scalars[:, column]
-            for name, column in read_scalar_names(self.spool).items()
+            for name, column in self._names.read().items()
             if name in store.scalar_names or not np.isnan(scalars[:, column]).all()
         }
         store.append(steps[kept], logged, scalars[:, 1 : 1 + groups] if groups else None, planes)
+
+    def _note_lost(self, numbers: np.ndarray[Any, Any], steps: np.ndarray[Any, Any]) -> None:
+        """Record where frames are missing before one of those that come now: their numbers jump."""
+        progress = self.progress
+        numbers = np.concatenate([[progress.newest], numbers])
+        steps = np.concatenate([[self.store.last_step], steps])
+        for index in np.flatnonzero(np.diff(numbers) > 1):
+            missing = int(numbers[index + 1] - numbers[index] - 1)
+            self._lose(missing, missing, int(steps[index]), int(steps[index + 1]))
+        progress.newest = int(numbers[-1])
+
+    def _lose(self, least: int, most: int, after: int, before: int | None) -> None:
+        lost = {"least": least, "most": most, "after_step": after if after >= 0 else None, "before_step": before}
+        self.store.attributes["lost_frames"] = [*self.store.attributes.get("lost_frames", []), lost]
+
+    def finish(self) -> None:
+        """Take what is left of a session that is over, and record what is missing at its end."""
+        for segment in self.finished(FINISHED, ACTIVE):
+            self.take(segment)
+        least = most = self.progress.pushed - 1 - self.progress.newest
+        if (opened := self.control.words[NEWEST]) >= self.progress.pushed and self.damaged:
+            # The segment that the trainer filled last is damaged, and how many frames it held stood only there.
+            least, most = (opened - 1 - self.progress.newest + more for more in (0, self.session.budget.segment_frames))
+        if most > 0:
+            self._lose(least, most, self.store.last_step, None)
 
     def _open_stretch(self, segment: Segment, row: int) -> None:
         """Begin the store's next segment: compare the first weights with the last frame, and number the steps from

@@ -32,20 +32,24 @@ def attach(optimizers: Sequence[Optimizer], before: WeakMethod[Any], after: Weak
     if not optimizers:
         return []
     # A deep copy of an optimizer copies its hooks: they know their own, and leave a copy alone.
+    # Whether there is a GPU to capture on is asked once: asking takes as long as a hook.
+    on_gpu = torch.cuda.is_available()
     known, last = [ref(optimizer) for optimizer in optimizers], ref(optimizers[-1])
 
     @torch.compiler.disable  # type: ignore[untyped-decorator]
     def before_step(optimizer: Optimizer, args: Any, kwargs: Any) -> None:
         call = before()
         if call is not None and any(optimizer is own() for own in known):
-            refuse_capture()
+            if on_gpu:
+                refuse_capture()
             call(optimizer)
 
     @torch.compiler.disable  # type: ignore[untyped-decorator]
     def after_step(optimizer: Optimizer, args: Any, kwargs: Any) -> None:
         call = after()
         if call is not None and optimizer is last():
-            refuse_capture()
+            if on_gpu:
+                refuse_capture()
             call(optimizer)
 
     handles = [optimizer.register_step_pre_hook(before_step) for optimizer in optimizers]
@@ -59,7 +63,7 @@ def refuse_capture() -> None:
     ------
     UsageError
     """
-    if torch.cuda.is_available() and torch.cuda.is_current_stream_capturing():
+    if torch.cuda.is_current_stream_capturing():
         raise UsageError(
             "recorder: the optimizer's step is being captured into a CUDA graph: the hook would run once, not at every "
             "replay. Make the Recorder without an optimizer and call recorder.step() after each replay."

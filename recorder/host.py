@@ -19,10 +19,9 @@ class HostFeed:
     A frame is in the spool when `push` returns, and survives a SIGKILL from then on.
     """
 
-    def __init__(self, schema: Schema, slots: Sequence[Slot], spool: Spool, param_groups: int) -> None:
+    def __init__(self, schema: Schema, slots: Sequence[Slot], spool: Spool) -> None:
         self._spool = spool
         self._fused = FusedCopy(schema, slots)
-        self._rates = slice(1, 1 + param_groups)
         self._skipped = 0.0
         # Row views are made once: indexing a tensor costs as much as a tenth of the copy.
         self._rows = [
@@ -55,7 +54,8 @@ class HostFeed:
         row = spool.row
         self._fused.copy(self._rows[spool.current][row])
         if rates is not None:
-            spool.segment.scalars[row, self._rates] = rates  # type: ignore[union-attr]
+            for group, rate in enumerate(rates):
+                spool.log(row, 1 + group, rate if type(rate) is float else as_number(rate))
         if self._skipped:
             spool.log(row, 0, self._skipped)
         spool.push(step)

@@ -8,9 +8,8 @@ import shutil
 import sys
 import time
 import weakref
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
-from types import TracebackType
 from typing import Any, Literal, Self
 from weakref import WeakMethod
 
@@ -44,7 +43,7 @@ class Recorder:
     Parameters
     ----------
     store : path
-        The Zarr store to write; a folder, by custom named `*.zarr`.
+        The Zarr store to write; by custom named `*.zarr`.
     model : torch.nn.Module
         Lazy layers may still be uninitialised.
     optimizer : torch.optim.Optimizer or sequence of them, optional
@@ -147,8 +146,6 @@ class Recorder:
         self._handles = attach(self._optimizers, WeakMethod(self._before_update), WeakMethod(self._after_update))
         _live.add(self)
 
-    # -- recording --------------------------------------------------------------------------------
-
     def start(self) -> None:
         """Record the parameters as they are now as the first frame. The first optimizer step calls it, if you do not.
 
@@ -180,7 +177,7 @@ class Recorder:
             raise
         self._spool = Spool(directory, session, self._writer, drop=options.on_pressure == "drop", report=self._tell)
         if all(plane.device == "cpu" for plane in selection.schema.planes):
-            self._feed = HostFeed(selection.schema, selection.slots, self._spool, session.param_groups)
+            self._feed = HostFeed(selection.schema, selection.slots, self._spool)
         else:
             frames, slots = budget.segment_frames, budget.scalar_slots
             self._feed = DeviceFeed(selection.schema, selection.slots, self._spool, frames, slots)
@@ -191,7 +188,7 @@ class Recorder:
         self._start_seconds = time.perf_counter() - began
 
     def step(self) -> None:
-        """Record the step that was just made; only where no optimizer was given, or after the replay of a CUDA graph.
+        """Record the step just made, where no optimizer was given. Call `start` first: it records the state before.
 
         Raises
         ------
@@ -200,6 +197,8 @@ class Recorder:
         """
         if self._closed:
             raise UsageError("recorder.step(): expected an open recorder, it is closed. Make a new one with mode='a'.")
+        if self._feed is None:
+            self._tell("step() came before start(): frame 0 is the state after the first update, like frame 1")
         self._after_update(None)
 
     def log(self, **scalars: Any) -> None:
@@ -217,7 +216,10 @@ class Recorder:
             A name is reserved or cannot be a name in the store, or a value is no scalar.
         """
         if not self._closed:
-            self._guard(self._log, scalars)
+            try:
+                self._log(scalars)
+            except (RecorderError, OSError) as error:
+                self._fail(error)
 
     def close(self, status: Literal["complete", "interrupted"] = "complete") -> None:
         """Wait until every frame is in the store, and close it. Closing twice does nothing.
@@ -265,9 +267,7 @@ class Recorder:
     def __enter__(self) -> Self:
         return self
 
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
-    ) -> None:
+    def __exit__(self, kind: object, error: BaseException | None, traceback: object) -> None:
         try:
             self.close("complete" if error is None else "interrupted")
         except RecorderError as failure:
@@ -277,30 +277,35 @@ class Recorder:
                 self._tell(str(failure))
 
     # -- one step ---------------------------------------------------------------------------------
+    # Every call here finds its code driven out of the caches by the training: few functions, few distinct ones.
 
-    def _guard(self, call: Callable[[Any], None], argument: Any) -> None:
-        """Call, and treat a failure as `on_error` says."""
+    def _fail(self, error: BaseException) -> None:
+        """Treat a failure as `on_error` says."""
+        self._failure = error
+        if self._options.on_error == "raise":
+            raise error
+        self._tell(f"recording stops, training goes on: {error}")
         try:
-            call(argument)
-        except (RecorderError, OSError) as error:
-            self._failure = error
-            if self._options.on_error == "raise":
-                raise
-            self._tell(f"recording stops, training goes on: {error}")
-            try:
-                self.close("interrupted")
-            except RecorderError as failure:
-                self._tell(str(failure))
+            self.close("interrupted")
+        except RecorderError as failure:
+            self._tell(str(failure))
 
     def _before_update(self, optimizer: Optimizer) -> None:
         if self._feed is None:
-            self._guard(lambda _: self.start(), None)
+            try:
+                self.start()
+            except (RecorderError, OSError) as error:
+                self._fail(error)
 
     def _after_update(self, optimizer: Optimizer | None) -> None:
-        self._guard(self._update, optimizer)
+        try:
+            self._update(optimizer)
+        except (RecorderError, OSError) as error:
+            self._fail(error)
 
     def _update(self, optimizer: Optimizer | None) -> None:
-        self.start()
+        if self._feed is None:
+            self.start()
         began = time.perf_counter()
         self._updates += 1
         recorded = self._alternation is None or self._alternation.records(self._updates)
@@ -323,38 +328,40 @@ class Recorder:
                 self._store_scalars(pending)
 
     def _check_structure(self) -> None:
-        """Walk the model once a segment: a module that was replaced leaves the recorded tensors behind, unnoticed by
-        them.
-        """
+        """Walk the model once a segment: a module that was replaced leaves the recorded tensors behind, unnoticed."""
         self._next_check += self._check_every
         if self._frames == 0:
             return
+        self._detach(keep=1)  # the hooks before a step were for the first one
         current = dict(self._model.named_parameters(remove_duplicate=False))
         for parameter, slot in zip(self._selection.schema.parameters, self._selection.slots, strict=True):
             if current.get(parameter.name) is not slot.owner.get(slot.key):
-                slot.owner.pop(
-                    slot.key, None
-                )  # what the model no longer holds is gone: the same error as for a deleted parameter
+                # What the model no longer holds is gone: the same error as for a deleted parameter.
+                slot.owner.pop(slot.key, None)
         assert self._feed is not None
         self._feed.revalidate()
 
     def _log(self, scalars: dict[str, Any]) -> None:
-        for name in scalars:
-            check_scalar_name(name)
-        self.start()
+        if self._feed is None:
+            self.start()
         began = time.perf_counter()
         if self._recorded_update == self._updates:
             self._store_scalars(scalars)
         else:
+            for name in scalars:
+                check_scalar_name(name)
             self._pending |= scalars
         self._seconds += time.perf_counter() - began
 
     def _store_scalars(self, scalars: dict[str, Any]) -> None:
-        feed, slot = self._feed, self._spool.slot
+        feed, spool = self._feed, self._spool
         assert feed is not None
         for name, value in scalars.items():
             try:
-                feed.log(slot(name), value)
+                if (slot := spool.names.get(name)) is None:
+                    check_scalar_name(name)
+                    slot = spool.slot(name)
+                feed.log(slot, value)
             except (TypeError, ValueError, RuntimeError) as error:
                 if isinstance(error, RecorderError):
                     raise
@@ -362,18 +369,15 @@ class Recorder:
                     f"log({name}=…): expected a number or a one-element tensor, got {type(value).__name__} ({error})."
                 ) from error
 
-    def _detach(self) -> None:
-        for handle in self._handles:
-            handle.remove()
-        self._handles = []
+    def _detach(self, keep: int = 0) -> None:
+        while len(self._handles) > keep:
+            self._handles.pop(0).remove()
 
     def _forget(self) -> None:
         """In a forked child: this recording is the parent's."""
         self._closed = True
         if self._feed is not None:
             self._writer.forget()
-
-    # -- before the first frame -------------------------------------------------------------------
 
     def _tell(self, line: str) -> None:
         print(f"recorder: {line}", file=sys.stderr, flush=True)

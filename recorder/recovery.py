@@ -15,7 +15,7 @@ from recorder.budget import compressing_threads
 from recorder.drain import Drain, Progress
 from recorder.errors import SchemaError, StoreExistsError, StoreFormatError, StoreLockedError
 from recorder.root import FORMAT, FORMAT_VERSION, now, read_root
-from recorder.segments import ACTIVE, FINISHED, Session, replace_text
+from recorder.segments import Session, replace_text
 from recorder.store import StoreWriter, lock_store
 
 
@@ -156,7 +156,7 @@ def _check_same(session: Session, attributes: dict[str, Any], members: dict[str,
 @dataclass(frozen=True, slots=True)
 class Recovery:
     """What `recover` did: frames in the store, frames taken from the spool, frames lost because their checksum
-    failed.
+    failed; and sentences on what is damaged and which frames are missing.
     """
 
     frames: int
@@ -199,13 +199,22 @@ def recover_locked(store: Path) -> Recovery:
     writer = _reopen(store, session, attributes)
     drain = Drain(spool, session, writer, Progress(**recording))
     try:
-        for segment in drain.finished(FINISHED, ACTIVE):
-            drain.take(segment)
+        known = len(attributes.get("lost_frames", []))
+        drain.finish()
         drain.commit("interrupted")
     finally:
         writer.close()
     shutil.rmtree(spool)
-    return Recovery(writer.frames, writer.frames - held, drain.progress.rejected, tuple(drain.damaged))
+    lost = [describe_lost(**entry) for entry in writer.attributes.get("lost_frames", [])[known:]]
+    return Recovery(writer.frames, writer.frames - held, drain.progress.rejected, (*drain.damaged, *lost))
+
+
+def describe_lost(least: int, most: int, after_step: int | None, before_step: int | None) -> str:
+    """Return one sentence on frames that are missing."""
+    count = f"{least:,}" if least == most else f"{least:,} to {most:,}"
+    after = "the run's start" if after_step is None else f"step {after_step:,}"
+    where = f"after {after}" if before_step is None else f"between {after} and step {before_step:,}"
+    return f"lost: {count} frame{'s' * (most != 1)} {where}"
 
 
 def _settle(store: Path, attributes: dict[str, Any]) -> None:

@@ -2,11 +2,9 @@
 
 from __future__ import annotations
 
-import json
 import time
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 
@@ -21,13 +19,14 @@ from recorder.segments import (
     FINISHED,
     FIRST_FRAME,
     FREE,
+    NEWEST,
     RAW_BYTES,
     SEQUENCE,
     STATE,
+    ScalarNames,
     Segment,
     Session,
     open_segments,
-    replace_text,
 )
 
 HAND_OVER_SECONDS = 5.0  # a slow training is still analysed live: a segment is handed over after this, full or not
@@ -52,7 +51,7 @@ class Spool:
     def __init__(
         self, directory: Path, session: Session, writer: WriterProcess, *, drop: bool, report: Callable[[str], None]
     ) -> None:
-        self._directory, self._writer, self._drop, self._tell = directory, writer, drop, report
+        self._writer, self._drop, self._tell = writer, drop, report
         self.segments, damaged = open_segments(directory, session)
         if damaged:
             raise UsageError(damaged[0])
@@ -60,9 +59,10 @@ class Spool:
         self._frame_bytes = session.schema.frame_bytes
         self._on_disk = not str(directory).startswith("/dev/shm/")
         self._touched: set[int] = set()
-        self._names: dict[str, int] = {}
+        self.names: dict[str, int] = {}
+        self._scalar_names = ScalarNames(directory, session)
         self._first_free_slot = 1 + session.param_groups
-        self._last_slot = session.budget.scalar_slots
+        self.slots = session.budget.scalar_slots
         self._sequence = 0
         self._deadline = 0.0
         self._began = time.monotonic()
@@ -104,6 +104,7 @@ class Spool:
         words = segment.words
         words[SEQUENCE], words[FIRST_FRAME], words[COUNT] = self._sequence, self.pushed, 0
         words[STATE] = ACTIVE
+        self._writer.control.words[NEWEST] = self.pushed
         self._sequence += 1
         self._deadline = time.monotonic() + HAND_OVER_SECONDS
         self.current, self.segment, self.row = index, segment, 0
@@ -113,16 +114,16 @@ class Spool:
         """Make the frame in the reserved row valid: step and checksum first, the count last."""
         segment, row = self.segment, self.row
         assert segment is not None
-        segment.steps[row] = step
-        segment.checksums[row] = segment.checksum(row)
+        segment.step_words[row] = step
+        segment.checksum_words[row] = segment.checksum(row)
         self.row = row + 1
         segment.words[COUNT] = row + 1
         self.pushed += 1
 
-    def log(self, row: int, slot: int, value: Any) -> None:
-        """Store one or several scalars of a frame of the current segment."""
+    def log(self, row: int, slot: int, value: float) -> None:
+        """Store a scalar of a frame of the current segment."""
         assert self.segment is not None
-        self.segment.scalars[row, slot] = value
+        self.segment.scalar_words[row * self.slots + slot] = value
 
     def hand_over(self) -> None:
         """Give the current segment to the writer, full or not."""
@@ -133,17 +134,17 @@ class Spool:
 
     def slot(self, name: str) -> int:
         """Return the column of a logged name; a new name is made known to the writer first."""
-        slot = self._names.get(name)
+        slot = self.names.get(name)
         if slot is None:
-            slot = self._first_free_slot + len(self._names)
-            if slot >= self._last_slot:
+            slot = self._first_free_slot + len(self.names)
+            if slot >= self.slots:
                 raise UsageError(
-                    f"log({name}=…): expected at most {self._last_slot - self._first_free_slot} names in one "
+                    f"log({name}=…): expected at most {self.slots - self._first_free_slot} names in one "
                     "recording, this is one more. Each name is an array of the store: log several values under fewer "
                     "names."
                 )
-            replace_text(self._directory / "scalars.json", json.dumps(self._names | {name: slot}))
-            self._names[name] = slot
+            self._scalar_names.add(name, slot)
+            self.names[name] = slot
         return slot
 
     def _find_free(self) -> int | None:

@@ -112,6 +112,7 @@ class StoreWriter:
         self._specs: dict[str, ArraySpec] = {}
         self._undocumented: list[ArraySpec] = []
         self._tail = (-1, 0)  # the chunk written last, and its size: written again, it counts once
+        self._is_draft = frames % self.chunk_steps > 0  # a writer that died may have left one
         self._buffers: dict[str, Array] = {}
         self._add(step_spec(self.chunk_steps))
         if param_groups:
@@ -208,28 +209,31 @@ class StoreWriter:
             where = (slice(None), *part) if spec.step_first else (*part, slice(None))
             yield self.store.joinpath(spec.path, "c", *map(str, key)), where
 
-    def _write_chunks(self, chunk: int, filled: int) -> None:
+    def _write_chunks(self, chunk: int, filled: int, *, draft: bool = False) -> None:
         began = time.perf_counter_ns()
         jobs = []
         for spec in self._specs.values():
             buffer = self._buffers[spec.path]
             if filled < self.chunk_steps:
                 padding = buffer[filled:] if spec.step_first else buffer[..., filled:]
-                padding[...] = fill_value(spec)
+                last = buffer[filled - 1 : filled] if spec.step_first else buffer[..., filled - 1 : filled]
+                # A jump to NaN in every row costs pcodec up to as much as the frames themselves.
+                padding[...] = last if draft else fill_value(spec)
             for path, where in self._pieces(spec, chunk):
-                jobs.append(self._executor.submit(self._write_piece, path, buffer[where], spec))
+                jobs.append(self._executor.submit(self._write_piece, path, buffer[where], spec, draft))
+        self._is_draft = draft
         size = sum(job.result() for job in jobs)
         self.stored_bytes += size - (self._tail[1] if self._tail[0] == chunk else 0)
         self._tail = (chunk, size)
         self.encode_ns += time.perf_counter_ns() - began
 
-    def _write_piece(self, path: Path, part: Array, spec: ArraySpec) -> int:
+    def _write_piece(self, path: Path, part: Array, spec: ArraySpec, draft: bool) -> int:
         own = spec.chunks
         if part.shape != own:  # the last piece of a cut axis: objects are always whole
             whole = np.full(own, fill_value(spec), spec.dtype)
             whole[tuple(slice(0, size) for size in part.shape)] = part
             part = whole
-        data = encode_chunk(part, spec.compression)
+        data = encode_chunk(part, spec.compression, draft=draft)
         self._put(path, data)
         return len(data)
 
@@ -254,20 +258,23 @@ class StoreWriter:
 
     def _restore(self) -> None:
         """Read the last chunk back: it is continued, or its last frame is compared with the resumed weights."""
-        chunk = (self.frames - 1) // self.chunk_steps
+        chunk, size = (self.frames - 1) // self.chunk_steps, 0
         for spec in self._specs.values():
             if spec.attributes.get("first_frame", 0) >= self.frames:
                 continue
             for path, where in self._pieces(spec, chunk):
                 try:
-                    whole = decode_chunk(path.read_bytes(), spec.dtype, spec.chunks, spec.compression)
+                    data = path.read_bytes()
+                    whole = decode_chunk(data, spec.dtype, spec.chunks, spec.compression)
                 except (OSError, ValueError) as error:
                     raise StoreFormatError(
                         f"{path}: expected the last committed chunk of {spec.path}, it cannot be read ({error}). The "
                         "store is damaged at its end and cannot be continued; record into a new one."
                     ) from error
                 part = self._buffers[spec.path][where]
-                part[...] = whole[tuple(slice(0, size) for size in part.shape)]
+                part[...] = whole[tuple(slice(0, length) for length in part.shape)]
+                size += len(data)
+        self._tail = (chunk, size)
 
     # -- publication ------------------------------------------------------------------------------
 
@@ -278,10 +285,12 @@ class StoreWriter:
         Other arrays' own documents are left alone until the end: rewriting 200 of them at each commit costs 620 ms
         and serves nobody.
         """
-        if self.frames > self.published and (filled := self.frames % self.chunk_steps):
-            self._write_chunks(self.frames // self.chunk_steps, filled)
-        if status != "running" or self._undocumented:
-            self._write_documents(list(self._specs.values()) if status != "running" else self._undocumented)
+        running = status == "running"
+        filled = self.frames % self.chunk_steps
+        if filled and (self.frames > self.published or (self._is_draft and not running)):
+            self._write_chunks(self.frames // self.chunk_steps, filled, draft=running)
+        if self._undocumented or not running:
+            self._write_documents(self._undocumented if running else list(self._specs.values()))
             self._undocumented = []
         self.attributes |= {"status": status, "heartbeat": now(), "recording": recording}
         self._sync_folders()

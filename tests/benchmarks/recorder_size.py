@@ -38,7 +38,7 @@ SETTINGS: list[tuple[int | str, int]] = [
     *((order, 8) for order in (0, 1, 2, 3, "auto")),
     *((order, level) for level in (4, 6, 12) for order in (1, 2)),
 ]
-CHUNK_STEPS = 1024
+CHUNK_STEPS = 512  # what the recorder takes for the GCN
 
 
 def trajectories(optimizer: str, rates: Sequence[float], steps: int) -> Iterator[tuple[float, Frames]]:
@@ -169,7 +169,7 @@ def encoded(frames: Frames, order: int | str, level: int, chunk_steps: int) -> t
 def main() -> None:
     """Print the tables."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--steps", type=int, default=2 * CHUNK_STEPS, help="frames at each rate (default: 2048)")
+    parser.add_argument("--steps", type=int, default=4 * CHUNK_STEPS, help="frames at each rate (default: 2048)")
     sizes, settings = measure(parser.parse_args().steps)
     print(table(f"Raw over stored bytes, GCN, chunks of {CHUNK_STEPS} steps", sizes))
     print(table("pcodec: raw over encoded bytes by order of difference and level, and speed of one core", settings))

@@ -3,6 +3,13 @@
 Paced like real training: every method keeps the GCN's weights after each step of real training (the slow ones: after
 each sixteenth), in random order, so that all see the same caches and the same load.
 
+The rows of the recorder contain torch's own wrapper of `optimizer.step` a second time (the training's own step has run
+already); `net` is their time less that of an empty step, and what every other method is compared with.
+
+Some competitors are no dependencies: `pip install safetensors tensorboard`; smdebug 1.0.34 (SageMaker Debugger, the
+closest in purpose) needs protobuf <= 3.20.3, which TensorBoard no longer takes, and numpy < 2.3: an environment of its
+own, with `pip install --no-deps smdebug protobuf==3.20.3 pyinstrument==3.4.2 pyinstrument-cext numpy==2.2.6` and boto3.
+
     python -m tests.benchmarks.recorder_step_cost
 """
 
@@ -175,13 +182,42 @@ def checkpoint(model: nn.Module, folder: Path) -> Iterator[Keep]:
             last.pop().result()
 
 
+class Shell(nn.Module):
+    """A model's weights with a forward that does nothing: smdebug records in the hooks around it.
+
+    The memory is the model's, the parameters are not: smdebug hooks into gradients, too.
+    """
+
+    def __init__(self, model: nn.Module) -> None:
+        super().__init__()
+        for name, parameter in model.named_parameters():
+            self.register_parameter(name.replace(".", "_"), nn.Parameter(parameter.detach()))
+
+    def forward(self, batch: Tensor) -> Tensor:
+        return batch
+
+
+@contextmanager
+def smdebug(model: nn.Module, folder: Path) -> Iterator[Keep]:
+    """Every weight at every step."""
+    debugger = import_module("smdebug.pytorch")
+    every = import_module("smdebug.core.save_config").SaveConfig(save_interval=1)
+    hook = debugger.Hook(out_dir=str(folder / "smdebug"), save_config=every, include_collections=["weights", "biases"])
+    shell, batch = Shell(model), torch.zeros(1)
+    hook.register_module(shell)
+    yield lambda model, loss: shell(batch) and None
+    hook.close()
+
+
+EMPTY, RECORDER = "optimizer.step() that does nothing", "recorder: hook, log(loss, epoch)"
+RATIOS = ("x recorder", "x net")
 FAST = {
     "clone every tensor": clone,
     "cat(out=ring[row])": cat,
     "_foreach_copy_ into a ring": foreach,
-    "optimizer.step() that does nothing": gate,
+    EMPTY: gate,
     "recorder: hook": hook,
-    "recorder: hook, log(loss, epoch)": hook_and_log,
+    RECORDER: hook_and_log,
 }
 SLOW = {
     "safetensors, a file a step": safetensors,
@@ -190,6 +226,7 @@ SLOW = {
     "zarr, one chunk a step": zarr,
     "torch.distributed.checkpoint.async_save": checkpoint,
     "TensorBoard add_histogram": tensorboard,
+    "smdebug, all weights": smdebug,
 }
 
 
@@ -199,8 +236,9 @@ def measure(steps: int) -> list[Row]:
     Returns
     -------
     list of rows
-        Median, mean and 99th percentile of the microseconds that a step costs the training thread, and median and mean
-        as ratios to those of `cat`; the text "not installed" for methods whose package is not there.
+        Median, mean and 99th percentile of the microseconds that a step costs the training thread; median and mean as
+        ratios to those of `cat`; the median as a ratio to the recorder's with log, whole and net; the text "not
+        installed" for methods whose package is not there.
     """
     torch.manual_seed(0)
     shuffle = random.Random(0)
@@ -229,7 +267,16 @@ def measure(steps: int) -> list[Row]:
                 times[method].append((perf_counter_ns() - began) / 1e3)
 
     base = times["cat(out=ring[row])"]
-    return [row(method, taken, base) for method, taken in times.items()]
+    rows = [row(method, taken, base) for method, taken in times.items()]
+    own = median(times[RECORDER])
+    net = own - median(times[EMPTY])
+    for line, taken in zip(rows, times.values(), strict=True):
+        line |= (
+            {"x recorder": median(taken) / own, "x net": median(taken) / net}
+            if taken
+            else dict.fromkeys(RATIOS, NOT_INSTALLED)
+        )
+    return rows
 
 
 def row(method: str, taken: list[float], base: list[float]) -> dict[str, Any]:

@@ -5,9 +5,12 @@ from collections.abc import Sequence
 
 import numpy as np
 import pytest
+import torch
+from torch_geometric.data import Batch
 
+from examples.data.loader import load
 from examples.models import GAT, GCN
-from tests.benchmarks import recorder_pressure, recorder_size, recorder_slowdown, recorder_step_cost
+from tests.benchmarks import recorder_gpu, recorder_pressure, recorder_size, recorder_slowdown, recorder_step_cost
 from tests.benchmarks.recorder_workload import Row, table
 
 
@@ -38,9 +41,44 @@ def test_step_cost() -> None:
 
 @pytest.mark.parametrize("kind", [GCN, GAT])
 def test_slowdown(kind: type[GCN | GAT]) -> None:
-    row = recorder_slowdown.measure(kind, pairs=3, stretch=2)
-    assert_whole([row])
-    assert row["low"] <= row["slowdown"] <= row["high"]
+    row = recorder_slowdown.measure(kind, pairs=3, threads=1, stretch=2)
+    texts = ("median", "95 %", "sums", "its 95 %", "bound")
+    assert_whole([row], [row[name] for name in texts])
+    for value, interval in (("median", "95 %"), ("sums", "its 95 %")):
+        low, high = map(float, row[interval].split("-"))
+        assert low <= float(row[value]) <= high
+    assert float(row["bound"]) > 1
+
+
+def test_the_figures_of_a_slowdown_are_those_of_its_stretches() -> None:
+    """A machine that gets slower and slower: neighbours on both sides cancel it."""
+    without = [1.0 + 0.01 * 2 * i for i in range(21)]
+    recorded = [1.05 * (1.0 + 0.01 * (2 * i + 1)) for i in range(20)]
+    assert recorder_slowdown.paired(without, recorded) == pytest.approx([1.05] * 20)
+    low, high = recorder_slowdown.bootstrap(without, recorded)
+    assert (low, high) == pytest.approx((1.05, 1.05))
+
+
+@pytest.mark.parametrize(
+    "device",
+    ["cpu", pytest.param("cuda", marks=pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a GPU"))],
+)
+def test_gpu(device: str) -> None:
+    """On the CPU its eager rows alone."""
+    rows = recorder_gpu.measure(device, steps=8, stretch=1)
+    assert_whole(rows, [str(row[name]) for row in rows for name in ("slowdown", "quartiles")])
+    assert rows[0]["model"] == "GCN, eager"
+
+
+@pytest.mark.parametrize("kind", [GCN, GAT])
+def test_fixed_edges_change_nothing(kind: type[GCN | GAT]) -> None:
+    torch.manual_seed(0)
+    model = kind()
+    batch = Batch.from_data_list(load()[0][:8])
+    expected = model(batch)
+    recorder_gpu.fix_edges(model, batch)
+    for _ in range(2):
+        torch.testing.assert_close(model(batch), expected)
 
 
 def test_the_interval_of_the_median_is_that_of_the_binomial() -> None:

@@ -12,10 +12,11 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from recorder import Recorder
 from recorder.recovery import recover
-from recorder.segments import Session
+from recorder.segments import COMMITTED, Session
 from tests.faults.trainers import ROUNDS, Trainer, make_model, wait_for_status
-from tests.recorder.runs import assert_frames_are_scripted, open_tree, read_array
+from tests.recorder.runs import Scripted, assert_frames_are_scripted, open_tree, read_array
 
 RANDOM = random.Random(20260)
 
@@ -59,6 +60,23 @@ def test_the_writer_is_killed_again_and_again(tmp_path):
     assert kills > ROUNDS // 2
     assert open_tree(tmp_path / "run.zarr").attrs["status"] == "complete"
     check_nothing_is_missing(tmp_path / "run.zarr", total)
+
+
+def test_the_report_counts_on_after_a_writer_was_killed(tmp_path):
+    """Bytes before and after compression are those of the whole recording, chunks written twice counted once."""
+    model = make_model()
+    optimizer = Scripted(model.parameters())
+    with Recorder(tmp_path / "run.zarr", model, optimizer, chunk_steps=32) as recorder:
+        for number in range(1, 1001):
+            optimizer.step()
+            if number in (300, 700):
+                deadline = time.monotonic() + 20
+                while recorder._writer.control.words[COMMITTED] < number - 40 and time.monotonic() < deadline:
+                    time.sleep(0.01)
+                os.kill(recorder._writer.pid, signal.SIGKILL)
+    report = recorder.report
+    assert report.raw_bytes == 1001 * 4 * sum(parameter.numel() for parameter in model.parameters())
+    assert report.stored_bytes == sum(f.stat().st_size for f in (tmp_path / "run.zarr").rglob("c/**/*") if f.is_file())
 
 
 @pytest.mark.parametrize("round_", range(ROUNDS))
@@ -152,9 +170,33 @@ def test_damaged_segments_cost_only_their_own_frames_and_are_reported(tmp_path, 
     if damage == "bit flipped":
         assert result.rejected == 1
         assert missing == [first + 3]
+        assert result.messages == (f"lost: 1 frame between step {first + 2} and step {first + 4}",)
     else:
         assert victim.name in result.messages[0]
         assert missing == list(range(first, first + count))
+        assert result.messages[1:] == (f"lost: {count} frames between step {first - 1} and step {first + count}",)
+    assert len(open_tree(store).attrs["lost_frames"]) == 1
+
+
+def test_how_many_frames_were_in_a_lost_last_segment_is_bounded(tmp_path):
+    """Only the segment itself knew how many it held; that it was opened, the control words know."""
+    store = tmp_path / "run.zarr"
+    trainer = Trainer(store, pause=0.0005)
+    trainer.wait_for_step(20)
+    os.kill(trainer.writer(), signal.SIGSTOP)
+    trainer.wait_for_step(61)
+    os.kill(trainer.pid, signal.SIGSTOP)
+    os.kill(trainer.writer(), signal.SIGKILL)
+    returned = trainer.kill()
+    headers = {path: np.fromfile(path, np.int64, 4) for path in spool_of(store).glob("segment-*")}
+    newest = max(headers, key=lambda path: headers[path][1])
+    first, count = int(headers[newest][1]), int(headers[newest][2])
+    newest.unlink()
+    result = recover(store)
+    steps = assert_frames_are_scripted(store, make_model())
+    np.testing.assert_array_equal(steps, np.arange(first))
+    assert returned - first <= count <= 8
+    assert result.messages[1:] == (f"lost: 0 to 8 frames after step {first - 1}",)
 
 
 def plane_offset(store: Path) -> int:

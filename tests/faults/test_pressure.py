@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import os
+import re
 import resource
 import signal
 import subprocess
+import threading
 import time
 
 import numpy as np
@@ -35,6 +37,20 @@ def test_a_stopped_writer_makes_training_wait_and_says_so_once(tmp_path, capfd):
     assert told.count("of frames that are not written yet") == 1
     assert "so training waits" in told
     assert "has committed nothing yet and training produces" in told or "B/s and training produces" in told
+
+
+def test_closing_shows_how_far_the_writer_is(tmp_path, capfd):
+    model = make_model()
+    optimizer = Scripted(model.parameters())
+    running = Recorder(tmp_path / "run.zarr", model, optimizer, chunk_steps=32)
+    for _ in range(100):
+        optimizer.step()
+    writer = running._writer.pid
+    os.kill(writer, signal.SIGSTOP)
+    threading.Timer(2.6, os.kill, (writer, signal.SIGCONT)).start()
+    running.close()
+    assert re.search(r"waiting for the writer: \d+ of 101 frames are still to be committed", capfd.readouterr().err)
+    assert_frames_are_scripted(tmp_path / "run.zarr", model, steps=np.arange(101))
 
 
 def test_dropped_frames_leave_a_gap_that_is_recorded(tmp_path, capfd):

@@ -6,6 +6,7 @@ import copy
 import hashlib
 import json
 import os
+import re
 import subprocess
 import sys
 
@@ -251,6 +252,23 @@ def test_a_compiled_training_step_has_no_graph_break_from_the_hook(tmp_path):
     assert read_array(tmp_path / "run.zarr", "parameters/weight").tobytes() == torch.stack(truth, -1).numpy().tobytes()
 
 
+def test_a_compiled_optimizer_step_is_recorded_outside_of_the_compiled_code(tmp_path):
+    """Dynamo runs the hooks of `optimizer.step` as they are: one frame a step, over several segments."""
+    model = nn.Linear(4, 4)
+    optimizer = torch.optim.SGD(model.parameters(), lr=0.1)
+    truth = [model.weight.detach().clone()]
+    with Recorder(tmp_path / "run.zarr", model, optimizer, chunk_steps=16) as recorder:
+        step = torch.compile(optimizer.step, backend="eager")
+        for number in range(20):
+            optimizer.zero_grad()
+            model(torch.ones(2, 4)).square().sum().backward()
+            step()
+            recorder.log(number=number)
+            truth.append(model.weight.detach().clone())
+    assert read_array(tmp_path / "run.zarr", "parameters/weight").tobytes() == torch.stack(truth, -1).numpy().tobytes()
+    np.testing.assert_array_equal(read_array(tmp_path / "run.zarr", "number"), [np.nan, *range(20)])
+
+
 # -- selection ----------------------------------------------------------------------------------
 
 
@@ -434,6 +452,15 @@ def test_a_parameter_that_changes_ends_the_recording_by_name_and_keeps_what_was(
     assert len(read_array(tmp_path / "run.zarr", "step")) == 5 + rounds
 
 
+def test_step_before_start_is_said_once(tmp_path, capfd):
+    model = nn.Linear(2, 2)
+    with Recorder(tmp_path / "run.zarr", model) as recorder:
+        recorder.step()
+        recorder.step()
+    assert capfd.readouterr().err.count("step() came before start()") == 1
+    assert read_array(tmp_path / "run.zarr", "step").tolist() == [0, 1, 2]
+
+
 def test_not_a_number_is_recorded_as_it_is(tmp_path):
     model = nn.Linear(2, 2)
     optimizer = torch.optim.SGD(model.parameters(), lr=0.1)
@@ -513,7 +540,9 @@ def test_a_run_that_will_not_fit_is_refused_before_its_first_step(tmp_path, capf
     assert not (tmp_path / "run.zarr").exists()
     with Recorder(tmp_path / "run.zarr", model, expected_steps=3) as recorder:
         recorder.start()
-    assert "3 frames of 3.8 MiB" in capfd.readouterr().err
+    told = capfd.readouterr().err
+    assert "3 frames of 3.8 MiB" in told
+    assert re.search(r"compression keeps up with about \d+ frames a second", told)
 
 
 @pytest.mark.parametrize("name", ["step", "parameters", "learning_rate", "a/b", ".hidden", "__x", ""])

@@ -4,6 +4,8 @@ is one.
 
 from __future__ import annotations
 
+import threading
+
 import numpy as np
 import pytest
 import torch
@@ -13,6 +15,8 @@ import recorder.recorder
 import recorder.staging
 from recorder import Recorder
 from recorder.errors import ParameterChangedError, UsageError
+from recorder.schema import Parameter, Plane, Schema
+from recorder.selection import _lay_out
 from tests.recorder.runs import Scripted, Zoo, assert_frames_are_scripted, open_tree, read_array
 
 DEVICES = ["cpu", pytest.param("cuda", marks=pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a GPU"))]
@@ -22,8 +26,8 @@ DEVICES = ["cpu", pytest.param("cuda", marks=pytest.mark.skipif(not torch.cuda.i
 def staged(monkeypatch):
     """Send parameters in host memory the way of those on a device."""
 
-    def feed(schema, slots, spool, param_groups):
-        return recorder.staging.DeviceFeed(schema, slots, spool, frames=8, scalar_slots=1 + param_groups + 64)
+    def feed(schema, slots, spool):
+        return recorder.staging.DeviceFeed(schema, slots, spool, frames=8, scalar_slots=spool.slots)
 
     monkeypatch.setattr(recorder.recorder, "HostFeed", feed)
     monkeypatch.setattr(recorder.staging, "_BLOCK_BYTES", 4 << 10)  # a few frames a block: many hand-overs
@@ -94,6 +98,31 @@ def test_a_failure_of_the_helper_thread_is_raised_in_the_training(tmp_path, monk
     assert optimizer.updates < 1000
 
 
+def test_a_step_waits_only_when_every_block_is_on_its_way_and_the_wait_is_counted(tmp_path, monkeypatch):
+    """The helper thread is held up: three blocks of frames go on without it, the next has to wait for it."""
+    model = nn.Linear(2, 2)
+    optimizer = Scripted(model.parameters())
+    go_on = threading.Event()
+    stage = recorder.staging.DeviceFeed._to_spool
+
+    def held_up(self, block):
+        go_on.wait(30)
+        stage(self, block)
+
+    monkeypatch.setattr(recorder.staging.DeviceFeed, "_to_spool", held_up)
+    with Recorder(tmp_path / "run.zarr", model, optimizer, chunk_steps=32) as running:
+        running.start()
+        for _ in range(recorder.staging.BLOCKS * 8 - 1):
+            optimizer.step()
+        assert running._feed.stall_seconds == 0.0
+        threading.Timer(0.3, go_on.set).start()
+        for _ in range(100):
+            optimizer.step()
+        assert running._feed.stall_seconds > 0.05
+    assert running.report.stall_seconds > 0.05
+    assert_frames_are_scripted(tmp_path / "run.zarr", model, steps=np.arange(124))
+
+
 def test_a_parameter_that_changes_is_named(tmp_path):
     model = nn.Linear(2, 2)
     optimizer = Scripted(model.parameters())
@@ -106,6 +135,75 @@ def test_a_parameter_that_changes_is_named(tmp_path):
         model.weight = nn.Parameter(torch.zeros(3, 3))
         optimizer.step()
     assert len(read_array(tmp_path / "run.zarr", "step")) == 21
+
+
+@pytest.mark.parametrize(("elements", "segment"), [(100, 256), (300_000, 256), (3_000_000, 64), (50_000_000, 4)])
+def test_blocks_divide_a_segment_and_stay_below_their_limit(monkeypatch, elements, segment):
+    monkeypatch.undo()
+    schema = Schema((), (Plane("float32", "cuda:0", elements),))
+    frames = recorder.staging.block_frames(schema, segment)
+    assert segment % frames == 0
+    assert frames == 1 or frames * schema.frame_bytes <= 32 << 20
+    assert frames == segment or 2 * frames * schema.frame_bytes > 32 << 20
+
+
+class Elsewhere:
+    """What the layout asks of a tensor: where it is."""
+
+    def __init__(self, device: str) -> None:
+        self.device = torch.device(device)
+
+
+def test_each_device_and_type_has_a_plane_of_its_own():
+    """A fused copy stays on one device; offsets count within a plane, in the model's order."""
+    kinds = [
+        ("float32", "cuda:0"),
+        ("float32", "cuda:1"),
+        ("float16", "cuda:0"),
+        ("float32", "cuda:0"),
+        ("float32", "cpu"),
+    ]
+    parameters = [Parameter(f"p{i}", (i + 1,), kind, "", "", "", "", ("",)) for i, (kind, _) in enumerate(kinds)]
+    schema = _lay_out(parameters, [Elsewhere(device) for _, device in kinds])
+    assert [(plane.dtype, plane.device, plane.elements) for plane in schema.planes] == [
+        ("float32", "cuda:0", 1 + 4),
+        ("float32", "cuda:1", 2),
+        ("float16", "cuda:0", 3),
+        ("float32", "cpu", 5),
+    ]
+    assert [(p.plane, p.offset) for p in schema.parameters] == [(0, 0), (1, 0), (2, 0), (0, 1), (3, 0)]
+
+
+class Pair(nn.Module):
+    """Parameters on two devices."""
+
+    def __init__(self, first: str, second: str) -> None:
+        super().__init__()
+        self.first = nn.Linear(5, 3).to(first)
+        self.second = nn.Linear(3, 2).to(second)
+        self.scale = nn.Parameter(torch.zeros(2, device=first))
+
+
+@pytest.mark.parametrize(
+    ("first", "second"),
+    [
+        ("cpu", "cpu"),
+        pytest.param("cuda:0", "cpu", marks=pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a GPU")),
+        pytest.param(
+            "cuda:0", "cuda:1", marks=pytest.mark.skipif(torch.cuda.device_count() < 2, reason="needs two GPUs")
+        ),
+    ],
+)
+def test_parameters_on_several_devices_have_a_ring_each(tmp_path, first, second):
+    model = Pair(first, second)
+    optimizer = Scripted(model.parameters())
+    with Recorder(tmp_path / "run.zarr", model, optimizer, chunk_steps=32) as running:
+        for step in range(1, 101):
+            optimizer.step()
+            running.log(one=torch.tensor(float(step), device=first), two=torch.tensor(float(step), device=second))
+    assert_frames_are_scripted(tmp_path / "run.zarr", model.cpu(), steps=np.arange(101))
+    for name in ("one", "two"):
+        np.testing.assert_array_equal(read_array(tmp_path / "run.zarr", name), [np.nan, *range(1, 101)])
 
 
 needs_gpu = pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a GPU")
