@@ -79,7 +79,9 @@ def detect(
     Notes
     -----
     A transient that decays slowly leaves a tail below the noise after t0, and a slope test over a long stretch sees it:
-    exp(−t/200) of ten standard deviations is called drifting in 4 of 10 series of 4,000 white samples.
+    exp(−t/200) of ten standard deviations is called drifting in 4 of 10 series of 4,000 white samples. After a
+    transient, a correlated series with n_eff below 200 is called drifting in up to 18 of 100: see
+    `tests/benchmarks/COVERAGE.md`.
     """
     table = np.atleast_2d(np.asarray(series, dtype=np.float64))
     starts = candidate_starts(table.shape[1], candidates)
