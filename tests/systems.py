@@ -1,7 +1,7 @@
 """Many synthetic systems at once, whose true temperature is known: what error bars are judged by.
 
 A `System` makes 𝒯(t) of `groups` independent groups of weights; the derivations of the exact truths stand in
-`tests/oracles.py`. Sweeps of them, with scatter between seeds, are what fits are judged by.
+`tests/oracles.py`.
 """
 
 from __future__ import annotations
@@ -82,9 +82,9 @@ def adam(step: float = 1e-3, burn_in: int = 3000) -> System:
 
 @cache
 def adam_truth() -> float:
-    """T/η² of Adam in white noise from 1,000 weights × 20,000 steps, to 0.07 %.
+    """T/η² of Adam in white noise from 1,000 weights × 20,000 steps, to 0.1 %.
 
-    v² has relative variance near 2 and g of 𝒯 9.5: √(2·9.5/2e7) = 0.1 %; printed beside it by the benchmark.
+    v² has relative variance near 2, and g of 𝒯 is 9.5: √(2·9.5/2e7). The error bars judged by it are 1 % and more.
     """
     trajectory = oracles.adam(np.random.default_rng(2718), 1000, 20_001, 1.0, white)
     return 0.5 * float(np.mean(np.diff(trajectory, axis=1) ** 2))

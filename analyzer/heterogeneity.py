@@ -1,0 +1,158 @@
+"""Do the rows of a layer differ? Between against within, on means over time blocks; ranking, and how stable it is.
+
+Elements are never permuted: those of one row share their unit's error signal, so a permutation would find rows
+different that are not. What is independent is time: a block of steps gives one mean for each row, and all that rows
+share within a block stays together.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from scipy.special import fdtrc
+from scipy.stats import rankdata
+
+from analyzer.uncertainty import from_blocks
+
+Array = np.ndarray[Any, np.dtype[Any]]
+
+
+@dataclass(frozen=True)
+class RowsDiffer:
+    """A test of the null that all rows have one temperature.
+
+    Attributes
+    ----------
+    f
+        Variance between the rows' means over that expected from their scatter in time; about 1 under the null.
+    numerator, denominator
+        Degrees of freedom, lowered by `sphericity` and by the correlation of blocks.
+    p_value
+        Of the null; NaN where the rows or blocks do not suffice or a mean is not finite.
+    sphericity
+        1 for rows that fluctuate independently and equally; 1/(rows − 1) where one contrast dominates.
+    inefficiency
+        Of the sequence of blocks, from all rows: blocks that are worth one independent block.
+    blocks
+        That all rows have.
+    """
+
+    f: float
+    numerator: float
+    denominator: float
+    p_value: float
+    sphericity: float
+    inefficiency: float
+    blocks: int
+
+
+def rows_differ(means: Array) -> RowsDiffer:
+    """Analysis of variance with blocks as repeated measurements and rows as treatments.
+
+    What all rows share in a block is taken out. The rest may be correlated between rows and unequal in size, so the
+    degrees of freedom are multiplied by Box's ε = tr(S)²/((rows − 1) tr(S²)), S the covariance of the rows in
+    time, with an estimate of tr(S²) that is unbiased for more rows than blocks too (Bai and Saranadasa 1996).
+
+    Parameters
+    ----------
+    means
+        (rows, blocks) mean of 𝒯 over each block of steps, blocks about equally long; NaN in all rows for a missing
+        block. Blocks should be longer than the correlation of 𝒯; what is left of it is estimated and taken off.
+    """
+    table = np.asarray(means, dtype=np.float64)
+    table = table[:, ~np.isnan(table).all(axis=0)]
+    rows, blocks = table.shape
+    if rows < 2 or blocks < 3 or not np.isfinite(table).all():
+        return _untested(np.nan, np.nan, blocks)
+    deviation = table - table.mean(axis=0)
+    row_means = deviation.mean(axis=1)
+    residual = deviation - row_means[:, np.newaxis]
+    within = residual @ residual.T / (blocks - 1)
+    trace = float(np.trace(within))
+    between = blocks * float(row_means @ row_means)
+    rounding = 1e-24 * float((table**2).sum())
+    if trace <= rounding:
+        return _untested(np.inf, 0.0, blocks) if between > rounding else _untested(np.nan, 1.0, blocks)
+    squares = float((within**2).sum()) - trace**2 / (blocks - 1)
+    squares *= (blocks - 1) ** 2 / ((blocks + 1) * (blocks - 2))
+    sphericity = float(np.clip(trace**2 / ((rows - 1) * squares), 1 / (rows - 1), 1)) if squares > 0 else 1.0
+    g = _inefficiency_of_blocks(residual)
+    f = between / trace / g
+    numerator = sphericity * (rows - 1)
+    denominator = numerator * max(blocks / g - 1, 1)
+    return RowsDiffer(f, numerator, denominator, float(fdtrc(numerator, denominator, f)), sphericity, g, blocks)
+
+
+def _untested(f: float, p_value: float, blocks: int) -> RowsDiffer:
+    """Too little to test, or nothing that fluctuates: constant rows are equal or they are not."""
+    return RowsDiffer(f, np.nan, np.nan, p_value, np.nan, np.nan, blocks)
+
+
+@dataclass(frozen=True)
+class Ranking:
+    """Rows from hot to cold.
+
+    Attributes
+    ----------
+    order
+        (rows,) numbers of the rows, hottest first; rows that are not finite last.
+    mean, standard_error
+        (rows,) in the order of the rows, not of the ranking; mean ± 1.96 standard errors is a 95 % interval.
+    stability
+        Spearman's rank correlation of the first half of the blocks with the second: 0 is expected of equal rows.
+    """
+
+    order: Array
+    mean: Array
+    standard_error: Array
+    stability: float
+
+
+def ranking(means: Array, counts: Array, weights: Any) -> Ranking:
+    """Rows ranked by their mean over all blocks.
+
+    Parameters
+    ----------
+    means
+        (rows, blocks) mean of 𝒯 over each block; NaN where missing.
+    counts
+        (blocks,) steps in each block.
+    weights
+        () or (rows,) weights in each row.
+    """
+    table = np.asarray(means, dtype=np.float64)
+    there = ~np.isnan(table).all(axis=0)
+    table, lengths = table[:, there], np.asarray(counts, dtype=np.float64)[there]
+    answer = from_blocks(lengths, table * lengths, weights=weights)
+    order = np.argsort(-answer.mean, kind="stable")
+    half = int(np.searchsorted(np.cumsum(lengths), lengths.sum() / 2)) + 1
+    early, late = (
+        np.average(t, axis=1, weights=n) if n.size else np.full(table.shape[0], np.nan)
+        for t, n in ((table[:, :half], lengths[:half]), (table[:, half:], lengths[half:]))
+    )
+    return Ranking(order, answer.mean, answer.standard_error, rank_correlation(early, late))
+
+
+def rank_correlation(one: Array, other: Array) -> float:
+    """Spearman's rank correlation of two sets of means (rows,), over rows finite in both; NaN if a set is constant."""
+    finite = np.isfinite(one) & np.isfinite(other)
+    ranks = [rankdata(values[finite]) for values in (one, other)]
+    ranks = [r - r.mean() for r in ranks]
+    scale = np.sqrt(float(ranks[0] @ ranks[0]) * float(ranks[1] @ ranks[1])) if finite.sum() > 1 else 0.0
+    return float(ranks[0] @ ranks[1] / scale) if scale else float("nan")
+
+
+def _inefficiency_of_blocks(residual: Array) -> float:
+    """One inefficiency from all rows: (1 + r)/(1 − r), r the correlation of neighbouring blocks, averaged by variance.
+
+    Taking the mean from the same blocks lowers r by about (1 + r)/(1 − r)/blocks: put back once, to first order. A test
+    of r first, as for single groups, let 27 % false rejections through at r = 0.3 and 30 blocks.
+    """
+    products = float((residual[:, 1:] * residual[:, :-1]).sum())
+    blocks = residual.shape[1]
+    r = products / float((residual**2).sum()) * blocks / (blocks - 1)
+    r += (1 + max(r, 0)) / (1 - min(r, 0.9)) / blocks
+    r = min(max(r, 0.0), 1 - 2 / blocks)
+    return float((1 + r) / (1 - r))

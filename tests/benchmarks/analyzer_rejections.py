@@ -1,0 +1,86 @@
+"""How often equal rows are called different, a stationary series drifting, and how often the truth is found.
+
+`python -m tests.benchmarks.analyzer_rejections` prints both tables.
+"""
+
+from __future__ import annotations
+
+import argparse
+from collections.abc import Iterator
+
+import numpy as np
+
+from analyzer.equilibrium import detect
+from analyzer.heterogeneity import rows_differ
+from tests import systems
+
+ROWS = (
+    (2, 30, 0.0, 100),
+    (10, 40, 0.5, 100),
+    (64, 12, 0.5, 100),
+    (64, 30, 0.5, 100),
+    (64, 30, 0.5, 20),
+    (64, 200, 0.5, 20),
+)
+
+
+def energies_of_units(rng: np.random.Generator, rows: int, blocks: int, shared: float, length: int) -> np.ndarray:
+    """Means of 𝒯 over blocks of rows that all have T = ½, (rows, blocks).
+
+    v = √(1 − shared)·(own signal) + √shared·(common signal), both AR(1) with ρ = 0.8 and variance 1, is the velocity of
+    every weight of a row: a row is no better known than one weight.
+    """
+    own = systems.autoregression(rng, rows, length * blocks, 0.8, 1.0)
+    common = systems.autoregression(rng, 1, length * blocks, 0.8, 1.0)
+    velocity = np.sqrt(1 - shared) * own + np.sqrt(shared) * common
+    return np.asarray(0.5 * (velocity**2).reshape(rows, blocks, length).mean(axis=2))
+
+
+def of_rows(count: int, seed: int = 0) -> Iterator[tuple[int, int, float, int, float, float]]:
+    """Rows, blocks, shared part, block length; how often equal rows, and rows of which half are 20 % hotter, differ."""
+    rng = np.random.default_rng(seed)
+    for rows, blocks, shared, length in ROWS:
+        hotter = np.where(np.arange(rows) < rows / 2, 1.2, 1.0)[:, np.newaxis]
+        found = np.zeros(2)
+        for _ in range(count):
+            means = energies_of_units(rng, rows, blocks, shared, length)
+            found += [rows_differ(x).p_value < 0.05 for x in (means, hotter * means)]
+        yield rows, blocks, shared, length, *(float(share) for share in found / count)
+
+
+def of_series(count: int, seed: int = 0, samples: int = 2000) -> Iterator[tuple[str, str, np.ndarray, float]]:
+    """System, what is added in standard deviations, quantiles of t0, and how often the series is called drifting."""
+    rng, time = np.random.default_rng(seed), np.arange(samples) / samples
+    added = {
+        "nothing": 0 * time,
+        "5 for the first fifth": 5.0 * (time < 0.2),
+        "5 for three fifths": 5.0 * (time < 0.6),
+        "10 exp(−20 t/N)": 10 * np.exp(-20 * time),
+        "3 t/N": 3 * time,
+        "10 t/N": 10 * time,
+        "50 t/N": 50 * time,
+    }
+    for system in (systems.random_walk(1.0), systems.ar1(0.9, 1.0)):
+        series = systems.kinetic(rng, system, count, 20, samples)
+        for name, transient in added.items():
+            answer = detect(series / series.std() + transient)
+            start = np.quantile(answer.start, [0.05, 0.5, 0.95])
+            yield system.name, name, start, float(np.mean(answer.verdict == "drifting"))
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--systems", type=int, default=500)
+    arguments = parser.parse_args()
+    print("| rows | blocks | shared | steps a block | equal rows differ, % | half 20 % hotter, % |")
+    print("|---|---|---|---|---|---|")
+    for *head, null, power in of_rows(arguments.systems):
+        print("| " + " | ".join(map(str, head)) + f" | {100 * null:.1f} | {100 * power:.1f} |", flush=True)
+    print("\n| system | added | t0: 5, 50, 95 % | drifting, % |\n|---|---|---|---|")
+    for system, name, start, share in of_series(arguments.systems):
+        quantiles = ", ".join(f"{s:.0f}" for s in start)
+        print(f"| {system} | {name} | {quantiles} | {100 * share:.1f} |", flush=True)
+
+
+if __name__ == "__main__":
+    main()
