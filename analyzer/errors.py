@@ -84,5 +84,9 @@ class TreeError(AnalyzerError, TypeError):
     """The object is not a run, or it lost what an analysis needs to know about its parameters."""
 
 
+class FitError(AnalyzerError, ValueError):
+    """A curve that the given runs cannot be fitted with."""
+
+
 class NonFiniteWarning(UserWarning):
     """Weights are NaN or infinite; the temperatures of their groups are NaN."""
