@@ -93,9 +93,11 @@ def _reason_against_seeds(points: Points) -> str:
     count = len(points.seeds)
     if count < SEEDS:
         return f"there is {count} seed" if count == 1 else f"there are {count} seeds"
-    covered = (points.cells > 0).sum(axis=1)
-    if (2 * covered < len(points.settings)).any():
-        return f"a seed covers {covered.min()} of {len(points.settings)} settings"
+    covered = points.cells > 0
+    if 2 * covered.sum() < covered.size:  # runs that each have a seed of their own are no blocks
+        return (
+            f"{count} seeds have {covered.sum()} of the {covered.size} runs that all of them at every setting would be"
+        )
     return ""
 
 

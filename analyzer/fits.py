@@ -170,7 +170,7 @@ def fit(
     intervals
         "per-seed": from the scatter between seeds, t(seeds − 1). "pooled": from the scatter about the curve, t(n − k),
         which takes runs to be independent. "weighted": weights from `within` and a variance between runs, t(n − k).
-        "auto": "per-seed" for three seeds or more that each cover at least half of the settings, else "pooled".
+        "auto": "per-seed" for three seeds or more that have at least half of all (seed, setting) pairs, else "pooled".
     level
         Of all intervals.
 
@@ -247,16 +247,27 @@ def aicc(likelihood: float, coefficients: int, runs: int) -> float:
 def predict(fitted: Fit, x: Array) -> Prediction:
     """The fitted curve at x (points,) or (points, hyperparameters), with the band of the fit's level.
 
-    The band is that of the curve, not of another run, and holds at each point for itself.
+    The band is that of the curve, not of another run, and holds at each point for itself. NaN beyond the pole of a
+    stiff square.
+
+    Raises
+    ------
+    FitError
+        x has another number of hyperparameters than the fit, or no logarithm where the model takes one.
     """
     points = np.asarray(x, dtype=np.float64)
     points = points[:, None] if points.ndim == 1 else points
+    if points.ndim != 2 or points.shape[1] != fitted.model.hyperparameters:
+        raise FitError(
+            f"predict: expected {fitted.model.hyperparameters} hyperparameter(s) a point, got the shape {np.shape(x)}."
+        )
     if fitted.model.of_logarithm and (points <= 0).any():
         raise FitError(
             f"predict: expected positive values of {' and '.join(fitted.points.names)}, got {points.min():g}. "
             f"The model {fitted.model.name} is fitted to logarithms."
         )
-    value, gradient = fitted.model.predictor(points, fitted.theta)
+    with np.errstate(invalid="ignore", divide="ignore"):
+        value, gradient = fitted.model.predictor(points, fitted.theta)
     variance = np.einsum("nk,kl,nl->n", gradient, fitted.uncertainty.covariance, gradient)
     half = fitted.uncertainty.half_width(np.maximum(variance, 0.0), fitted.level)
     bounds = [value, value - half, value + half]

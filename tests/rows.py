@@ -29,8 +29,8 @@ def layer(
 
     Velocities are AR(1) with ρ = 0.9, so 𝒯 is correlated over (1 + ρ²)/(1 − ρ²) = 9.5 steps and neighbouring blocks
     with it. A share `shared` of the variance is one signal of all elements of a row, their unit's error signal. Every
-    row has ⟨v²⟩ = 1; `spread` is the standard deviation of its logarithm between rows, `common` that of a slow factor of
-    all rows in time.
+    row has ⟨v²⟩ = 1; `spread` is the standard deviation of its logarithm between rows, `common` that of a slow factor
+    of all rows in time.
     """
     steps = blocks * length
     signal = ar1(rng, (rows, 1, steps), rho)

@@ -104,6 +104,10 @@ REFUSED: dict[str, tuple[Callable[[], object], str]] = {
         lambda: predict(fit("power", RATES, SQUARE), np.array([0.0])),
         r"predict: expected positive values of x1, got 0",
     ),
+    "prediction of two": (
+        lambda: predict(fit("power", RATES, SQUARE), cross()),
+        r"predict: expected 1 hyperparameter\(s\) a point, got the shape \(13, 2\)\.",
+    ),
     "no models": (lambda: compare([], RATES, SQUARE), r"compare: expected at least one model, got none"),
     "no model possible": (lambda: compare(["power", "linear"], RATES[:3], SQUARE[:3]), r"model power: .* got 3\."),
     "no group possible": (lambda: fit_groups("power", RATES, np.zeros((2, 7))), r"got none of 7 \(7 with T <= 0\)"),
@@ -132,7 +136,7 @@ def test_why_an_interval_is_pooled() -> None:
     x = np.tile(RATES, 2)
     found = fit("power", x, x**2 * np.linspace(1, 1.1, 14), seed=np.arange(14))
     assert found.uncertainty.kind == "pooled"
-    assert found.notes[0].endswith("because a seed covers 1 of 7 settings")
+    assert found.notes[0].endswith("because 14 seeds have 14 of the 98 runs that all of them at every setting would be")
     assert found.between_seed_freedom == 7
     lone = fit("power", x, x**2 * np.linspace(1, 1.1, 14), seed=np.zeros(14))
     assert np.isnan(lone.between_seed), "one seed twice says nothing about other seeds"

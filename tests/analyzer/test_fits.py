@@ -296,6 +296,39 @@ def test_groups_are_fitted_one_by_one() -> None:
     assert third["b"].value == pytest.approx(first["b"].value)
 
 
+def test_the_band_over_seeds_is_that_of_their_own_curves() -> None:
+    data = made(11, seeds=4, slopes=0.05)
+    found = fit("power", data.x, data.temperature, seed=data.seed, level=0.9)
+    assert found.uncertainty.seed_theta is not None
+    grid = np.geomspace(5e-4, 5e-3, 9)
+    curves = design("power", grid) @ found.uncertainty.seed_theta.T
+    interval = scipy.stats.ttest_1samp(curves, 0.0, axis=1).confidence_interval(0.9)
+    band = predict(found, grid)
+    np.testing.assert_allclose(np.log(band.low), interval.low, rtol=1e-10)
+    np.testing.assert_allclose(np.log(band.high), interval.high, rtol=1e-10)
+
+
+def test_a_stiff_square_ends_at_its_pole() -> None:
+    x = np.geomspace(0.01, 0.3, 9)
+    band = predict(fit("stiff", x, 0.5 * x**2 / (1 - 2.5 * x) * np.linspace(1, 1.01, 9)), np.array([0.3, 0.5]))
+    assert np.isfinite(band.temperature[0])
+    assert np.isnan(band.temperature[1])
+
+
+def test_seeds_that_lack_a_run_are_left_out_in_turn() -> None:
+    """The jackknife over blocks, written out: V = (S − 1)/S Σ (θ₍ₛ₎ − mean)²."""
+    data = made(12, seeds=5, missing=0.15)
+    found = fit("power", data.x, data.temperature, seed=data.seed)
+    assert found.uncertainty.kind == "per-seed"
+    assert "not every seed covers every setting" in found.notes
+    without = np.array(
+        [np.polyfit(np.log(data.x[data.seed != s]), np.log(data.temperature[data.seed != s]), 1)[0] for s in range(5)]
+    )
+    variance = 4 / 5 * ((without - without.mean()) ** 2).sum()
+    np.testing.assert_allclose(found["b"].standard_error ** 2, variance, rtol=1e-8)
+    assert found.uncertainty.degrees_of_freedom == 4
+
+
 @pytest.mark.parametrize("module", [fits, fit_models])
 def test_examples_in_docstrings(module: Any) -> None:
     ran = doctest.testmod(module)
