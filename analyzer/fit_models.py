@@ -1,0 +1,186 @@
+"""The curves that temperatures are fitted with: one entry of a table each.
+
+A model is linear in T (`relative`), linear in ln T (`log`) or a curve in ln T (`nonlinear`). All three take the scatter
+of T to be a constant share of T, which is what runs that differ in their seed show: an absolute scatter would let the
+hottest point of a sweep decide alone.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, Literal
+
+import numpy as np
+
+from analyzer.errors import FitError
+
+Array = np.ndarray[Any, np.dtype[Any]]
+Method = Literal["relative", "log", "nonlinear"]
+
+
+@dataclass(frozen=True)
+class Model:
+    """A curve T(x; coefficients).
+
+    Attributes
+    ----------
+    name
+        What it is called.
+    template
+        Its equation, with `{x}` (`{x1}`, `{x2}`) for the hyperparameters and `{a}` … for the coefficients.
+    coefficients
+        Their names. In a model of ln T the first is a, which is fitted as ln a.
+    method
+        "relative": linear least squares in T with weights 1/T̂², iterated; "log": ordinary least squares in ln T;
+        "nonlinear": nonlinear least squares in ln T.
+    hyperparameters
+        How many columns x has.
+    columns
+        x (runs, hyperparameters) → design matrix (runs, coefficients), of the linear methods.
+    curve
+        x, θ → ln T (runs,) and its derivatives ∂ln T/∂θ (runs, coefficients), of the nonlinear method.
+    limits
+        x → the lowest and the highest θ, of the nonlinear method.
+    starts
+        x, ln T → values of θ to begin from, of the nonlinear method.
+    """
+
+    name: str
+    template: str
+    coefficients: tuple[str, ...]
+    method: Method
+    hyperparameters: int = 1
+    columns: Callable[[Array], Array] | None = None
+    curve: Callable[[Array, Array], tuple[Array, Array]] | None = None
+    limits: Callable[[Array], tuple[Array, Array]] | None = None
+    starts: Callable[[Array, Array], list[Array]] | None = None
+
+    @property
+    def equation(self) -> str:
+        """The equation in x, or x1 and x2."""
+        return equation(self)
+
+    @property
+    def of_logarithm(self) -> bool:
+        """Whether it is a model of ln T; then x must be positive, and θ[0] = ln a."""
+        return self.method != "relative"
+
+    def predictor(self, x: Array, theta: Array) -> tuple[Array, Array]:
+        """T, or ln T of a model of ln T, at x (runs, hyperparameters), and its derivatives by θ (runs, k)."""
+        if self.curve is not None:
+            return self.curve(x, theta)
+        assert self.columns is not None
+        design = self.columns(x)
+        return design @ theta, design
+
+    def mean(self, x: Array, theta: Array) -> Array:
+        """T at x (runs, hyperparameters)."""
+        value, _ = self.predictor(x, theta)
+        return np.exp(value) if self.of_logarithm else value
+
+    def values(self, theta: Array) -> Array:
+        """The coefficients of θ: a for ln a."""
+        return np.concatenate([np.exp(theta[:1]), theta[1:]]) if self.of_logarithm else theta
+
+
+STIFFEST, SOFTEST = 1 - 1e-9, -1e4
+"""Range of c·max(x) in a·x²/(1 − c·x): below the pole at 1, and where it no longer differs from a straight line."""
+
+
+def _stiff(x: Array, theta: Array) -> tuple[Array, Array]:
+    rate = x[:, 0]
+    rest = 1 - theta[1] * rate
+    return theta[0] + 2 * np.log(rate) - np.log(rest), np.column_stack([np.ones_like(rate), rate / rest])
+
+
+def _stiff_limits(x: Array) -> tuple[Array, Array]:
+    top = x[:, 0].max()
+    return np.array([-np.inf, SOFTEST / top]), np.array([np.inf, STIFFEST / top])
+
+
+def _stiff_starts(x: Array, log_temperature: Array) -> list[Array]:
+    rate = x[:, 0]
+    trials = np.array([-100.0, -10.0, -3.0, -1.0, -0.3, 0.0, 0.2, 0.4, 0.6, 0.8, 0.9, 0.97, 0.99]) / rate.max()
+    # For a given c, ln a is a mean.
+    return [np.array([(log_temperature - 2 * np.log(rate) + np.log(1 - c * rate)).mean(), c]) for c in trials]
+
+
+def _powers(*exponents: int) -> Callable[[Array], Array]:
+    return lambda x: np.column_stack([x[:, 0] ** power for power in exponents])
+
+
+def _logarithms(*signs: int) -> Callable[[Array], Array]:
+    return lambda x: np.column_stack([np.ones(len(x)), *(s * np.log(x[:, n]) for n, s in enumerate(signs))])
+
+
+MODELS: dict[str, Model] = {
+    model.name: model
+    for model in (
+        Model("power", "T = {a}·{x}^{b}", ("a", "b"), "log", columns=_logarithms(1)),
+        Model("parabola", "T = {a}·{x}² + {b}·{x} + {c}", ("a", "b", "c"), "relative", columns=_powers(2, 1, 0)),
+        Model("square", "T = {a}·{x}²", ("a",), "relative", columns=_powers(2)),
+        Model(
+            "stiff",
+            "T = {a}·{x}²/(1 − {c}·{x})",
+            ("a", "c"),
+            "nonlinear",
+            curve=_stiff,
+            limits=_stiff_limits,
+            starts=_stiff_starts,
+        ),
+        Model("linear", "T = {a}·{x} + {c}", ("a", "c"), "relative", columns=_powers(1, 0)),
+        Model("proportional", "T = {a}·{x}", ("a",), "relative", columns=_powers(1)),
+        Model("inverse_power", "T = {a}·{x}^(−{q})", ("a", "q"), "log", columns=_logarithms(-1)),
+        Model("joint", "T = {a}·{x1}^{p}·{x2}^(−{q})", ("a", "p", "q"), "log", 2, columns=_logarithms(1, -1)),
+    )
+}
+"""Every model, by name. `joint` is ln T = ln a + p ln x1 − q ln x2, of learning rate and batch size."""
+
+
+def model_of(model: str | Model) -> Model:
+    """The model of that name; a model is itself.
+
+    Raises
+    ------
+    FitError
+        The table has no such model.
+    """
+    if isinstance(model, Model):
+        return model
+    if model not in MODELS:
+        raise FitError(f"model: expected one of {', '.join(MODELS)}, got {model!r}.", model=model)
+    return MODELS[model]
+
+
+def equation(
+    model: Model, symbols: Sequence[str] | None = None, values: Mapping[str, float] | None = None, digits: int = 3
+) -> str:
+    """The equation as text, for the corner of a plot.
+
+    Parameters
+    ----------
+    model
+        Whose equation.
+    symbols
+        How each hyperparameter is written; default x, or x1 and x2.
+    values
+        Coefficients by name, to be written in place of their names.
+    digits
+        Significant digits of the values.
+
+    Examples
+    --------
+    >>> equation(MODELS["power"], ["η"])
+    'T = a·η^b'
+    >>> equation(MODELS["linear"], ["η"], {"a": 2.0, "c": -0.5})
+    'T = 2·η − 0.5'
+    """
+    names = ["x"] if model.hyperparameters == 1 else [f"x{n + 1}" for n in range(model.hyperparameters)]
+    written = dict(zip(names, names if symbols is None else symbols, strict=True))
+    for name in model.coefficients:
+        written[name] = name if values is None else f"{values[name]:.{digits}g}"
+    text = model.template.format(**written)
+    for minus, sign in (("+ -", "− "), ("− -", "+ "), ("(−-", "(")):
+        text = text.replace(minus, sign)
+    return text
