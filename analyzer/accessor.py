@@ -9,6 +9,7 @@ import xarray as xr
 
 from analyzer import equilibration as _equilibration
 from analyzer import sweep as _sweep
+from analyzer import sweep_fits as _fits
 from analyzer import temperatures as _temperatures
 from analyzer import velocities as _velocities
 from analyzer.errors import SelectionError
@@ -50,6 +51,9 @@ class ThermoAccessor:
     def equilibration(self, **options: Any) -> xr.Dataset:
         return _equilibration.equilibration(self._run, **options)
 
+    def fit(self, **options: Any) -> xr.Dataset:
+        return _fits.fit(self._run, **options)
+
     def velocity(self, **options: Any) -> xr.DataTree:
         return _velocities.velocity(self._run, **options)
 
@@ -63,6 +67,7 @@ class ThermoAccessor:
         return _sweep.over_runs(self._run, answers)
 
     select.__doc__ = _sweep.select.__doc__
+    fit.__doc__ = _fits.fit.__doc__
     equilibration.__doc__ = _equilibration.equilibration.__doc__
     temperature.__doc__ = _temperatures.temperature.__doc__
     velocity.__doc__ = _velocities.velocity.__doc__

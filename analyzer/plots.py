@@ -40,7 +40,7 @@ def velocity(answer: xr.Dataset) -> Figure:
 
 def _figure(answer: xr.Dataset, column: str, title: str) -> Figure:
     values = answer[column].compute()
-    unit = _unit(values.attrs.get("units", ""))
+    unit = unit_text(values.attrs.get("units", ""))
     label = f"{title} ({unit})"
     place = next(
         (name for name in ("row", "column", "output", "input", "head", "index") if name in answer.coords), None
@@ -53,7 +53,7 @@ def _figure(answer: xr.Dataset, column: str, title: str) -> Figure:
 
 
 def _lines(values: xr.DataArray, answer: xr.Dataset, label: str) -> Figure:
-    figure, axes = _canvas(1, 7.2, 4.2)
+    figure, axes = canvas(1, 7.2, 4.2)
     shown = list(values["group"].values)[:_MOST_LINES]
     middle = 0.5 * (answer["start_step"] + answer["stop_step"])
     for n, name in enumerate(shown):
@@ -73,7 +73,7 @@ def _lines(values: xr.DataArray, answer: xr.Dataset, label: str) -> Figure:
 
 
 def _bars_of_groups(values: xr.DataArray, label: str) -> Figure:
-    figure, axes = _canvas(1, 6.4, max(2.2, 0.3 * values.sizes["group"] + 1))
+    figure, axes = canvas(1, 6.4, max(2.2, 0.3 * values.sizes["group"] + 1))
     names = [str(name) or "model" for name in values["group"].values]
     axes[0].plot(values[:, 0], np.arange(len(names)), "o", color=COLOURS[0])
     axes[0].set_yticks(np.arange(len(names)), names)
@@ -88,7 +88,7 @@ def _by_place(values: xr.DataArray, answer: xr.Dataset, place: str, label: str) 
     owners = list(dict.fromkeys(answer["parameter"].values))
     shown = owners[:_MOST_PANELS]
     heat = values.sizes["window"] > 1
-    figure, axes = _canvas(len(shown), 7.2 if len(shown) == 1 else 9.6, 4.2 if len(shown) == 1 else 2.5)
+    figure, axes = canvas(len(shown), 7.2 if len(shown) == 1 else 9.6, 4.2 if len(shown) == 1 else 2.5)
     positive = values.values[np.isfinite(values.values) & (values.values > 0)]
     norm = LogNorm(positive.min(), positive.max()) if positive.size and positive.max() > positive.min() else None
     picture: Any = None
@@ -126,7 +126,7 @@ def _stems(axis: Axes, heights: np.ndarray[Any, Any], values: xr.DataArray) -> N
     axis.grid(visible=False, axis="x")
 
 
-def _canvas(panels: int, width: float, height: float) -> tuple[Figure, list[Axes]]:
+def canvas(panels: int, width: float, height: float) -> tuple[Figure, list[Axes]]:
     columns = 1 if panels == 1 else min(3, math.ceil(math.sqrt(panels)))
     rows = math.ceil(panels / columns)
     figure = Figure(figsize=(width, max(height * rows, 2.4)), layout="constrained")
@@ -149,5 +149,5 @@ def _scale(axes: Axes, values: xr.DataArray, axis: str = "y") -> None:
     (axes.set_xlim if axis == "x" else axes.set_ylim)(low, high)
 
 
-def _unit(units: str) -> str:
+def unit_text(units: str) -> str:
     return units.replace("^-2", "⁻²").replace("^-1", "⁻¹").replace("^2", "²")

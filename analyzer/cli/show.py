@@ -118,11 +118,12 @@ def _text(dataset: xr.Dataset, store: str, form: str) -> str:
 def document(dataset: xr.Dataset, store: str, frame: pd.DataFrame) -> dict[str, Any]:
     """The object that `--format json` prints; NaN and infinity become null."""
     attrs = {name: value for name, value in dataset.attrs.items() if name not in ("quantity", "store")}
-    records = [{name: _plain(value) for name, value in record.items()} for record in frame.to_dict("records")]
+    records = [{name: plain(value) for name, value in record.items()} for record in frame.to_dict("records")]
     return {"quantity": dataset.attrs["quantity"], "store": store, "attrs": attrs, "records": records}
 
 
-def _plain(value: Any) -> Any:
+def plain(value: Any) -> Any:
+    """A number as JSON has it; NaN and infinity become null."""
     if isinstance(value, (bool, np.bool_)):
         return bool(value)
     if isinstance(value, (int, np.integer)):
@@ -133,6 +134,16 @@ def _plain(value: Any) -> Any:
 
 
 def _table(frame: pd.DataFrame, dataset: xr.Dataset) -> str:
+    attrs = dataset.attrs
+    convention = "" if "convention" not in attrs else f", convention {attrs['convention']}"
+    lag = f"lag {attrs['lag']}" + (
+        "" if attrs["lag"] == attrs["steps_per_lag"] else f" = {attrs['steps_per_lag']} steps"
+    )
+    return f"{table_text(frame)}\n\n{attrs['quantity']} in {attrs['units']}, {lag}{convention}\n"
+
+
+def table_text(frame: pd.DataFrame) -> str:
+    """A table as text: for a terminal in its width, else as wide as it needs to be."""
     from rich import box
     from rich.console import Console
     from rich.markup import escape
@@ -159,13 +170,7 @@ def _table(frame: pd.DataFrame, dataset: xr.Dataset) -> str:
     console.width = max(console.width, needed)
     with console.capture() as capture:
         console.print(table)
-    attrs = dataset.attrs
-    convention = "" if "convention" not in attrs else f", convention {attrs['convention']}"
-    lag = f"lag {attrs['lag']}" + (
-        "" if attrs["lag"] == attrs["steps_per_lag"] else f" = {attrs['steps_per_lag']} steps"
-    )
-    lines = [line.rstrip() for line in capture.get().splitlines()]
-    return "\n".join(lines).rstrip() + f"\n\n{attrs['quantity']} in {attrs['units']}, {lag}{convention}\n"
+    return "\n".join(line.rstrip() for line in capture.get().splitlines()).rstrip()
 
 
 def _cell(value: Any) -> str:

@@ -1,0 +1,65 @@
+"""Pictures of fits, like the paper's figures 2, 3, 6 and 7: a panel a group, points with error bars and the curve."""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+
+import numpy as np
+from matplotlib.figure import Figure
+
+from analyzer.fits import Fit, predict
+from analyzer.plots import COLOURS, canvas, unit_text
+from analyzer.sweep_fits import SweepFit
+
+_MOST_PANELS = 12
+
+
+def fits(found: SweepFit) -> Figure:
+    """Temperature against the (first) hyperparameter of every group, with the fitted curve and its 95 % band.
+
+    Error bars are 1.96 standard errors within the run. For two hyperparameters every value of the second has its own
+    curve and colour.
+    """
+    groups = [str(name) or "model" for name in found.answer["group"].values]
+    shown = range(min(len(groups), _MOST_PANELS))
+    figure, panels = canvas(len(shown), 5.2 if len(shown) == 1 else 9.6, 3.6 if len(shown) == 1 else 2.9)
+    for n, axes in zip(shown, panels, strict=True):
+        one = found.fits.fits[n]
+        values, within = found.answer["temperature"].values[n], found.answer["within"].values[n]
+        _panel(axes, one, found.x, values, within)
+        axes.set_title(groups[n], fontsize=9)
+        if one is not None:
+            text = str(found.answer["equation"].values[n])
+            axes.text(0.03, 0.97, text, transform=axes.transAxes, va="top", fontsize=8)
+        axes.ticklabel_format(axis="both", style="sci", scilimits=(-2, 3), useMathText=True)
+        axes.set_ylim(bottom=0)
+        axes.margins(y=0.12)
+    figure.supxlabel(json.loads(found.answer.attrs["against"])[0].replace("_", " "), fontsize=10)
+    figure.supylabel(f"temperature ({unit_text(found.answer.attrs['units'])})", fontsize=10)
+    if len(shown) < len(groups):
+        figure.suptitle(f"first {len(shown)} of {len(groups)} groups", fontsize=9)
+    return figure
+
+
+def _panel(axes: Any, one: Fit | None, x: np.ndarray[Any, Any], values: Any, within: Any) -> None:
+    several = x.shape[1] > 1
+    second = x[:, 1] if several else np.zeros(len(x))
+    for n, level in enumerate(np.unique(second)):
+        some = second == level
+        colour = COLOURS[n % len(COLOURS)]
+        error = 1.96 * np.nan_to_num(within[some])
+        label = f"{level:g}" if several else None
+        axes.errorbar(
+            x[some, 0], values[some], yerr=error, fmt="o", markersize=3.5, color=colour, elinewidth=1, label=label
+        )
+        if one is None:
+            continue
+        low, high = x[some, 0].min(), x[some, 0].max()
+        pad = 0.03 * (high - low)
+        grid = np.linspace(max(low - pad, low / 2), high + pad, 200)
+        curve = predict(one, np.column_stack([grid, np.full(grid.size, level)]) if several else grid)
+        axes.plot(grid, curve.temperature, color=colour, linewidth=1.2)
+        axes.fill_between(grid, curve.low, curve.high, color=colour, alpha=0.18, linewidth=0)
+    if several:
+        axes.legend(frameon=False, fontsize=7, loc="lower right")

@@ -1,0 +1,295 @@
+"""Fits over a sweep: the temperatures of its runs, group by group, against a hyperparameter."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import xarray as xr
+
+from analyzer.errors import FitError
+from analyzer.fit_intervals import Intervals
+from analyzer.fit_models import MODELS, model_of
+from analyzer.fits import Fit
+from analyzer.groups import By
+from analyzer.hypotheses import NULLS, wald
+from analyzer.many_fits import GroupFits, compare, fit_groups
+from analyzer.sweep import hyperparameter, is_sweep, over_runs, runs_of
+from analyzer.temperatures import temperature
+from analyzer.version import version
+
+Array = np.ndarray[Any, np.dtype[Any]]
+
+SYMBOLS = {"learning_rate": "η", "batch_size": "β", "inverse_batch_size": "(1/β)"}
+_SAME = 1e-6
+"""Relative difference between a recorded learning rate and the run's hyperparameter that is none."""
+
+
+@dataclass(frozen=True)
+class SweepFit:
+    """A fit of every group of a sweep, and what it was made from.
+
+    Attributes
+    ----------
+    answer
+        The Dataset that `fit` gives.
+    fits
+        The fits themselves, for predictions; None where a group was refused.
+    temperatures
+        The temperatures, dims (run, group, window).
+    x
+        (runs, hyperparameters).
+    """
+
+    answer: xr.Dataset
+    fits: GroupFits
+    temperatures: xr.Dataset
+    x: Array
+
+
+def fit(
+    sweep: xr.DataTree,
+    *,
+    against: str | Sequence[str] = "learning_rate",
+    model: str = "power",
+    by: By = "layer",
+    intervals: Intervals = "auto",
+    level: float = 0.95,
+    alternatives: Sequence[str] = (),
+    unfinished: bool = False,
+    **options: Any,
+) -> xr.Dataset:
+    """Temperatures of a sweep's runs fitted against a hyperparameter, each group for itself.
+
+    Parameters
+    ----------
+    sweep
+        As `open_sweep` gives it.
+    against
+        "learning_rate", "batch_size", "inverse_batch_size" or any recorded hyperparameter; two of them for `joint`.
+    model
+        "power" a·x^b, "parabola", "square" a·x², "stiff" a·x²/(1 − c·x), "linear", "proportional", "inverse_power"
+        a·x^−q, or "joint" a·x1^p·x2^−q.
+    by
+        Groups, as for `temperature`.
+    intervals
+        "auto", "per-seed", "pooled" or "weighted"; see `analyzer.fits.fit`.
+    level
+        Of the intervals.
+    alternatives
+        Further models: their AICc beside that of `model`.
+    unfinished
+        Use runs that are still being written or were interrupted; else they are left out, and counted.
+    options
+        Those of `temperature`: start, stop, lag, parameter, exclude, …
+
+    Returns
+    -------
+    xarray.Dataset
+        In memory. Dims (group, coefficient): `value`, `standard_error`, interval `low` to `high`, leave-one-out range
+        `without_low` to `without_high`. By group: `equation`, `runs`, `left_out` (T ≤ 0, not finite, unfinished),
+        `scatter`, `between_seed`, `lack_of_fit`, `r_squared`, `aicc`, `intervals` (how they were found), `notes`. Dims
+        (group, run): `temperature`, `within` (its standard error), `fitted`, `residual`, `leverage`. Dims (group,
+        hypothesis): `p_value`, for the hypotheses that are known of the model; (group, alternative): `delta_aicc`,
+        `evidence`. A group that cannot be fitted is NaN, its `notes` say why.
+
+    Raises
+    ------
+    FitError, SweepError
+        No group can be fitted, or the hyperparameter is not what was recorded.
+
+    Examples
+    --------
+    >>> sweep = analyzer.open_sweep("runs/*.zarr")  # doctest: +SKIP
+    >>> fit(sweep, against="learning_rate", model="power", by="layer")  # doctest: +SKIP
+    """
+    return fit_sweep(
+        sweep,
+        against=against,
+        model=model,
+        by=by,
+        intervals=intervals,
+        level=level,
+        alternatives=alternatives,
+        unfinished=unfinished,
+        **options,
+    ).answer
+
+
+def fit_sweep(
+    sweep: xr.DataTree,
+    *,
+    against: str | Sequence[str],
+    model: str,
+    by: By = "layer",
+    intervals: Intervals = "auto",
+    level: float = 0.95,
+    alternatives: Sequence[str] = (),
+    unfinished: bool = False,
+    **options: Any,
+) -> SweepFit:
+    """`fit`, with the fits themselves."""
+    if not is_sweep(sweep):
+        raise FitError(
+            "Fit: expected a sweep, got a single run. One temperature makes no curve. Open several: "
+            "analyzer.open_sweep('runs/*.zarr')"
+        )
+    names = [against] if isinstance(against, str) else list(against)
+    chosen = model_of(model)
+    if len(names) != chosen.hyperparameters:
+        raise FitError(
+            f"model {chosen.name}: expected {chosen.hyperparameters} hyperparameter(s), got {len(names)}: "
+            f"{', '.join(names)}. Write --against learning_rate --against batch_size for joint, one for all others."
+        )
+    runs = runs_of(sweep)
+    x = np.stack([_numbers(sweep, name) for name in names], axis=1)
+    answers = [temperature(run, by=by, **options).compute() for run in runs.values()]
+    measured = over_runs(sweep, answers)
+    if measured.sizes["window"] != 1:
+        raise FitError(
+            f"Fit: expected one window a run, got {measured.sizes['window']}. A fit takes one temperature from each "
+            "run. Leave --window out, and choose the range with --start and --stop."
+        )
+    if "learning_rate" in names:
+        _check_rates(runs, answers, x[:, names.index("learning_rate")])
+    values = measured["temperature"].transpose("group", "run", "window").values[..., 0]
+    within = measured["standard_error"].transpose("group", "run", "window").values[..., 0]
+    common: dict[str, Any] = {
+        "seed": sweep.coords["seed"].to_numpy() if "seed" in sweep.coords else None,
+        "finished": np.ones(len(runs), bool) if unfinished else _finished(runs),
+        "names": names,
+        "intervals": intervals,
+        "level": level,
+    }
+    usable = np.isfinite(within).all(axis=1, keepdims=True)
+    known = within if usable.all() else None
+    found = fit_groups(chosen, x, values, within=known, **common)
+    symbols = [SYMBOLS.get(name, name) for name in names]
+    answer = _dataset(measured, found, chosen.coefficients, symbols)
+    answer = answer.assign(_per_run(found, values, within)).assign(_hypotheses(found, chosen.name))
+    if alternatives:
+        models = list(dict.fromkeys([chosen.name, *alternatives]))
+        answer = answer.assign(_alternatives(models, x, values, known, common))
+        answer = answer.assign_coords(alternative=models)
+    answer.attrs |= {
+        "quantity": "fit",
+        "model": chosen.name,
+        "equation": chosen.equation,
+        "against": json.dumps(names),
+        "level": level,
+        "convention": measured.attrs.get("convention", ""),
+        "units": measured.attrs.get("units", ""),
+        "by": str(measured.attrs.get("by", by)),
+        "thermotrace_version": version(),
+    }
+    return SweepFit(answer, found, measured, x)
+
+
+def _numbers(sweep: xr.DataTree, name: str) -> Array:
+    values = hyperparameter(sweep, name)
+    try:
+        return np.asarray(values, dtype=np.float64)
+    except (TypeError, ValueError) as error:
+        raise FitError(
+            f"Hyperparameter {name!r}: expected numbers, got {', '.join(map(str, dict.fromkeys(values.tolist())))}. "
+            "Nothing can be fitted against words. Choose another.",
+        ) from error
+
+
+def _check_rates(runs: dict[str, xr.DataTree], answers: Sequence[xr.Dataset], rates: Array) -> None:
+    """The learning rate recorded step by step must be constant in the window, and the one of the attributes."""
+    for (name, run), answer, rate in zip(runs.items(), answers, rates, strict=True):
+        if "learning_rate" not in run.data_vars:
+            continue
+        steps = run["step"].values
+        inside = (steps > answer["start_step"].values[0]) & (steps <= answer["stop_step"].values[0])
+        recorded = np.asarray(run["learning_rate"].values)[inside]
+        recorded = recorded[np.isfinite(recorded)]
+        if recorded.size and not np.allclose(recorded, rate, rtol=_SAME, atol=0):
+            raise FitError(
+                f"{name}: expected the learning rate {rate:g} of its hyperparameters at every step, got recorded rates "
+                f"from {recorded.min():g} to {recorded.max():g} in the window. The run would stand at the wrong place. "
+                "Choose a range with one rate (--start, --stop), or leave the run out.",
+                run=name,
+            )
+
+
+def _finished(runs: dict[str, xr.DataTree]) -> Array:
+    return np.array([run.attrs.get("status") == "complete" for run in runs.values()])
+
+
+def _dataset(measured: xr.Dataset, found: GroupFits, coefficients: Sequence[str], symbols: Sequence[str]) -> xr.Dataset:
+    fields = ("value", "standard_error", "low", "high", "without_low", "without_high")
+    table = np.full((len(fields), len(found.fits), len(coefficients)), np.nan)
+    for n, one in enumerate(found.fits):
+        if one is not None:
+            for m, coefficient in enumerate(one.coefficients):
+                table[:, n, m] = [getattr(coefficient, field) for field in fields]
+    data: dict[str, Any] = {
+        field: (("group", "coefficient"), values) for field, values in zip(fields, table, strict=True)
+    }
+    numbers = ("scatter", "between_run", "between_seed", "lack_of_fit", "r_squared", "aicc")
+    for name in numbers:
+        data[name] = ("group", np.array([np.nan if one is None else getattr(one, name) for one in found.fits]))
+    data["runs"] = ("group", np.array([0 if one is None else one.points.runs for one in found.fits]))
+    data["left_out"] = ("group", np.array([0 if one is None else one.points.left_out.total for one in found.fits]))
+    texts = {
+        "equation": ["" if one is None else one.equation(symbols) for one in found.fits],
+        "intervals": ["" if one is None else one.uncertainty.kind for one in found.fits],
+        "notes": [
+            why or "; ".join(one.notes if one else ()) for one, why in zip(found.fits, found.refused, strict=True)
+        ],
+    }
+    for name, values in texts.items():
+        data[name] = ("group", np.array(values, dtype=object))
+    groups = {name: coord for name, coord in measured.coords.items() if coord.dims == ("group",)}
+    runs = {name: coord for name, coord in measured.coords.items() if coord.dims == ("run",)}
+    return xr.Dataset(data, coords={**groups, **runs, "coefficient": list(coefficients)})
+
+
+def _per_run(found: GroupFits, values: Array, within: Array) -> dict[str, Any]:
+    columns = {name: np.full(values.shape, np.nan) for name in ("fitted", "residual", "leverage")}
+    for n, one in enumerate(found.fits):
+        if one is not None:
+            for name, numbers in zip(columns, (one.fitted, one.residuals, one.leverage), strict=True):
+                columns[name][n, one.points.used] = numbers
+    rows = {"temperature": values, "within": within, **columns}
+    return {name: (("group", "run"), numbers) for name, numbers in rows.items()}
+
+
+def _hypotheses(found: GroupFits, model: str) -> dict[str, Any]:
+    nulls = [null for null in NULLS if null.model == model]
+    if not nulls:
+        return {}
+    table = np.full((len(found.fits), len(nulls)), np.nan)
+    for n, one in enumerate(found.fits):
+        if one is not None:
+            table[n] = [_p_value(one, null) for null in nulls]
+    names = np.array([null.name for null in nulls], dtype=object)
+    return {"p_value": (("group", "hypothesis"), table), "hypothesis": ("hypothesis", names)}
+
+
+def _p_value(one: Fit, null: Any) -> float:
+    try:
+        return wald(one, null).p_value
+    except FitError:  # fewer seeds than coefficients: no joint test
+        return np.nan
+
+
+def _alternatives(models: Sequence[str], x: Array, values: Array, within: Array | None, common: Any) -> dict[str, Any]:
+    unknown = [name for name in models if name not in MODELS]
+    if unknown:
+        model_of(unknown[0])
+    delta, evidence = np.full((2, len(values), len(models)), np.nan)
+    for n, row in enumerate(values):
+        try:
+            ranked = compare(models, x, row, within=None if within is None else within[n], **common)
+        except FitError:
+            continue
+        for one, apart, weight in zip(ranked.fits, ranked.delta, ranked.weight, strict=True):
+            place = models.index(one.model.name)
+            delta[n, place], evidence[n, place] = apart, weight
+    return {"delta_aicc": (("group", "alternative"), delta), "evidence": (("group", "alternative"), evidence)}
