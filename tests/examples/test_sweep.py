@@ -1,0 +1,29 @@
+"""The sweep example: what it records is what its docstring's commands read."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import analyzer
+
+ROOT = Path(__file__).parents[2]
+
+
+def test_a_small_sweep_is_recorded_and_fitted(tmp_path: Path) -> None:
+    few = ["--training", "3", "--discard", "1", "--steps", "8", "--seeds", "1"]
+    command = [sys.executable, str(ROOT / "examples/sweep.py"), "--output", str(tmp_path), *few]
+    one_thread = {**os.environ, "OMP_NUM_THREADS": "1"}  # threads that wait for a busy core lose much
+    subprocess.run(command, check=True, timeout=250, capture_output=True, env=one_thread)
+    rates = analyzer.open_sweep(tmp_path / "rate-*.zarr")
+    assert sorted(rates["learning_rate"].values.tolist()) == [7e-4, 1e-3, 1.5e-3, 2.1e-3, 3e-3]
+    assert {run.sizes["step"] for run in rates.children.values()} == {9}
+    answer = rates.thermo.fit()
+    assert answer["group"].values.tolist() == ["initial_conv", "conv1", "conv2", "conv3", "out"]
+    # Plain SGD far from equilibrium: v = −ηg and the gradients hardly change, so b is close to 2.
+    assert (abs(answer["value"].sel(coefficient="b") - 2) < 0.5).all()
+    batches = analyzer.open_sweep(tmp_path / "batch-*.zarr")
+    assert sorted(batches["batch_size"].values.tolist()) == [8, 16, 32, 64, 128]
+    assert batches.thermo.fit(against="batch_size", model="inverse_power")["runs"].values.tolist() == [5] * 5
