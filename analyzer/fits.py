@@ -148,6 +148,7 @@ def fit(
     names: Sequence[str] | None = None,
     intervals: Intervals = "auto",
     level: float = 0.95,
+    leave_out: bool = True,
 ) -> Fit:
     """Fit temperature against hyperparameters.
 
@@ -173,6 +174,8 @@ def fit(
         "auto": "per-seed" for three seeds or more that have at least half of all (seed, setting) pairs, else "pooled".
     level
         Of all intervals.
+    leave_out
+        Fit again without each setting. Half of the time goes there; without it these ranges are NaN.
 
     Raises
     ------
@@ -206,6 +209,8 @@ def fit(
         part = None if variances is None else variances[kept]
         return chosen.values(solve(chosen, points.x[kept], points.temperature[kept], part).theta)
 
+    count = best.theta.size
+    without = leave_one_out(points, count, refit) if leave_out else np.full((1, count), np.nan)
     likelihood = log_likelihood(chosen, plain, points.temperature)
     between_seed, freedom = _between_seed(points)
     logarithm = np.log(points.temperature)
@@ -214,7 +219,7 @@ def fit(
     return Fit(
         model=chosen,
         points=points,
-        coefficients=_coefficients(chosen, best.theta, spread, leave_one_out(points, best.theta.size, refit), level),
+        coefficients=_coefficients(chosen, best.theta, spread, without, level),
         level=level,
         theta=best.theta,
         uncertainty=spread,
@@ -229,7 +234,7 @@ def fit(
         lack_of_fit=_lack_of_fit(points, chosen, plain),
         r_squared=1 - float((misfit**2).sum()) / total if total > 0 else np.nan,
         log_likelihood=likelihood,
-        aicc=aicc(likelihood, len(chosen.coefficients), points.runs),
+        aicc=aicc(likelihood, count, points.runs),
         notes=tuple(notes),
     )
 

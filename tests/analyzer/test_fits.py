@@ -296,6 +296,15 @@ def test_groups_are_fitted_one_by_one() -> None:
     assert third["b"].value == pytest.approx(first["b"].value)
 
 
+def test_without_leaving_out_only_these_ranges_are_unknown() -> None:
+    data = made(11)
+    one = fit("power", data.x, data.temperature, seed=data.seed)
+    other = fit("power", data.x, data.temperature, seed=data.seed, leave_out=False)
+    assert (ends(one) == ends(other)).all()
+    assert all(np.isnan([c.without_low, c.without_high]).all() for c in other.coefficients)
+    assert one.aicc == other.aicc
+
+
 def test_the_band_over_seeds_is_that_of_their_own_curves() -> None:
     data = made(11, seeds=4, slopes=0.05)
     found = fit("power", data.x, data.temperature, seed=data.seed, level=0.9)

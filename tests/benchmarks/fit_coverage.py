@@ -64,6 +64,7 @@ class Case:
                 data.temperature,
                 seed=data.seed,
                 within=data.within,
+                leave_out=False,
                 intervals=self.intervals,  # type: ignore[arg-type]
             )
 
