@@ -69,7 +69,7 @@ def computed(dataset: xr.Dataset, measurement: Measurement, scheduler: str, work
 
 def _run(dataset: xr.Dataset, scheduler: str, workers: int, show: Callable[[float], None]) -> xr.Dataset:
     if scheduler == "threads":
-        with ended(ThreadPoolExecutor(workers)) as pool, dask.config.set(scheduler="threads", pool=pool), _Share(show):
+        with in_threads(workers, show):
             return dataset.compute()
     if scheduler == "processes":
         with ended(_processes(workers)) as born, dask.config.set(scheduler="processes", pool=born), _Share(show):
@@ -81,6 +81,21 @@ def _run(dataset: xr.Dataset, scheduler: str, workers: int, show: Callable[[floa
                     "answer would not be whole; most often memory has run out. Take fewer --workers, or threads."
                 ) from error
     return _on_cluster(dataset, scheduler, show)
+
+
+@contextmanager
+def in_threads(workers: int, show: Callable[[float], None]) -> Iterator[None]:
+    """What is computed inside is computed by threads, whose tasks have ended when the block has.
+
+    Parameters
+    ----------
+    workers
+        How many.
+    show
+        Is told how large a share is done.
+    """
+    with ended(ThreadPoolExecutor(workers)) as pool, dask.config.set(scheduler="threads", pool=pool), _Share(show):
+        yield
 
 
 class _Share(Callback):
@@ -124,12 +139,12 @@ def ended(pool: _Pool) -> Iterator[_Pool]:
     try:
         yield pool
     finally:
-        with _undisturbed():
+        with undisturbed():
             pool.shutdown(wait=True, cancel_futures=True)
 
 
 @contextmanager
-def _undisturbed() -> Iterator[None]:
+def undisturbed() -> Iterator[None]:
     """Ctrl-C is not heard: tasks in progress take a second or so."""
     if threading.current_thread() is not threading.main_thread():
         yield

@@ -143,9 +143,7 @@ def output_options(command: Callable[..., Any]) -> Callable[..., Any]:
                 type=click.Choice(FORMATS),
                 help="Default: by the suffix of --output, else table.",
             ),
-            click.option(
-                "--output", type=click.Path(dir_okay=False, writable=True), help="Write there, not to stdout."
-            ),
+            click.option("--output", type=click.Path(writable=True), help="Write there, not to stdout."),
             click.option("--plot", type=Picture(), help="Also draw a picture: .png, .pdf or .svg."),
         )
     ):

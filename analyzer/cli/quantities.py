@@ -63,14 +63,21 @@ def temperature(store: str, convention: str, remove_drift: bool, mass: Any, k_b:
 @click.command(short_help="Mean and mean squared velocities of groups of weights, by window.")
 @click.argument("store")
 @query_options
+@click.option("--raw", is_flag=True, help="Every velocity of every weight, into --output FILE.nc or DIR.zarr.")
 @output_options
 @execution_options
-def velocity(store: str, **options: Any) -> None:
+def velocity(store: str, raw: bool, **options: Any) -> None:
     """Mean, mean squared and rms velocities of groups of weights of the run in STORE, by window.
 
     \b
     analyzer velocity runs/gcn.zarr --by element --parameter conv2.lin.weight
+    analyzer velocity runs/gcn.zarr --raw --layer conv2 --start 50% --output conv2.zarr
     """
+    if raw:
+        from analyzer.cli.raw import write_raw
+
+        write_raw(store, options)
+        return
     from analyzer.cli import execution, show
     from analyzer.run import open_run
     from analyzer.velocities import velocity_statistics

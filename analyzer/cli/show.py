@@ -32,6 +32,8 @@ def form_of(asked: str | None, output: str | None) -> str:
         raise click.UsageError(f"--format {form} is binary: give --output FILE.")
     if output is not None and not Path(output).resolve().parent.is_dir():
         raise click.UsageError(f"--output: expected an existing folder, got {Path(output).parent}.")
+    if output is not None and Path(output).is_dir():
+        raise click.UsageError(f"--output: expected the name of a file, got the folder {output}.")
     return form
 
 
