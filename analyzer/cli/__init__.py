@@ -7,6 +7,7 @@ from typing import Any
 import click
 
 from analyzer.cli.cache import cache
+from analyzer.cli.equilibration import equilibration
 from analyzer.cli.info import info
 from analyzer.cli.quantities import temperature, velocity
 from analyzer.cli.verify import verify
@@ -53,5 +54,5 @@ def cli() -> None:
     """
 
 
-for command in (info, temperature, velocity, verify, cache):
+for command in (info, temperature, velocity, equilibration, verify, cache):
     cli.add_command(command)

@@ -68,19 +68,43 @@ def computed(dataset: xr.Dataset, measurement: Measurement, scheduler: str, work
 
 
 def _run(dataset: xr.Dataset, scheduler: str, workers: int, show: Callable[[float], None]) -> xr.Dataset:
+    with scheduled(scheduler, workers, show) as client:
+        if client is None:
+            return dataset.compute()
+        future = client.compute(dataset)
+        _watch(future, show)
+        answer: xr.Dataset = future.result()
+        return answer
+
+
+@contextmanager
+def scheduled(scheduler: str, workers: int, show: Callable[[float], None]) -> Iterator[Any]:
+    """What dask computes inside is computed by threads, processes or a cluster; yields the client of a cluster.
+
+    Parameters
+    ----------
+    scheduler
+        "threads", "processes" or the address of a scheduler.
+    workers
+        How many threads or processes.
+    show
+        Is told how large a share of a computation is done, by threads and processes.
+    """
     if scheduler == "threads":
         with in_threads(workers, show):
-            return dataset.compute()
-    if scheduler == "processes":
+            yield None
+    elif scheduler == "processes":
         with ended(_processes(workers)) as born, dask.config.set(scheduler="processes", pool=born), _Share(show):
             try:
-                return dataset.compute()
+                yield None
             except BrokenProcessPool as error:
                 raise click.ClickException(
                     "--scheduler processes: expected every worker process to live to the end, one was killed. The "
                     "answer would not be whole; most often memory has run out. Take fewer --workers, or threads."
                 ) from error
-    return _on_cluster(dataset, scheduler, show)
+    else:
+        with _client(scheduler) as client:
+            yield client
 
 
 @contextmanager
@@ -156,7 +180,9 @@ def undisturbed() -> Iterator[None]:
         signal.signal(signal.SIGINT, before)
 
 
-def _on_cluster(dataset: xr.Dataset, address: str, show: Callable[[float], None]) -> xr.Dataset:
+@contextmanager
+def _client(address: str) -> Iterator[Any]:
+    """A connection to a scheduler, which dask takes by default; its failures are one sentence."""
     try:
         from distributed import Client
     except ImportError as error:
@@ -172,11 +198,9 @@ def _on_cluster(dataset: xr.Dataset, address: str, show: Callable[[float], None]
             f"{error}. Nobody would compute. Start one: dask scheduler"
         ) from error
     with client:
-        future = client.compute(dataset)  # type: ignore[no-untyped-call]
         try:
-            _watch(future, show)
-            answer: xr.Dataset = future.result()
-        except AnalyzerError:
+            yield client
+        except (AnalyzerError, click.ClickException):
             raise
         except Exception as error:
             told = " ".join(str(error).split()) or type(error).__name__
@@ -185,7 +209,6 @@ def _on_cluster(dataset: xr.Dataset, address: str, show: Callable[[float], None]
                 "There is nothing to show. See the logs of its workers; they need this version of thermotrace, the "
                 "store at the same path, and enough memory."
             ) from error
-        return answer
 
 
 def _watch(future: Any, show: Callable[[float], None]) -> None:

@@ -19,8 +19,7 @@ from click.core import ParameterSource
 
 from analyzer.cli import execution
 from analyzer.cli.progress import bar
-from analyzer.cli.quantities import query_of
-from analyzer.equilibration import from_equilibrium
+from analyzer.cli.quantities import settled
 from analyzer.errors import AnalyzerError, OptionError, TrajectoryMissingError
 from analyzer.groups import select
 from analyzer.measure import Query
@@ -47,7 +46,8 @@ def write_raw(store: str, options: dict[str, Any]) -> None:
     form = _form_of(options["format_"], options["output"])
     _refuse_options_of_means()
     with written(options["output"]) as part:
-        tree = raw_velocities(open_run(store), query_of(options), store)
+        run = open_run(store)
+        tree = raw_velocities(run, settled(run, options), store)
         size = sum(array.nbytes for node in tree.subtree for array in node.data_vars.values())
         with (
             bar("Writing", size) as show,
@@ -89,7 +89,6 @@ def raw_velocities(run: xr.DataTree, query: Query, location: str) -> xr.DataTree
             "which cannot be made again. Restore the trajectory, or ask for means: leave out --raw",
             location=location,
         )
-    query = from_equilibrium(run, query)
     moving = velocity(
         run,
         lag=query.lag,
