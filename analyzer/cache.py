@@ -34,6 +34,7 @@ Array = np.ndarray[Any, np.dtype[Any]]
 VERSION = 2
 SUFFIX = ".moments"
 _MAGIC = b"TTMOMENT"
+_PARTS = ("coarse", "series", "fine")
 _HEAD = struct.Struct("<8sIII")  # magic, version, crc32c of the JSON that follows, its length
 
 
@@ -95,6 +96,29 @@ def load(
         found["series"][0] if with_series else None,
         header["nonfinite"],
     )
+
+
+def fault_of(path: Path) -> str | None:
+    """What is wrong with a file of sums, or None: its header and every part are held against their checksums."""
+    try:
+        with path.open("rb") as file:
+            magic, version, checksum, length = _HEAD.unpack(file.read(_HEAD.size))
+            text = file.read(length)
+            if magic != _MAGIC:
+                return "expected a file of sums, got another"
+            if google_crc32c.value(text) != checksum:
+                return "expected a header that fits its checksum, got another"
+            if version != VERSION:
+                return f"expected sums of version {VERSION}, got version {version}"
+            header = json.loads(text)
+            for part in _PARTS:
+                offset, size, checksum = header[part]
+                file.seek(_HEAD.size + length + offset)
+                if google_crc32c.value(file.read(size)) != checksum:
+                    return f"expected {part} sums that fit their checksum, got others"
+    except (OSError, struct.error, ValueError, KeyError) as error:
+        return f"expected a file that can be read, got: {error}"
+    return None
 
 
 def _arrays(blocks: Layout, weights: int) -> list[tuple[str | None, tuple[int, ...]]]:

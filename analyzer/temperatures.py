@@ -164,7 +164,8 @@ def temperature_of(
 ) -> tuple[xr.Dataset, Measurement]:
     """`temperature` of a query, and the measurement that it rests on."""
     scale = _scale(convention, k_B)
-    measurement = measure(run, from_equilibrium(run, query), mass)
+    query = from_equilibrium(run, query)
+    measurement = measure(run, query, mass)
     units = f"weight^2 {unit_of(measurement.plan.sampling)}^-2"
     columns = {
         "temperature": Column(units, "temperature", squares_only=not remove_drift),

@@ -2,25 +2,24 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections import deque
+from collections.abc import Iterator, Sequence
+from concurrent.futures import Executor, Future
 from dataclasses import dataclass, field
-from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
+from analyzer.cache import fault_of
 from analyzer.errors import AnalyzerError
+from analyzer.heartbeat import abandoned
 from analyzer.plan import chunk_regions
 from analyzer.reading import Source, read
 from analyzer.schema import Store
 from analyzer.tree import source_of
 
 Array = np.ndarray[Any, np.dtype[Any]]
-
-
-STALE_SECONDS = 120
-"""recorder/FORMAT.md: an older heartbeat means that nobody writes any more."""
 
 
 @dataclass
@@ -30,52 +29,114 @@ class Report:
     faults: list[str] = field(default_factory=list)
     notes: list[str] = field(default_factory=list)
     chunks: int = 0
+    files: int = 0
 
 
-def chunk_grid(store: Store) -> list[tuple[Source, tuple[tuple[int, int], ...], str]]:
-    """Every committed chunk: its array, its region, and the parameter's name ("" for other arrays)."""
-    cells: list[tuple[Source, tuple[tuple[int, int], ...], str]] = []
+@dataclass(frozen=True)
+class Cell:
+    """One thing to check: a chunk of an array, by its region and parameter ("" for other arrays), or a file of sums."""
+
+    source: Source | None
+    region: tuple[tuple[int, int], ...] = ()
+    parameter: str = ""
+    file: Path | None = None
+
+
+@dataclass(frozen=True)
+class Finding:
+    """What one chunk showed: its fault, the steps in it, or the first frame with weights that are not finite."""
+
+    fault: str | None = None
+    steps: Array | None = None
+    not_finite: int | None = None
+
+
+def cells_of(store: Store) -> list[Cell]:
+    """Every committed chunk; of a run whose sums alone were kept, its scalars and the files of sums."""
+    cells: list[Cell] = []
     spans = [
         (start, min(start + store.chunk_steps, store.frames)) for start in range(0, store.frames, store.chunk_steps)
     ]
     for name, shape in [("step", ()), *((s.name, s.shape[1:]) for s in store.scalars)]:
         rest = tuple((0, length) for length in shape)
-        cells += [(source_of(store, name), (span, *rest), "") for span in spans]
+        cells += [Cell(source_of(store, name), (span, *rest)) for span in spans]
+    if not store.is_trajectory:
+        return cells + [Cell(None, file=file) for file in sorted(Path(store.location).rglob("*.sums"))]
     for p in store.parameters:
-        cells += [(source_of(store, p.path), (*region, span), p.name) for region in chunk_regions(p) for span in spans]
+        source = source_of(store, p.path)
+        cells += [Cell(source, (*region, span), p.name) for region in chunk_regions(p) for span in spans]
     return cells
 
 
-def verify(store: Store) -> Iterator[Report]:
+def verify(store: Store, pool: Executor, ahead: int = 1) -> Iterator[Report]:
     """Walks every chunk, yielding the same growing report after each: checksums, finite weights, steps, segments.
 
     Gaps, segments and frames not yet written are notes; a missing or damaged chunk, steps that do not increase,
     segments outside the run and weights that are not finite are faults.
+
+    Parameters
+    ----------
+    pool
+        Threads that check: each holds one chunk at a time, and lets it go before the next.
+    ahead
+        How many chunks are begun before the first of them is done: as many as there are threads keep all busy.
     """
     report = Report()
     steps: list[Array] = []
     unfinished: dict[str, int] = {}
-    for source, region, parameter in chunk_grid(store):
-        report.chunks += 1
-        try:
-            values = read(source, region)
-        except AnalyzerError as error:
-            report.faults.append(str(error))
+    for cell, finding in _in_order(pool, ahead, cells_of(store)):
+        if cell.file is None:
+            report.chunks += 1
         else:
-            if source.path == "step":
-                steps.append(values)
-            elif parameter and values.dtype.kind == "f" and parameter not in unfinished:
-                bad = ~np.isfinite(values.reshape(-1, values.shape[-1])).all(axis=0)
-                if bad.any():
-                    unfinished[parameter] = region[-1][0] + int(np.argmax(bad))
+            report.files += 1
+        if finding.fault is not None:
+            report.faults.append(finding.fault)
+        if finding.steps is not None:
+            steps.append(finding.steps)
+        if finding.not_finite is not None:
+            unfinished[cell.parameter] = min(finding.not_finite, unfinished.get(cell.parameter, store.frames))
         yield report
     known = np.concatenate(steps) if steps else np.empty(0, dtype=np.int64)
     for parameter, frame in unfinished.items():
         step = int(known[frame]) if frame < known.size else frame
         report.faults.append(f"{parameter}: expected finite weights, got NaN or infinity from step {step} on.")
     _check_steps(store, known, report)
-    _note_writer(store, report)
+    if store.is_trajectory:
+        _note_writer(store, report)
+    else:
+        report.notes.append("trajectory: not here, only sums of it were kept; their files are checked in its place.")
     yield report
+
+
+def _in_order(pool: Executor, ahead: int, cells: Sequence[Cell]) -> Iterator[tuple[Cell, Finding]]:
+    """What the cells show, in their order; no more than `ahead` of them are begun and not yet taken."""
+    begun: deque[tuple[Cell, Future[Finding]]] = deque()
+    for cell in cells:
+        if len(begun) >= ahead:
+            first, future = begun.popleft()
+            yield first, future.result()
+        begun.append((cell, pool.submit(_checked, cell)))
+    for first, future in begun:
+        yield first, future.result()
+
+
+def _checked(cell: Cell) -> Finding:
+    if cell.source is None:
+        assert cell.file is not None
+        fault = fault_of(cell.file)
+        remedy = "Its answers are decoded again where there is a trajectory. Restore it from a copy."
+        return Finding(None if fault is None else f"{cell.file}: {fault}. {remedy}")
+    try:
+        values = read(cell.source, cell.region)
+    except AnalyzerError as error:
+        return Finding(str(error))
+    if cell.source.path == "step":
+        return Finding(steps=values.copy())
+    if cell.parameter and values.dtype.kind == "f":
+        bad = ~np.isfinite(values.reshape(-1, values.shape[-1])).all(axis=0)
+        if bad.any():
+            return Finding(not_finite=cell.region[-1][0] + int(np.argmax(bad)))
+    return Finding()
 
 
 def _check_steps(store: Store, steps: Array, report: Report) -> None:
@@ -110,21 +171,10 @@ def _note_writer(store: Store, report: Report) -> None:
     pushed = recording.get("pushed")
     if store.status == "running" and isinstance(pushed, int) and pushed > store.frames:
         report.notes.append(f"spool: {pushed - store.frames} frames recorded but not committed yet.")
-    age = heartbeat_age(store)
-    stale = store.status == "running" and (age is None or age > STALE_SECONDS)
-    if stale:
-        seen = "without a readable heartbeat" if age is None else f"last sign {age:.0f} s ago"
-        report.notes.append(f"heartbeat: nobody writes any more ({seen}). Close it: recorder recover {store.location}")
+    sign = abandoned(store)
+    if sign is not None:
+        report.notes.append(f"heartbeat: nobody writes any more ({sign}). Close it: recorder recover {store.location}")
     spool = recording.get("spool")
     if store.status != "complete" and isinstance(spool, str) and spool and Path(spool).is_dir():
-        remedy = f" Bring them home: recorder recover {store.location}" if store.status != "running" or stale else ""
+        remedy = f" Bring them home: recorder recover {store.location}" if store.status != "running" or sign else ""
         report.notes.append(f"spool: {spool} is on this machine and may hold frames not committed yet.{remedy}")
-
-
-def heartbeat_age(store: Store) -> float | None:
-    """Seconds since the writer's last sign, or None where it cannot be read."""
-    try:
-        beat = datetime.fromisoformat(str(store.attrs.get("heartbeat")).replace("Z", "+00:00"))
-    except ValueError:
-        return None
-    return (datetime.now(UTC) - (beat if beat.tzinfo else beat.replace(tzinfo=UTC))).total_seconds()

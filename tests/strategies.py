@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import numpy as np
@@ -21,6 +21,8 @@ class Run:
     segments: list[dict[str, Any]]
     chunk_steps: int
     row_cut: int | None
+    attributes: dict[str, dict[str, Any]] = field(default_factory=dict)
+    scalars: dict[str, np.ndarray] = field(default_factory=dict)
 
     @property
     def barriers(self) -> set[int]:
@@ -37,6 +39,8 @@ class Run:
             "segments": self.segments,
             "chunk_steps": self.chunk_steps,
             "row_cut": self.row_cut,
+            "attributes": self.attributes,
+            "scalars": self.scalars,
         }
 
 
@@ -73,6 +77,63 @@ def runs(draw: st.DrawFn, gaps: bool = True) -> Run:
     shapes = {"conv1.lin.weight": (rows, columns), "conv1.bias": (rows,), "lin.weight": (2, rows), "scale": ()}
     parameters = {name: _values(rng, (*shape, frames), dtype) for name, shape in shapes.items()}
     return Run(parameters, steps, stride, segments, draw(st.integers(1, 20)), draw(st.sampled_from([None, 1, 2])))
+
+
+@st.composite
+def attention_runs(draw: st.DrawFn) -> Run:
+    """A run that also has a GATConv layer of up to three heads, as PyTorch Geometric stores it."""
+    run = draw(runs())
+    heads, channels, inputs = (draw(st.integers(1, 3)) for _ in range(3))
+    shapes = {
+        "gat.lin.weight": (heads * channels, inputs),
+        "gat.att_src": (1, heads, channels),
+        "gat.bias": (heads * channels,),
+    }
+    rng = np.random.default_rng(heads + 10 * channels + 100 * inputs)
+    attention = {name: _values(rng, (*shape, len(run.steps)), "float32") for name, shape in shapes.items()}
+    attributes = {name: {"heads": heads, "head_axis": 1 if name == "gat.att_src" else 0} for name in shapes}
+    return replace(run, parameters=run.parameters | attention, attributes=attributes)
+
+
+@dataclass(frozen=True)
+class EpochRun:
+    """A run of epochs of one length, and the frames at which they end.
+
+    Attributes
+    ----------
+    ends
+        Frame before the first update of each epoch, and last of all the frame of the run's last update.
+    complete
+        Of every epoch, whether it was recorded from end to end.
+    """
+
+    run: Run
+    length: int
+    ends: list[int]
+    complete: list[bool]
+
+
+@st.composite
+def epoch_runs(draw: st.DrawFn) -> EpochRun:
+    """Epochs of 2 to 9 updates, the first and the last perhaps cut, logged at every frame or at each epoch's last."""
+    length, whole = draw(st.integers(2, 9)), draw(st.integers(2, 5))
+    head, tail = draw(st.integers(1, length)), draw(st.integers(0, length - 1))
+    lengths = [head, *[length] * whole, *[tail] * (tail > 0)]
+    ends = np.cumsum([0, *lengths]).tolist()
+    frames = ends[-1] + 1
+    epoch = np.append(0.0, np.repeat(np.arange(float(len(lengths))), lengths))
+    if draw(st.booleans()):
+        logged = np.full(frames, np.nan)
+        logged[ends[1:]] = epoch[ends[1:]]
+        epoch = logged
+    places = sorted(draw(st.sets(st.integers(1, frames - 1), max_size=2)))
+    segments = [segment(0, 0), *(segment(place, place, continuous=draw(st.booleans())) for place in places)]
+    rng = np.random.default_rng(draw(st.integers(0, 2**32 - 1)))
+    shapes = {"conv1.lin.weight": (3, 2), "conv1.bias": (3,), "lin.weight": (2, 3)}
+    parameters = {name: _values(rng, (*shape, frames), "float32") for name, shape in shapes.items()}
+    chunk_steps, cut = draw(st.integers(1, 20)), draw(st.sampled_from([None, 1, 2]))
+    run = Run(parameters, np.arange(frames), 1, segments, chunk_steps, cut, {}, {"epoch": epoch})
+    return EpochRun(run, length, ends, [n == length for n in lengths])
 
 
 @st.composite

@@ -7,6 +7,7 @@ from typing import Any
 import click
 
 from analyzer.cli.cache import cache
+from analyzer.cli.equilibration import equilibration
 from analyzer.cli.fit import fit
 from analyzer.cli.info import info
 from analyzer.cli.quantities import temperature, velocity
@@ -54,5 +55,5 @@ def cli() -> None:
     """
 
 
-for command in (info, temperature, velocity, fit, verify, cache):
+for command in (info, temperature, velocity, equilibration, fit, verify, cache):
     cli.add_command(command)

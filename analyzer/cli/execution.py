@@ -68,19 +68,58 @@ def computed(dataset: xr.Dataset, measurement: Measurement, scheduler: str, work
 
 
 def _run(dataset: xr.Dataset, scheduler: str, workers: int, show: Callable[[float], None]) -> xr.Dataset:
-    if scheduler == "threads":
-        with ended(ThreadPoolExecutor(workers)) as pool, dask.config.set(scheduler="threads", pool=pool), _Share(show):
+    with scheduled(scheduler, workers, show) as client:
+        if client is None:
             return dataset.compute()
-    if scheduler == "processes":
+        future = client.compute(dataset)
+        _watch(future, show)
+        answer: xr.Dataset = future.result()
+        return answer
+
+
+@contextmanager
+def scheduled(scheduler: str, workers: int, show: Callable[[float], None]) -> Iterator[Any]:
+    """What dask computes inside is computed by threads, processes or a cluster; yields the client of a cluster.
+
+    Parameters
+    ----------
+    scheduler
+        "threads", "processes" or the address of a scheduler.
+    workers
+        How many threads or processes.
+    show
+        Is told how large a share of a computation is done, by threads and processes.
+    """
+    if scheduler == "threads":
+        with in_threads(workers, show):
+            yield None
+    elif scheduler == "processes":
         with ended(_processes(workers)) as born, dask.config.set(scheduler="processes", pool=born), _Share(show):
             try:
-                return dataset.compute()
+                yield None
             except BrokenProcessPool as error:
                 raise click.ClickException(
                     "--scheduler processes: expected every worker process to live to the end, one was killed. The "
                     "answer would not be whole; most often memory has run out. Take fewer --workers, or threads."
                 ) from error
-    return _on_cluster(dataset, scheduler, show)
+    else:
+        with _client(scheduler) as client:
+            yield client
+
+
+@contextmanager
+def in_threads(workers: int, show: Callable[[float], None]) -> Iterator[None]:
+    """What is computed inside is computed by threads, whose tasks have ended when the block has.
+
+    Parameters
+    ----------
+    workers
+        How many.
+    show
+        Is told how large a share is done.
+    """
+    with ended(ThreadPoolExecutor(workers)) as pool, dask.config.set(scheduler="threads", pool=pool), _Share(show):
+        yield
 
 
 class _Share(Callback):
@@ -124,12 +163,12 @@ def ended(pool: _Pool) -> Iterator[_Pool]:
     try:
         yield pool
     finally:
-        with _undisturbed():
+        with undisturbed():
             pool.shutdown(wait=True, cancel_futures=True)
 
 
 @contextmanager
-def _undisturbed() -> Iterator[None]:
+def undisturbed() -> Iterator[None]:
     """Ctrl-C is not heard: tasks in progress take a second or so."""
     if threading.current_thread() is not threading.main_thread():
         yield
@@ -141,7 +180,9 @@ def _undisturbed() -> Iterator[None]:
         signal.signal(signal.SIGINT, before)
 
 
-def _on_cluster(dataset: xr.Dataset, address: str, show: Callable[[float], None]) -> xr.Dataset:
+@contextmanager
+def _client(address: str) -> Iterator[Any]:
+    """A connection to a scheduler, which dask takes by default; its failures are one sentence."""
     try:
         from distributed import Client
     except ImportError as error:
@@ -157,11 +198,9 @@ def _on_cluster(dataset: xr.Dataset, address: str, show: Callable[[float], None]
             f"{error}. Nobody would compute. Start one: dask scheduler"
         ) from error
     with client:
-        future = client.compute(dataset)  # type: ignore[no-untyped-call]
         try:
-            _watch(future, show)
-            answer: xr.Dataset = future.result()
-        except AnalyzerError:
+            yield client
+        except (AnalyzerError, click.ClickException):
             raise
         except Exception as error:
             told = " ".join(str(error).split()) or type(error).__name__
@@ -170,7 +209,6 @@ def _on_cluster(dataset: xr.Dataset, address: str, show: Callable[[float], None]
                 "There is nothing to show. See the logs of its workers; they need this version of thermotrace, the "
                 "store at the same path, and enough memory."
             ) from error
-        return answer
 
 
 def _watch(future: Any, show: Callable[[float], None]) -> None:

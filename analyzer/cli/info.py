@@ -5,14 +5,13 @@ from __future__ import annotations
 import json
 import os
 from collections.abc import Iterator
-from datetime import UTC, datetime
 from typing import Any
 
 import click
 
+from analyzer.heartbeat import abandoned
 from analyzer.schema import Parameter, Store, is_url, read_store
 
-_STALE_SECONDS = 120  # recorder/FORMAT.md: an older heartbeat means that nobody writes any more
 _ITEMSIZE = {
     "bool": 1,
     "int8": 1,
@@ -57,6 +56,8 @@ def describe(store: Store) -> dict[str, Any]:
     return {
         "store": store.location,
         "run_id": store.run_id,
+        "trajectory": store.is_trajectory,
+        "kept_from": None if store.is_trajectory else store.attrs.get("kept_from"),
         "status": store.status,
         "written_by": _writer(store),
         "created": store.attrs.get("created"),
@@ -80,17 +81,13 @@ def describe(store: Store) -> dict[str, Any]:
 
 
 def _writer(store: Store) -> str | None:
-    """Whether a running store is still being written, by the age of its heartbeat."""
-    if store.status != "running":
+    """Whether a running store is still being written."""
+    if store.status != "running" or not store.is_trajectory:
         return None
-    try:
-        beat = datetime.fromisoformat(str(store.attrs.get("heartbeat")).replace("Z", "+00:00"))
-        age = (datetime.now(UTC) - (beat if beat.tzinfo else beat.replace(tzinfo=UTC))).total_seconds()
-    except ValueError:
-        return "unknown"
-    if age <= _STALE_SECONDS:
+    sign = abandoned(store)
+    if sign is None:
         return "a live writer"
-    return f"nobody any more (last sign {age:.0f} s ago); recover with: recorder recover {store.location}"
+    return f"nobody any more ({sign}); recover with: recorder recover {store.location}"
 
 
 def _itemsize(p: Parameter) -> int:
@@ -107,6 +104,8 @@ def _sizes(path: str) -> Iterator[int]:
 
 
 def _shown(name: str, value: Any) -> str:
+    if name == "trajectory":
+        return "recorded" if value else "not here: only its sums were kept, which answer whole runs and epochs"
     if name.endswith("_bytes"):
         return _size(value)
     if isinstance(value, list):

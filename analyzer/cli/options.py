@@ -33,13 +33,18 @@ class StepsOrEpoch(_Type):
 
 
 class Bound(_Type):
-    """A step, or a percentage of the range."""
+    """A step, or a percentage of the range; for a start perhaps "auto", the equilibrium."""
 
-    name = "STEP|PERCENT%"
+    def __init__(self, auto: bool = False) -> None:
+        self._auto = auto
+        self.name = "STEP|PERCENT%|auto" if auto else "STEP|PERCENT%"
 
     def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:
+        if self._auto and value == "auto":
+            return value
         if re.fullmatch(r"\d+|\d+(\.\d*)?%", str(value)) is None:
-            self.fail(f"expected a step or a percentage such as 50%, got {value!r}.", param, ctx)
+            auto = ", or auto" if self._auto else ""
+            self.fail(f"expected a step or a percentage such as 50%{auto}, got {value!r}.", param, ctx)
         return value
 
 
@@ -94,37 +99,49 @@ class Groups(_Type):
         return title, glob
 
 
+_Decorator = Callable[[Callable[..., Any]], Callable[..., Any]]
+_GROUP = click.option(
+    "--group",
+    "groups",
+    type=Groups(),
+    multiple=True,
+    help="In place of --by: parameters that match GLOB form the group NAME. Repeatable, a name too.",
+)
+_STOP = click.option("--stop", type=Bound(), help="Last frame; default: the last of the run.")
+_SELECTION = (
+    click.option("--parameter", multiple=True, metavar="GLOB", help="Only parameters with such names. Repeatable."),
+    click.option("--layer", multiple=True, metavar="GLOB", help="Only such layers. Repeatable."),
+    click.option("--exclude", multiple=True, metavar="GLOB", help="Leave parameters out, of d too. Repeatable."),
+)
+_FILES = (
+    click.option(
+        "--format", "format_", type=click.Choice(FORMATS), help="Default: by the suffix of --output, else table."
+    ),
+    click.option("--output", type=click.Path(writable=True), help="Write there, not to stdout."),
+)
+
+
+def _by(kinds: str) -> _Decorator:
+    return click.option("--by", default="layer", show_default=True, metavar="GROUP", help=kinds)
+
+
 def query_options(command: Callable[..., Any]) -> Callable[..., Any]:
     """The options that say which velocities, of which weights, in which groups."""
     for option in reversed(
         (
-            click.option(
-                "--by",
-                default="layer",
-                show_default=True,
-                metavar="GROUP",
-                help="model, layer, module, parameter, row, column, output, input, head or element.",
-            ),
-            click.option(
-                "--group",
-                "groups",
-                type=Groups(),
-                multiple=True,
-                help="In place of --by: parameters that match GLOB form the group NAME. Repeatable, a name too.",
-            ),
+            _by("model, layer, module, parameter, row, column, output, input, head or element."),
+            _GROUP,
             click.option("--window", type=StepsOrEpoch(), help="Length of a window; default: the whole range."),
-            click.option("--start", type=Bound(), help="First frame; default: the first of the run."),
-            click.option("--stop", type=Bound(), help="Last frame; default: the last of the run."),
+            click.option(
+                "--start",
+                type=Bound(auto=True),
+                help="First frame; auto: where the run is in equilibrium; default: the first of the run.",
+            ),
+            _STOP,
             click.option(
                 "--lag", type=StepsOrEpoch(), help="Time over which a velocity is taken; default: the stride."
             ),
-            click.option(
-                "--parameter", multiple=True, metavar="GLOB", help="Only parameters with such names. Repeatable."
-            ),
-            click.option("--layer", multiple=True, metavar="GLOB", help="Only such layers. Repeatable."),
-            click.option(
-                "--exclude", multiple=True, metavar="GLOB", help="Leave parameters out, of d too. Repeatable."
-            ),
+            *_SELECTION,
             click.option("--steps-per-epoch", type=click.IntRange(min=1), help="Where no epoch was recorded."),
             click.option("--unequal-epochs", is_flag=True, help="Allow --lag epoch where epochs differ in length."),
         )
@@ -133,24 +150,33 @@ def query_options(command: Callable[..., Any]) -> Callable[..., Any]:
     return command
 
 
-def output_options(command: Callable[..., Any]) -> Callable[..., Any]:
-    """The options that say where the answer goes, and in which form."""
+def series_options(command: Callable[..., Any]) -> Callable[..., Any]:
+    """The options that say of which weights a series is made, and over which steps."""
     for option in reversed(
         (
-            click.option(
-                "--format",
-                "format_",
-                type=click.Choice(FORMATS),
-                help="Default: by the suffix of --output, else table.",
-            ),
-            click.option(
-                "--output", type=click.Path(dir_okay=False, writable=True), help="Write there, not to stdout."
-            ),
-            click.option("--plot", type=Picture(), help="Also draw a picture: .png, .pdf or .svg."),
+            _by("model, layer, module or parameter."),
+            _GROUP,
+            click.option("--start", type=Bound(), help="First frame looked at; default: the first of the run."),
+            _STOP,
+            *_SELECTION,
         )
     ):
         command = option(command)
     return command
+
+
+def file_options(command: Callable[..., Any]) -> Callable[..., Any]:
+    """The options that say where the answer goes, and in which form."""
+    for option in reversed(_FILES):
+        command = option(command)
+    return command
+
+
+def output_options(command: Callable[..., Any]) -> Callable[..., Any]:
+    """Those of a command that can draw, too."""
+    return file_options(
+        click.option("--plot", type=Picture(), help="Also draw a picture: .png, .pdf or .svg.")(command)
+    )
 
 
 def execution_options(command: Callable[..., Any]) -> Callable[..., Any]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 import click
@@ -10,6 +11,8 @@ from click.core import ParameterSource
 from analyzer.cli.options import Masses, execution_options, output_options, query_options
 
 if TYPE_CHECKING:
+    import xarray as xr
+
     from analyzer.measure import Query
 
 
@@ -31,6 +34,7 @@ def temperature(store: str, convention: str, remove_drift: bool, mass: Any, k_b:
     analyzer temperature runs/gcn.zarr
     analyzer temperature runs/gcn.zarr --by row --layer 'conv*' --plot rows.png
     analyzer temperature runs/gcn.zarr --window 1000 --start 50% --format csv --output layers.csv
+    analyzer temperature runs/gcn.zarr --start auto
     analyzer temperature runs/gcn.zarr --group weights='*.weight' --group biases='*.bias'
     """
     from analyzer.cli import execution, show
@@ -40,7 +44,8 @@ def temperature(store: str, convention: str, remove_drift: bool, mass: Any, k_b:
     form = show.form_of(options["format_"], options["output"])
     run = open_run(store)
     physics = {"remove_drift": remove_drift, "mass": _masses(mass), "k_B": k_b, "convention": convention}
-    dataset, measurement = temperature_of(run, query_of(options), **physics)
+    query = settled(run, options)
+    dataset, measurement = temperature_of(run, query, **physics)
     answer = execution.computed(dataset, measurement, options["scheduler"], options["workers"])
     picture = None
     if options["plot"]:
@@ -48,7 +53,7 @@ def temperature(store: str, convention: str, remove_drift: bool, mass: Any, k_b:
 
         if answer.sizes["window"] == 1 and (options["groups"] or options["by"] in plots.SERIES):
             # One number a group is no picture: draw how it came about.
-            query = query_of(options | {"window": plots.series_window(run, answer)})
+            query = replace(query, window=plots.series_window(run, answer))
             dataset, measurement = temperature_of(run, query, **physics)
             picture = plots.temperature(
                 execution.computed(dataset, measurement, options["scheduler"], options["workers"])
@@ -63,21 +68,28 @@ def temperature(store: str, convention: str, remove_drift: bool, mass: Any, k_b:
 @click.command(short_help="Mean and mean squared velocities of groups of weights, by window.")
 @click.argument("store")
 @query_options
+@click.option("--raw", is_flag=True, help="Every velocity of every weight, into --output FILE.nc or DIR.zarr.")
 @output_options
 @execution_options
-def velocity(store: str, **options: Any) -> None:
+def velocity(store: str, raw: bool, **options: Any) -> None:
     """Mean, mean squared and rms velocities of groups of weights of the run in STORE, by window.
 
     \b
     analyzer velocity runs/gcn.zarr --by element --parameter conv2.lin.weight
+    analyzer velocity runs/gcn.zarr --raw --layer conv2 --start 50% --output conv2.zarr
     """
+    if raw:
+        from analyzer.cli.raw import write_raw
+
+        write_raw(store, options)
+        return
     from analyzer.cli import execution, show
     from analyzer.run import open_run
     from analyzer.velocities import velocity_statistics
 
     form = show.form_of(options["format_"], options["output"])
     run = open_run(store)
-    dataset, measurement = velocity_statistics(run, query_of(options))
+    dataset, measurement = velocity_statistics(run, settled(run, options))
     answer = execution.computed(dataset, measurement, options["scheduler"], options["workers"])
     picture = None
     if options["plot"]:
@@ -86,6 +98,23 @@ def velocity(store: str, **options: Any) -> None:
         picture = plots.velocity(answer)
     show.write(answer, store, form, options["output"])
     show.save_picture(picture, options["plot"])
+
+
+def settled(run: xr.DataTree, options: dict[str, Any]) -> Query:
+    """The query that a command's options ask, start "auto" replaced by the step that equilibrium begins at."""
+    query = query_of(options)
+    if query.start != "auto":
+        return query
+    from analyzer.cli import execution, show
+    from analyzer.cli.progress import bar
+    from analyzer.equilibration import from_equilibrium
+
+    with (
+        show.warnings_in_a_line(),
+        bar("Looking for equilibrium", 1, "passes") as told,
+        execution.scheduled(options["scheduler"], execution.workers_of(options["workers"]), told),
+    ):
+        return from_equilibrium(run, query)
 
 
 def query_of(options: dict[str, Any]) -> Query:

@@ -6,7 +6,8 @@ import json
 import math
 import os
 import sys
-from collections.abc import Iterator
+import warnings
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -15,6 +16,8 @@ import click
 import numpy as np
 import pandas as pd
 import xarray as xr
+
+from analyzer.errors import EquilibriumWarning, NonFiniteWarning
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -32,6 +35,8 @@ def form_of(asked: str | None, output: str | None) -> str:
         raise click.UsageError(f"--format {form} is binary: give --output FILE.")
     if output is not None and not Path(output).resolve().parent.is_dir():
         raise click.UsageError(f"--output: expected an existing folder, got {Path(output).parent}.")
+    if output is not None and Path(output).is_dir():
+        raise click.UsageError(f"--output: expected the name of a file, got the folder {output}.")
     return form
 
 
@@ -40,6 +45,7 @@ def frame_of(dataset: xr.Dataset) -> pd.DataFrame:
     table = dataset.to_dataframe(dim_order=["group", "window"]).reset_index()
     user = dataset.attrs.get("by") == "user"
     first = [name for name in _FIRST if name in table and (name != "group" or user)]
+    first += [str(name) for name, c in dataset.coords.items() if c.dims == ("group",) and name not in _FIRST]
     first += [name for name in ("epoch", "start_step", "stop_step") if name in table]
     rest = [name for name in dataset.data_vars if name in table]
     last = [name for name in ("partial", "left_out") if name in table and bool(table[name].any())]
@@ -84,6 +90,20 @@ def replaced(output: str, option: str = "--output") -> Iterator[Path]:
     finally:
         if not special:
             part.unlink(missing_ok=True)
+
+
+@contextmanager
+def warnings_in_a_line() -> Iterator[None]:
+    """What the analyzer warns of inside is said in one line on stderr each, without the place in the code."""
+
+    def say(message: Warning | str, *place: Any, **rest: Any) -> None:
+        click.echo(f"Warning: {message}", err=True)
+
+    with warnings.catch_warnings():
+        for category in (EquilibriumWarning, NonFiniteWarning):
+            warnings.simplefilter("always", category)
+        warnings.showwarning = say
+        yield
 
 
 def warn_of_floor(dataset: xr.Dataset) -> None:
@@ -134,12 +154,7 @@ def plain(value: Any) -> Any:
 
 
 def _table(frame: pd.DataFrame, dataset: xr.Dataset) -> str:
-    attrs = dataset.attrs
-    convention = "" if "convention" not in attrs else f", convention {attrs['convention']}"
-    lag = f"lag {attrs['lag']}" + (
-        "" if attrs["lag"] == attrs["steps_per_lag"] else f" = {attrs['steps_per_lag']} steps"
-    )
-    return f"{table_text(frame)}\n\n{attrs['quantity']} in {attrs['units']}, {lag}{convention}\n"
+    return f"{table_text(frame)}\n\n{_footer(dataset.attrs)}\n"
 
 
 def table_text(frame: pd.DataFrame) -> str:
@@ -171,6 +186,17 @@ def table_text(frame: pd.DataFrame) -> str:
     with console.capture() as capture:
         console.print(table)
     return "\n".join(line.rstrip() for line in capture.get().splitlines()).rstrip()
+
+
+def _footer(attrs: Mapping[str, Any]) -> str:
+    """What a table shows, in which units, at which lag, by which convention: as far as the answer has them."""
+    parts = [attrs["quantity"] + (f" in {attrs['units']}" if "units" in attrs else "")]
+    if "lag" in attrs:
+        same = attrs["lag"] == attrs["steps_per_lag"]
+        parts.append(f"lag {attrs['lag']}" + ("" if same else f" = {attrs['steps_per_lag']} steps"))
+    if "convention" in attrs:
+        parts.append(f"convention {attrs['convention']}")
+    return ", ".join(parts)
 
 
 def _cell(value: Any) -> str:

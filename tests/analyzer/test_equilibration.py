@@ -2,15 +2,20 @@
 
 from __future__ import annotations
 
+import io
+import json
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from unittest import mock
 
 import numpy as np
+import pandas as pd
 import pytest
+import xarray as xr
 
 import analyzer
 from analyzer import equilibration, errors
+from tests.analyzer.shell import invoke
 from tests.stores import segment
 
 STEPS, T0 = 4000, 1000
@@ -111,3 +116,105 @@ def test_short_runs_have_nothing_to_say(store: Path) -> None:
 def test_groups_that_divide_parameters_have_no_series(store: Path) -> None:
     with pytest.raises(errors.GroupError, match="expected groups of whole parameters"):
         analyzer.open_run(store).thermo.equilibration(by="row")
+
+
+def test_start_auto_reaches_the_half_phase_too(make: Callable[..., Path]) -> None:
+    rng = np.random.default_rng(3)
+    epoch = np.maximum(np.ceil(np.arange(STEPS + 1) / 100) - 1, 0)
+    path = make(parameters={"a.weight": walk(rng, np.ones(STEPS), 6, 6)}, scalars={"epoch": epoch}, chunk_steps=512)
+    run = analyzer.open_run(path)
+    latest = int(run.thermo.equilibration()["equilibrium_step"].max())
+    found = run.thermo.temperature(start="auto", lag="epoch").compute()
+    same = run.thermo.temperature(start=latest, lag="epoch").compute()
+    np.testing.assert_array_equal(found["temperature_half_phase"], same["temperature_half_phase"])
+    assert np.isfinite(found["temperature_half_phase"]).all()
+
+
+COLUMNS = (
+    *("quantity", "of", "units", "start_step", "stop_step", "equilibrium_step", "inefficiency", "n_eff", "mean"),
+    *("drift", "drift_error", "p_value", "verdict"),
+)
+
+
+@pytest.mark.parametrize("form", ["csv", "json", "netcdf", "parquet"])
+def test_the_command_says_what_the_function_says(settling: Path, tmp_path: Path, form: str) -> None:
+    output = tmp_path / f"answer.{form}"
+    result = invoke("equilibration", settling, "--stop", 3500, "--format", form, "--output", output)
+    assert result.exit_code == 0, result.output
+    assert result.stderr == f"Wrote {output}\n"
+    truth = analyzer.open_run(settling).thermo.equilibration(stop=3500)
+    if form == "netcdf":
+        with xr.open_dataset(output, engine="h5netcdf") as dataset:
+            assert dataset.attrs["quantity"] == "equilibration"
+            for name in ("equilibrium_step", "drift", "verdict", "units"):
+                np.testing.assert_array_equal(dataset[name], truth[name])
+        return
+    if form == "json":
+        document = json.loads(output.read_text())
+        assert (document["quantity"], document["store"]) == ("equilibration", str(settling))
+        found = pd.DataFrame(document["records"])
+    else:
+        found = pd.read_csv(output) if form == "csv" else pd.read_parquet(output)
+    assert tuple(found.columns) == COLUMNS
+    assert found["quantity"].tolist() == ["temperature", "temperature", "displacement", "displacement", "loss"]
+    for name in ("equilibrium_step", "n_eff", "drift", "p_value"):
+        np.testing.assert_allclose(found[name].to_numpy(dtype=float), truth[name].values[:, 0], rtol=1e-12)
+    assert found["verdict"].tolist() == truth["verdict"].values[:, 0].tolist()
+
+
+def test_the_table_and_its_options(settling: Path, tmp_path: Path) -> None:
+    table = invoke("equilibration", settling, "--layer", "cold", "--no-cache").stdout
+    assert table.rstrip().endswith("\n\nequilibration"), "no units and no lag: each series has its own"
+    assert "hot" not in table
+    assert "stationary" in table
+    own = invoke("equilibration", settling, "--group", "all=*", "--loss", "nothing")
+    assert own.exit_code == 1
+    assert "--loss: expected a logged scalar of" in own.stderr
+    assert "one of: loss; got 'nothing'" in own.stderr
+    csv = invoke("equilibration", settling, "--group", "all=*", "--format", "csv", "--cache", tmp_path / "kept").stdout
+    assert pd.read_csv(io.StringIO(csv))["of"].fillna("").tolist() == ["all", "all", ""]
+    for options, code, text in (
+        (("--by", "row"), 1, "expected groups of whole parameters"),
+        (("--layer", "x"), 1, "--layer 'x': expected a pattern"),
+        (("--start", "auto"), 2, "expected a step or a percentage such as 50%, got 'auto'"),
+        (("--window", 10), 2, "No such option"),
+    ):
+        refused = invoke("equilibration", settling, *options)
+        assert (refused.exit_code, refused.stdout) == (code, "")
+        assert text in refused.stderr
+
+
+def test_processes_find_the_same(settling: Path) -> None:
+    options = ("equilibration", settling, "--no-cache", "--format", "json")
+    assert invoke(*options, "--scheduler", "processes", "--workers", 2).stdout == invoke(*options).stdout
+
+
+def test_a_series_that_is_too_short_is_said_so(store: Path) -> None:
+    result = invoke("equilibration", store, "--stop", 30, "--format", "csv")
+    assert result.exit_code == 0
+    assert result.stdout == ",".join(COLUMNS) + "\n"
+    assert result.stderr == "Warning: no series has the 40 samples that it takes; record longer.\n"
+
+
+@pytest.mark.parametrize("command", ["temperature", "velocity"])
+def test_start_auto_in_the_shell(settling: Path, command: str) -> None:
+    latest = int(analyzer.open_run(settling).thermo.equilibration()["equilibrium_step"].max())
+    found = invoke(command, settling, "--start", "auto", "--format", "csv")
+    assert (found.exit_code, found.stderr) == (0, "")
+    assert found.stdout == invoke(command, settling, "--start", latest, "--format", "csv").stdout
+    assert invoke(command, settling, "--stop", "auto").exit_code == 2
+
+
+@pytest.mark.parametrize("command", ["temperature", "velocity"])
+def test_start_auto_of_a_run_that_drifts_warns_in_one_line(
+    make: Callable[..., Path], tmp_path: Path, command: str
+) -> None:
+    rng = np.random.default_rng(1)
+    path = make(parameters={"a.weight": walk(rng, np.linspace(1, 2, STEPS), 6, 6)}, scalars={}, chunk_steps=512)
+    more = ("--raw", "--output", tmp_path / "v.zarr") if command == "velocity" else ("--plot", tmp_path / "a.png")
+    result = invoke(command, path, "--start", "auto", *more)
+    assert result.exit_code == 0
+    warning, *rest = result.stderr.splitlines()
+    assert warning.startswith("Warning: --start auto: expected a run in equilibrium, but from step ")
+    assert warning.endswith("these still drift: temperature a. Their means depend on the window. Train longer.")
+    assert [line.split()[0] for line in rest] == ["Wrote"]

@@ -1,12 +1,21 @@
 from __future__ import annotations
 
+import json
+import shutil
+import threading
+import weakref
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
+from unittest import mock
 
 import numpy as np
 
+from analyzer import reading
+from analyzer import verify as verifying
+from analyzer.schema import read_store
 from tests.analyzer.shell import invoke
 from tests.stores import chunk_file, edit_root, segment
 
@@ -87,3 +96,91 @@ def test_arrays_of_unequal_length_are_refused(store: Path) -> None:
     result = invoke("verify", store)
     assert result.exit_code == 1
     assert "array 'parameters/lin/weight': expected 100 frames, as 'step' has, got 99" in result.stderr
+
+
+def test_chunks_are_walked_in_parallel_and_each_thread_holds_one(store: Path) -> None:
+    """The first two reads wait for each other: one thread alone would never get past them."""
+    both, lock, alive, most, reads = threading.Barrier(2, timeout=30), threading.Lock(), 0, 0, 0
+
+    def gone() -> None:
+        nonlocal alive
+        with lock:
+            alive -= 1
+
+    def spy(*arguments: Any) -> np.ndarray:
+        nonlocal alive, most, reads
+        with lock:
+            reads += 1
+            wait = reads <= 2
+        if wait:
+            both.wait()
+        values = reading.read(*arguments).copy()
+        with lock:
+            alive += 1
+            most = max(most, alive)
+        weakref.finalize(values, gone)
+        return values
+
+    with mock.patch.object(verifying, "read", spy), ThreadPoolExecutor(2) as pool:
+        *_, report = verifying.verify(read_store(store), pool, ahead=4)
+    assert (report.faults, report.chunks, reads) == ([], 7 * 7, 7 * 7)
+    assert most <= 2 + 7, "a chunk a thread, and the steps of 7 chunks, which are kept"
+
+
+def test_faults_come_in_the_order_of_the_store_whoever_finds_them(store: Path) -> None:
+    for number in (5, 1, 3):
+        chunk_file(store, "parameters/lin/weight", 0, 0, number).unlink()
+    chunk_file(store, "parameters/conv1/bias", 0, 2).unlink()
+    told = [invoke("verify", store, "--workers", workers).stdout for workers in (1, 2, 7)]
+    assert told[0] == told[1] == told[2]
+    faults = [line.partition(": expected")[0] for line in told[0].splitlines() if line.startswith("FAULT")]
+    assert [fault.rpartition("parameters/")[2] for fault in faults] == [
+        "conv1/bias, steps 32 to 47",
+        *(f"lin/weight, steps {16 * n} to {16 * n + 15}" for n in (1, 3, 5)),
+    ]
+
+
+def moments_of(store: Path) -> Path:
+    """The sums of a run, without its trajectory."""
+    assert invoke("cache", "fill", store).exit_code == 0
+    shutil.rmtree(store)
+    return Path(f"{store}.moments")
+
+
+def test_sums_without_their_trajectory(store: Path) -> None:
+    kept = moments_of(store)
+    result = invoke("verify", kept)
+    assert result.exit_code == 0
+    note, account = result.stdout.splitlines()
+    assert note == "trajectory: not here, only sums of it were kept; their files are checked in its place."
+    files = list(kept.rglob("*.sums"))
+    assert account == f"{len(files)} files of sums, {3 * 7} chunks, 100 frames, 0 faults"
+
+
+def test_every_byte_of_a_file_of_sums_counts(store: Path) -> None:
+    kept = moments_of(store)
+    file = next(kept.rglob("*.sums"))
+    whole = file.read_bytes()
+    for place in (0, 9, 14, 40, len(whole) // 2, len(whole) - 9):
+        file.write_bytes(whole[:place] + bytes([whole[place] ^ 1]) + whole[place + 1 :])
+        result = invoke("verify", kept)
+        assert result.exit_code == 1, place
+        assert f"FAULT {file}: expected " in result.stdout
+    file.write_bytes(whole[: len(whole) // 2])
+    assert invoke("verify", kept).exit_code == 1
+    file.write_bytes(whole)
+    chunk_file(kept, "loss", 2).unlink()
+    assert "loss, steps of frames 32 to 47: expected the committed chunk" in invoke("verify", kept).stdout
+
+
+def test_info_says_that_only_sums_are_there(make: Callable[..., Path]) -> None:
+    store = make(status="running")
+    known = json.loads(invoke("info", store, "--format", "json").stdout)
+    assert (known["trajectory"], known["kept_from"]) == (True, None)
+    kept = moments_of(store)
+    known = json.loads(invoke("info", kept, "--format", "json").stdout)
+    assert (known["trajectory"], known["kept_from"]) == (False, str(store))
+    assert known["written_by"] is None, "what the recorder cannot recover is not said to be recovered"
+    told = invoke("info", kept).stdout
+    assert "trajectory       not here: only its sums were kept" in told
+    assert "recorder recover" not in told + invoke("verify", kept).stdout
