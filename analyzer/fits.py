@@ -201,7 +201,16 @@ def fit(
         variances = (points.within / points.temperature) ** 2
     plain = solve(chosen, points.x, points.temperature)
     best = plain if variances is None else solve(chosen, points.x, points.temperature, variances)
-    spread = uncertainty(points, chosen, best, kind)
+    try:
+        spread = uncertainty(points, chosen, best, kind)
+    except FitError:
+        if intervals != "auto" or kind != "per-seed":
+            raise
+        reason = (
+            "intervals from the scatter of all runs about the curve, because without one of the seeds the others do "
+            "not determine it"
+        )
+        spread = uncertainty(points, chosen, best, "pooled")
 
     def refit(kept: Array) -> Array:
         if np.unique(points.setting[kept]).size < len(chosen.coefficients):

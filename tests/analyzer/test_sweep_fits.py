@@ -82,6 +82,18 @@ def test_the_joint_exponents(record: Callable[..., str]) -> None:
     assert p["(p, q) = (2, 1)"] > 1e-3
 
 
+def test_a_seed_that_alone_varied_one_of_two_hyperparameters(record: Callable[..., str]) -> None:
+    """Three seeds at every rate, one of them at every batch size too: without it q is unknown, so runs are pooled."""
+    paths = [record(rate, seed=seed) for rate in RATES for seed in range(3)]
+    paths += [record(1e-3, batch, seed=1) for batch in BATCHES[:2]]
+    answer = analyzer.fit(
+        analyzer.open_sweep(paths), against=["learning_rate", "batch_size"], model="joint", exclude="dead*"
+    )
+    assert answer["intervals"].values.tolist() == ["pooled"] * 2
+    assert "without one of the seeds the others do not determine it" in answer["notes"].values[0]
+    assert by_group(answer, "conv", "q")["value"] == pytest.approx(1, abs=0.1)
+
+
 def test_unfinished_runs_are_left_out_and_counted(record: Callable[..., str]) -> None:
     paths = [record(rate) for rate in RATES] + [record(3e-3, status="interrupted"), record(5e-3, status="running")]
     sweep = analyzer.open_sweep(paths)
