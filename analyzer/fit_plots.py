@@ -30,8 +30,12 @@ def fits(found: SweepFit) -> Figure:
         _panel(axes, one, found.x, values, within)
         axes.set_title(groups[n], fontsize=9)
         if one is not None:
+            # In the corner that the curve leaves free.
+            order = np.argsort(one.points.x[:, 0])
+            rises = one.fitted[order[-1]] >= one.fitted[order[0]]
+            where, side = (0.03, "left") if rises else (0.97, "right")
             text = str(found.answer["equation"].values[n])
-            axes.text(0.03, 0.97, text, transform=axes.transAxes, va="top", fontsize=8)
+            axes.text(where, 0.97, text, transform=axes.transAxes, va="top", ha=side, fontsize=8)
         axes.ticklabel_format(axis="both", style="sci", scilimits=(-2, 3), useMathText=True)
         axes.set_ylim(bottom=0)
         axes.margins(y=0.12)
@@ -55,9 +59,7 @@ def _panel(axes: Any, one: Fit | None, x: np.ndarray[Any, Any], values: Any, wit
         )
         if one is None:
             continue
-        low, high = x[some, 0].min(), x[some, 0].max()
-        pad = 0.03 * (high - low)
-        grid = np.linspace(max(low - pad, low / 2), high + pad, 200)
+        grid = np.linspace(0.97 * x[some, 0].min(), 1.02 * x[some, 0].max(), 200)
         curve = predict(one, np.column_stack([grid, np.full(grid.size, level)]) if several else grid)
         axes.plot(grid, curve.temperature, color=colour, linewidth=1.2)
         axes.fill_between(grid, curve.low, curve.high, color=colour, alpha=0.18, linewidth=0)
