@@ -14,11 +14,11 @@ from typing import Any
 import numpy as np
 import xarray as xr
 
-from analyzer.equilibrium import DRIFTING, Equilibrium, detect
 from analyzer.errors import EquilibriumWarning, GroupError
 from analyzer.groups import By, Globs
 from analyzer.measure import Measurement, Query, measure
 from analyzer.moments import SQUARES
+from analyzer.statistics.equilibrium import DRIFTING, Equilibrium, detect
 from analyzer.version import version
 from analyzer.windows import BLOCK_FRAMES, Bound, Timeline
 

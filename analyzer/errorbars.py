@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from analyzer.uncertainty import Uncertainty, from_blocks, from_series
+from analyzer.statistics.uncertainty import Uncertainty, from_blocks, from_series
 from analyzer.windows import BLOCK_FRAMES, Sampling
 
 Array = np.ndarray[Any, np.dtype[Any]]

@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 from matplotlib.figure import Figure
 
-from analyzer.fits import Fit, predict
+from analyzer.fitting.fit import Fit, predict
 from analyzer.plots import COLOURS, canvas, unit_text
 from analyzer.sweep_fits import SweepFit
 

@@ -11,12 +11,12 @@ import numpy as np
 import xarray as xr
 
 from analyzer.errors import FitError
-from analyzer.fit_intervals import Intervals
-from analyzer.fit_models import MODELS, model_of
-from analyzer.fits import Fit
+from analyzer.fitting.fit import Fit
+from analyzer.fitting.hypotheses import NULLS, wald
+from analyzer.fitting.intervals import Intervals
+from analyzer.fitting.many import GroupFits, compare, fit_groups
+from analyzer.fitting.models import MODELS, model_of
 from analyzer.groups import By
-from analyzer.hypotheses import NULLS, wald
-from analyzer.many_fits import GroupFits, compare, fit_groups
 from analyzer.sweep import hyperparameter, is_sweep, over_runs, runs_of
 from analyzer.temperatures import temperature
 from analyzer.version import version
@@ -76,7 +76,7 @@ def fit(
     by
         Groups, as for `temperature`.
     intervals
-        "auto", "per-seed", "pooled" or "weighted"; see `analyzer.fits.fit`.
+        "auto", "per-seed", "pooled" or "weighted"; see `analyzer.fitting.fit.fit`.
     level
         Of the intervals.
     alternatives

@@ -105,7 +105,7 @@ def temperature(
         (weight² lag⁻² for other lags). NaN for a group with a NaN or infinite weight, with a `NonFiniteWarning`.
         With error bars: `standard_error` of the temperature (mean ± 1.96 of it is a 95 % interval; NaN below n_eff 20),
         `n_eff`, the independent samples that the window's 𝒯(t) is worth, and `unreliable`, where these are fewer than
-        200 (500 for a single weight); see `analyzer.uncertainty`.
+        200 (500 for a single weight); see `analyzer.statistics.uncertainty`.
         With lag "epoch" also `temperature_half_phase` and `velocities_half_phase`, see Notes.
 
     Raises

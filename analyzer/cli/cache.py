@@ -38,7 +38,7 @@ def fill(store: str, **options: Any) -> None:
     analyzer cache fill runs/gcn.zarr
     """
     from analyzer.cli import execution
-    from analyzer.cli.quantities import query_of
+    from analyzer.cli.query import query_of
     from analyzer.run import open_run
     from analyzer.temperatures import temperature_of
 

@@ -19,7 +19,7 @@ from click.core import ParameterSource
 
 from analyzer.cli import execution
 from analyzer.cli.progress import bar
-from analyzer.cli.quantities import settled
+from analyzer.cli.query import settled
 from analyzer.errors import AnalyzerError, OptionError, TrajectoryMissingError
 from analyzer.groups import select
 from analyzer.measure import Query

@@ -7,7 +7,7 @@ import logging
 import numpy as np
 import pytest
 
-from analyzer.equilibrium import candidate_starts, detect, linear_drift
+from analyzer.statistics.equilibrium import candidate_starts, detect, linear_drift
 from tests import systems
 
 logging.disable(logging.WARNING)  # pymbar advertises JAX while it is imported

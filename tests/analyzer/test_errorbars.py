@@ -1,4 +1,4 @@
-"""Error bars of temperatures: those of `analyzer.uncertainty` on series and batches taken by plain numpy."""
+"""Error bars of temperatures: those of `analyzer.statistics.uncertainty` on series and batches taken by plain numpy."""
 
 from __future__ import annotations
 
@@ -13,7 +13,8 @@ import pytest
 import xarray as xr
 
 import analyzer
-from analyzer import errorbars, uncertainty
+from analyzer import errorbars
+from analyzer.statistics import uncertainty
 from tests.analyzer.shell import invoke
 from tests.stores import segment
 

@@ -9,8 +9,8 @@ import numpy as np
 import pytest
 
 from analyzer.errors import AnalyzerError, FitError
-from analyzer.fits import fit, predict
-from analyzer.many_fits import compare, fit_groups
+from analyzer.fitting.fit import fit, predict
+from analyzer.fitting.many import compare, fit_groups
 from tests.sweeps import RATES, cross
 
 SQUARE = RATES**2

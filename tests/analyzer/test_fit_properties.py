@@ -8,9 +8,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from analyzer.errors import FitError
-from analyzer.fit_models import MODELS, equation
-from analyzer.fits import Fit, fit, predict
-from analyzer.many_fits import compare
+from analyzer.fitting.fit import Fit, fit, predict
+from analyzer.fitting.many import compare
+from analyzer.fitting.models import MODELS, equation
 from tests.sweeps import BATCHES, RATES, Sweep, cross, sweep
 
 TRUTH: dict[str, tuple[np.ndarray, tuple[float, ...]]] = {

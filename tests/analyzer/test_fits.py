@@ -14,10 +14,11 @@ from scipy.optimize import curve_fit, minimize_scalar
 from statsmodels.stats.meta_analysis import combine_effects
 from statsmodels.tools.eval_measures import aicc as peer_aicc
 
-from analyzer import fit_models, fits
-from analyzer.fit_models import MODELS, Model
-from analyzer.fits import Fit, fit, predict
-from analyzer.many_fits import compare, fit_groups
+from analyzer.fitting import fit as fit_module
+from analyzer.fitting import models
+from analyzer.fitting.fit import Fit, fit, predict
+from analyzer.fitting.many import compare, fit_groups
+from analyzer.fitting.models import MODELS, Model
 from tests.sweeps import BATCHES, RATES, Sweep, cross, sweep
 
 CLOSE = {"rtol": 1e-8, "atol": 0}
@@ -338,7 +339,7 @@ def test_seeds_that_lack_a_run_are_left_out_in_turn() -> None:
     assert found.uncertainty.degrees_of_freedom == 4
 
 
-@pytest.mark.parametrize("module", [fits, fit_models])
+@pytest.mark.parametrize("module", [fit_module, models])
 def test_examples_in_docstrings(module: Any) -> None:
     ran = doctest.testmod(module)
     assert ran.attempted > 0

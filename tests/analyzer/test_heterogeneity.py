@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from scipy import stats
 
-from analyzer.heterogeneity import rank_correlation, ranking, rows_differ
+from analyzer.statistics.heterogeneity import rank_correlation, ranking, rows_differ
 from tests.benchmarks.analyzer_rejections import energies_of_units
 
 

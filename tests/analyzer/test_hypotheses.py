@@ -9,8 +9,8 @@ import statsmodels.api as sm
 from statsmodels.stats.multivariate import test_mvmean as mean_vector
 
 from analyzer.errors import FitError
-from analyzer.fits import fit
-from analyzer.hypotheses import NULLS, Null, named_tests, wald
+from analyzer.fitting.fit import fit
+from analyzer.fitting.hypotheses import NULLS, Null, named_tests, wald
 from tests.sweeps import BATCHES, RATES, cross, sweep
 
 PAIRS = {"(p, q) = (1, 1)": (1.0, 1.0), "(p, q) = (2, 1)": (2.0, 1.0), "(p, q) = (2, 0)": (2.0, 0.0)}

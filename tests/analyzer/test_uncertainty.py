@@ -7,8 +7,8 @@ import logging
 import numpy as np
 import pytest
 
-from analyzer import uncertainty
-from analyzer.uncertainty import from_blocks, from_series, statistical_inefficiency
+from analyzer.statistics import uncertainty
+from analyzer.statistics.uncertainty import from_blocks, from_series, statistical_inefficiency
 from tests import oracles, systems
 
 logging.disable(logging.WARNING)  # pymbar advertises JAX while it is imported

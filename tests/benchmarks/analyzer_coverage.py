@@ -14,7 +14,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from analyzer.uncertainty import NORMAL, Uncertainty, from_blocks, from_series
+from analyzer.statistics.uncertainty import NORMAL, Uncertainty, from_blocks, from_series
 from tests import systems
 
 BLOCK = 256

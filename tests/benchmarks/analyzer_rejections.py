@@ -10,8 +10,8 @@ from collections.abc import Iterator
 
 import numpy as np
 
-from analyzer.equilibrium import detect
-from analyzer.heterogeneity import rows_differ
+from analyzer.statistics.equilibrium import detect
+from analyzer.statistics.heterogeneity import rows_differ
 from tests import systems
 
 ROWS = (

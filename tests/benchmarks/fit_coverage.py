@@ -17,8 +17,8 @@ from dataclasses import dataclass, field
 import numpy as np
 import statsmodels.api as sm
 
-from analyzer.fits import Fit, fit
-from analyzer.hypotheses import NULLS, wald
+from analyzer.fitting.fit import Fit, fit
+from analyzer.fitting.hypotheses import NULLS, wald
 from tests.benchmarks.analyzer_workload import table
 from tests.sweeps import BATCHES, RATES, Sweep, cross, sweep
 

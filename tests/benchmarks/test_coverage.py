@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from scipy.stats import binom
 
-from analyzer.uncertainty import from_series
+from analyzer.statistics.uncertainty import from_series
 from tests import systems
 from tests.benchmarks.analyzer_coverage import Case, every_case, judged, line, measure
 

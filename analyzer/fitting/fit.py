@@ -1,6 +1,6 @@
 """Temperature against hyperparameters: fitted coefficients with intervals, diagnostics, and models compared.
 
-    ln T = ln a + b ln η,   T = a η² + b η + c,   ln T = ln a + p ln η − q ln β   and the others of `fit_models.MODELS`
+    ln T = ln a + b ln η,   T = a η² + b η + c,   ln T = ln a + p ln η − q ln β   and the others of `models.MODELS`
 
 Points of a sweep scatter between seeds by more than a temperature's error within its run. Weights from these errors
 alone claim intervals that are far too narrow (they held the true exponent in 45 % of sweeps with 5 % scatter between
@@ -17,10 +17,10 @@ import numpy as np
 from scipy.special import fdtrc
 
 from analyzer.errors import FitError
-from analyzer.fit_intervals import Intervals, Uncertainty, kind_of, leave_one_out, uncertainty
-from analyzer.fit_models import Model, equation, model_of
-from analyzer.fit_points import Points, gather, require
-from analyzer.fit_solutions import Solution, log_likelihood, solve
+from analyzer.fitting.intervals import Intervals, Uncertainty, kind_of, leave_one_out, uncertainty
+from analyzer.fitting.models import Model, equation, model_of
+from analyzer.fitting.points import Points, gather, require
+from analyzer.fitting.solutions import Solution, log_likelihood, solve
 
 Array = np.ndarray[Any, np.dtype[Any]]
 
@@ -155,7 +155,7 @@ def fit(
     Parameters
     ----------
     model
-        A name of `fit_models.MODELS`, or a model.
+        A name of `models.MODELS`, or a model.
     x
         (runs,) or (runs, hyperparameters): the hyperparameter of each run.
     temperature

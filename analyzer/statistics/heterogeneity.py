@@ -14,7 +14,7 @@ import numpy as np
 from scipy.special import fdtrc
 from scipy.stats import rankdata
 
-from analyzer.uncertainty import from_blocks
+from analyzer.statistics.uncertainty import from_blocks
 
 Array = np.ndarray[Any, np.dtype[Any]]
 

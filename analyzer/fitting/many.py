@@ -9,8 +9,8 @@ from typing import Any
 import numpy as np
 
 from analyzer.errors import FitError
-from analyzer.fit_models import Model, model_of
-from analyzer.fits import Fit, fit
+from analyzer.fitting.fit import Fit, fit
+from analyzer.fitting.models import Model, model_of
 
 Array = np.ndarray[Any, np.dtype[Any]]
 

@@ -9,7 +9,7 @@ import numpy as np
 from scipy.special import fdtrc, stdtrit
 
 from analyzer.errors import FitError
-from analyzer.fits import Fit
+from analyzer.fitting.fit import Fit
 
 Array = np.ndarray[Any, np.dtype[Any]]
 

@@ -15,7 +15,7 @@ from scipy.optimize import brentq, least_squares
 from scipy.special import digamma, gammaln
 
 from analyzer.errors import FitError
-from analyzer.fit_models import Model
+from analyzer.fitting.models import Model
 
 Array = np.ndarray[Any, np.dtype[Any]]
 

@@ -11,7 +11,14 @@ from typing import Any
 import numpy as np
 from scipy.special import ndtr, stdtrit
 
-from analyzer.uncertainty import BATCHES, FEWER_BATCHES, LEAST_N_EFF, NORMAL, RELIABLE_N_EFF, statistical_inefficiency
+from analyzer.statistics.uncertainty import (
+    BATCHES,
+    FEWER_BATCHES,
+    LEAST_N_EFF,
+    NORMAL,
+    RELIABLE_N_EFF,
+    statistical_inefficiency,
+)
 
 Array = np.ndarray[Any, np.dtype[Any]]
 

@@ -11,9 +11,9 @@ import numpy as np
 from scipy.special import stdtr, stdtrit
 
 from analyzer.errors import FitError
-from analyzer.fit_models import Model
-from analyzer.fit_points import Points
-from analyzer.fit_solutions import Solution, solve
+from analyzer.fitting.models import Model
+from analyzer.fitting.points import Points
+from analyzer.fitting.solutions import Solution, solve
 
 Array = np.ndarray[Any, np.dtype[Any]]
 Intervals = Literal["auto", "per-seed", "pooled", "weighted"]

@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 
 from analyzer.errors import FitError
-from analyzer.fit_models import Model
+from analyzer.fitting.models import Model
 
 Array = np.ndarray[Any, np.dtype[Any]]
 

@@ -1,0 +1,1 @@
+"""Temperature against hyperparameters: models, fits, intervals and hypotheses, on plain arrays."""

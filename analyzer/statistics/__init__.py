@@ -1,0 +1,1 @@
+"""What correlated samples are worth: standard errors, equilibrium, rows that differ; on plain arrays."""
