@@ -183,7 +183,10 @@ def _begun(folder: Path) -> bool:
 
 
 def test_memory_is_bounded_by_chunks_not_by_the_run(long_run: Path, tmp_path: Path) -> None:
-    """1.5 GB of velocities at a peak of less than half of it, most of which is the libraries (0.3 GB)."""
+    """1.5 GB of velocities, and 0.8 GB of frames that they are made from, at a peak of less than 0.8 of the former.
+
+    Alone it is 0.66 GB, half of it the libraries; on a busy machine 1.0 GB was seen. The whole run would be 2.6 GB.
+    """
     code = """
 import sys
 from analyzer.cli import cli
@@ -197,7 +200,7 @@ print(int(peak.split()[1]) * 1024)  # not ru_maxrss, which a child inherits
     assert done.returncode == 0, done.stderr
     written = output.stat().st_size
     assert written > 11_786 * 16_383 * 8
-    assert int(done.stdout) < written / 2
+    assert int(done.stdout) < 0.8 * written
 
 
 def test_raw_in_a_shell(store: Path, tmp_path: Path) -> None:
