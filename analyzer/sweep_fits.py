@@ -38,15 +38,12 @@ class SweepFit:
         The Dataset that `fit` gives.
     fits
         The fits themselves, for predictions; None where a group was refused.
-    temperatures
-        The temperatures, dims (run, group, window).
     x
         (runs, hyperparameters).
     """
 
     answer: xr.Dataset
     fits: GroupFits
-    temperatures: xr.Dataset
     x: Array
 
 
@@ -185,7 +182,7 @@ def fit_sweep(
         "by": str(measured.attrs.get("by", by)),
         "thermotrace_version": version(),
     }
-    return SweepFit(answer, found, measured, x)
+    return SweepFit(answer, found, x)
 
 
 def _numbers(sweep: xr.DataTree, name: str) -> Array:

@@ -79,7 +79,8 @@ def fit(stores: tuple[str, ...], **options: Any) -> None:
             memory_limit=options["memory_limit"] or execution.free_memory(),
             cache=False if options["no_cache"] else options["cache"] or True,
         )
-    _write(found.answer, form, options["output"])
+    answer = found.answer
+    show.put(answer, form, options["output"], lambda: frame_of(answer), lambda: _text(answer, form))
     if options["plot"]:
         from analyzer import fit_plots
 
@@ -99,22 +100,6 @@ def frame_of(answer: xr.Dataset) -> pd.DataFrame:
             names = ("value", "standard_error", "low", "high", "without_low", "without_high")
             rows.append(who | {"coefficient": str(coefficient)} | {k: answer[k].values[n, m] for k in names} | whole)
     return pd.DataFrame(rows)
-
-
-def _write(answer: xr.Dataset, form: str, output: str | None) -> None:
-    from analyzer.cli import show
-
-    if output is None:
-        click.echo(_text(answer, form), nl=False)
-        return
-    with show.replaced(output) as part:
-        if form == "netcdf":
-            answer.to_netcdf(part, engine="h5netcdf")
-        elif form == "parquet":
-            frame_of(answer).to_parquet(part, index=False)
-        else:
-            part.write_text(_text(answer, form), encoding="utf-8")
-    click.echo(f"Wrote {output}", err=True)
 
 
 def _text(answer: xr.Dataset, form: str) -> str:

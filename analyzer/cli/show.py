@@ -7,7 +7,7 @@ import math
 import os
 import sys
 import warnings
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -53,19 +53,30 @@ def frame_of(dataset: xr.Dataset) -> pd.DataFrame:
 
 
 def write(dataset: xr.Dataset, store: str, form: str, output: str | None) -> None:
-    """The answer in a format, to a file that appears whole or not at all, or to stdout."""
+    """The answer of a run in a format; see `put`."""
+    put(dataset, form, output, lambda: frame_of(dataset), lambda: _text(dataset, store, form))
+
+
+def put(
+    dataset: xr.Dataset,
+    form: str,
+    output: str | None,
+    frame: Callable[[], pd.DataFrame],
+    text: Callable[[], str],
+) -> None:
+    """An answer, as it is, as a frame or as text, to a file that appears whole or not at all, or to stdout."""
     if output is None:
-        click.echo(_text(dataset, store, form), nl=False)
+        click.echo(text(), nl=False)
         return
     with replaced(output) as part:
         if form == "netcdf":
             dataset.to_netcdf(part, engine="h5netcdf")
         elif form == "parquet":
-            frame = frame_of(dataset)
-            frame.attrs = dict(dataset.attrs)
-            frame.to_parquet(part, index=False)
+            table = frame()
+            table.attrs = dict(dataset.attrs)
+            table.to_parquet(part, index=False)
         else:
-            part.write_text(_text(dataset, store, form), encoding="utf-8")
+            part.write_text(text(), encoding="utf-8")
     click.echo(f"Wrote {output}", err=True)
 
 

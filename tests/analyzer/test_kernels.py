@@ -41,6 +41,32 @@ def test_not_a_number_is_never_skipped() -> None:
     assert np.isnan(out[1, 0])
 
 
+@settings(deadline=None, max_examples=50)
+@given(weights=st.integers(0, 6), frames=st.integers(1, 70), seed=st.integers(0, 2**32 - 1))
+@pytest.mark.parametrize("dtype", [np.float32, np.float64])
+def test_add_squares_equals_its_numpy_twin_to_the_bit(dtype: type, weights: int, frames: int, seed: int) -> None:
+    values = np.random.default_rng(seed).normal(size=(weights, frames)).astype(dtype)
+    fast, slow = np.ones((2, frames - 1))
+    kernels.add_squares(values, fast)
+    kernels.add_squares_reference(values, slow)
+    np.testing.assert_array_equal(fast, slow)
+    if frames > 2:  # nor does it matter where a series is cut
+        cut = frames // 2
+        head, tail = np.ones(cut), np.ones(frames - 1 - cut)
+        kernels.add_squares(np.ascontiguousarray(values[:, : cut + 1]), head)
+        kernels.add_squares(np.ascontiguousarray(values[:, cut:]), tail)
+        np.testing.assert_array_equal(np.concatenate([head, tail]), fast)
+
+
+def test_add_rows_equals_its_numpy_twin_to_the_bit() -> None:
+    rng = np.random.default_rng(1)
+    groups, values = rng.integers(0, 4, 100), rng.normal(size=(100, 5))
+    fast, slow = np.zeros((2, 4, 5))
+    kernels.add_rows(groups, values, fast)
+    kernels.add_rows_reference(groups, values, slow)
+    np.testing.assert_array_equal(fast, slow)
+
+
 def test_add_moments_equals_its_numpy_twin() -> None:
     rng = np.random.default_rng(0)
     groups, values = rng.integers(0, 4, 100), rng.normal(size=(3, 100, 5))
