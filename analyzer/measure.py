@@ -216,7 +216,7 @@ def result(
         table.name: da.map_blocks(  # type: ignore[no-untyped-call]
             stacked, table, chunks=((len(columns),), *table.chunks[1:]), meta=np.empty((0, 0, 0))
         )
-        for table in (measurement.moments.table, measurement.moments.squares)
+        for table in {t.name: t for t in (measurement.moments.table, measurement.moments.squares)}.values()
     }
     for n, (name, column) in enumerate(columns.items()):
         table = measurement.moments.squares if column.squares_only else measurement.moments.table
