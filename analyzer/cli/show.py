@@ -165,7 +165,7 @@ def plain(value: Any) -> Any:
 
 
 def _table(frame: pd.DataFrame, dataset: xr.Dataset) -> str:
-    return f"{table_text(frame)}\n\n{_footer(dataset.attrs)}\n"
+    return f"{table_text(frame)}\n\n{footer(dataset.attrs)}\n"
 
 
 def table_text(frame: pd.DataFrame) -> str:
@@ -199,7 +199,7 @@ def table_text(frame: pd.DataFrame) -> str:
     return "\n".join(line.rstrip() for line in capture.get().splitlines()).rstrip()
 
 
-def _footer(attrs: Mapping[str, Any]) -> str:
+def footer(attrs: Mapping[str, Any]) -> str:
     """What a table shows, in which units, at which lag, by which convention: as far as the answer has them."""
     parts = [attrs["quantity"] + (f" in {attrs['units']}" if "units" in attrs else "")]
     if "lag" in attrs:
