@@ -6,7 +6,15 @@ import numpy as np
 import pytest
 from scipy import stats
 
-from analyzer.statistics.heterogeneity import rank_correlation, ranking, rows_differ
+from analyzer.statistics.heterogeneity import (
+    DIFFER,
+    NONE_FOUND,
+    UNDECIDED,
+    judge,
+    rank_correlation,
+    ranking,
+    rows_differ,
+)
 from tests.benchmarks.analyzer_rejections import energies_of_units
 
 
@@ -81,3 +89,52 @@ def test_rank_correlation_with_ties_and_nan() -> None:
     keep = np.isfinite(one)
     assert rank_correlation(one, other) == pytest.approx(stats.spearmanr(one[keep], other[keep]).statistic, rel=1e-12)
     assert np.isnan(rank_correlation(np.ones(4), np.arange(4.0)))
+
+
+def test_short_blocks_and_long_ones_must_both_find_a_difference() -> None:
+    """Half of the 48 blocks of each row are hot, in spells of four: blocks of one are correlated, those of four not.
+
+    What is reported is the test with the larger p-value, of 48 blocks or of 12.
+    """
+    rng = np.random.default_rng(37)
+    found = []
+    for _ in range(40):
+        spells = np.repeat(1 + 0.3 * rng.integers(0, 2, (6, 12)), 4, axis=1)
+        energy = spells * (1 + 0.1 * rng.standard_normal((6, 48)))
+        answer = judge(energy, np.full(48, 100), 1, 1.0)
+        tests = [rows_differ(x) for x in (energy, energy.reshape(6, 12, 4).mean(axis=2))]
+        assert answer.test.p_value == pytest.approx(max(t.p_value for t in tests), rel=1e-9)
+        assert answer.length == (100 if answer.test.blocks == 48 else 400)
+        found.append(answer.verdict == DIFFER)
+    assert sum(found) <= 8
+
+
+def test_verdicts_and_their_reasons() -> None:
+    rng = np.random.default_rng(38)
+    x = energies_of_units(rng, 5, 40, 0.2, 100)
+    warm = x * np.array([3.0, 1, 1, 1, 1])[:, np.newaxis]
+    counts = np.full(40, 100)
+    assert (judge(x, counts, 1, 4.6).verdict, judge(x, counts, 1, 4.6).reason) == (NONE_FOUND, "")
+    assert (judge(warm, counts, 1, 4.6).verdict, judge(warm, counts, 1, 4.6).reason) == (DIFFER, "")
+    for means, g, reason in (
+        (warm[:1], 4.6, "one row alone"),
+        (
+            warm,
+            150.0,
+            "12 blocks are needed, each 3 times as long as 𝒯 is correlated (150 velocities), and 8 are there",
+        ),
+        (warm * np.nan, 4.6, "a row has NaN or infinite weights"),
+        (x * np.linspace(1, [9, 1, 1, 5, 3], 40).T, 4.6, "temperatures wander within the window"),
+    ):
+        answer = judge(means, counts, 1, g)
+        assert answer.verdict == UNDECIDED
+        assert answer.reason.startswith(reason)
+
+
+def test_the_end_of_a_window_that_is_short_does_not_count_in_the_test() -> None:
+    """A sliver of three steps, a hundred times too hot in one row, would drown all else."""
+    x = energies_of_units(np.random.default_rng(39), 5, 40, 0.2, 100) * np.array([[2.0], [1], [1], [1], [1]])
+    sliver = np.concatenate([x, [[1.0], [50.0], [1.0], [1.0], [1.0]]], axis=1)
+    one, other = judge(x, np.full(40, 100), 1, 4.6), judge(sliver, np.append(np.full(40, 100), 3), 1, 4.6)
+    assert other.test == one.test
+    assert other.ranking.mean[1] > one.ranking.mean[1], "but in the mean it does"
