@@ -57,18 +57,7 @@ def row_masks(answer: xr.Dataset, fraction: float = 0.2, seed: int = 0) -> dict[
     ...         if f"hot/{name}" in masks:
     ...             weight[torch.from_numpy(masks[f"hot/{name}"])] = 0
     """
-    if not isinstance(fraction, (int, float)) or not 0 < fraction < 1:
-        raise OptionError(
-            f"--fraction: expected a number between 0 and 1, got {fraction!r}. It is the part of a parameter's rows "
-            "that each mask has. Write --fraction 0.2",
-            fraction=fraction,
-        )
-    if answer.attrs.get("by") != "row":
-        raise OptionError(
-            f"--masks: expected rows (--by row), got --by {answer.attrs.get('by')}. A mask is over axis 0 of a "
-            "parameter. Leave --by out.",
-            by=answer.attrs.get("by"),
-        )
+    check(fraction, str(answer.attrs.get("by")))
     masks: dict[str, Array] = {}
     temperature, norm = answer["temperature"].values[:, 0], answer["rms_weight"].values[:, 0]
     owners = answer["parameter"].values
@@ -109,3 +98,18 @@ def row_masks(answer: xr.Dataset, fraction: float = 0.2, seed: int = 0) -> dict[
         "seed": int(seed),
     }
     return masks | {name: np.array(value) for name, value in facts.items()}
+
+
+def check(fraction: float, by: str) -> None:
+    """Refuse a fraction outside (0, 1) and other groups than rows."""
+    if not isinstance(fraction, (int, float)) or not 0 < fraction < 1:
+        raise OptionError(
+            f"--fraction: expected a number between 0 and 1, got {fraction!r}. It is the part of a parameter's rows "
+            "that each mask has. Write --fraction 0.2",
+            fraction=fraction,
+        )
+    if by != "row":
+        raise OptionError(
+            f"--masks: expected rows (--by row), got --by {by}. A mask is over axis 0 of a parameter. Leave --by out.",
+            by=by,
+        )

@@ -72,7 +72,8 @@ def rows(
         `mean_squared_velocity` ⟨v²⟩; `rank` within the parameter, 1 for the hottest; `rms_weight`, the root mean
         square of the row's weights in the window's last frame; `floor`, what rounding alone gives.
         Dim (tested,), the parameters: `f`, `numerator` and `denominator` (degrees of freedom), `p_value`,
-        `sphericity` (see `analyzer.statistics.heterogeneity.RowsDiffer`); `blocks` used, of `block_steps` steps;
+        `sphericity` (see `analyzer.statistics.heterogeneity.RowsDiffer`) of the test that counts, the one with the
+        larger p-value of two block lengths; its `blocks`, of `block_steps` steps;
         `inefficiency` of 𝒯(t) in steps; `verdict` "differ" (p < 0.05), "no difference found" or "undecided", with
         the `reason`; `hottest_over_coldest`; `rank_stability`, Spearman's correlation of the ranks in the two halves
         of the window.

@@ -50,12 +50,15 @@ def rows(store: str, masks: str | None, fraction: float, seed: int, **options: A
             weight.data[torch.from_numpy(masks[f"hot/{name}"])] = 0
     """
     from analyzer.cli import execution, show
-    from analyzer.masks import row_masks
+    from analyzer.masks import check, row_masks
     from analyzer.row_temperatures import from_block, judged, sums_of
     from analyzer.run import open_run
     from analyzer.tree import trajectory
 
     form = show.form_of(options["format_"], options["output"])
+    show.check_place(masks, "--masks")
+    if masks is not None:
+        check(fraction, options["by"])
     run = open_run(store)
     query = settled(run, options)
     if options["start"] == "auto":

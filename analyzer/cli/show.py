@@ -33,11 +33,16 @@ def form_of(asked: str | None, output: str | None) -> str:
     form = asked or _SUFFIXES.get(Path(output or "").suffix.lower(), "table")
     if form in ("netcdf", "parquet") and output is None:
         raise click.UsageError(f"--format {form} is binary: give --output FILE.")
-    if output is not None and not Path(output).resolve().parent.is_dir():
-        raise click.UsageError(f"--output: expected an existing folder, got {Path(output).parent}.")
-    if output is not None and Path(output).is_dir():
-        raise click.UsageError(f"--output: expected the name of a file, got the folder {output}.")
+    check_place(output)
     return form
+
+
+def check_place(output: str | None, option: str = "--output") -> None:
+    """Refuse a file in a folder that does not exist, before anything is computed."""
+    if output is not None and not Path(output).resolve().parent.is_dir():
+        raise click.UsageError(f"{option}: expected an existing folder, got {Path(output).parent}.")
+    if output is not None and Path(output).is_dir():
+        raise click.UsageError(f"{option}: expected the name of a file, got the folder {output}.")
 
 
 def frame_of(dataset: xr.Dataset) -> pd.DataFrame:

@@ -217,8 +217,9 @@ def judge(means: Array, counts: Array, weights: Any, inefficiency: float, epoch:
     one weight that wander by 20 % over a twentieth of the window differ in 34 % by the first test alone, in 9 % by
     both).
 
-    No verdict is given where the test has not been measured: with one row, with fewer than `LEAST_BLOCKS` blocks, with
-    blocks that are worth fewer than `LEAST_WORTH` independent ones, and where a row is not finite.
+    No verdict is given where the short blocks find a difference and the long ones do not, and where the test has not
+    been measured: with one row, with fewer than `LEAST_BLOCKS` blocks, with blocks that are worth fewer than
+    `LEAST_WORTH` independent ones, and where a row is not finite.
 
     Parameters
     ----------
@@ -253,7 +254,8 @@ def judge(means: Array, counts: Array, weights: Any, inefficiency: float, epoch:
         rows_differ(np.add.reduceat(blocks * lengths, cut, axis=1) / np.add.reduceat(lengths, cut))
         for cut in (np.arange(lengths.size), np.arange(lengths.size // wide) * wide)
     )
-    reason = _undecided(fine, len(blocks), bool(np.isfinite(ranked.mean).all()), length, inefficiency)
+    finite = bool(np.isfinite(ranked.mean).all())
+    reason = _undecided(fine, coarse, len(blocks), finite, length, inefficiency)
     test, length = (coarse, wide * length) if coarse.p_value > fine.p_value else (fine, length)
     verdict = UNDECIDED if reason else DIFFER if test.p_value < SIGNIFICANCE else NONE_FOUND
     return Judgement(ranked, test, length, verdict, reason)
@@ -271,23 +273,30 @@ def joined(counts: Array, inefficiency: float) -> Array:
     return np.arange(0, counts.size, int(wide))
 
 
-def _undecided(test: RowsDiffer, rows: int, finite: bool, length: float, inefficiency: float) -> str:
+def _undecided(
+    fine: RowsDiffer, coarse: RowsDiffer, rows: int, finite: bool, length: float, inefficiency: float
+) -> str:
     """Why there is no verdict, or nothing."""
     if not finite:
         return "a row has NaN or infinite weights"
     if rows < 2:
         return "one row alone"
-    if test.blocks < LEAST_BLOCKS:
+    if fine.blocks < LEAST_BLOCKS:
         needed = LEAST_BLOCKS * max(length, BLOCK_INEFFICIENCIES * inefficiency)
         return (
             f"{LEAST_BLOCKS} blocks are needed, each {BLOCK_INEFFICIENCIES:g} times as long as 𝒯 is correlated "
-            f"({inefficiency:.3g} velocities), and {test.blocks} are there; take a window of {needed:,.0f} or more"
+            f"({inefficiency:.3g} velocities), and {fine.blocks} are there; take a window of {needed:,.0f} or more"
         )
-    worth = test.blocks / test.inefficiency
+    worth = fine.blocks / fine.inefficiency
     if worth < LEAST_WORTH:  # NaN where nothing fluctuates
         return (
-            f"temperatures wander within the window: its {test.blocks} blocks are worth {worth:.2g} independent ones, "
+            f"temperatures wander within the window: its {fine.blocks} blocks are worth {worth:.2g} independent ones, "
             f"and {LEAST_WORTH:g} are needed; take a later or longer window"
+        )
+    if fine.p_value < SIGNIFICANCE <= coarse.p_value:
+        return (
+            f"temperatures wander within the window: {fine.blocks} blocks find a difference (p = {fine.p_value:.2g}), "
+            f"{coarse.blocks} longer ones do not (p = {coarse.p_value:.2g}); take a later or longer window"
         )
     return ""
 
