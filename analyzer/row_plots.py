@@ -76,7 +76,10 @@ def rows(answer: xr.Dataset, elements: xr.Dataset, parameters: Sequence[Paramete
         _ranked(line[2], own, power)
         line[0].set_title(name, fontsize=9)
         line[0].set_ylabel(kind, fontsize=9)
-        line[2].set_title(_verdict(answer.sel(tested=name)), fontsize=9)
+        heat = own["mean_squared_velocity"].values
+        hidden = int((heat == 0).sum()) if _spread(heat)[1] else 0
+        at_zero = f"; {hidden} at zero" if hidden else ""
+        line[2].set_title(_verdict(answer.sel(tested=name)) + at_zero, fontsize=9)
         for axis in line[1:]:
             plain(axis)
             axis.set_ylabel(label, fontsize=8)
@@ -161,18 +164,20 @@ def _ranked(axis: Axes, own: xr.Dataset, power: int) -> None:
 
 
 def _verdict(tests: xr.Dataset) -> str:
-    p, ratio = float(tests["p_value"]), f"hottest {float(tests['hottest_over_coldest']):.3g} × coldest"
-    verdict = str(tests["verdict"].item())
-    if verdict == UNDECIDED:
-        return f"{verdict}; {ratio}"
-    return f"{verdict}, p {'< 1e-99' if p < 1e-99 else f'= {p:.2g}'}; {ratio}"
+    p, ratio = float(tests["p_value"]), float(tests["hottest_over_coldest"])
+    words = [str(tests["verdict"].item())]
+    if words[0] != UNDECIDED:
+        words[0] += ", p < 1e-99" if p < 1e-99 else f", p = {p:.2g}"
+    if np.isfinite(ratio):
+        words.append(f"hottest {ratio:.3g} × coldest")
+    return "; ".join(words)
 
 
 def _limits(axis: Axes, values: Array, tops: Array | None = None) -> None:
-    """Logarithmic where values span more than a factor of five, none of them zero; else from zero on."""
+    """Logarithmic where positive values span more than a factor of five, else from zero on."""
     positive, wide = _spread(values)
     highest, _ = _spread(values if tops is None else tops)
-    if wide and (values[np.isfinite(values)] > 0).all():
+    if wide:
         axis.set_yscale("log")
         axis.set_ylim(positive.min() / 1.5, highest.max() * 1.5)
         _logarithmic(axis.yaxis, positive)

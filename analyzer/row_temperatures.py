@@ -27,7 +27,7 @@ from analyzer.measure import Column, Measurement, Query, measure, result, unit_o
 from analyzer.moments import SQUARES, ULP
 from analyzer.spans import kept_frame
 from analyzer.statistics.heterogeneity import LEAST_BLOCKS, Judgement, judge
-from analyzer.tree import trajectory
+from analyzer.tree import Trajectory, trajectory
 from analyzer.windows import BLOCK_FRAMES, Bound, Lag
 
 Array = np.ndarray[Any, np.dtype[Any]]
@@ -120,16 +120,22 @@ def rows(
 
 
 def from_block(run: xr.DataTree, query: Query) -> Query:
-    """The query, its start moved to the next edge of a kept block, if the window is long: a later start does no harm
-    to an equilibrium.
+    """The query, its start moved to the next edge of a kept block: a later start does no harm to an equilibrium.
+
+    Not where the window is so short that it is decoded anyway.
     """
-    line = trajectory(run).line
+    known = trajectory(run)
+    steps = known.line.steps
     if not isinstance(query.start, int):
         return query
-    edge = -(-int(np.searchsorted(line.steps, query.start)) // BLOCK_FRAMES) * BLOCK_FRAMES
-    if edge + _FEWEST_KEPT * BLOCK_FRAMES >= line.steps.size:
-        return query
-    return replace(query, start=int(line.steps[edge]))
+    edge = -(-int(np.searchsorted(steps, query.start)) // BLOCK_FRAMES) * BLOCK_FRAMES
+    fewest = 1 if _is_kept_alone(known) else _FEWEST_KEPT
+    return query if edge + fewest * BLOCK_FRAMES >= steps.size else replace(query, start=int(steps[edge]))
+
+
+def _is_kept_alone(known: Trajectory) -> bool:
+    """Whether only the sums of a run were kept."""
+    return known.opened is not None and not known.opened.store.is_trajectory
 
 
 def sums_of(run: xr.DataTree, query: Query) -> tuple[xr.Dataset, Measurement]:
@@ -148,9 +154,7 @@ def sums_of(run: xr.DataTree, query: Query) -> tuple[xr.Dataset, Measurement]:
             "other. Write --by row",
             by=query.by,
         )
-    known = trajectory(run)
-    kept_alone = known.opened is not None and not known.opened.store.is_trajectory
-    shortest = BLOCK_FRAMES if kept_alone else 1
+    shortest = BLOCK_FRAMES if _is_kept_alone(trajectory(run)) else 1
     try:
         measurement = measure(run, replace(query, window=None, batches=True, shortest_batch=shortest))
     except GroupError as error:
@@ -299,8 +303,7 @@ def squares_at_end(run: xr.DataTree, measurement: Measurement) -> Array:
     sampling, grouping = measurement.plan.sampling, measurement.plan.grouping
     frame = int((sampling.first + (sampling.count - 1) * sampling.spacing).max())
     total = np.zeros(grouping.weights.size)
-    opened = measurement.run.opened
-    if opened is not None and not opened.store.is_trajectory:
+    if _is_kept_alone(measurement.run):
         span = measurement.plan.spans[-1]
         for bundle in measurement.plan.bundles:
             numbers, values = kept_frame(bundle, span, frame)

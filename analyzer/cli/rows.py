@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 from typing import TYPE_CHECKING, Any
 
 import click
@@ -132,16 +133,17 @@ def _table(answer: xr.Dataset, frame: pd.DataFrame, cut: bool) -> str:
 
 def _line(tests: xr.Dataset) -> str:
     kind = f"{tests.attrs['by']}s"
-    verdict = str(tests["verdict"].item())
+    verdict, p = str(tests["verdict"].item()), float(tests["p_value"])
     words = {"differ": f"{kind} differ", "no difference found": f"no difference between {kind} found"}
     told = [words.get(verdict, f"undecided: {tests['reason'].item()}")]
     if verdict in words:
         told[0] += (
             f" (F = {float(tests['f']):.3g} at {float(tests['numerator']):.3g} and {float(tests['denominator']):.3g} "
-            f"degrees of freedom, p = {float(tests['p_value']):.2g}; {int(tests['blocks'])} blocks of "
+            f"degrees of freedom, p {'< 1e-99' if p < 1e-99 else f'= {p:.2g}'}; {int(tests['blocks'])} blocks of "
             f"{float(tests['block_steps']):,.0f} steps)"
         )
-    told.append(f"hottest {float(tests['hottest_over_coldest']):.3g} × coldest")
+    ratio = float(tests["hottest_over_coldest"])
+    told.append("the coldest did not move" if not math.isfinite(ratio) else f"hottest {ratio:.3g} × coldest")
     told.append(f"ranks of the halves correlate {float(tests['rank_stability']):.2f}")
     return f"{tests['tested'].item()}: {'; '.join(told)}"
 

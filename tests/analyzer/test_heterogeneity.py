@@ -150,7 +150,7 @@ def test_the_end_of_a_window_that_is_short_does_not_count_in_the_test() -> None:
 
 
 def test_the_whole_way_from_series_to_verdict() -> None:
-    """Of 100 windows of equal rows at most 8 differ (99.9 % at the measured 2.5 %), of hotter ones 35 or more (49 %)."""
+    """Of 100 windows with equal rows at most 8 differ (99.9 % at the measured 2.5 %); of hotter 35 or more (50 %)."""
     with mock.patch.object(analyzer_rejections, "WINDOWS", ((10, 1000, 0.5, 0.8, 0),)):
         ((*_, (equal, hotter, undecided)),) = analyzer_rejections.of_windows(100, seed=40)
     assert equal <= 0.08

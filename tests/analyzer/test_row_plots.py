@@ -92,6 +92,24 @@ def test_error_bars_are_intervals_of_the_mean_squared_velocity(
     assert found == pytest.approx(expected, rel=1e-5)
 
 
+def test_heads_and_rows_that_never_move(make: Callable[..., Path]) -> None:
+    """An attention vector (1, heads, channels) makes a line of the map for each head; zeros are off a log scale."""
+    rng = np.random.default_rng(2)
+    frames = walk(rng, np.array([1e-6, 1e-2, 1.0, 1.0]), 5, 300)
+    frames[3] = 1.0
+    squares = (np.diff(frames, axis=-1) ** 2).mean(axis=-1)
+    path = make(parameters={"conv.att": frames[np.newaxis]}, scalars={}, chunk_steps=64)
+    figure, _ = draw(path, by="head")
+    axes = [axis for axis in figure.axes if axis.get_label() != "<colorbar>"]
+    np.testing.assert_allclose(drawn_map(axes[0]), squares, rtol=1e-9)
+    assert np.ma.getmaskarray(axes[0].images[0].get_array())[3].all()
+    assert axes[0].get_ylabel() == "head"
+    assert [axis.get_yscale() for axis in axes[1:]] == ["log", "log"]
+    assert axes[2].get_title().endswith("; 1 at zero")
+    assert "inf" not in axes[2].get_title()
+    figure.canvas.draw()
+
+
 def test_only_the_first_parameters_are_drawn_and_it_is_said(make: Callable[..., Path]) -> None:
     rng = np.random.default_rng(1)
     frames = {f"l{n}.weight": walk(rng, np.ones(3), 2, 100) for n in range(10)}

@@ -165,6 +165,20 @@ def test_kept_sums_of_a_short_run_are_ranked_without_a_verdict(make: Make) -> No
         analyzer.open_run(f"{path}.moments").thermo.rows(start=100)
 
 
+def test_auto_answers_without_the_trajectory(make: Make) -> None:
+    """Whatever the step that equilibrium begins at, kept sums have an edge soon after."""
+    scale = np.where(np.arange(5000) < 700, 2.0, 1.0)
+    velocity = np.random.default_rng(10).standard_normal((4, 3, 5000)) * scale
+    frames = np.concatenate([np.zeros((4, 3, 1)), velocity], axis=2).cumsum(axis=2)
+    path = make(parameters={"a.weight": frames}, scalars={}, chunk_steps=1024)
+    analyzer.open_run(path).thermo.temperature().compute()
+    shutil.rmtree(path)
+    answer = analyzer.open_run(f"{path}.moments").thermo.rows(start="auto")
+    assert answer["start_step"].item() >= 700
+    assert answer["start_step"].item() % 256 == 0
+    assert answer["verdict"].item() == "no difference found"
+
+
 def test_auto_begins_at_a_whole_block(make: Make) -> None:
     """Hotter by 4 until step 1,000, and long: the equilibrium begins there, the window at the next multiple of 256."""
     scale = np.where(np.arange(10_000) < 1000, 2.0, 1.0)
