@@ -79,7 +79,7 @@ def rows(answer: xr.Dataset, elements: xr.Dataset, parameters: Sequence[Paramete
         heat = own["mean_squared_velocity"].values
         hidden = int((heat == 0).sum()) if _spread(heat)[1] else 0
         at_zero = f"; {hidden} at zero" if hidden else ""
-        line[2].set_title(_verdict(answer.sel(tested=name)) + at_zero, fontsize=9)
+        line[2].set_title(_verdict(answer.sel(tested=name)) + at_zero, fontsize=8)
         for axis in line[1:]:
             plain(axis)
             axis.set_ylabel(label, fontsize=8)
@@ -88,11 +88,11 @@ def rows(answer: xr.Dataset, elements: xr.Dataset, parameters: Sequence[Paramete
     grid[0][1].set_title(f"line: mean of the {kind}", fontsize=9, color=COLOURS[1])
     for axis, text in zip(grid[-1], (f"element of the {kind}", f"element, {kind} by {kind}", "rank"), strict=True):
         axis.set_xlabel(text, fontsize=9)
-    figure.suptitle(_headline(answer, len(names)), fontsize=10)
+    figure.suptitle(_headline(answer, elements, len(names)), fontsize=10)
     return figure
 
 
-def _headline(answer: xr.Dataset, drawn: int) -> str:
+def _headline(answer: xr.Dataset, elements: xr.Dataset, drawn: int) -> str:
     begin, end = int(answer["start_step"].values[0]), int(answer["stop_step"].values[-1])
     text = f"mean squared velocity, steps {begin:,} to {end:,}, lag {answer.attrs['lag']}"
     if drawn < answer.sizes["tested"]:
@@ -100,6 +100,8 @@ def _headline(answer: xr.Dataset, drawn: int) -> str:
     bars = "bars: 95 % intervals"
     if answer["unreliable"].values.any():
         bars += "; hollow: too short a window for a bar to be relied on"
+    if (elements["mean_squared_velocity"].values == 0).any():
+        bars += "; grey: never moved"
     return f"{text}\n{bars}"
 
 

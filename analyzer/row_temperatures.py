@@ -26,13 +26,15 @@ from analyzer.groups import Globs, local_groups
 from analyzer.measure import Column, Measurement, Query, measure, result, unit_of
 from analyzer.moments import SQUARES, ULP
 from analyzer.spans import kept_frame
-from analyzer.statistics.heterogeneity import LEAST_BLOCKS, Judgement, judge
+from analyzer.statistics.heterogeneity import LEAST_BLOCKS, UNDECIDED, Judgement, judge
 from analyzer.tree import Trajectory, trajectory
 from analyzer.windows import BLOCK_FRAMES, Bound, Lag
 
 Array = np.ndarray[Any, np.dtype[Any]]
 
 KINDS = ("row", "column", "output", "input", "head")
+FLOORS = 10
+"""Times the floor of rounding below which a temperature says little of the training."""
 _FEWEST_KEPT = 32
 """Whole blocks of the cache in a window, from which on it is cut into no shorter batches."""
 
@@ -91,8 +93,8 @@ def rows(
     -----
     The test takes blocks of steps as repeated measurements; elements are never permuted, since those of one row share
     their unit's error signal. A verdict is given only where its rate of false alarms was measured
-    (tests/benchmarks/COVERAGE.md), else it is "undecided". "No difference found" is not equality. There is no
-    correction for several parameters.
+    (tests/benchmarks/COVERAGE.md) and some row is above ten times its floor, else it is "undecided". "No difference
+    found" is not equality. There is no correction for several parameters.
 
     Examples
     --------
@@ -224,6 +226,7 @@ def judged(run: xr.DataTree, sums: xr.Dataset, measurement: Measurement) -> xr.D
     means = 0.5 * sums["batches"].values / (weights[:, np.newaxis] * counts)
     with np.errstate(invalid="ignore"):  # weights that are not finite have been named already
         g = inefficiencies(series, sampling, measurement.moments.origin)[:, 0]
+    heat, floor = sums["temperature"].values[:, 0], sums["floor"].values[:, 0]
     per_lag = sampling.steps_per_lag
     columns = {name: np.full(owners.size, np.nan) for name in ("standard_error", "n_eff", "unreliable", "rank")}
     tests = []
@@ -240,6 +243,9 @@ def judged(run: xr.DataTree, sums: xr.Dataset, measurement: Measurement) -> xr.D
         rank = np.empty(int(some.sum()))
         rank[found.ranking.order] = np.arange(1, rank.size + 1)
         columns["rank"][some] = rank
+        if not found.reason and (heat[some] < FLOORS * floor[some]).all():
+            reason = f"all rows are below {FLOORS} times what rounding alone gives; take a longer lag"
+            found = replace(found, verdict=UNDECIDED, reason=reason)
         tests.append(_test(found, float(own), per_lag))
     units = sums["temperature"].attrs["units"]
     norm = np.sqrt(squares_at_end(run, measurement) / weights)

@@ -143,8 +143,13 @@ def _line(tests: xr.Dataset) -> str:
             f"{float(tests['block_steps']):,.0f} steps)"
         )
     ratio = float(tests["hottest_over_coldest"])
-    told.append("the coldest did not move" if not math.isfinite(ratio) else f"hottest {ratio:.3g} × coldest")
-    told.append(f"ranks of the halves correlate {float(tests['rank_stability']):.2f}")
+    if math.isfinite(ratio):
+        told.append(f"hottest {ratio:.3g} × coldest")
+    elif math.isinf(ratio):
+        told.append("the coldest did not move")
+    stability = float(tests["rank_stability"])
+    if not math.isnan(stability):
+        told.append(f"ranks of the halves correlate {stability:.2f}")
     return f"{tests['tested'].item()}: {'; '.join(told)}"
 
 

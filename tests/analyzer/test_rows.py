@@ -240,8 +240,8 @@ def test_undecided_where_it_was_not_measured(make: Make) -> None:
         answer = run.thermo.rows()
     told = dict(zip(answer["tested"].values.tolist(), answer["reason"].values.tolist(), strict=True))
     verdicts = dict(zip(answer["tested"].values.tolist(), answer["verdict"].values.tolist(), strict=True))
-    assert set(verdicts.values()) == {"undecided", "no difference found"}
-    assert verdicts["dead.weight"] == "no difference found"
+    assert set(verdicts.values()) == {"undecided"}
+    assert told["dead.weight"] == "all rows are below 10 times what rounding alone gives; take a longer lag"
     assert told["slow.weight"].startswith("12 blocks are needed, each 3 times as long as 𝒯 is correlated (")
     assert told["one.weight"] == "one row alone"
     assert told["broken.weight"] == "a row has NaN or infinite weights"
@@ -251,6 +251,19 @@ def test_undecided_where_it_was_not_measured(make: Make) -> None:
         early = run.thermo.rows(parameter="broken.*", stop=500)
     assert early["verdict"].item() == "undecided"
     assert run.thermo.rows(parameter="broken.*", stop=299)["verdict"].item() != "undecided"
+
+
+def test_rows_at_the_floor_are_undecided_and_one_hot_row_is_enough(make: Make) -> None:
+    """Weights near 1 that move by an ulp, 2^-23, now and then: T is ¼ of ulp², three times the floor of ulp²/12."""
+    rng = np.random.default_rng(11)
+    ulps = rng.integers(0, 2, (4, 3, 400)) * np.array([0, 1, 1, 1])[:, None, None]
+    cold = (1 + 2.0**-23 * ulps).astype(np.float32)
+    warm = cold.copy()
+    warm[3] = (1 + 1e-3 * rng.standard_normal((3, 400)).cumsum(axis=1)).astype(np.float32)
+    path = make(parameters={"cold.weight": cold, "warm.weight": warm}, scalars={}, chunk_steps=64)
+    answer = analyzer.open_run(path).thermo.rows()
+    assert answer["p_value"].sel(tested="cold.weight") < 0.05
+    assert answer["verdict"].values.tolist() == ["undecided", "differ"]
 
 
 def test_blocks_are_longer_than_the_correlation_and_not_too_many() -> None:
