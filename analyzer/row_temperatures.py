@@ -118,7 +118,7 @@ def rows(
     if start == "auto":
         query = from_block(run, from_equilibrium(run, query))
     dataset, measurement = sums_of(run, query)
-    return judged(run, dataset.compute(), measurement)
+    return judged(dataset.compute(), measurement)
 
 
 def from_block(run: xr.DataTree, query: Query) -> Query:
@@ -211,12 +211,49 @@ _TESTS = {
 }
 
 
-def judged(run: xr.DataTree, sums: xr.Dataset, measurement: Measurement) -> xr.Dataset:
+def judged(sums: xr.Dataset, measurement: Measurement) -> xr.Dataset:
     """What `rows` gives, from the computed sums of `sums_of`."""
-    sampling, grouping = measurement.plan.sampling, measurement.plan.grouping
+    owners = measurement.plan.grouping.columns["parameter"]
+    found = _judgements(sums, measurement)
+    error, n_eff, unreliable, rank = (np.full(owners.size, np.nan) for _ in range(4))
+    for name, (judgement, _) in found.items():
+        some, ranked = owners == name, judgement.ranking
+        error[some], n_eff[some], unreliable[some] = ranked.standard_error, ranked.n_eff, ranked.unreliable
+        rank[np.flatnonzero(some)[ranked.order]] = np.arange(1, ranked.order.size + 1)
+    units = sums["temperature"].attrs["units"]
+    norm = np.sqrt(squares_at_end(measurement) / measurement.plan.grouping.weights)
+    of_rows: dict[str, tuple[Array, str, str]] = {
+        "rank": (rank.astype(np.int64), "1", "rank in the parameter, 1 for the hottest"),
+        "standard_error": (error, units, "standard error of the temperature"),
+        "n_eff": (n_eff, "1", "independent samples of the temperature"),
+        "unreliable": (unreliable == 1, "", "too few independent samples for a reliable standard error"),
+        "rms_weight": (norm, "weight", "rms weight in the last frame"),
+    }
+    per_lag = measurement.plan.sampling.steps_per_lag
+    tests = [_test(judgement, inefficiency, per_lag) for judgement, inefficiency in found.values()]
+    dims = ("group", "window")
+    data: dict[str, Any] = {
+        name: (dims, values[:, np.newaxis], {"units": unit, "long_name": title})
+        for name, (values, unit, title) in of_rows.items()
+    }
+    for name, (unit, title) in _TESTS.items():
+        kind = object if name in ("verdict", "reason") else None
+        values = np.array([test[name] for test in tests], dtype=kind)
+        data[name] = ("tested", values, {"units": unit, "long_name": title})
+    names = np.array(list(found), dtype=object)
+    answer = sums.drop_vars(["batches", "series"], errors="ignore").assign(data)
+    answer = answer.assign_coords(tested=("tested", names, {"long_name": "parameter"}))
+    first = ("weights", "velocities", "rank", "temperature", "standard_error", "n_eff", "unreliable")
+    answer = answer[[*first, "mean_squared_velocity", "rms_weight", "floor", *_TESTS]]
+    answer.attrs |= {"convention": "paper", "k_B": 1.0, "mass": 1.0, "units": units}
+    return answer
+
+
+def _judgements(sums: xr.Dataset, measurement: Measurement) -> dict[str, tuple[Judgement, float]]:
+    """By parameter: what its blocks say, and its inefficiency in lags."""
+    sampling, grouping, plan = measurement.plan.sampling, measurement.plan.grouping, measurement.plan
     assert sampling.batch is not None
     weights, owners = grouping.weights, grouping.columns["parameter"]
-    series = sums["series"].values if "series" in sums else None
     counts = np.bincount(sampling.batch, weights=sampling.count - 1)
     epoch = labels_of(measurement.run.line.epoch)
     if epoch is not None:
@@ -224,61 +261,19 @@ def judged(run: xr.DataTree, sums: xr.Dataset, measurement: Measurement) -> xr.D
         first[sampling.batch[::-1]] = sampling.first[::-1]
         epoch = epoch[first + 1]
     means = 0.5 * sums["batches"].values / (weights[:, np.newaxis] * counts)
-    with np.errstate(invalid="ignore"):  # weights that are not finite have been named already
-        g = inefficiencies(series, sampling, measurement.moments.origin)[:, 0]
     heat, floor = sums["temperature"].values[:, 0], sums["floor"].values[:, 0]
-    per_lag = sampling.steps_per_lag
-    columns = {name: np.full(owners.size, np.nan) for name in ("standard_error", "n_eff", "unreliable", "rank")}
-    tests = []
-    known = measurement.plan.parameters
-    names = list(dict.fromkeys(owners.tolist()))
-    for name in names:
-        some = owners == name
-        own = g[known.index(name) if series is not None else 0]
-        with np.errstate(invalid="ignore", divide="ignore"):
-            found = judge(means[some], counts, weights[some], float(own), epoch)
-        columns["standard_error"][some] = found.ranking.standard_error
-        columns["n_eff"][some] = found.ranking.n_eff
-        columns["unreliable"][some] = found.ranking.unreliable
-        rank = np.empty(int(some.sum()))
-        rank[found.ranking.order] = np.arange(1, rank.size + 1)
-        columns["rank"][some] = rank
-        if not found.reason and (heat[some] < FLOORS * floor[some]).all():
-            reason = f"all rows are below {FLOORS} times what rounding alone gives; take a longer lag"
-            found = replace(found, verdict=UNDECIDED, reason=reason)
-        tests.append(_test(found, float(own), per_lag))
-    units = sums["temperature"].attrs["units"]
-    norm = np.sqrt(squares_at_end(run, measurement) / weights)
-    of_row: dict[str, Any] = {
-        "standard_error": (columns["standard_error"], units, "standard error of the temperature"),
-        "n_eff": (columns["n_eff"], "1", "independent samples of the temperature"),
-        "unreliable": (
-            columns["unreliable"] == 1,
-            "",
-            "too few independent samples for a reliable standard error",
-        ),
-        "rank": (columns["rank"].astype(np.int64), "1", "rank in the parameter, 1 for the hottest"),
-        "rms_weight": (norm, "weight", "rms weight in the last frame"),
-    }
-    dims = ("group", "window")
-    answer = sums.drop_vars(["batches", "series"], errors="ignore").assign(
-        {
-            name: (dims, values[:, np.newaxis], {"units": unit, "long_name": title})
-            for name, (values, unit, title) in of_row.items()
-        }
-    )
-    answer = answer.assign(
-        {
-            name: ("tested", np.array([test[name] for test in tests]), {"units": unit, "long_name": title})
-            for name, (unit, title) in _TESTS.items()
-        }
-    ).assign_coords(tested=("tested", np.array(names, dtype=object), {"long_name": "parameter"}))
-    for name in ("verdict", "reason"):
-        answer[name] = answer[name].astype(object)
-    first_columns = ("weights", "velocities", "rank", "temperature", "standard_error", "n_eff", "unreliable")
-    ordered = [*first_columns, "mean_squared_velocity", "rms_weight", "floor", *_TESTS]
-    answer = answer[ordered]
-    answer.attrs |= {"convention": "paper", "k_B": 1.0, "mass": 1.0, "units": units}
+    series = sums["series"].values if "series" in sums else None
+    answer: dict[str, tuple[Judgement, float]] = {}
+    with np.errstate(invalid="ignore", divide="ignore"):  # weights that are not finite have been named already
+        g = inefficiencies(series, sampling, measurement.moments.origin)[:, 0]
+        for name in dict.fromkeys(owners.tolist()):
+            some = owners == name
+            own = float(g[plan.parameters.index(name) if series is not None else 0])
+            found = judge(means[some], counts, weights[some], own, epoch)
+            if not found.reason and (heat[some] < FLOORS * floor[some]).all():
+                reason = f"all rows are below {FLOORS} times what rounding alone gives; take a longer lag"
+                found = replace(found, verdict=UNDECIDED, reason=reason)
+            answer[name] = found, own
     return answer
 
 
@@ -304,7 +299,7 @@ def _test(found: Judgement, inefficiency: float, per_lag: int) -> dict[str, Any]
     }
 
 
-def squares_at_end(run: xr.DataTree, measurement: Measurement) -> Array:
+def squares_at_end(measurement: Measurement) -> Array:
     """Σ w² of every group (groups,) in the last frame of a velocity: decoded, or from sums kept without trajectory."""
     sampling, grouping = measurement.plan.sampling, measurement.plan.grouping
     frame = int((sampling.first + (sampling.count - 1) * sampling.spacing).max())

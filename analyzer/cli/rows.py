@@ -65,7 +65,7 @@ def rows(store: str, masks: str | None, fraction: float, seed: int, **options: A
     if options["start"] == "auto":
         query = from_block(run, query)
     sums, measurement = sums_of(run, query)
-    answer = judged(run, execution.computed(sums, measurement, options["scheduler"], options["workers"]), measurement)
+    answer = judged(execution.computed(sums, measurement, options["scheduler"], options["workers"]), measurement)
     chosen = None if masks is None else row_masks(answer, fraction, seed)
     picture = None
     if options["plot"]:

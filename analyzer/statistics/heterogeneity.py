@@ -31,8 +31,8 @@ MOST_BLOCKS = 64
 """More say nothing more: the degrees of freedom suffice, and longer blocks are less correlated."""
 BLOCK_INEFFICIENCIES = 3.0
 """Length of a block in units of the inefficiency g of 𝒯, at least. What correlation is left between blocks is estimated
-and taken off: equal rows are called different in 0.2 to 5 % at 2.2, 4.4 and 9 g, and in 5 % where half of the rows
-are correlated over eleven times as long as the others."""
+and taken off: equal rows are called different in 0.5 to 5 % at 2.2, 4.4 and 9 g, and in 3 to 5 % where half of the
+rows are correlated over eleven times as long as the others."""
 
 
 @dataclass(frozen=True)

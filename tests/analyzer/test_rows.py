@@ -13,7 +13,8 @@ import xarray as xr
 from scipy import stats
 
 import analyzer
-from analyzer import errors, spans
+from analyzer import errors, row_temperatures, spans
+from analyzer.measure import Query
 from analyzer.reading import read
 from analyzer.statistics.heterogeneity import joined
 from tests import systems
@@ -161,6 +162,9 @@ def test_kept_sums_of_a_short_run_are_ranked_without_a_verdict(make: Make) -> No
     assert answer["rank"].values[:, 0].tolist() == RANK
     np.testing.assert_array_equal(answer["rms_weight"], truth["rms_weight"])
     assert (answer["blocks"].item(), answer["verdict"].item()) == (8, "undecided")
+    _, measured = row_temperatures.sums_of(analyzer.open_run(f"{path}.moments"), Query("row"))
+    with pytest.raises(errors.TrajectoryMissingError, match="expected kept sums with the weights at frame 7, got none"):
+        spans.kept_frame(measured.plan.bundles[0], measured.plan.spans[-1], 7)
     with pytest.raises(errors.TrajectoryMissingError, match="expected a question that the kept sums answer"):
         analyzer.open_run(f"{path}.moments").thermo.rows(start=100)
 
