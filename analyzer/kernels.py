@@ -346,8 +346,9 @@ def add_windows_reference(
 @lru_cache
 def ulps_by_exponent(stored: str, original_dtype: str) -> Array:
     """δ² by the exponent bits of a frame stored as float32 (256,) or float64 (2048,); see `squared_ulp`."""
-    count, fraction, bits = (256, 23, np.uint32) if stored == "float32" else (2048, 52, np.uint64)
-    frames: Array = (np.arange(count, dtype=bits) << bits(fraction)).view(stored)
+    count, fraction = (256, 23) if stored == "float32" else (2048, 52)
+    bits: Array = np.arange(count, dtype=np.uint64) << np.uint64(fraction)
+    frames: Array = bits.astype(f"u{np.dtype(stored).itemsize}").view(stored)
     with np.errstate(over="ignore"):  # of weights beyond 1e170, which no model has: infinite, as it should be
         return squared_ulp(frames, original_dtype)
 
