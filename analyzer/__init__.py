@@ -14,6 +14,7 @@ _PUBLIC = {
     "open_sweep": "analyzer.run",
     "temperature": "analyzer.temperatures",
     "equilibration": "analyzer.equilibration",
+    "check": "analyzer.checks",
     "fit": "analyzer.sweep_fits",
     "velocity": "analyzer.velocities",
     "velocity_summary": "analyzer.velocities",

@@ -48,6 +48,15 @@ class Optimizer:
         return value if 0 <= value < 1 else None
 
 
+@dataclass(frozen=True)
+class Rate:
+    """The learning rate of all updates of a window, in all parameter groups; or None and why, and if it changes."""
+
+    value: float | None
+    why: str = ""
+    changes: bool = False
+
+
 def optimizer_of(run: xr.DataTree) -> tuple[Optimizer | None, str]:
     """The one optimizer of a run, and why there is none."""
     listed = run.attrs.get("optimizer")
@@ -61,17 +70,17 @@ def optimizer_of(run: xr.DataTree) -> tuple[Optimizer | None, str]:
     return Optimizer(name, settings if isinstance(settings, Mapping) else {}), ""
 
 
-def learning_rate_of(run: xr.DataTree, frames: Array) -> tuple[float | None, str]:
-    """The one learning rate of the updates that ended in given frames, and why there is none."""
+def learning_rate_of(run: xr.DataTree, frames: Array) -> Rate:
+    """The one learning rate of the updates that ended in given frames, or why there is none."""
     if "learning_rate" not in run.data_vars or "step" not in run["learning_rate"].dims:
-        return None, "the learning rate is not recorded"
+        return Rate(None, "the learning rate is not recorded")
     values = np.asarray(run["learning_rate"].transpose("step", ...).values, dtype=np.float64)
     values = values.reshape(len(values), -1)[frames]
     if not values.size or not np.isfinite(values).all():
-        return None, "the learning rate is not recorded at every step"
+        return Rate(None, "the learning rate is not recorded at every step")
     low, high = float(values.min()), float(values.max())
-    if low != high:
-        within = (values.max(axis=0) == values.min(axis=0)).all()
-        why = "differs between parameter groups" if within else "changes within the window"
-        return None, f"the learning rate {why}: {low:.4g} to {high:.4g}"
-    return (low, "") if low > 0 else (None, "the learning rate is 0")
+    if low == high:
+        return Rate(low) if low > 0 else Rate(None, "the learning rate is 0")
+    changes = bool((values.max(axis=0) != values.min(axis=0)).any())
+    how = "changes within the window" if changes else "differs between parameter groups"
+    return Rate(None, f"the learning rate {how}: {low:.4g} to {high:.4g}", changes)

@@ -92,6 +92,29 @@ def frames_of(piece: Piece, start: int, stop: int) -> Array:
     return _real(read(piece.source, (*piece.region, (start, stop))).reshape(piece.weights, stop - start))
 
 
+def frame_at(bundle: Bundle, span: Span, frame: int) -> Array:
+    """One frame of a bundle's chosen weights (weights,): from the shelf where it is an edge of a kept block, else
+    decoded.
+    """
+    if bundle.shelf is not None and span.blocks is not None and span.full:
+        place, weights = frame - span.start, sum(piece.weights for piece in bundle.pieces)
+        coarse = bool(np.isin(place, span.blocks.coarse.edges))
+        held = None
+        if coarse or np.isin(place, span.blocks.fine.edges):
+            held = load(
+                *(bundle.shelf, span.start, span.blocks, len(bundle.pieces), weights),
+                with_fine=not coarse,
+                with_series=False,
+            )
+        if held is not None:
+            sums = _chosen(bundle, held)
+            edges, found = (
+                (span.blocks.coarse.edges, sums.coarse) if sums.fine is None else (span.blocks.fine.edges, sums.fine)
+            )
+            return np.asarray(found.frames[np.searchsorted(edges, place)])
+    return np.concatenate([frames_of(piece, frame, frame + 1)[:, 0] for piece in bundle.chosen])
+
+
 def _sums(bundle: Bundle, span: Span, blocks: Cut, *, with_fine: bool, with_series: bool) -> SpanSums:
     """The sums of a bundle's chosen pieces, at least those that are asked for."""
     place = bundle.shelf if span.full else None

@@ -101,7 +101,10 @@ def normality(velocities: Array, *, seed: int = 0) -> Normality:
     kurtosis, error = float(tails.mean[0] - bias), float(tails.standard_error[0])
     at = ndtri(np.arange(1, _GRID + 1) / (_GRID + 1))
     influence, alone = _influence(z, at)
-    errors = from_series(_laid_out(influence, stretches, length), present=present).standard_error
+    found = from_series(_laid_out(influence, stretches, length), present=present)
+    # The larger of two estimates, as for a single mean, would be too wide for the largest of many points.
+    alike = np.sqrt(found.inefficiency * influence.var(axis=1) / np.maximum(samples - found.inefficiency, 1))
+    errors = np.where(np.isfinite(found.standard_error), alike, np.nan)
     n_eff = float(alone.sum() / (errors**2).sum())
     distance = _distance(z.reshape(-1))
     # At the same points as the processes: between them the distance has a little more room to grow.
