@@ -136,7 +136,7 @@ def equipartition(
 def gaussian(group: str, found: Normality, significance: float, unfit: str = "") -> list[Finding]:
     """Whether velocities are Gaussian, by their kurtosis and by their distribution; `unfit` says why not to judge."""
     size = f"{found.weights} weights × {found.samples:,} steps"
-    worth = f"{size}, worth {found.n_eff:,.0f}" if np.isfinite(found.n_eff) else size
+    worth = f"worth {found.n_eff:,.0f}; {size}" if np.isfinite(found.n_eff) else size
     pairs = (
         ("kurtosis", found.kurtosis, found.kurtosis_error, found.kurtosis_p, size),
         ("distance", found.distance, NAN, found.distance_p, worth),

@@ -42,7 +42,7 @@ class Optimizer:
         """Decay of the running mean of gradients, or None where it is not recorded."""
         betas = self.settings.get("betas")
         try:
-            value = float(betas[0]) if betas is not None else -1.0
+            value = float(betas[0]) if isinstance(betas, (list, tuple)) else -1.0
         except (TypeError, ValueError, IndexError):
             return None
         return value if 0 <= value < 1 else None

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
@@ -86,28 +87,31 @@ def _text(answer: xr.Dataset, store: str, form: str) -> str:
 
 
 def _section(name: str, frame: pd.DataFrame) -> str:
-    """One check as a table under its title; columns that say nothing are left out, and a note that all share is said
-    once.
-    """
+    """One check as a table under its title; what all rows share is said once, columns that say nothing are left out."""
     from analyzer.cli import show
     from analyzer.findings import TITLES
 
-    title, left = TITLES[name], len(frame) - _MOST_ROWS
+    left = len(frame) - _MOST_ROWS
     table = frame.head(_MOST_ROWS)
+    notes = list(table["note"])
+    said = os.path.commonprefix([note[::-1] for note in notes])[::-1]  # what they end with
+    if said not in notes:
+        said = said.partition("; ")[2]
+    notes = [note.removesuffix(said).removesuffix("; ") for note in notes]
+    ends = zip(table["expected_low"], table["expected_high"], strict=True)
+    expected = [_expected(low, high) for low, high in ends]
+    heading = [TITLES[name]]
+    if expected[0] and len(set(expected)) == 1:
+        said, expected = f"expected {expected[0]}" + (f"; {said}" if said else ""), [""] * len(expected)
+    if said:
+        heading.append(said[0].upper() + said[1:])
+    if table["measured"].isna().all() and not any(notes):
+        return "\n".join(heading)
     shown = table[["group", "measured"]].assign(
-        error=table["standard_error"],
-        expected=[_expected(*ends) for ends in zip(table["expected_low"], table["expected_high"], strict=True)],
-        p=table["p_value"],
-        verdict=table["verdict"],
-        note=table["note"],
+        error=table["standard_error"], expected=expected, p=table["p_value"], verdict=table["verdict"], note=notes
     )
-    once = shown["note"].iloc[0] if len(shown) > 1 and shown["note"].nunique() == 1 else ""
-    if once and shown["measured"].isna().all():
-        return f"{title}\n\n – {once}"
-    if once:
-        title, shown = f"{title}\n{once}", shown.drop(columns="note")
     empty = [c for c in shown if c not in ("group", "measured") and (shown[c].isna() | (shown[c] == "")).all()]
-    lines = [title, show.table_text(shown.drop(columns=empty), wide=_WIDTH)]
+    lines = [*heading, show.table_text(shown.drop(columns=empty), wide=_WIDTH)]
     return "\n".join([*lines, f" … and {left:,} more: --format csv"] if left > 0 else lines)
 
 
