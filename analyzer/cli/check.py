@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
@@ -94,9 +93,7 @@ def _section(name: str, frame: pd.DataFrame) -> str:
     left = len(frame) - _MOST_ROWS
     table = frame.head(_MOST_ROWS)
     notes = list(table["note"])
-    said = os.path.commonprefix([note[::-1] for note in notes])[::-1]  # what they end with
-    if said not in notes:
-        said = said.partition("; ")[2]
+    said = notes[0] if len(set(notes)) == 1 else _shared([note.partition("; ")[2] for note in notes])
     notes = [note.removesuffix(said).removesuffix("; ") for note in notes]
     ends = zip(table["expected_low"], table["expected_high"], strict=True)
     expected = [_expected(low, high) for low, high in ends]
@@ -113,6 +110,10 @@ def _section(name: str, frame: pd.DataFrame) -> str:
     empty = [c for c in shown if c not in ("group", "measured") and (shown[c].isna() | (shown[c] == "")).all()]
     lines = [*heading, show.table_text(shown.drop(columns=empty), wide=_WIDTH)]
     return "\n".join([*lines, f" … and {left:,} more: --format csv"] if left > 0 else lines)
+
+
+def _shared(texts: list[str]) -> str:
+    return texts[0] if len(set(texts)) == 1 else ""
 
 
 def _expected(low: float, high: float) -> str:

@@ -15,7 +15,7 @@ from typing import Any
 import numpy as np
 from scipy.special import ndtr, ndtri
 
-from analyzer.statistics.uncertainty import BATCHES, FEWER_BATCHES, correlations, from_series
+from analyzer.statistics.uncertainty import BATCHES, FEWER_BATCHES, RELIABLE_N_EFF, correlations, from_series
 
 Array = np.ndarray[Any, np.dtype[Any]]
 
@@ -102,9 +102,11 @@ def normality(velocities: Array, *, seed: int = 0) -> Normality:
     at = ndtri(np.arange(1, _GRID + 1) / (_GRID + 1))
     influence, alone = _influence(z, at)
     found = from_series(_laid_out(influence, stretches, length), present=present)
-    # The larger of two estimates, as for a single mean, would be too wide for the largest of many points.
-    alike = np.sqrt(found.inefficiency * influence.var(axis=1) / np.maximum(samples - found.inefficiency, 1))
-    errors = np.where(np.isfinite(found.standard_error), alike, np.nan)
+    errors = found.standard_error
+    if (found.n_eff >= RELIABLE_N_EFF).all():
+        # The larger of two estimates is too wide for the largest of many points; in a short window g alone is too low
+        # (of Gaussian samples 12 % were rejected at 500 steps and ρ = 0.9).
+        errors = np.sqrt(found.inefficiency * influence.var(axis=1) / (samples - found.inefficiency))
     n_eff = float(alone.sum() / (errors**2).sum())
     distance = _distance(z.reshape(-1))
     # At the same points as the processes: between them the distance has a little more room to grow.
