@@ -129,6 +129,6 @@ def _footer(attrs: dict[str, Any]) -> str:
     return (
         f"checks by {attrs['by']}, steps {attrs['start_step']} to {attrs['stop_step']}, "
         f"optimizer {attrs['optimizer'] or 'not recorded'}{rate};\n"
-        f"errors are standard errors, verdicts at p < {attrs['significance']:g}: "
-        f"so many true expectations in a hundred fail, {100 * attrs['significance']:g}"
+        f"errors are standard errors; verdicts at p < {attrs['significance']:g}, at which "
+        f"{100 * attrs['significance']:g} in 100 true expectations fail by chance"
     )
