@@ -7,7 +7,7 @@ from typing import Any
 
 import xarray as xr
 
-from analyzer import equilibration as _equilibration
+from analyzer import equilibria as _equilibria
 from analyzer import row_temperatures as _rows
 from analyzer import sweep as _sweep
 from analyzer import sweep_fits as _fits
@@ -53,7 +53,7 @@ class ThermoAccessor:
         return self._each(_rows.rows, options)
 
     def equilibration(self, **options: Any) -> xr.Dataset:
-        return _equilibration.equilibration(self._run, **options)
+        return _equilibria.equilibration(self._run, **options)
 
     def fit(self, **options: Any) -> xr.Dataset:
         return _fits.fit(self._run, **options)
@@ -72,7 +72,7 @@ class ThermoAccessor:
 
     select.__doc__ = _sweep.select.__doc__
     fit.__doc__ = _fits.fit.__doc__
-    equilibration.__doc__ = _equilibration.equilibration.__doc__
+    equilibration.__doc__ = _equilibria.equilibration.__doc__
     rows.__doc__ = _rows.rows.__doc__
     temperature.__doc__ = _temperatures.temperature.__doc__
     velocity.__doc__ = _velocities.velocity.__doc__

@@ -17,7 +17,7 @@ from dask.highlevelgraph import HighLevelGraph
 
 from analyzer import errorbars
 from analyzer.epochs import labels_of
-from analyzer.equilibration import from_equilibrium
+from analyzer.equilibria import from_equilibrium
 from analyzer.errors import EpochError, OptionError, TrajectoryMissingError
 from analyzer.groups import By, Globs
 from analyzer.measure import Column, Columns, Mass, Measurement, Query, measure, result, unit_of

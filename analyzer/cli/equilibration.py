@@ -31,7 +31,7 @@ def equilibration(store: str, loss: str, **options: Any) -> None:
     from analyzer.cli import execution, show
     from analyzer.cli.progress import bar
     from analyzer.cli.query import query_of
-    from analyzer.equilibration import found, tracks
+    from analyzer.equilibria import found, tracks
     from analyzer.run import open_run
 
     form = show.form_of(options["format_"], options["output"])
