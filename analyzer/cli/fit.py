@@ -60,7 +60,10 @@ def fit(stores: tuple[str, ...], **options: Any) -> None:
     form = show.form_of(options["format_"], options["output"])
     sweep = open_sweep(stores[0] if len(stores) == 1 else stores)
     if options["scheduler"] not in ("threads", "processes"):
-        raise click.UsageError("--scheduler: expected threads or processes; a fit reads many small answers.")
+        raise click.UsageError(
+            f"--scheduler: expected threads or processes, got {options['scheduler']}. A fit reads many small answers. "
+            "Leave it out."
+        )
     with dask.config.set(scheduler=options["scheduler"], num_workers=execution.workers_of(options["workers"])):
         found = fit_sweep(
             sweep,
