@@ -8,7 +8,8 @@ from typing import Any
 import numpy as np
 import xarray as xr
 
-from analyzer.report.blocks import Block, Chart, Gallery, Line, Note, Section, Table
+from analyzer.errors import AnalyzerError
+from analyzer.report.blocks import Block, Chart, Gallery, Line, Note, Table
 from analyzer.report.subject import Asked, Subject
 from analyzer.report.text import number, plural, unit_text
 from analyzer.temperatures import temperature
@@ -24,7 +25,7 @@ _CHEAP_BLOCKS = 64
 """Kept blocks in a run from which on windows of whole blocks are fine enough, so that kept sums answer."""
 
 
-def losses(subject: Subject, asked: Asked) -> Section:
+def losses(subject: Subject, asked: Asked) -> list[Block]:
     """Logged scalars against step: means over windows, with the range from smallest to largest behind them."""
     steps = trajectory(subject.run).line.steps
     blocks: list[Block] = []
@@ -44,7 +45,7 @@ def losses(subject: Subject, asked: Asked) -> Section:
         blocks.insert(0, Gallery(pictures))
     if "loss" not in subject.scalars:
         blocks.append(Note("No loss was logged: recorder.log(loss=loss) keeps it with the frames."))
-    return Section("loss", "Loss", blocks)
+    return blocks
 
 
 def _scalar(name: str, steps: Array, values: Array, points: int, marks: list[tuple[float, str]]) -> Chart:
@@ -65,13 +66,16 @@ def _scalar(name: str, steps: Array, values: Array, points: int, marks: list[tup
 
 def equilibrium_marks(subject: Subject) -> list[tuple[float, str]]:
     """Where all series of the run are stationary from, the latest t0, to be drawn into its charts."""
-    answer = subject.equilibrium
+    try:
+        answer = subject.equilibrium
+    except AnalyzerError:  # told in the section on equilibrium
+        return []
     if not answer.sizes["group"]:
         return []
     return [(float(answer["equilibrium_step"].max()), "t₀")]
 
 
-def temperatures(subject: Subject, asked: Asked) -> Section:
+def temperatures(subject: Subject, asked: Asked) -> list[Block]:
     """Temperature of each group over the range, and against step."""
     whole = temperature(subject.run, by=asked.by, **asked.range, **asked.options).compute()
     blocks: list[Block] = [_table(whole, asked.by)]
@@ -82,7 +86,7 @@ def temperatures(subject: Subject, asked: Asked) -> Section:
     blocks.insert(0, _curves(windows, equilibrium_marks(subject)))
     if windows.sizes["group"] > MOST_LINES:
         blocks.insert(1, Note(f"The first {MOST_LINES} of {windows.sizes['group']} groups."))
-    return Section("temperature", "Temperature", blocks)
+    return blocks
 
 
 def window_of(run: xr.DataTree, points: int) -> int:

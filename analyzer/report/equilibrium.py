@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import xarray as xr
 
-from analyzer.report.blocks import Block, Note, Section, Table
+from analyzer.report.blocks import Block, Note, Table
 from analyzer.report.subject import Asked, Subject
 from analyzer.report.text import number, p_value, unit_text
 from analyzer.statistics.equilibrium import DRIFTING
@@ -15,13 +15,13 @@ _COLUMNS = ("series", "of", "t₀ (step)", "g (steps)", "n eff", "mean from t₀
 _TEXT = frozenset({"series", "of", "verdict"})
 
 
-def equilibrium(subject: Subject, asked: Asked) -> Section:
+def equilibrium(subject: Subject, asked: Asked) -> list[Block]:
     """t0, statistical inefficiency, drift and verdict of temperatures, displacements and the loss."""
     answer = subject.equilibrium
     blocks: list[Block] = []
     if not answer.sizes["group"]:
         blocks.append(Note("No series has the 40 samples that it takes to look for equilibrium: record longer."))
-        return Section("equilibrium", "Equilibrium", blocks)
+        return blocks
     blocks.append(Note(_headline(answer)))
     rows = [_row(answer.isel(group=n, window=0)) for n in range(answer.sizes["group"])]
     caption = (
@@ -29,7 +29,7 @@ def equilibrium(subject: Subject, asked: Asked) -> Section:
         "Displacement: mean squared, over 256 steps."
     )
     blocks.append(Table(_COLUMNS, rows, numeric=frozenset(_COLUMNS) - _TEXT, caption=caption))
-    return Section("equilibrium", "Equilibrium", blocks)
+    return blocks
 
 
 def _headline(answer: xr.Dataset) -> str:

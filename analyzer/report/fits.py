@@ -12,7 +12,7 @@ import xarray as xr
 
 from analyzer.errors import AnalyzerError
 from analyzer.fitting.fit import Fit, predict
-from analyzer.report.blocks import Block, Chart, Gallery, Line, Note, Section, Table
+from analyzer.report.blocks import Block, Chart, Gallery, Line, Note, Table
 from analyzer.report.subject import Asked, Subject
 from analyzer.report.text import NONE, number, p_value, plural, unit_text, value_text
 from analyzer.statistics.uncertainty import NORMAL
@@ -37,7 +37,7 @@ class Series:
     fixed: str
 
 
-def fits(subjects: Sequence[Subject], asked: Asked) -> Section:
+def fits(subjects: Sequence[Subject], asked: Asked) -> list[Block]:
     """A fit for each hyperparameter that takes three values or more, among the runs that share the other one."""
     blocks: list[Block] = []
     openable = [subject for subject in subjects if subject.tree is not None]
@@ -58,7 +58,7 @@ def fits(subjects: Sequence[Subject], asked: Asked) -> Section:
                 "or not all recorded it. Other models and hyperparameters: analyzer fit."
             )
         )
-    return Section("fits", "Fits over the sweep", blocks)
+    return blocks
 
 
 def series_of(sweep: xr.DataTree) -> list[Series]:
@@ -108,8 +108,9 @@ def _table(answer: xr.Dataset, groups: Sequence[str]) -> Table:
     coefficients = [str(name) for name in answer["coefficient"].values]
     hypotheses = [str(name) for name in answer["hypothesis"].values] if "p_value" in answer else []
     level = f"{answer.attrs['level']:.0%}"
-    columns = (answer.attrs["by"], "equation", *(f"{name} ({level} interval)" for name in coefficients),
-               *(f"p({name})".replace("<=", "≤") for name in hypotheses), "R²", "runs", "left out", "intervals")  # fmt: skip
+    tested = [f"p({name})".replace("<=", "≤") for name in hypotheses]
+    estimated = [f"{name} ({level} interval)" for name in coefficients]
+    columns = (answer.attrs["by"], "equation", *estimated, *tested, "R²", "runs", "left out", "intervals")
     rows = []
     for n, name in enumerate(groups):
         one = answer.isel(group=n)
@@ -140,8 +141,9 @@ def _chart(found: SweepFit, n: int, name: str, title: str) -> Chart:
     grid = (np.geomspace if positive else np.linspace)(x.min() * (0.93 if positive else 1), 1.07 * x.max(), _GRID)
     places = np.unique(np.concatenate([x, grid]))
     lines = [] if one is None else [_curve(one, places)]
-    return Chart(name, title, places, "temperature", found.answer.attrs["units"],
-                 [*lines, *_points(places, x, values, NORMAL * within, names)], integer_x=False, power_law=positive)  # fmt: skip
+    lines += _points(places, x, values, NORMAL * within, names)
+    units = found.answer.attrs["units"]
+    return Chart(name, title, places, "temperature", units, lines, integer_x=False, power_law=positive)
 
 
 def _curve(one: Fit, places: Array) -> Line:

@@ -10,7 +10,7 @@ import numpy as np
 
 from analyzer.describe import describe, mapping, size_text
 from analyzer.errors import AnalyzerError
-from analyzer.report.blocks import Block, Facts, Note, Section, Table
+from analyzer.report.blocks import Block, Facts, Note, Table
 from analyzer.report.subject import Asked, Subject
 from analyzer.report.text import NONE, number, plural, value_text
 from analyzer.tree import trajectory
@@ -19,7 +19,7 @@ _MOST_PARAMETERS = 200
 _MOST_GAPS = 10
 
 
-def overview(subject: Subject, asked: Asked) -> Section:
+def overview(subject: Subject, asked: Asked) -> list[Block]:
     """Status, steps, epochs, segments and gaps, sizes, hyperparameters, optimizer, last loss; parameters by layer."""
     known = describe(subject.store)
     blocks: list[Block] = []
@@ -35,7 +35,7 @@ def overview(subject: Subject, asked: Asked) -> Section:
     blocks.append(_parameters(known["parameters"]))
     if len(known["parameters"]) > _MOST_PARAMETERS:
         blocks.append(Note(f"The first {_MOST_PARAMETERS} of {len(known['parameters']):,} parameters."))
-    return Section("overview", "Overview", blocks)
+    return blocks
 
 
 def _account(subject: Subject, known: dict[str, Any]) -> list[tuple[str, str]]:

@@ -23,7 +23,7 @@ from jinja2 import Environment, PackageLoader, StrictUndefined
 from markupsafe import Markup
 
 from analyzer.errors import AnalyzerError, EquilibriumWarning, NonFiniteWarning, ReportError, StoreNotFoundError
-from analyzer.report.blocks import Note, Section, Table
+from analyzer.report.blocks import Block, Note, Section, Table
 from analyzer.report.curves import losses, temperatures
 from analyzer.report.equilibrium import equilibrium
 from analyzer.report.fits import fits
@@ -33,16 +33,34 @@ from analyzer.report.subject import Asked, Subject, within_budget
 from analyzer.report.text import NONE, number, value_text
 from analyzer.version import version
 
-RUN_SECTIONS: tuple[tuple[str, Callable[[Subject, Asked], Section]], ...] = (
-    ("Overview", overview),
-    ("Loss", losses),
-    ("Temperature", temperatures),
-    ("Equilibrium", equilibrium),
-    ("Rows, hot and cold", rows),
+
+@dataclass(frozen=True)
+class Part:
+    """How a section comes about.
+
+    Attributes
+    ----------
+    anchor
+        Its name in links: letters and dashes.
+    write
+        From a run, or from all runs, its blocks. An `AnalyzerError` is told in the section's place.
+    """
+
+    anchor: str
+    title: str
+    write: Callable[[Any, Asked], list[Block]]
+
+
+RUN_PARTS = (
+    Part("overview", "Overview", overview),
+    Part("loss", "Loss", losses),
+    Part("temperature", "Temperature", temperatures),
+    Part("equilibrium", "Equilibrium", equilibrium),
+    Part("rows", "Rows, hot and cold", rows),
 )
-"""Of each run, in order, with the title under which a failure is told. A further section is a function and a line."""
-SWEEP_SECTIONS: tuple[tuple[str, Callable[[Sequence[Subject], Asked], Section]], ...] = (("Fits over the sweep", fits),)
-"""Of several runs together."""
+"""Of each run, in order. A further section is a function that gives blocks, and a line here."""
+SWEEP_PARTS = (Part("fits", "Fits over the sweep", fits),)
+"""Of several runs together: their functions are given all that could be read."""
 LARGEST = 5_000_000
 """Bytes of a page."""
 _MOST_HYPERPARAMETERS = 6
@@ -93,14 +111,14 @@ def page(locations: Sequence[str], asked: Asked | None = None, told: Callable[[f
     common: list[Section] = []
     if len(locations) > 1:
         common.append(_runs(subjects, refused))
-        for title, write in SWEEP_SECTIONS if len(subjects) > 1 else ():
-            common.append(_guarded(title, write, subjects, asked))
+        for part in SWEEP_PARTS if len(subjects) > 1 else ():
+            common.append(_written(part, subjects, asked))
             next_one()
     parts = []
     for subject in subjects:
         sections = []
-        for title, write_one in RUN_SECTIONS:
-            sections.append(_guarded(title, write_one, subject, asked))
+        for part in RUN_PARTS:
+            sections.append(_written(part, subject, asked))
             next_one()
         parts.append(RunPart(subject.name, sections))
     text = render(common, parts)
@@ -116,7 +134,7 @@ def page(locations: Sequence[str], asked: Asked | None = None, told: Callable[[f
 
 def sections_of(runs: int) -> int:
     """How many sections a report of so many runs has."""
-    return runs * len(RUN_SECTIONS) + (len(SWEEP_SECTIONS) if runs > 1 else 0)
+    return runs * len(RUN_PARTS) + (len(SWEEP_PARTS) if runs > 1 else 0)
 
 
 def _opened(locations: Sequence[str], asked: Asked) -> tuple[list[Subject], dict[str, str]]:
@@ -143,20 +161,18 @@ def _names(locations: Sequence[str]) -> list[str]:
     return last if len(set(last)) == len(last) else list(locations)
 
 
-def _guarded(title: str, write: Callable[[Any, Asked], Section], what: Any, asked: Asked) -> Section:
+def _written(part: Part, what: Any, asked: Asked) -> Section:
     """A section, or what kept it from being written; what the analyzer warned of stands above it."""
+    loud = (EquilibriumWarning, NonFiniteWarning)
     with warnings.catch_warnings(record=True) as heard:
-        for category in (EquilibriumWarning, NonFiniteWarning):
+        for category in loud:
             warnings.simplefilter("always", category)
         try:
-            section = write(what, asked)
+            blocks = part.write(what, asked)
         except AnalyzerError as error:
-            section = Section(write.__name__, title, [Note(str(error), problem=True)])
-    said = dict.fromkeys(
-        str(w.message) for w in heard if issubclass(w.category, (EquilibriumWarning, NonFiniteWarning))
-    )
-    notes = [Note(text, problem=True) for text in said]
-    return Section(section.anchor, section.title, [*notes, *section.blocks])
+            blocks = [Note(str(error), problem=True)]
+    said = dict.fromkeys(str(warning.message) for warning in heard if issubclass(warning.category, loud))
+    return Section(part.anchor, part.title, [*(Note(text, problem=True) for text in said), *blocks])
 
 
 def _runs(subjects: Sequence[Subject], refused: dict[str, str]) -> Section:

@@ -11,7 +11,7 @@ import xarray as xr
 
 from analyzer.errors import GroupError
 from analyzer.measure import Query
-from analyzer.report.blocks import Block, Chart, Gallery, Line, Map, Note, Section, Table
+from analyzer.report.blocks import Block, Chart, Gallery, Line, Map, Note, Table
 from analyzer.report.subject import MOST_PARAMETERS, Asked, Subject
 from analyzer.report.text import NONE, number, p_value, plural
 from analyzer.row_temperatures import rows as measured_rows
@@ -32,12 +32,12 @@ _COLUMNS = ("parameter", "rows", "do they differ", "p of equal rows", "F", "bloc
             "halves agree", "hottest rows", "coldest rows")  # fmt: skip
 
 
-def rows(subject: Subject, asked: Asked) -> Section:
+def rows(subject: Subject, asked: Asked) -> list[Block]:
     """Rows of each parameter from hot to cold, tested, and the elements of the first few parameters as maps."""
     try:
         answer = measured_rows(subject.run, **asked.range, **asked.options)
     except GroupError:
-        return Section("rows", "Rows, hot and cold", [Note("No recorded parameter has rows to compare.")])
+        return [Note("No recorded parameter has rows to compare.")]
     names = [str(name) for name in answer["tested"].values]
     blocks: list[Block] = [_tests(answer, names)]
     reasons = {n: str(answer.sel(tested=n)["reason"].item()) for n in names}
@@ -58,7 +58,7 @@ def rows(subject: Subject, asked: Asked) -> Section:
     left = [name for name in shown if name not in squares]
     if left:
         blocks.append(Note(f"Without a map, for more than {_MOST_ELEMENTS:,} elements: {', '.join(left)}."))
-    return Section("rows", "Rows, hot and cold", blocks)
+    return blocks
 
 
 def _tests(answer: xr.Dataset, names: Sequence[str]) -> Table:
@@ -84,7 +84,7 @@ def _test(answer: xr.Dataset, name: str) -> tuple[str, ...]:
         str(test["verdict"].item()),
         p_value(float(test["p_value"])) if decided else NONE,
         number(float(test["f"]), 3) if decided else NONE,
-        f"{blocks:,} of {number(length)} steps" if blocks and np.isfinite(length) else NONE,
+        f"{blocks:,} of {length:,.0f} steps" if blocks and np.isfinite(length) else NONE,
         number(float(test["hottest_over_coldest"]), 3),
         number(float(test["rank_stability"]), 2),
         ", ".join(map(str, order[:_ENDS])),
@@ -109,7 +109,7 @@ def _ranking(answer: xr.Dataset, name: str) -> Chart:
     some = f" ({order.size} of {own.sizes['group']} rows)" if order.size < own.sizes["group"] else ""
     title = f"{name}: rows by temperature{some}"
     ranks = own["rank"].values[order].astype(np.float64)
-    return Chart(title, "rank, 1 for the hottest", ranks, "temperature", answer.attrs["units"], [points])
+    return Chart(title, "rank (1: the hottest)", ranks, "temperature", answer.attrs["units"], [points])
 
 
 def _elements(subject: Subject, asked: Asked, answer: xr.Dataset, names: Sequence[str]) -> dict[str, Array]:
