@@ -151,6 +151,12 @@ def test_numbers_are_those_of_the_analyzer(long: Path, tmp_path: Path) -> None:
     hottest = [cell.split(", ")[0] for cell in page.column("run-0-rows", "hottest rows")]
     first = rows["row"].values[rows["rank"].values[:, 0] == 1]
     assert hottest == [str(row) for row in first]
+    checks = run.thermo.check()
+    for table, name in enumerate(dict.fromkeys(checks["check"].values.tolist())):
+        some = checks.isel(finding=np.flatnonzero(checks["check"].values == name)[:12])
+        assert page.column("run-0-checks", "group", table) == [str(g) or "–" for g in some["group"].values]
+        assert page.column("run-0-checks", "verdict", table) == [str(v) or "–" for v in some["verdict"].values]
+        close(page.column("run-0-checks", "measured", table), some["measured"].values)
 
 
 def test_curves_are_those_of_the_analyzer(long: Path, tmp_path: Path) -> None:
