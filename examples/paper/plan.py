@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 
 RATE, BATCH = 1e-3, 32  # the training's own; each sweep varies one of them and holds the other
@@ -126,20 +126,28 @@ def grid(scale: Scale) -> list[Branch]:
     return [Branch("sgd", rate, batch, seed) for seed in range(scale.grid_seeds) for rate, batch in chosen]
 
 
-def branches(scale: Scale) -> list[Branch]:
-    """All runs of a scale, each once, so ordered that a plan cut off anywhere can be analysed.
+def branches(scale: Scale, kind: str) -> list[Branch]:
+    """All runs of a model at a scale, each once, so ordered that a plan cut off anywhere can be analysed.
 
-    Seed by seed; within one the SGD sweep of learning rates, that of batch sizes, Adam's two, the grid.
+    First one seed of both SGD sweeps, then learning rates with three seeds (from there on, intervals come from the
+    scatter between seeds), then Adam beside them, then what makes the answers sharper. The CNN is there for one
+    question, plain SGD against the batch size: it has three seeds of both SGD sweeps.
     """
-    parts: list[Iterable[Branch]] = [
-        rate_sweep(scale, "sgd"),
-        batch_sweep(scale, "sgd"),
-        rate_sweep(scale, "adam"),
-        batch_sweep(scale, "adam"),
-        grid(scale),
+    sgd_rates, sgd_batches = rate_sweep(scale, "sgd"), batch_sweep(scale, "sgd")
+    adam = rate_sweep(scale, "adam") + batch_sweep(scale, "adam")
+    waves: list[tuple[list[Branch], range]] = [
+        (sgd_rates, range(1)),
+        (sgd_batches, range(1)),
+        (sgd_rates, range(1, 3)),
+        (adam, range(1)),
+        (sgd_batches, range(1, 3)),
+        (sgd_rates, range(3, 99)),
+        (adam, range(1, 99)),
+        (grid(scale), range(99)),
     ]
-    every = [branch for part in parts for branch in part]
-    return list(dict.fromkeys(sorted(every, key=lambda branch: branch.seed)))  # the sort is stable
+    if kind == "cnn":
+        waves = [(sgd_rates, range(1)), (sgd_batches, range(1)), (sgd_rates, range(1, 3)), (sgd_batches, range(1, 3))]
+    return list(dict.fromkeys(run for runs, seeds in waves for run in runs if run.seed in seeds))
 
 
 def epochs_of(scale: Scale, batch_size: int) -> tuple[int, int]:

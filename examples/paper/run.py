@@ -76,7 +76,7 @@ def work(task: Task, *, keep: bool, only_training: bool) -> bool:
     """Train, then make every branch that is not there yet; whether all is done."""
     if not train(task) or only_training:
         return task.place.trained.exists()
-    todo = branches(task.scale)
+    todo = branches(task.scale, task.kind)
     for number, run in enumerate(todo, start=1):
         if finished(task, run):
             continue
