@@ -14,6 +14,8 @@ _PUBLIC = {
     "open_sweep": "analyzer.run",
     "temperature": "analyzer.temperatures",
     "equilibration": "analyzer.equilibration",
+    "rows": "analyzer.row_temperatures",
+    "row_masks": "analyzer.masks",
     "fit": "analyzer.sweep_fits",
     "velocity": "analyzer.velocities",
     "velocity_summary": "analyzer.velocities",

@@ -8,6 +8,7 @@ from typing import Any
 import xarray as xr
 
 from analyzer import equilibration as _equilibration
+from analyzer import row_temperatures as _rows
 from analyzer import sweep as _sweep
 from analyzer import sweep_fits as _fits
 from analyzer import temperatures as _temperatures
@@ -48,6 +49,9 @@ class ThermoAccessor:
     def temperature(self, **options: Any) -> xr.Dataset:
         return self._each(_temperatures.temperature, options)
 
+    def rows(self, **options: Any) -> xr.Dataset:
+        return self._each(_rows.rows, options)
+
     def equilibration(self, **options: Any) -> xr.Dataset:
         return _equilibration.equilibration(self._run, **options)
 
@@ -69,6 +73,7 @@ class ThermoAccessor:
     select.__doc__ = _sweep.select.__doc__
     fit.__doc__ = _fits.fit.__doc__
     equilibration.__doc__ = _equilibration.equilibration.__doc__
+    rows.__doc__ = _rows.rows.__doc__
     temperature.__doc__ = _temperatures.temperature.__doc__
     velocity.__doc__ = _velocities.velocity.__doc__
     velocity_summary.__doc__ = _velocities.velocity_summary.__doc__

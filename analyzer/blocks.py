@@ -15,7 +15,7 @@ from typing import Any
 
 import numpy as np
 
-from analyzer.kernels import reduce_stretches
+from analyzer.kernels import gather_stretches, reduce_stretches
 from analyzer.moments import Clip, seam_squares, squares_by_step
 from analyzer.windows import BLOCK_FRAMES, Timeline
 
@@ -206,15 +206,23 @@ def _blocks_between(blocks: Layout, first: int, last: int) -> range:
 def stretches_from_blocks(held: BlockSums, blocks: Layout, part: Clip) -> tuple[Array, Array, Array]:
     """Σv², first and last frame of every weight and stretch of an aligned query, each (weights, stretches)."""
     last = part.first + (part.count - 1) * part.spacing
-    opening = held.frames[np.searchsorted(blocks.edges, part.first)]
-    closing = held.frames[np.searchsorted(blocks.edges, last)]
-    squares = np.zeros((part.first.size, held.squares.shape[1]))
-    for n, (first, spacing, count) in enumerate(zip(part.first, part.spacing, part.count, strict=True)):
-        if spacing == 1:
-            for block in _blocks_between(blocks, first, last[n]):
-                squares[n] += held.squares[block]
-        else:
-            sampled = held.frames[np.searchsorted(blocks.edges, first + spacing * np.arange(count))]
-            for velocity in np.diff(sampled.astype(np.float64), axis=0):
-                squares[n] += velocity * velocity
-    return tuple(np.ascontiguousarray(values.T) for values in (squares, opening, closing))  # type: ignore[return-value]
+    neighbours = part.spacing == 1
+    low, high = np.searchsorted(blocks.first, part.first), np.searchsorted(blocks.last, last, side="right")
+    shape = (held.squares.shape[1], part.first.size)
+    squares, opening, closing = np.empty(shape), np.empty(shape, held.frames.dtype), np.empty(shape, held.frames.dtype)
+    gather_stretches(
+        held.squares,
+        held.frames,
+        np.where(neighbours, low, 0),
+        np.where(neighbours, high, 0),
+        np.searchsorted(blocks.edges, part.first),
+        np.searchsorted(blocks.edges, last),
+        squares,
+        opening,
+        closing,
+    )
+    for n in np.flatnonzero(~neighbours):
+        places = part.first[n] + part.spacing[n] * np.arange(part.count[n])
+        for velocity in np.diff(held.frames[np.searchsorted(blocks.edges, places)].astype(np.float64), axis=0):
+            squares[:, n] += velocity * velocity
+    return squares, opening, closing

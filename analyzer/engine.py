@@ -284,16 +284,19 @@ def assemble_series(assembly: Assembly, parts: Sequence[Series], origin: int) ->
     return Assembled(table, found, series, np.empty((0, 0)))
 
 
-def _summed(assembly: Assembly, series: Sequence[Array | None]) -> Array:
+def _summed(assembly: Assembly, series: Sequence[tuple[Array, ...]]) -> Array:
     """Mass-weighted Σv² of every step by group or by parameter, from that of every piece, in their order."""
-    total = np.zeros((assembly.series, max(part.shape[1] for part in series if part is not None)))
+    total = np.zeros((assembly.series, max(sum(part.shape[1] for part in parts) for parts in series)))
     order = {name: n for n, name in enumerate(assembly.parameters)}
-    for bundle, part in zip(assembly.bundles, series, strict=True):
-        assert part is not None
-        for piece, values in zip(bundle.chosen, part, strict=True):
-            assert piece.rule is not None
-            number = piece.rule.base if assembly.is_whole else order[piece.parameter]
-            total[number] += assembly.masses[piece.parameter] * values
+    for bundle, parts in zip(assembly.bundles, series, strict=True):
+        low = 0
+        for part in parts:
+            some = total[:, low : low + part.shape[1]]
+            for piece, values in zip(bundle.chosen, part, strict=True):
+                assert piece.rule is not None
+                number = piece.rule.base if assembly.is_whole else order[piece.parameter]
+                some[number] += assembly.masses[piece.parameter] * values
+            low += part.shape[1]
     return total
 
 

@@ -39,6 +39,13 @@ class Epochs:
         return np.where(line_steps[frame] == wanted, frame, -1)
 
 
+def labels_of(epoch: Array | None) -> Array | None:
+    """A number for the epoch of every frame (frames,), -1 after the last one logged; None where none was logged."""
+    if epoch is None or np.isnan(epoch).all():
+        return None
+    return np.nan_to_num(filled_backward(epoch), nan=-1.0)
+
+
 def filled_backward(epoch: Array) -> Array:
     """Every missing value replaced by the next one that was logged; NaN stays where none follows."""
     known = np.flatnonzero(~np.isnan(epoch))

@@ -93,10 +93,7 @@ def of_batches(
     means = scale * batches / weights[:, np.newaxis]
     answer = np.full((3, len(weights), sampling.windows.velocities.size), np.nan)
     answer[2] = 1.0
-    inefficiency = np.ones((1 if series is None else len(series), answer.shape[2]))
-    if series is not None:
-        for window, low, high, present in _extents(sampling, origin):
-            inefficiency[:, window] = _inefficiency(series[:, low:high], present)
+    inefficiency = inefficiencies(series, sampling, origin)
     for window in np.unique(window_of).tolist():
         some = window_of == window
         labels = None if epoch is None else epoch[first_of[some] + 1]
@@ -104,6 +101,18 @@ def of_batches(
         answer[:, :, window] = _rows(
             from_blocks(counts[some], means[:, some], epoch=labels, weights=weights, inefficiency=g)
         )
+    return answer
+
+
+def inefficiencies(series: Array | None, sampling: Sampling, origin: int) -> Array:
+    """Statistical inefficiency of 𝒯 of every parameter and window, in lags (parameters, windows).
+
+    Without series, at a longer lag: 1 of every window (1, windows).
+    """
+    answer = np.ones((1 if series is None else len(series), sampling.windows.velocities.size))
+    if series is not None:
+        for window, low, high, present in _extents(sampling, origin):
+            answer[:, window] = _inefficiency(series[:, low:high], present)
     return answer
 
 

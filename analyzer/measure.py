@@ -24,7 +24,7 @@ from analyzer.remains import Remains
 from analyzer.schema import Parameter, Store
 from analyzer.tree import Trajectory, source_of, trajectory
 from analyzer.version import version
-from analyzer.windows import Bound, Lag, Sampling, Window, in_batches, sample
+from analyzer.windows import BLOCK_FRAMES, Bound, Lag, Sampling, Window, in_batches, sample
 
 Array = np.ndarray[Any, np.dtype[Any]]
 Mass = float | Mapping[str, float]
@@ -56,8 +56,9 @@ class Query:
     """What is asked of a run, apart from the quantity.
 
     `keep` uses the moments cache, and fills it; `cache` is its folder, by default beside the store. `batches` cuts the
-    velocities of groups that have no series into batches, for error bars. `half_phase` shifts the displacements of lag
-    "epoch" by half an epoch.
+    velocities of groups that have no series into batches, for error bars; those of neighbouring frames are no shorter
+    than `shortest_batch`, and kept sums answer only if that is the length of a block. `half_phase` shifts the
+    displacements of lag "epoch" by half an epoch.
     """
 
     by: By = "layer"
@@ -76,6 +77,7 @@ class Query:
     cache: str | None = None
     batches: bool = False
     half_phase: bool = False
+    shortest_batch: int = BLOCK_FRAMES
 
 
 def measure(tree: xr.DataTree, query: Query, mass: Mass = 1.0) -> Measurement:
@@ -96,7 +98,7 @@ def measure(tree: xr.DataTree, query: Query, mass: Mass = 1.0) -> Measurement:
     grouping = group(chosen, query.by)
     if query.batches and not (grouping.is_whole and (sampling.spacing == 1).all()):
         try:
-            return _measured(run, chosen, masses, in_batches(sampling), grouping, query)
+            return _measured(run, chosen, masses, in_batches(sampling, query.shortest_batch), grouping, query)
         except TrajectoryMissingError:
             pass  # kept sums end at blocks: without batches they may do, and there is no error bar
     return _measured(run, chosen, masses, sampling, grouping, query)
@@ -216,7 +218,7 @@ def result(
         table.name: da.map_blocks(  # type: ignore[no-untyped-call]
             stacked, table, chunks=((len(columns),), *table.chunks[1:]), meta=np.empty((0, 0, 0))
         )
-        for table in (measurement.moments.table, measurement.moments.squares)
+        for table in {t.name: t for t in (measurement.moments.table, measurement.moments.squares)}.values()
     }
     for n, (name, column) in enumerate(columns.items()):
         table = measurement.moments.squares if column.squares_only else measurement.moments.table

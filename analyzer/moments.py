@@ -18,7 +18,7 @@ from typing import Any
 
 import numpy as np
 
-from analyzer.kernels import add_moments, add_rows, add_squares, reduce_stretches, squared_ulp
+from analyzer.kernels import add_moments, add_rows, add_squares, add_windows, reduce_stretches, ulps_by_exponent
 from analyzer.windows import Sampling
 
 Array = np.ndarray[Any, np.dtype[Any]]
@@ -89,8 +89,9 @@ class Partial:
     nonfinite
         (parameter, frame) of the first NaN or infinite weight of each parameter that has one.
     series
-        (pieces, frames - 1) float64: Σ_weights v² of every pair of neighbouring frames of the range, where the query
-        asks for it; NaN over a seam that no stretch crosses.
+        Σ_weights v² of every pair of neighbouring frames of the range, where the query asks for it: (pieces, pairs)
+        float64 one after the other; NaN over a seam that no stretch crosses. They are only joined at the end, since
+        every join is a copy of all.
     batches
         Σv² by group and batch, in pieces: numbers of the batches (n,) and sums (groups, n).
     """
@@ -101,7 +102,7 @@ class Partial:
     closed: tuple[tuple[Array, Array], ...]
     sampled: bool
     nonfinite: tuple[tuple[str, int], ...] = ()
-    series: Array | None = None
+    series: tuple[Array, ...] = ()
     batches: tuple[tuple[Array, Array], ...] = ()
 
 
@@ -159,7 +160,7 @@ def reduce_frames(
         Whether the sums of single steps are asked for.
     """
     partial = reduce_sums(lambda some: _stretches(frames[some], part), part, groups, n_groups, original_dtype)
-    return replace(partial, series=squares_by_step(frames)[np.newaxis]) if with_series else partial
+    return replace(partial, series=(squares_by_step(frames)[np.newaxis],)) if with_series else partial
 
 
 def squares_by_step(frames: Array) -> Array:
@@ -186,12 +187,14 @@ def reduce_sums(
         return Partial(None, None, (), (), sampled=False)
     velocities = np.bincount(part.window, weights=part.count - 1, minlength=windows).astype(np.int64)
     # Windows are in step order, so those that are whole here stand side by side.
-    whole = np.flatnonzero(velocities == part.total)
-    opens = np.flatnonzero(velocities != part.total)
+    whole, opens = np.flatnonzero(velocities == part.total), np.flatnonzero(velocities != part.total)
     assert opens.size <= 2, "only the first and the last window of a range can be open"
+    place = np.empty(windows, dtype=np.int64)
+    place[whole], place[opens] = np.arange(whole.size), ~np.arange(opens.size)
+    begins, ends = _edges(part)
     weights = groups.size
-    sums = {int(n): [np.empty(weights) for _ in range(3)] for n in opens}
     table = np.zeros((MOMENTS, n_groups, whole.size))
+    sums = [np.empty((3, opens.size, 0))]
     by_batch = np.zeros((n_groups, 0 if part.batch is None else part.batch.size))
     first, last = [], []
     tile = max(_TILE // part.first.size, 1)
@@ -203,17 +206,18 @@ def reduce_sums(
         last.append(closing[:, -1].copy())
         if part.batch is not None:
             add_rows(groups[some], squares, by_batch)
-        squares, totals, ulp = window_sums(squares, opening, closing, part, original_dtype)
-        for n in opens:
-            for kept, values in zip(sums[int(n)], (squares, totals, ulp), strict=True):
-                kept[some] = values[:, n]
-        if whole.size:
-            add_moments(groups[some], squares, totals, ulp, int(whole[0]), table)
+        bits = np.dtype(f"u{opening.dtype.itemsize}")
+        ends_of_it = (opening, closing, opening.view(bits), closing.view(bits))
+        ulps = ulps_by_exponent(opening.dtype.name, original_dtype)
+        sums.append(np.empty((3, opens.size, opening.shape[0])))
+        add_windows(groups[some], part.window, squares, *ends_of_it, begins, ends, place, ulps, table, sums[-1])
+    kept = np.concatenate(sums, axis=2)
     return Partial(
         enter=np.concatenate(first) if part.enters else None,
         leave=np.concatenate(last) if part.leaves else None,
         open=tuple(
-            OpenWindow(int(part.windows[n]), int(velocities[n]), int(part.total[n]), *sums[int(n)]) for n in opens
+            OpenWindow(int(part.windows[n]), int(velocities[n]), int(part.total[n]), *kept[:, k])
+            for k, n in enumerate(opens)
         ),
         closed=((part.windows[whole], table),) if whole.size else (),
         sampled=True,
@@ -229,29 +233,19 @@ def _stretches(frames: Array, part: Clip) -> tuple[Array, Array, Array]:
     return squares, opening, closing
 
 
-def window_sums(
-    squares: Array, opening: Array, closing: Array, part: Clip, original_dtype: str
-) -> tuple[Array, Array, Array]:
-    """Σv², Σv and edge δ² of every weight and window of a range, each (weights, windows), from its stretches."""
-    # At every stretch Σv telescopes to last - first.
-    sums = closing.astype(np.float64) - opening
-    begins = np.searchsorted(part.window, np.arange(part.windows.size))
-    if begins.size < part.first.size:
-        squares, sums = np.add.reduceat(squares, begins, axis=1), np.add.reduceat(sums, begins, axis=1)
-        opening, closing = opening[:, begins], closing[:, np.append(begins[1:], part.first.size) - 1]
-    ulp = np.zeros(squares.shape)
-    for here, edge in zip(part.edges.T >= 0, (opening, closing), strict=True):
-        if here.all():
-            ulp += 0.5 * squared_ulp(edge, original_dtype)
-        else:
-            ulp[:, here] += 0.5 * squared_ulp(edge[:, here], original_dtype)
-    return squares, sums, ulp
+def _edges(part: Clip) -> tuple[Array, Array]:
+    """Which stretches begin, and which end, their window in this range (stretches,) 0 or 1."""
+    changes = np.flatnonzero(np.diff(part.window))
+    begins, ends = np.zeros((2, part.window.size), dtype=np.int64)
+    begins[np.concatenate([[0], changes + 1])] = part.edges[:, 0] >= 0
+    ends[np.concatenate([changes, [-1]])] = part.edges[:, 1] >= 0
+    return begins, ends
 
 
 def stack(partials: Sequence[Partial]) -> Partial:
     """The partial of several sets of weights over one range, their groups numbered one after the other."""
     first = partials[0]
-    series = _joined([p.series for p in partials])
+    series = tuple(np.concatenate(parts) for parts in zip(*(p.series for p in partials), strict=True))
     if not first.sampled:
         return replace(first, series=series)
     return Partial(
@@ -293,13 +287,13 @@ def merge(partials: Sequence[Partial], groups: Array, n_groups: int, pieces: Arr
     merged = partials[0]
     for later in partials[1:]:
         merged = _merge_two(merged, later, groups, n_groups)
-    if merged.series is None or len(partials) == 1:
+    if not merged.series:
         return merged
-    series = [partials[0].series]
+    series = partials[0].series
     for earlier, later in itertools.pairwise(partials):
-        seam = seam_squares(earlier.leave, later.enter, pieces, merged.series.shape[0])
-        series += [seam, later.series]
-    return replace(merged, series=_joined(series, axis=1))
+        seam = seam_squares(earlier.leave, later.enter, pieces, series[0].shape[0])
+        series = (*series, seam, *later.series)
+    return replace(merged, series=series)
 
 
 def _merge_two(earlier: Partial, later: Partial, groups: Array, n_groups: int) -> Partial:
@@ -347,9 +341,9 @@ def squares_by_window(series: Array, sampling: Sampling, origin: int) -> Array:
     """
     begin = sampling.first - origin
     edges = np.stack([begin, begin + sampling.count - 1], axis=1).reshape(-1)
-    # A column at the end, since a stretch may end there; every other sum is of what lies between two stretches.
-    padded = np.concatenate([series, np.zeros((series.shape[0], 1))], axis=1)
-    stretches = np.add.reduceat(padded, edges, axis=1)[:, ::2]
+    # Every other sum is of what lies between two stretches; after one that ends with the series, nothing does.
+    edges = edges[: edges.size - int(edges[-1] == series.shape[1])]
+    stretches = np.add.reduceat(series, edges, axis=1)[:, ::2]
     squares = np.zeros((sampling.windows.velocities.size, series.shape[0]))
     np.add.at(squares, sampling.window, stretches.T)
     return squares.T
@@ -365,9 +359,9 @@ def seam_squares(before: Array | None, after: Array | None, groups: Array, n_gro
     return seam
 
 
-def _joined(arrays: Sequence[Array | None], axis: int = 0) -> Array | None:
+def _joined(arrays: Sequence[Array | None]) -> Array | None:
     present = [a for a in arrays if a is not None]
-    return np.concatenate(present, axis=axis) if present else None
+    return np.concatenate(present) if present else None
 
 
 def _join(earlier: OpenWindow, later: OpenWindow) -> OpenWindow:

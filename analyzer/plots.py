@@ -132,10 +132,15 @@ def canvas(panels: int, width: float, height: float) -> tuple[Figure, list[Axes]
     figure = Figure(figsize=(width, max(height * rows, 2.4)), layout="constrained")
     axes = [figure.add_subplot(rows, columns, n + 1) for n in range(panels)]
     for axis in axes:
-        axis.spines[["top", "right"]].set_visible(False)
-        axis.grid(color="0.92", linewidth=0.8)
-        axis.set_axisbelow(True)
+        plain(axis)
     return figure, axes
+
+
+def plain(axis: Axes) -> None:
+    """Two spines, and a pale grid behind the data."""
+    axis.spines[["top", "right"]].set_visible(False)
+    axis.grid(color="0.92", linewidth=0.8)
+    axis.set_axisbelow(True)
 
 
 def _scale(axes: Axes, values: xr.DataArray, axis: str = "y") -> None:

@@ -10,6 +10,7 @@ import numpy as np
 
 from analyzer.blocks import BlockSums, Cut, SpanSums, coarser, is_aligned, stretches_from_blocks, sum_blocks
 from analyzer.cache import keep, load
+from analyzer.errors import TrajectoryMissingError
 from analyzer.moments import Partial, is_finite, reduce_frames, reduce_sums, seam_squares, stack
 from analyzer.plan import Bundle, Piece, Span, bundle_groups, bundle_pieces, piece_groups
 from analyzer.reading import read
@@ -24,14 +25,14 @@ class Series:
     Attributes
     ----------
     values
-        (pieces, frames - 1) float64.
+        (pieces, pairs) float64, one after the other.
     enter, leave
         (weights,) first and last frame.
     nonfinite
         (parameter, frame) of the first NaN or infinite weight of each parameter that has one.
     """
 
-    values: Array
+    values: tuple[Array, ...]
     enter: Array
     leave: Array
     nonfinite: tuple[tuple[str, int], ...] = ()
@@ -54,7 +55,8 @@ def reduce_span(bundle: Bundle, span: Span, with_series: bool) -> Partial:
     dtype = bundle.pieces[0].original_dtype
     partial = reduce_sums(lambda some: (squares[some], opening[some], closing[some]), part, labels, numbers.size, dtype)
     if with_series:
-        partial = replace(partial, series=found.series)
+        assert found.series is not None
+        partial = replace(partial, series=(found.series,))
     return partial if is_finite(partial) else replace(partial, nonfinite=_nonfinite(bundle, span, found))
 
 
@@ -68,17 +70,41 @@ def series_of(bundle: Bundle, span: Span) -> Series:
     assert span.blocks is not None
     found = _sums(bundle, span, span.blocks, with_fine=False, with_series=True)
     assert found.series is not None
-    return Series(found.series, found.coarse.frames[0], found.coarse.frames[-1], _nonfinite(bundle, span, found))
+    return Series((found.series,), found.coarse.frames[0], found.coarse.frames[-1], _nonfinite(bundle, span, found))
+
+
+def kept_frame(bundle: Bundle, span: Span, frame: int) -> tuple[Array, Array]:
+    """The frame of a run at a block's edge, from the shelf: the group of every chosen weight, and its value in float64.
+
+    Raises
+    ------
+    TrajectoryMissingError
+        The sums are not whole, or no block ends there.
+    """
+    assert span.blocks is not None
+    assert bundle.shelf is not None
+    weights = sum(piece.weights for piece in bundle.pieces)
+    held = load(bundle.shelf, span.start, span.blocks, len(bundle.pieces), weights, with_fine=True, with_series=False)
+    edges, local = span.blocks.fine.edges, frame - span.start
+    if held is None or local not in edges:
+        raise TrajectoryMissingError(
+            f"{bundle.shelf.file(span.start)}: expected kept sums with the weights at frame {frame}, got none. Their "
+            "norms are not known. Keep the sums again (analyzer cache fill), or restore the trajectory."
+        )
+    found = _chosen(bundle, held)
+    assert found.fine is not None
+    labels, numbers = bundle_groups(bundle)
+    return numbers[labels], found.fine.frames[int(np.searchsorted(edges, local))].astype(np.float64)
 
 
 def join_series(bundle: Bundle, parts: list[Series]) -> Series:
     """The series of consecutive spans, with the velocities over the seams between them."""
     pieces = bundle_pieces(bundle)
-    values = [parts[0].values]
+    values = parts[0].values
     for before, after in itertools.pairwise(parts):
-        values += [seam_squares(before.leave, after.enter, pieces, len(after.values)), after.values]
+        values = (*values, seam_squares(before.leave, after.enter, pieces, len(values[0])), *after.values)
     nonfinite = tuple(found for part in parts for found in part.nonfinite)
-    return Series(np.concatenate(values, axis=1), parts[0].enter, parts[-1].leave, nonfinite)
+    return Series(values, parts[0].enter, parts[-1].leave, nonfinite)
 
 
 def _nonfinite(bundle: Bundle, span: Span, sums: SpanSums) -> tuple[tuple[str, int], ...]:

@@ -16,7 +16,7 @@ from dask.base import tokenize
 from dask.highlevelgraph import HighLevelGraph
 
 from analyzer import errorbars
-from analyzer.epochs import filled_backward
+from analyzer.epochs import labels_of
 from analyzer.equilibration import from_equilibrium
 from analyzer.errors import EpochError, OptionError, TrajectoryMissingError
 from analyzer.groups import By, Globs
@@ -196,15 +196,12 @@ def temperature_of(
 def _error_bars(measurement: Measurement, scale: float, units: str) -> dict[str, Any]:
     """Standard error, n_eff and its verdict, as variables of a dataset, lazy."""
     grouping, answer, line = measurement.plan.grouping, measurement.moments, measurement.run.line
-    epoch = None
-    if line.epoch is not None and not np.isnan(line.epoch).all():
-        epoch = np.nan_to_num(filled_backward(line.epoch), nan=-1.0)
     known: dict[str, Any] = {
         "sampling": measurement.plan.sampling,
         "origin": answer.origin,
         "weights": grouping.weights,
         "scale": scale,
-        "epoch": epoch,
+        "epoch": labels_of(line.epoch),
     }
     shape = (len(errorbars.COLUMNS), grouping.weights.size, measurement.plan.sampling.windows.velocities.size)
     parents: list[Any] = [array for array in (answer.batches, answer.series) if array is not None]

@@ -158,7 +158,7 @@ def trajectory(tree: xr.DataTree) -> Trajectory:
                     "velocity. Give the tree before the reduction, or drop this variable.",
                     path=path,
                 )
-            last = array.transpose(..., "step")
+            last = array if array.dims[-1] == "step" else array.transpose(..., "step")
             try:
                 p = parameter_of(path, array.attrs, last.shape[:-1], str(array.dtype))
             except KeyError as error:

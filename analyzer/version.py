@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+from functools import cache
 
+
+@cache
 def version() -> str:
     """Version of thermotrace; "unknown" when it runs from a checkout that was never installed."""
     from importlib.metadata import PackageNotFoundError

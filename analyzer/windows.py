@@ -175,15 +175,16 @@ def sample(
     return Sampling(first, spacing, count, index, windows, "epoch" if lag == "epoch" else per_lag, per_lag)
 
 
-def in_batches(drawn: Sampling) -> Sampling:
+def in_batches(drawn: Sampling, shortest: int = BLOCK_FRAMES) -> Sampling:
     """The same velocities, every window's cut into some tens of batches, if it is long enough.
 
-    Batches begin at multiples of their length, a power of two. Those of neighbouring frames are no shorter than the
-    blocks (`analyzer.blocks`) and begin where they do, so that kept sums answer. Those at a window's ends are shorter.
+    Batches begin at multiples of their length, a power of two. Those of neighbouring frames are no shorter than
+    `shortest`, by default the blocks (`analyzer.blocks`), and begin where they do, so that kept sums answer. Those at a
+    window's ends are shorter.
     """
     velocities = drawn.windows.velocities[drawn.window]
     length = 2 ** np.floor(np.log2(np.maximum(velocities / 32, 1))).astype(np.int64)
-    length = np.where(drawn.spacing == 1, np.maximum(length, BLOCK_FRAMES), length)
+    length = np.where(drawn.spacing == 1, np.maximum(length, shortest), length)
     # In units of the spacing, from the run's first frame where it is 1, else from the stretch's own.
     origin = np.where(drawn.spacing == 1, drawn.first, 0)
     begin, end = origin, origin + drawn.count - 1

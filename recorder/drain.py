@@ -64,9 +64,18 @@ class Drain:
         self._prefaulted = 0
 
     def finished(self, *states: int) -> list[Segment]:
-        """Return the segments in any of `states`, oldest first."""
-        found = [segment for segment in self.segments if segment.words[STATE] in states]
+        """Return the segments in any of `states`, oldest first, and none without those before it.
+
+        The trainer hands segments over while they are looked at: one that was still being filled at the first glance
+        may be followed by one that is finished a moment later. Whatever was handed over before a finished one is found
+        by a second look.
+        """
+        newest = max((segment.words[SEQUENCE] for segment in self._in(states)), default=-1)
+        found = [segment for segment in self._in(states) if segment.words[SEQUENCE] <= newest]
         return sorted(found, key=lambda segment: segment.words[SEQUENCE])
+
+    def _in(self, states: tuple[int, ...]) -> list[Segment]:
+        return [segment for segment in self.segments if segment.words[STATE] in states]
 
     def take(self, segment: Segment) -> None:
         """Append the frames of a segment that are not in the store yet; those whose checksum fails are left out and

@@ -11,6 +11,7 @@ from analyzer.cli.equilibration import equilibration
 from analyzer.cli.fit import fit
 from analyzer.cli.info import info
 from analyzer.cli.quantities import temperature, velocity
+from analyzer.cli.rows import rows
 from analyzer.cli.verify import verify
 from analyzer.errors import AnalyzerError
 
@@ -55,5 +56,5 @@ def cli() -> None:
     """
 
 
-for command in (info, temperature, velocity, equilibration, fit, verify, cache):
+for command in (info, temperature, velocity, equilibration, rows, fit, verify, cache):
     cli.add_command(command)

@@ -107,6 +107,16 @@ _GROUP = click.option(
     multiple=True,
     help="In place of --by: parameters that match GLOB form the group NAME. Repeatable, a name too.",
 )
+_START = click.option(
+    "--start",
+    type=Bound(auto=True),
+    help="First frame; auto: where the run is in equilibrium; default: the first of the run.",
+)
+_LAG = click.option("--lag", type=StepsOrEpoch(), help="Time over which a velocity is taken; default: the stride.")
+_EPOCHS = (
+    click.option("--steps-per-epoch", type=click.IntRange(min=1), help="Where no epoch was recorded."),
+    click.option("--unequal-epochs", is_flag=True, help="Allow --lag epoch where epochs differ in length."),
+)
 _STOP = click.option("--stop", type=Bound(), help="Last frame; default: the last of the run.")
 _SELECTION = (
     click.option("--parameter", multiple=True, metavar="GLOB", help="Only parameters with such names. Repeatable."),
@@ -132,20 +142,20 @@ def query_options(command: Callable[..., Any]) -> Callable[..., Any]:
             _by("model, layer, module, parameter, row, column, output, input, head or element."),
             _GROUP,
             click.option("--window", type=StepsOrEpoch(), help="Length of a window; default: the whole range."),
-            click.option(
-                "--start",
-                type=Bound(auto=True),
-                help="First frame; auto: where the run is in equilibrium; default: the first of the run.",
-            ),
+            _START,
             _STOP,
-            click.option(
-                "--lag", type=StepsOrEpoch(), help="Time over which a velocity is taken; default: the stride."
-            ),
+            _LAG,
             *_SELECTION,
-            click.option("--steps-per-epoch", type=click.IntRange(min=1), help="Where no epoch was recorded."),
-            click.option("--unequal-epochs", is_flag=True, help="Allow --lag epoch where epochs differ in length."),
+            *_EPOCHS,
         )
     ):
+        command = option(command)
+    return command
+
+
+def range_options(command: Callable[..., Any]) -> Callable[..., Any]:
+    """The options that say which velocities, of which weights, for a command with one window and groups of its own."""
+    for option in reversed((_START, _STOP, _LAG, *_SELECTION, *_EPOCHS)):
         command = option(command)
     return command
 

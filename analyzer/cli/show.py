@@ -33,11 +33,16 @@ def form_of(asked: str | None, output: str | None) -> str:
     form = asked or _SUFFIXES.get(Path(output or "").suffix.lower(), "table")
     if form in ("netcdf", "parquet") and output is None:
         raise click.UsageError(f"--format {form} is binary: give --output FILE.")
-    if output is not None and not Path(output).resolve().parent.is_dir():
-        raise click.UsageError(f"--output: expected an existing folder, got {Path(output).parent}.")
-    if output is not None and Path(output).is_dir():
-        raise click.UsageError(f"--output: expected the name of a file, got the folder {output}.")
+    check_place(output)
     return form
+
+
+def check_place(output: str | None, option: str = "--output") -> None:
+    """Refuse a file in a folder that does not exist, before anything is computed."""
+    if output is not None and not Path(output).resolve().parent.is_dir():
+        raise click.UsageError(f"{option}: expected an existing folder, got {Path(output).parent}.")
+    if output is not None and Path(output).is_dir():
+        raise click.UsageError(f"{option}: expected the name of a file, got the folder {output}.")
 
 
 def frame_of(dataset: xr.Dataset) -> pd.DataFrame:
@@ -165,7 +170,7 @@ def plain(value: Any) -> Any:
 
 
 def _table(frame: pd.DataFrame, dataset: xr.Dataset) -> str:
-    return f"{table_text(frame)}\n\n{_footer(dataset.attrs)}\n"
+    return f"{table_text(frame)}\n\n{footer(dataset.attrs)}\n"
 
 
 def table_text(frame: pd.DataFrame) -> str:
@@ -199,7 +204,7 @@ def table_text(frame: pd.DataFrame) -> str:
     return "\n".join(line.rstrip() for line in capture.get().splitlines()).rstrip()
 
 
-def _footer(attrs: Mapping[str, Any]) -> str:
+def footer(attrs: Mapping[str, Any]) -> str:
     """What a table shows, in which units, at which lag, by which convention: as far as the answer has them."""
     parts = [attrs["quantity"] + (f" in {attrs['units']}" if "units" in attrs else "")]
     if "lag" in attrs:

@@ -76,6 +76,50 @@ def test_add_moments_equals_its_numpy_twin() -> None:
     np.testing.assert_array_equal(fast, slow)
 
 
+@settings(deadline=None, max_examples=50)
+@given(data=st.data())
+@pytest.mark.parametrize("dtype", [np.float32, np.float64])
+def test_gather_stretches_equals_its_numpy_twin_to_the_bit(dtype: type, data: st.DataObject) -> None:
+    rng = np.random.default_rng(data.draw(st.integers(0, 2**32 - 1)))
+    weights, blocks, stretches = (data.draw(st.integers(*bounds)) for bounds in ((0, 150), (1, 9), (0, 5)))
+    held, frames = rng.normal(size=(blocks, weights)), rng.normal(size=(blocks + 1, weights)).astype(dtype)
+    low, high = np.sort(rng.integers(0, blocks + 1, size=(2, stretches)), axis=0)
+    opens, closes = rng.integers(0, blocks + 1, size=(2, stretches))
+    answers = []
+    for kernel in (kernels.gather_stretches, kernels.gather_stretches_reference):
+        out = [np.full((weights, stretches), np.nan, kind) for kind in (np.float64, dtype, dtype)]
+        kernel(held, frames, low, high, opens, closes, *out)
+        answers.append(out)
+    for fast, slow in zip(*answers, strict=True):
+        np.testing.assert_array_equal(fast, slow)
+
+
+@settings(deadline=None, max_examples=50)
+@given(data=st.data())
+@pytest.mark.parametrize("dtype", [np.float32, np.float64])
+def test_add_windows_equals_its_numpy_twin_to_the_bit(dtype: type, data: st.DataObject) -> None:
+    rng = np.random.default_rng(data.draw(st.integers(0, 2**32 - 1)))
+    weights, windows = data.draw(st.integers(0, 20)), data.draw(st.integers(1, 6))
+    window = np.repeat(np.arange(windows), rng.integers(1, 12, size=windows))
+    squares = rng.normal(size=(weights, window.size)) ** 2
+    opening, closing = rng.normal(size=(2, weights, window.size)).astype(dtype)
+    bits = np.dtype(f"u{opening.dtype.itemsize}")
+    begins, ends = rng.integers(0, 2, size=(2, window.size))
+    whole = rng.integers(0, 2, size=windows).astype(bool)
+    place = np.where(whole, np.cumsum(whole) - 1, ~(np.cumsum(~whole) - 1))
+    answers = []
+    for kernel in (kernels.add_windows, kernels.add_windows_reference):
+        table = np.zeros((4, 3, int(whole.sum())))
+        open_ = np.full((3, int((~whole).sum()), weights), np.nan)
+        groups = np.arange(weights) % 3
+        edges = (opening, closing, opening.view(bits), closing.view(bits))
+        ulps = kernels.ulps_by_exponent(opening.dtype.name, opening.dtype.name)
+        kernel(groups, window, squares, *edges, begins, ends, place, ulps, table, open_)
+        answers.append((table, open_))
+    for fast, slow in zip(*answers, strict=True):
+        np.testing.assert_array_equal(fast, slow)
+
+
 @given(values=st.lists(st.floats(-(2.0**120), 2.0**120, width=32), min_size=1))
 def test_squared_ulp_equals_numpy_spacing(values: list[float]) -> None:
     for dtype in ("float32", "float64"):
