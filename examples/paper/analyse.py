@@ -1,0 +1,144 @@
+"""Ask the analyzer what the claims need, of the runs that are finished: its answers, in small files.
+
+python -m examples.paper.analyse --scale small          # then: python -m examples.paper.results
+"""
+
+from __future__ import annotations
+
+import argparse
+import contextlib
+import shutil
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+
+from .commands import analyzer_command
+from .independent import recompute
+from .place import Place, read_json, write_json
+from .plan import BATCH, RATE, SCALES, Branch, Scale, batch_sweep, branches, grid, rate_sweep
+from .series import energy, windows
+
+HERE = Path(__file__).parent
+MODELS = ("gcn", "gat", "cnn")
+COMPARED = ("--compare", "square", "--compare", "stiff", "--compare", "parabola", "--compare", "linear")
+
+
+def there(place: Place, runs: Sequence[Branch]) -> list[Branch]:
+    """Those of some runs that are finished."""
+    return [run for run in runs if place.account(run.name).exists()]
+
+
+def opened(place: Place, run: Branch) -> Path:
+    """Where a finished run is read: its trajectory, or the sums that were kept without it."""
+    store = place.store(run.name)
+    return store if store.exists() else store.with_name(store.name + ".moments")
+
+
+def accounts(place: Place, scale: Scale, kind: str, into: Path) -> None:
+    """Bring together what every run cost."""
+    known = [read_json(place.account(run.name)) for run in there(place, branches(scale, kind))]
+    training = read_json(place.account("training")) if place.account("training").exists() else None
+    planned = len(branches(scale, kind))
+    write_json(into / "accounts.json", {"planned": planned, "training": training, "branches": known})
+
+
+def fits(place: Place, scale: Scale, into: Path, pictures: Path) -> None:
+    """Temperatures against learning rate, batch size and both, at every lag, for SGD and Adam."""
+    for optimizer in ("sgd", "adam"):
+        rates, batches = (there(place, sweep(scale, optimizer)) for sweep in (rate_sweep, batch_sweep))
+        for lag in (*scale.lags, "epoch"):
+            if len({run.learning_rate for run in rates}) >= 3:
+                analyzer_command(
+                    "fit", *(opened(place, run) for run in rates), "--against", "learning_rate", "--lag", lag,
+                    *(COMPARED if lag == 1 else ()), output=into / f"{optimizer}-rate-{lag}.json",
+                    plot=pictures / f"{optimizer}-rate.png" if lag == 1 else None,
+                )  # fmt: skip
+            if len({run.batch_size for run in batches}) >= 3:
+                analyzer_command(
+                    "fit", *(opened(place, run) for run in batches), "--against", "batch_size", "--model",
+                    "inverse_power", "--lag", lag, output=into / f"{optimizer}-batch-{lag}.json",
+                )  # fmt: skip
+        if len({run.batch_size for run in batches}) >= 3:
+            for lag in (1, "epoch"):
+                analyzer_command(
+                    "fit", *(opened(place, run) for run in batches), "--against", "inverse_batch_size", "--model",
+                    "linear", "--compare", "parabola", "--compare", "proportional", "--compare", "power", "--lag", lag,
+                    output=into / f"{optimizer}-inverse-{lag}.json",
+                    plot=pictures / f"{optimizer}-inverse.png" if lag == 1 else None,
+                )  # fmt: skip
+        both = list(dict.fromkeys([*rates, *batches, *(there(place, grid(scale)) if optimizer == "sgd" else ())]))
+        if len({run.learning_rate for run in rates}) >= 2 and len({run.batch_size for run in batches}) >= 2:
+            analyzer_command(
+                "fit", *(opened(place, run) for run in both), "--against", "learning_rate", "--against", "batch_size",
+                "--model", "joint", output=into / f"{optimizer}-joint.json",
+            )  # fmt: skip
+
+
+def looked_at(place: Place, scale: Scale, into: Path, pictures: Path) -> None:
+    """Rows, physical checks, equilibrium, windows and energy of the runs at the training's own batch and rate."""
+    for optimizer in ("sgd", "adam"):
+        seeds = range(scale.rate_seeds[optimizer])
+        own = there(place, [Branch(optimizer, RATE, BATCH, seed) for seed in seeds])
+        for run in own:
+            drawn = run.seed == 0
+            analyzer_command(
+                "rows", opened(place, run), *(() if drawn else ("--parameter", "*weight")),
+                output=into / f"rows-{optimizer}-{run.seed}.json",
+            )  # fmt: skip
+        if own:
+            first = opened(place, own[0])
+            analyzer_command(
+                "rows", first, "--parameter", "conv2.lin.weight", output=into / f"figure-4-{optimizer}.json",
+                plot=pictures / f"{optimizer}-rows.png",
+            )  # fmt: skip
+            analyzer_command("rows", first, "--by", "head", output=into / f"heads-{optimizer}.json")
+            analyzer_command("check", first, output=into / f"check-{optimizer}.json")
+            write_json(into / f"windows-{optimizer}.json", windows(first))
+            write_json(into / f"energy-{optimizer}.json", energy(first))
+        for run in there(place, [run for run in rate_sweep(scale, optimizer) if run.seed == 0]):
+            analyzer_command("equilibration", opened(place, run), output=into / f"equilibrium-{run.name}.json")
+    training = place.store("training")
+    if training.exists():
+        analyzer_command("equilibration", training, output=into / "equilibrium-training.json")
+
+
+def judged_apart(place: Place, scale: Scale, into: Path) -> None:
+    """Temperatures of three runs, recomputed from the raw arrays in plain numpy."""
+    chosen = there(place, [
+        Branch("sgd", scale.rates["sgd"][0], BATCH, 0),
+        Branch("sgd", scale.rates["sgd"][-1], BATCH, 0),
+        Branch("adam", RATE, BATCH, 0),
+    ])  # fmt: skip
+    stores = [place.store(run.name) for run in chosen if place.store(run.name).exists()]
+    write_json(into / "independent.json", [recompute(store) for store in stores])
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run from the command line."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--scale", choices=SCALES, default="small")
+    parser.add_argument("--model", choices=MODELS, action="append", help="repeatable (default: those that are trained)")
+    parser.add_argument("--output", type=Path, default=Path("runs/paper"), help="where run.py put the runs")
+    parser.add_argument("--results", type=Path, default=HERE / "results", help="where the answers go")
+    options = parser.parse_args(argv)
+    scale, results = SCALES[options.scale], options.results.resolve() / options.scale
+    with contextlib.chdir(options.output):  # names in the answers are then the same wherever the runs are
+        for kind in options.model or MODELS:
+            place = Place(Path(scale.name, kind))
+            if not there(place, branches(scale, kind)):
+                continue
+            into, pictures = results / kind, results / kind / "figures"
+            if into.exists():
+                for old in into.glob("*.json"):
+                    if old.name != "prune.json":
+                        old.unlink()
+                shutil.rmtree(pictures, ignore_errors=True)
+            accounts(place, scale, kind, into)
+            fits(place, scale, into, pictures)
+            looked_at(place, scale, into, pictures)
+            judged_apart(place, scale, into)
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
