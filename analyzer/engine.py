@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import warnings
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -16,7 +16,7 @@ from analyzer.errors import NonFiniteWarning
 from analyzer.moments import MOMENTS, SQUARES, Partial, merge, squares_by_window
 from analyzer.plan import FAN_IN, Bundle, Plan, Span, bundle_groups, bundle_pieces, piece_groups
 from analyzer.remains import Remains, preserve
-from analyzer.spans import Series, join_series, reduce_block, reduce_span, series_of
+from analyzer.spans import Cell, Series, join_series, reduce_block, reduce_cell, reduce_span, series_of
 from analyzer.windows import Sampling
 
 Array = np.ndarray[Any, np.dtype[Any]]
@@ -79,25 +79,119 @@ def moments(
     remains
         What is kept of the run beside the sums, once they are.
     """
+    token = _token(plan, masses, blocks)
+    return _answer(plan, masses, token, _decoded(plan, token, blocks), blocks, remains)
+
+
+def moments_together(
+    plans: Sequence[Plan], masses: Mapping[str, float], remains: Remains | None = None
+) -> list[Moments]:
+    """The tables of several plans of one store and grouping, lazy, that share one pass over its frames.
+
+    Each is bit for bit what `moments` gives: only who decodes is another.
+    """
+    token = tokenize([_token(plan, masses) for plan in plans])
+    members = [_by_cell(plan) for plan in plans]
+    cells: dict[Any, Any] = {}
+    for start in sorted({start for member in members for start in member}):
+        spans = tuple(tuple(member.get(start, ())) for member in members)
+        stop = max(span.stop for some in spans for span in some)
+        cell = Cell(start, stop, spans, tuple(plan.with_series for plan in plans), plans[0].unit)
+        for number, bundle in enumerate(plans[0].bundles):
+            cells[f"cell-{token}", number, start] = (reduce_cell, bundle, cell)
+    return [
+        _answer(plan, masses, f"{token}-{question}", _picked(plan, question, cells), None, remains)
+        for question, plan in enumerate(plans)
+    ]
+
+
+def _by_cell(plan: Plan) -> dict[int, list[Span]]:
+    """The spans of a plan by the first frame of the cell that they lie in, in order."""
+    found: dict[int, list[Span]] = {}
+    for span in plan.spans:
+        found.setdefault(span.start // plan.length * plan.length, []).append(span)
+    return found
+
+
+def _token(plan: Plan, masses: Mapping[str, float], blocks: Sequence[Any] | None = None) -> str:
     drawn = plan.sampling
     stretches = (drawn.first, drawn.spacing, drawn.count, drawn.window, drawn.batch)
     bounds = [(span.start, span.stop) for span in plan.spans]
-    token = tokenize(plan.bundles, bounds, stretches, dict(masses), [block.name for block in blocks or ()])
-    assembly = Assembly(plan.bundles, dict(masses), plan.grouping.weights.size, drawn, plan.grouping.is_whole)
+    return str(tokenize(plan.bundles, bounds, stretches, dict(masses), [block.name for block in blocks or ()]))
+
+
+def _answer(
+    plan: Plan,
+    masses: Mapping[str, float],
+    token: str,
+    leaf: Leaf,
+    blocks: Sequence[Any] | None,
+    remains: Remains | None,
+) -> Moments:
+    """The table of moments from partials of spans that `leaf` makes, and from the shelves where they have Σv²."""
+    assembly = Assembly(plan.bundles, dict(masses), plan.grouping.weights.size, plan.sampling, plan.grouping.is_whole)
     quick = None
     if plan.shelved:
         quick = _arrays(f"squares-{token}", *_from_shelves(plan, assembly, token), assembly, plan.shelved)
         if not plan.spans:
             return quick
-    graph, whole = _from_frames(plan, assembly, token, blocks, remains)
+    graph, whole = _from_frames(plan, assembly, token, leaf, remains)
     answer = _arrays(token, graph, whole, assembly, plan.spans if plan.with_series else (), list(blocks or ()))
     if quick is None:
         return answer
     return replace(answer, squares=quick.table, series=quick.series, origin=quick.origin)
 
 
+Leaf = Callable[[dict[Any, Any], int, Bundle, range], Any]
+"""From a graph, a bundle with its number, and places of neighbouring spans, to the task that makes their partial."""
+
+
+def _decoded(plan: Plan, token: str, blocks: Sequence[Any] | None) -> Leaf:
+    """Each span is decoded in a task of its own."""
+
+    def leaf(graph: dict[Any, Any], number: int, bundle: Bundle, places: range) -> Any:
+        if plan.kept[number, places].all():
+            # Reading kept sums takes less time than scheduling its task.
+            return (reduce_spans, bundle, [plan.spans[place] for place in places], plan.with_series)
+        keys = [(f"decode-{token}", number, place) for place in places]
+        for key, place in zip(keys, places, strict=True):
+            span = plan.spans[place]
+            if blocks is None:
+                graph[key] = (reduce_span, bundle, span, plan.with_series)
+            else:
+                block: Any = (blocks[number].name, *[0] * (blocks[number].ndim - 1), place)
+                graph[key] = (reduce_block, bundle, span, plan.with_series, block)
+        return (merge_partials, bundle, keys)
+
+    return leaf
+
+
+def _picked(plan: Plan, question: int, cells: Mapping[Any, Any]) -> Leaf:
+    """Each span's partial is taken out of the cell that it lies in."""
+    name = next(iter(cells))[0]
+    members: list[tuple[int, int]] = []  # of every span: start of its cell, and its number among the cell's
+    for start, spans in _by_cell(plan).items():
+        members += [(start, n) for n in range(len(spans))]
+
+    def leaf(graph: dict[Any, Any], number: int, bundle: Bundle, places: range) -> Any:
+        picks = [members[place] for place in places]
+        starts = sorted({start for start, _ in picks})
+        keys = [(name, number, start) for start in starts]
+        graph.update({key: cells[key] for key in keys})
+        return (merge_picked, bundle, keys, question, [(starts.index(start), n) for start, n in picks])
+
+    return leaf
+
+
+def merge_picked(
+    bundle: Bundle, cells: Sequence[Sequence[Sequence[Partial]]], question: int, picks: Sequence[tuple[int, int]]
+) -> Partial:
+    """The partial of consecutive spans of one question, out of their cells."""
+    return merge_partials(bundle, [cells[cell][question][n] for cell, n in picks])
+
+
 def _from_frames(
-    plan: Plan, assembly: Assembly, token: str, blocks: Sequence[Any] | None, remains: Remains | None
+    plan: Plan, assembly: Assembly, token: str, leaf: Leaf, remains: Remains | None
 ) -> tuple[dict[Any, Any], str]:
     """The graph that decodes what is not kept, and its last key."""
     graph: dict[Any, Any] = {}
@@ -105,21 +199,8 @@ def _from_frames(
     for number, bundle in enumerate(plan.bundles):
         level: list[Any] = []
         for first in range(0, len(plan.spans), FAN_IN):
-            places = range(first, min(first + FAN_IN, len(plan.spans)))
             merged: Any = (f"merge-{token}", number, 1, first // FAN_IN)
-            if plan.kept[number, places].all():
-                # Reading kept sums takes less time than scheduling its task.
-                graph[merged] = (reduce_spans, bundle, [plan.spans[place] for place in places], plan.with_series)
-            else:
-                decoded = [(f"decode-{token}", number, place) for place in places]
-                for key, place in zip(decoded, places, strict=True):
-                    span = plan.spans[place]
-                    if blocks is None:
-                        graph[key] = (reduce_span, bundle, span, plan.with_series)
-                    else:
-                        block: Any = (blocks[number].name, *[0] * (blocks[number].ndim - 1), place)
-                        graph[key] = (reduce_block, bundle, span, plan.with_series, block)
-                graph[merged] = (merge_partials, bundle, decoded)
+            graph[merged] = leaf(graph, number, bundle, range(first, min(first + FAN_IN, len(plan.spans))))
             level.append(merged)
         roots.append(_tree(graph, f"merge-{token}", number, level, merge_partials, bundle))
     whole = f"assemble-{token}"

@@ -6,13 +6,15 @@ import json
 from typing import Any
 
 import numpy as np
+import xarray as xr
 from matplotlib.figure import Figure
 
 from analyzer.fitting.fit import Fit, predict
-from analyzer.plots import COLOURS, canvas, unit_text
+from analyzer.plots import COLOURS, DASHES, canvas, unit_text
 from analyzer.sweep_fits import SweepFit
 
 _MOST_PANELS = 12
+_MOST_LINES = 28
 
 
 def fits(found: SweepFit) -> Figure:
@@ -43,6 +45,31 @@ def fits(found: SweepFit) -> Figure:
     figure.supylabel(f"temperature ({unit_text(found.answer.attrs['units'])})", fontsize=10)
     if len(shown) < len(groups):
         figure.suptitle(f"first {len(shown)} of {len(groups)} groups", fontsize=9)
+    return figure
+
+
+def by_lag(answer: xr.Dataset) -> Figure:
+    """Every coefficient of a fit but the scale `a` against lag, a line a group, with its intervals: b(L), q(L)."""
+    names = [str(name) for name in answer["coefficient"].values if name != "a"] or ["a"]
+    figure, panels = canvas(len(names), 7.2 if len(names) == 1 else 9.6, 3.9)
+    steps = answer["steps_per_lag"].mean("run").values
+    order = np.argsort(steps)
+    groups = list(answer["group"].values)[:_MOST_LINES]
+    for axes, name in zip(panels, names, strict=True):
+        one = answer.sel(coefficient=name).transpose("group", "lag", ...)
+        for n, group in enumerate(groups):
+            value, low, high = (one[key].values[n][order] for key in ("value", "low", "high"))
+            # Beside one another, lest their intervals hide each other.
+            places = steps[order] * 1.05 ** (n - len(groups) / 2)
+            axes.errorbar(
+                places, value, yerr=np.abs([value - low, high - value]), marker="o", markersize=3.5, linewidth=1,
+                color=COLOURS[n % len(COLOURS)], linestyle=DASHES[n // len(COLOURS) % len(DASHES)],
+                label=str(group) or "model",
+            )  # fmt: skip
+        axes.set_xscale("log")
+        axes.set_xlabel("lag L (steps)")
+        axes.set_ylabel(f"{name}(L), {answer.attrs['level']:.0%} interval")
+    panels[-1].legend(loc="center left", bbox_to_anchor=(1.01, 0.5), frameon=False, fontsize=9)
     return figure
 
 

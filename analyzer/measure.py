@@ -16,7 +16,7 @@ import numpy as np
 import xarray as xr
 
 from analyzer.cache import folder_of
-from analyzer.engine import Moments, moments
+from analyzer.engine import Moments, moments, moments_together
 from analyzer.errors import OptionError, SelectionError, TrajectoryMissingError
 from analyzer.groups import By, Globs, Grouping, group, select
 from analyzer.plan import SPAN_FRAMES, Piece, Plan, check_memory, plan, plan_blocks
@@ -82,9 +82,39 @@ class Query:
 
 def measure(tree: xr.DataTree, query: Query, mass: Mass = 1.0) -> Measurement:
     """The lazy moments of a query on a run; every fault of the query is raised here, before anything is read."""
+    return measure_together(tree, [query], mass)[0]
+
+
+def measure_together(tree: xr.DataTree, queries: Sequence[Query], mass: Mass = 1.0) -> list[Measurement]:
+    """The lazy moments of queries that differ in their sampling alone, from one pass over the frames.
+
+    Computed together, as variables of one Dataset, they decode every chunk once at most.
+    """
     run = trajectory(tree)
-    chosen = select(run.parameters, query.parameter, query.layer, query.exclude)
+    first = queries[0]
+    chosen = select(run.parameters, first.parameter, first.layer, first.exclude)
     masses = masses_of(chosen, mass)
+    grouping = group(chosen, first.by)
+    remains = None
+    if run.opened is not None:
+        store = run.opened.store
+        folder = _folder(store, first)
+        plans = [_planned(run, store, folder, query, grouping) for query in queries]
+        if folder is not None and store.is_trajectory:
+            remains = Remains(store.location, store.run_id, store.frames, store.status, str(folder))
+        check_memory(plans, first.workers, first.memory_limit)
+        if len(plans) > 1 and sum(plan.tasks > 0 for plan in plans) > 1:
+            found = moments_together(plans, masses, remains)
+        else:
+            found = [moments(plan, masses, None, remains) for plan in plans]
+        return [Measurement(run, plan, answer) for plan, answer in zip(plans, found, strict=True)]
+    made = [_plan_tree(run, chosen, _drawn(run, query, grouping)[0], grouping) for query in queries]
+    check_memory([plan for plan, _ in made], first.workers, first.memory_limit)
+    return [Measurement(run, plan, moments(plan, masses, blocks)) for plan, blocks in made]
+
+
+def _drawn(run: Trajectory, query: Query, grouping: Grouping) -> list[Sampling]:
+    """The velocities of a query; where its error bars come from batches, in batches first."""
     sampling = sample(
         run.line,
         window=query.window,
@@ -95,37 +125,22 @@ def measure(tree: xr.DataTree, query: Query, mass: Mass = 1.0) -> Measurement:
         unequal_epochs=query.unequal_epochs,
         half_phase=query.half_phase,
     )
-    grouping = group(chosen, query.by)
     if query.batches and not (grouping.is_whole and (sampling.spacing == 1).all()):
+        return [in_batches(sampling, query.shortest_batch), sampling]
+    return [sampling]
+
+
+def _planned(run: Trajectory, store: Store, folder: Path | None, query: Query, grouping: Grouping) -> Plan:
+    """The plan of a query on a store."""
+    sources = {p.name: source_of(store, p.path) for p in store.parameters}
+    known = replace(store, parameters=run.parameters)
+    *in_parts, whole = _drawn(run, query, grouping)
+    for sampling in in_parts:
         try:
-            return _measured(run, chosen, masses, in_batches(sampling, query.shortest_batch), grouping, query)
+            return plan(sampling, grouping, known, sources, run.line, folder)
         except TrajectoryMissingError:
             pass  # kept sums end at blocks: without batches they may do, and there is no error bar
-    return _measured(run, chosen, masses, sampling, grouping, query)
-
-
-def _measured(
-    run: Trajectory,
-    chosen: Sequence[Parameter],
-    masses: Mapping[str, float],
-    sampling: Sampling,
-    grouping: Grouping,
-    query: Query,
-) -> Measurement:
-    blocks: list[da.Array] | None = None
-    remains = None
-    if run.opened is not None:
-        store = run.opened.store
-        sources = {p.name: source_of(store, p.path) for p in store.parameters}
-        folder = _folder(store, query)
-        known = replace(store, parameters=run.parameters)
-        planned = plan(sampling, grouping, known, sources, run.line, folder)
-        if folder is not None and store.is_trajectory:
-            remains = Remains(store.location, store.run_id, store.frames, store.status, str(folder))
-    else:
-        planned, blocks = _plan_tree(run, chosen, sampling, grouping)
-    check_memory(planned, query.workers, query.memory_limit)
-    return Measurement(run, planned, moments(planned, masses, blocks, remains))
+    return plan(whole, grouping, known, sources, run.line, folder)
 
 
 def _folder(store: Store, query: Query) -> Path | None:

@@ -116,6 +116,8 @@ class Plan:
         Memory of the table of moments: groups × windows × 32 (four float64).
     task_bytes
         Memory that one task needs at most.
+    unit, length
+        Frames that are decoded at once, and those of one task of an aligned query; both follow from the store.
     """
 
     sampling: Sampling
@@ -128,6 +130,8 @@ class Plan:
     bytes: int
     result_bytes: int
     task_bytes: int
+    unit: int
+    length: int
 
     @property
     def tasks(self) -> int:
@@ -185,7 +189,7 @@ def plan(
     bundles = [bundle for bundle in groups if bundle.chosen]
     blocked = _blocked_spans(sampling, line, length, unit, store.status != "running")
     aligned = all(span.blocks is not None and is_aligned(span.part, span.blocks.fine) for span in blocked)
-    planned = _costed(sampling, grouping, blocked if aligned else _spans(sampling, unit), bundles, unit)
+    planned = _costed(sampling, grouping, blocked if aligned else _spans(sampling, unit), bundles, unit, length)
     if not aligned and grouping.is_whole and planned.with_series and _kept(bundles, blocked).all():
         planned = replace(planned, shelved=blocked)
     return planned if store.is_trajectory else _without_frames(planned, store)
@@ -209,14 +213,23 @@ def plan_blocks(sampling: Sampling, grouping: Grouping, pieces: Sequence[Piece],
     """The tasks of a query on arrays that are already cut along step at `edges`, one bundle for each of their cuts."""
     spans = tuple(Span(start, stop, clip(sampling, start, stop)) for start, stop in itertools.pairwise(edges))
     longest = max((span.stop - span.start for span in spans), default=0)
-    return _costed(sampling, grouping, spans, [Bundle((piece,)) for piece in pieces], longest)
+    return _costed(sampling, grouping, spans, [Bundle((piece,)) for piece in pieces], longest, longest)
 
 
-def check_memory(plan: Plan, workers: int, limit: int | None) -> None:
-    """Refuses a plan whose projected peak passes a limit in bytes."""
-    needed = plan.memory(workers)
+def memory_together(plans: Sequence[Plan], workers: int) -> int:
+    """Projected peak of plans that are answered in one pass: one task's frames, and the partials of all."""
+    weights = max(sum(piece.weights for piece in bundle.chosen) for plan in plans for bundle in plan.bundles)
+    loose = sum(plan.length // plan.unit for plan in plans if plan.spans and plan.spans[0].blocks is None)
+    task = max(plan.task_bytes for plan in plans) + 100 * weights * loose
+    return sum(plan.memory(0) for plan in plans) + workers * task
+
+
+def check_memory(plans: Sequence[Plan], workers: int, limit: int | None) -> None:
+    """Refuses plans whose projected peak passes a limit in bytes."""
+    plan = plans[0]
+    needed = plan.memory(workers) if len(plans) == 1 else memory_together(plans, workers)
     if limit is not None and needed > limit:
-        windows, groups = plan.sampling.windows.velocities.size, plan.grouping.weights.size
+        windows, groups = sum(p.sampling.windows.velocities.size for p in plans), plan.grouping.weights.size
         raise MemoryLimitError(
             f"Memory: expected at most {_size(limit)} (--memory-limit), got a projected {_size(needed)}: {groups} "
             "groups × "
@@ -322,7 +335,7 @@ def _shelf(folder: Path | None, store: Store, pieces: Sequence[Piece], length: i
 
 
 def _costed(
-    sampling: Sampling, grouping: Grouping, spans: tuple[Span, ...], bundles: Sequence[Bundle], unit: int
+    sampling: Sampling, grouping: Grouping, spans: tuple[Span, ...], bundles: Sequence[Bundle], unit: int, length: int
 ) -> Plan:
     """The plan, with what it costs when `unit` frames are decoded at once."""
     kept = _kept(bundles, spans)
@@ -343,6 +356,8 @@ def _costed(
         # One piece at a time: its compressed chunk, the decoded one, zarr's copy of it into the output, and what the
         # allocator has not given back; then the tables of a tile. Measured by tests/benchmarks/analyzer_scale.py.
         task_bytes=5 * largest * unit + 6 * (8 << 20),
+        unit=unit,
+        length=length,
     )
 
 

@@ -33,6 +33,40 @@ def temperature(answer: xr.Dataset) -> Figure:
     return _figure(answer, "temperature", "temperature")
 
 
+def by_lag(answer: xr.Dataset) -> Figure:
+    """Temperature over lag against lag, T(L)/L: level for independent steps, rising where velocities persist.
+
+    Open symbols: displacements of an epoch, from its middle to the next one's.
+    """
+    figure, axes = canvas(1, 7.2, 4.2)
+    steps = answer["steps_per_lag"].values
+    values = (answer["temperature"].isel(window=0) / answer["steps_per_lag"]).transpose("group", "lag").compute()
+    error = (
+        (1.96 * answer["standard_error"].isel(window=0) / answer["steps_per_lag"])
+        if "standard_error" in answer
+        else None
+    )
+    order = np.argsort(steps)
+    shown = list(values["group"].values)[:_MOST_LINES]
+    for n, name in enumerate(shown):
+        colour, dash = COLOURS[n % len(COLOURS)], DASHES[n // len(COLOURS) % len(DASHES)]
+        bars = None if error is None else np.nan_to_num(error.sel(group=name).values[order])
+        axes[0].errorbar(
+            steps[order], values.sel(group=name).values[order], yerr=bars, color=colour, linestyle=dash, marker="o",
+            markersize=3.5, elinewidth=1, label=str(name) or "model",
+        )  # fmt: skip
+        if "temperature_half_phase" in answer:
+            half = (answer["temperature_half_phase"].isel(window=0) / answer["steps_per_lag"]).sel(group=name)
+            axes[0].plot(steps, half.values, "o", markersize=4.5, markerfacecolor="none", color=colour)
+    axes[0].set_xscale("log")
+    axes[0].set(xlabel="lag L (steps)", ylabel="temperature / L (weight² step⁻¹)")
+    _scale(axes[0], values)
+    axes[0].legend(loc="center left", bbox_to_anchor=(1.01, 0.5), frameon=False, fontsize=9)
+    if len(shown) < values.sizes["group"]:
+        axes[0].set_title(f"first {len(shown)} of {values.sizes['group']} groups", fontsize=9)
+    return figure
+
+
 def velocity(answer: xr.Dataset) -> Figure:
     """Root mean squared velocities, drawn as `temperature` draws temperatures."""
     return _figure(answer, "rms_velocity", "rms velocity")

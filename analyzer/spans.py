@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+from collections.abc import Callable
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -43,10 +44,16 @@ def reduce_span(bundle: Bundle, span: Span, with_series: bool) -> Partial:
     if span.blocks is None:
         parts = [_reduced(p, span, frames_of(p, span.start, span.stop), with_series) for p in bundle.chosen]
         return stack(parts)
-    part = span.part
-    coarse = is_aligned(part, span.blocks.coarse)
+    coarse = is_aligned(span.part, span.blocks.coarse)
     found = _sums(bundle, span, span.blocks, with_fine=not coarse, with_series=with_series)
-    if coarse:
+    return _from_blocks(bundle, span, found, with_series)
+
+
+def _from_blocks(bundle: Bundle, span: Span, found: SpanSums, with_series: bool) -> Partial:
+    """The partial of an aligned span: from the coarse blocks if they will do."""
+    assert span.blocks is not None
+    part = span.part
+    if is_aligned(part, span.blocks.coarse):
         squares, opening, closing = stretches_from_blocks(found.coarse, span.blocks.coarse, part)
     else:
         assert found.fine is not None
@@ -58,6 +65,65 @@ def reduce_span(bundle: Bundle, span: Span, with_series: bool) -> Partial:
         assert found.series is not None
         partial = replace(partial, series=(found.series,))
     return partial if is_finite(partial) else replace(partial, nonfinite=_nonfinite(bundle, span, found))
+
+
+@dataclass(frozen=True)
+class Cell:
+    """Frames that are decoded once for several questions.
+
+    Attributes
+    ----------
+    spans
+        By question: one span with blocks over the whole cell, or spans without, each inside one unit, or none.
+    with_series
+        By question: whether it takes the sums of single steps along.
+    unit
+        Frames that are decoded at once.
+    """
+
+    start: int
+    stop: int
+    spans: tuple[tuple[Span, ...], ...]
+    with_series: tuple[bool, ...]
+    unit: int
+
+
+def reduce_cell(bundle: Bundle, cell: Cell) -> list[list[Partial]]:
+    """The partials of a bundle over the spans of each question: what `reduce_span` gives, the frames decoded once."""
+    loose = [(q, n, s) for q, spans in enumerate(cell.spans) for n, s in enumerate(spans) if s.blocks is None]
+    aligned = [s for spans in cell.spans for s in spans if s.blocks is not None]
+    parts: dict[tuple[int, int], list[Partial]] = {(q, n): [] for q, n, _ in loose}
+
+    def decode(piece: Piece, start: int, stop: int) -> Array:
+        frames = frames_of(piece, start, stop)
+        for q, n, span in loose:
+            if piece.rule is not None and start <= span.start < stop:
+                some = frames[:, span.start - start : span.stop - start]
+                parts[q, n].append(_reduced(piece, span, some, cell.with_series[q]))
+        return frames
+
+    sums = None
+    if aligned:
+        blocks = aligned[0].blocks
+        assert blocks is not None
+        fine = not all(is_aligned(span.part, blocks.coarse) for span in aligned)
+        series = any(w for w, spans in zip(cell.with_series, cell.spans, strict=True) if spans and spans[0].blocks)
+        sums = _sums(bundle, aligned[0], blocks, with_fine=fine, with_series=series, decode=decode)
+    if not all(parts.values()):  # the sums were kept, or no question is aligned
+        starts = sorted({span.start // cell.unit * cell.unit for _, _, span in loose})
+        for piece in bundle.chosen:
+            for start in starts:
+                decode(piece, max(start, cell.start), min(start + cell.unit, cell.stop))
+    answer: list[list[Partial]] = []
+    for q, spans in enumerate(cell.spans):
+        answer.append([])
+        for n, span in enumerate(spans):
+            if span.blocks is None:
+                answer[q].append(stack(parts[q, n]))
+            else:
+                assert sums is not None
+                answer[q].append(_from_blocks(bundle, span, sums, cell.with_series[q]))
+    return answer
 
 
 def reduce_block(bundle: Bundle, span: Span, with_series: bool, block: Array) -> Partial:
@@ -118,8 +184,16 @@ def frames_of(piece: Piece, start: int, stop: int) -> Array:
     return _real(read(piece.source, (*piece.region, (start, stop))).reshape(piece.weights, stop - start))
 
 
-def _sums(bundle: Bundle, span: Span, blocks: Cut, *, with_fine: bool, with_series: bool) -> SpanSums:
-    """The sums of a bundle's chosen pieces, at least those that are asked for."""
+def _sums(
+    bundle: Bundle,
+    span: Span,
+    blocks: Cut,
+    *,
+    with_fine: bool,
+    with_series: bool,
+    decode: Callable[[Piece, int, int], Array] | None = None,
+) -> SpanSums:
+    """The sums of a bundle's chosen pieces, at least those that are asked for; frames by `decode`, once each."""
     place = bundle.shelf if span.full else None
     if place is not None:
         weights = sum(piece.weights for piece in bundle.pieces)
@@ -132,7 +206,7 @@ def _sums(bundle: Bundle, span: Span, blocks: Cut, *, with_fine: bool, with_seri
     made = []
     nonfinite: dict[str, int] = {}
     for piece in bundle.pieces if fills else bundle.chosen:
-        one, by_step, bad = _piece_sums(piece, span, blocks)
+        one, by_step, bad = _piece_sums(piece, span, blocks, decode or frames_of)
         made.append((one.squares, one.frames, by_step))
         if bad is not None:
             nonfinite[piece.parameter] = min(bad, nonfinite.get(piece.parameter, bad))
@@ -146,11 +220,13 @@ def _sums(bundle: Bundle, span: Span, blocks: Cut, *, with_fine: bool, with_seri
     return _chosen(bundle, sums)
 
 
-def _piece_sums(piece: Piece, span: Span, blocks: Cut) -> tuple[BlockSums, Array, int | None]:
+def _piece_sums(
+    piece: Piece, span: Span, blocks: Cut, decode: Callable[[Piece, int, int], Array]
+) -> tuple[BlockSums, Array, int | None]:
     """The fine sums of a piece, those of its single steps, and its first frame that is not finite."""
 
     def unit(low: int, high: int) -> Array:
-        return frames_of(piece, span.start + low, span.start + high)
+        return decode(piece, span.start + low, span.start + high)
 
     return sum_blocks(unit, span.stop - span.start, blocks)
 

@@ -136,7 +136,8 @@ def hyperparameter(sweep: xr.DataTree, name: str, *, partial: bool = False) -> n
 
 def over_runs(sweep: xr.DataTree, measures: Sequence[xr.Dataset]) -> xr.Dataset:
     """The answers of a sweep's runs as one, dims (run, group, window); windows that a run has not are NaN."""
-    by_window = [name for name, coord in measures[0].coords.items() if coord.dims == ("window",) and name != "window"]
+    by_window = [name for name, coord in measures[0].coords.items() if "window" in coord.dims and name != "window"]
+    by_window += [name for name in ("steps_per_lag",) if name in measures[0].coords]  # an epoch's depend on the run
     parts = [measure.reset_coords(by_window).drop_vars("weights") for measure in measures]
     joined = xr.concat(
         parts, dim="run", join="outer", coords="minimal", compat="override", combine_attrs="drop_conflicts"

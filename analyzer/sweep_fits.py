@@ -15,11 +15,12 @@ from analyzer.fitting.fit import Fit
 from analyzer.fitting.hypotheses import NULLS, wald
 from analyzer.fitting.intervals import Intervals
 from analyzer.fitting.many import GroupFits, compare, fit_groups
-from analyzer.fitting.models import MODELS, model_of
+from analyzer.fitting.models import MODELS, Model, model_of
 from analyzer.groups import By
 from analyzer.sweep import hyperparameter, is_sweep, over_runs, runs_of
 from analyzer.temperatures import temperature
 from analyzer.version import version
+from analyzer.windows import Lag
 
 Array = np.ndarray[Any, np.dtype[Any]]
 
@@ -81,7 +82,8 @@ def fit(
     unfinished
         Use runs that are still being written or were interrupted; else they are left out, and counted.
     options
-        Those of `temperature`: start, stop, lag, parameter, exclude, …
+        Those of `temperature`: start, stop, lag, parameter, exclude, … Several lags give exponents against lag, b(L)
+        and q(L): all with the dimension `lag`, and `steps_per_lag` by lag and run.
 
     Returns
     -------
@@ -103,17 +105,10 @@ def fit(
     >>> sweep = analyzer.open_sweep("runs/*.zarr")  # doctest: +SKIP
     >>> fit(sweep, against="learning_rate", model="power", by="layer")  # doctest: +SKIP
     """
-    return fit_sweep(
-        sweep,
-        against=against,
-        model=model,
-        by=by,
-        intervals=intervals,
-        level=level,
-        alternatives=alternatives,
-        unfinished=unfinished,
-        **options,
-    ).answer
+    options |= {"intervals": intervals, "level": level, "alternatives": alternatives, "unfinished": unfinished}
+    if isinstance(options.get("lag"), (list, tuple)):
+        return fit_by_lag(sweep, against=against, model=model, by=by, **options)
+    return fit_sweep(sweep, against=against, model=model, by=by, **options).answer
 
 
 def fit_sweep(
@@ -129,6 +124,56 @@ def fit_sweep(
     **options: Any,
 ) -> SweepFit:
     """`fit`, with the fits themselves."""
+    asked = _asked(sweep, against, model)
+    answers = [temperature(run, by=by, **options).compute() for run in asked.runs.values()]
+    return _fitted(sweep, asked, answers, by, intervals, level, alternatives, unfinished)
+
+
+def fit_by_lag(
+    sweep: xr.DataTree,
+    *,
+    lag: Sequence[Lag],
+    against: str | Sequence[str],
+    model: str,
+    by: By = "layer",
+    intervals: Intervals = "auto",
+    level: float = 0.95,
+    alternatives: Sequence[str] = (),
+    unfinished: bool = False,
+    **options: Any,
+) -> xr.Dataset:
+    """`fit` at several lags, from one pass over every run: exponents against lag, b(L) and q(L).
+
+    Returns
+    -------
+    xarray.Dataset
+        What `fit` gives, all of it with the dimension `lag`, and `steps_per_lag` by lag and run.
+    """
+    asked = _asked(sweep, against, model)
+    answers = [temperature(run, by=by, lag=lag, **options).compute() for run in asked.runs.values()]
+    parts = []
+    for n in range(answers[0].sizes["lag"]):
+        at = [answer.isel(lag=n, drop=True) for answer in answers]
+        parts.append(_fitted(sweep, asked, at, by, intervals, level, alternatives, unfinished).answer)
+    shown = [part.reset_coords(drop=True) for part in parts]
+    joined = xr.concat(shown, dim="lag", data_vars="all", coords="minimal", compat="override", combine_attrs="override")
+    steps = np.stack([answer["steps_per_lag"].values for answer in answers], axis=1)
+    return joined.assign_coords(
+        {name: coord for name, coord in parts[0].coords.items() if name != "lag"}
+    ).assign_coords(lag=answers[0]["lag"], steps_per_lag=(("lag", "run"), steps, answers[0]["steps_per_lag"].attrs))
+
+
+@dataclass(frozen=True)
+class _Asked:
+    """What a fit asks of a sweep: runs, names of hyperparameters, their values (runs, hyperparameters), the model."""
+
+    runs: dict[str, xr.DataTree]
+    names: list[str]
+    x: Array
+    model: Model
+
+
+def _asked(sweep: xr.DataTree, against: str | Sequence[str], model: str) -> _Asked:
     if not is_sweep(sweep):
         raise FitError(
             "Fit: expected a sweep, got a single run. One temperature makes no curve. Open several: "
@@ -141,9 +186,21 @@ def fit_sweep(
             f"model {chosen.name}: expected {chosen.hyperparameters} hyperparameter(s), got {len(names)}: "
             f"{', '.join(names)}. Write --against learning_rate --against batch_size for joint, one for all others."
         )
-    runs = runs_of(sweep)
-    x = np.stack([_numbers(sweep, name) for name in names], axis=1)
-    answers = [temperature(run, by=by, **options).compute() for run in runs.values()]
+    return _Asked(runs_of(sweep), names, np.stack([_numbers(sweep, name) for name in names], axis=1), chosen)
+
+
+def _fitted(
+    sweep: xr.DataTree,
+    asked: _Asked,
+    answers: Sequence[xr.Dataset],
+    by: By,
+    intervals: Intervals,
+    level: float,
+    alternatives: Sequence[str],
+    unfinished: bool,
+) -> SweepFit:
+    """The fit of the runs' temperatures."""
+    runs, names, x, chosen = asked.runs, asked.names, asked.x, asked.model
     measured = over_runs(sweep, answers)
     if measured.sizes["window"] != 1:
         raise FitError(

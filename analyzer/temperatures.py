@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from functools import partial
 from typing import Any
@@ -20,7 +20,7 @@ from analyzer.epochs import labels_of
 from analyzer.equilibration import from_equilibrium
 from analyzer.errors import EpochError, OptionError, TrajectoryMissingError
 from analyzer.groups import By, Globs
-from analyzer.measure import Column, Columns, Mass, Measurement, Query, measure, result, unit_of
+from analyzer.measure import Column, Mass, Measurement, Query, measure_together, result, unit_of
 from analyzer.moments import SQUARED_SUM, SQUARES, ULP
 from analyzer.tree import trajectory
 from analyzer.windows import Bound, Lag, Window
@@ -38,7 +38,7 @@ def temperature(
     window: Window = None,
     start: Bound = None,
     stop: Bound = None,
-    lag: Lag = None,
+    lag: Lag | Sequence[Lag] = None,
     remove_drift: bool = False,
     mass: Mass = 1.0,
     k_B: float = 1.0,
@@ -73,7 +73,7 @@ def temperature(
     lag
         Steps between the two frames of a velocity, or "epoch" (the ends of consecutive complete epochs); default: the
         stride, 1 for a run with every step. For a lag over one stride, displacements do not overlap and restart in each
-        window.
+        window. A list of lags gives a further dimension `lag`, from one pass over the frames: T(L).
     remove_drift
         Report the fluctuation alone as `temperature`: ½ m (⟨v²⟩ − ⟨v⟩²) of each weight, averaged over the group.
     mass
@@ -106,7 +106,8 @@ def temperature(
         With error bars: `standard_error` of the temperature (mean ± 1.96 of it is a 95 % interval; NaN below n_eff 20),
         `n_eff`, the independent samples that the window's 𝒯(t) is worth, and `unreliable`, where these are fewer than
         200 (500 for a single weight); see `analyzer.statistics.uncertainty`.
-        With lag "epoch" also `temperature_half_phase` and `velocities_half_phase`, see Notes.
+        With lag "epoch" also `temperature_half_phase` and `velocities_half_phase`, see Notes. With a list of lags, all
+        but the weights over (lag, group, window), with the coordinates `lag`, as text, and `steps_per_lag`.
 
     Raises
     ------
@@ -139,7 +140,7 @@ def temperature(
         window,
         start,
         stop,
-        lag,
+        None,
         parameter,
         layer,
         exclude,
@@ -150,7 +151,10 @@ def temperature(
         cache=cache if isinstance(cache, str) else None,
         batches=errors,
     )
-    return temperature_of(run, query, remove_drift=remove_drift, mass=mass, k_B=k_B, convention=convention)[0]
+    physics: Any = {"remove_drift": remove_drift, "mass": mass, "k_B": k_B, "convention": convention}
+    if lag is None or isinstance(lag, (int, str)):
+        return temperature_of(run, replace(query, lag=lag), **physics)[0]
+    return temperature_by_lag(run, query, lag, **physics)[0]
 
 
 def temperature_of(
@@ -165,7 +169,92 @@ def temperature_of(
     """`temperature` of a query, and the measurement that it rests on."""
     scale = _scale(convention, k_B)
     query = from_equilibrium(run, query)
-    measurement = measure(run, query, mass)
+    measured, halves = _measured(run, [query], mass)
+    dataset = _dataset(measured[0], halves.get(0), query, scale=scale, remove_drift=remove_drift)
+    return dataset.assign_attrs(_physics(query, remove_drift, mass, k_B, convention)), measured[0]
+
+
+def temperature_by_lag(
+    run: xr.DataTree,
+    query: Query,
+    lags: Sequence[Lag],
+    *,
+    remove_drift: bool = False,
+    mass: Mass = 1.0,
+    k_B: float = 1.0,
+    convention: str = "paper",
+) -> tuple[xr.Dataset, list[Measurement]]:
+    """`temperature` of a query at several lags, from one pass, and the measurements that it rests on."""
+    scale = _scale(convention, k_B)
+    query = from_equilibrium(run, query)
+    labels = [str(trajectory(run).line.stride if lag is None else lag) for lag in lags]
+    if not labels or len(set(labels)) < len(labels):
+        raise OptionError(
+            f"--lag: expected different lags, got {', '.join(labels) or 'none'}. Each is one point of T against lag. "
+            "Write, for example, --lag 1,3,10,epoch",
+            lag=list(lags),
+        )
+    queries = [replace(query, lag=lag) for lag in lags]
+    measured, halves = _measured(run, queries, mass)
+    parts = [
+        _dataset(one, halves.get(n), asked, scale=scale, remove_drift=remove_drift)
+        for n, (one, asked) in enumerate(zip(measured, queries, strict=True))
+    ]
+    windows = {(tuple(part["start_step"].values), tuple(part["stop_step"].values)) for part in parts}
+    if len(windows) > 1:
+        raise OptionError(
+            "--lag: expected lags with the same windows, got different ones. T(L) compares one range of steps. Ask "
+            "for one lag at a time, or leave --window out.",
+            lag=list(lags),
+        )
+    names = list(dict.fromkeys(name for part in parts for name in part.data_vars))
+    along = [name for name in names if name != "weights"]
+    steps = [part.attrs.pop("steps_per_lag") for part in parts]
+    half = [part.attrs.pop("half_phase_steps", None) for part in parts]
+    for part in parts:
+        del part.attrs["lag"]
+        for name in along:
+            units = "weight^2 lag^-2" if "units" in part.get(name, part["temperature"]).attrs else ""
+            if name not in part:
+                part[name] = xr.full_like(part["temperature"], np.nan)
+            if str(part[name].attrs.get("units", "")).startswith("weight^2"):
+                part[name].attrs["units"] = units
+    joined = xr.concat(
+        [part.reset_coords(["left_out", "partial"]) for part in parts],
+        dim="lag",
+        data_vars=[*along, "left_out", "partial"],
+        coords="minimal",
+        compat="override",
+        join="override",
+        combine_attrs="override",
+    ).set_coords(["left_out", "partial"])
+    joined = joined.assign_coords(
+        lag=("lag", np.array(labels, dtype=object), {"long_name": "lag"}),
+        steps_per_lag=("lag", np.array(steps, dtype=np.int64), {"units": "step", "long_name": "steps per lag"}),
+    )
+    attrs = _physics(query, remove_drift, mass, k_B, convention) | {"units": "weight^2 lag^-2"}
+    for later in half:
+        attrs |= {} if later is None else {"half_phase_steps": later}
+    return joined.assign_attrs(attrs), measured
+
+
+def _measured(
+    run: xr.DataTree, queries: Sequence[Query], mass: Mass
+) -> tuple[list[Measurement], dict[int, Measurement]]:
+    """The measurements of queries, and by their number those half an epoch later of the ones with lag "epoch"."""
+    epochs = [n for n, query in enumerate(queries) if query.lag == "epoch"]
+    later = [replace(queries[n], half_phase=True, batches=False) for n in epochs]
+    try:
+        found = measure_together(run, [*queries, *later], mass)
+    except (EpochError, TrajectoryMissingError):  # no two middles in a window, or none whose sums were kept
+        return measure_together(run, queries, mass), {}
+    return found[: len(queries)], dict(zip(epochs, found[len(queries) :], strict=True))
+
+
+def _dataset(
+    measurement: Measurement, half: Measurement | None, query: Query, *, scale: float, remove_drift: bool
+) -> xr.Dataset:
+    """The temperatures of one measurement; at lag "epoch" with those half an epoch later."""
     units = f"weight^2 {unit_of(measurement.plan.sampling)}^-2"
     columns = {
         "temperature": Column(units, "temperature", squares_only=not remove_drift),
@@ -179,18 +268,20 @@ def temperature_of(
     if bars is not None:
         first = ["weights", "velocities", "temperature", *errorbars.COLUMNS]
         dataset = dataset[[*first, *(name for name in columns if name not in first)]]
-    if measurement.plan.sampling.lag == "epoch":
-        dataset = _with_half_phase(dataset, run, query, mass, formula, columns)
-    dataset.attrs |= {
+    if query.lag == "epoch":
+        shifted = None if half is None else result(half, "temperature", formula, columns)
+        dataset = _with_half_phase(dataset, measurement.run.line.stride, shifted)
+    return dataset.assign_attrs(units=units)
+
+
+def _physics(query: Query, remove_drift: bool, mass: Mass, k_B: float, convention: str) -> dict[str, Any]:
+    attrs: dict[str, Any] = {
         "convention": convention,
         "k_B": float(k_B),
         "mass": json.dumps(dict(mass)) if isinstance(mass, Mapping) else float(mass),
         "drift_removed": int(remove_drift),
-        "units": units,
     }
-    if isinstance(query.by, Mapping):
-        dataset.attrs["groups"] = json.dumps(dict(query.by))
-    return dataset, measurement
+    return attrs | ({"groups": json.dumps(dict(query.by))} if isinstance(query.by, Mapping) else {})
 
 
 def _error_bars(measurement: Measurement, scale: float, units: str) -> dict[str, Any]:
@@ -232,22 +323,17 @@ def _bars(find: Any, *arrays: Array, **known: Any) -> Array:
         return np.asarray(find(*arrays, **known))
 
 
-def _with_half_phase(
-    dataset: xr.Dataset, run: xr.DataTree, query: Query, mass: Mass, formula: Any, columns: Columns
-) -> xr.Dataset:
-    """The dataset with the temperature half an epoch later: a second sampling of the same query."""
-    try:
-        measurement = measure(run, replace(query, half_phase=True, batches=False), mass)
-    except (EpochError, TrajectoryMissingError):  # no two middles in a window, or none whose sums were kept
+def _with_half_phase(dataset: xr.Dataset, stride: int, shifted: xr.Dataset | None) -> xr.Dataset:
+    """The dataset with the temperature half an epoch later, NaN where there is none."""
+    if shifted is None:
         values = xr.full_like(dataset["velocities"], np.nan, dtype=np.float64)
         counts = xr.zeros_like(dataset["velocities"])
     else:
-        shifted = result(measurement, "temperature", formula, columns)
         values, counts = shifted["temperature"], shifted["velocities"]
     units = dataset["temperature"].attrs["units"]
     dims = dataset["temperature"].dims
     title = "temperature half an epoch later"
-    stride, steps = trajectory(run).line.stride, dataset.attrs["steps_per_lag"]
+    steps = dataset.attrs["steps_per_lag"]
     return dataset.assign(
         temperature_half_phase=(dims, values.data, {"units": units, "long_name": title}),
         velocities_half_phase=(

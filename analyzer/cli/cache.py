@@ -47,7 +47,7 @@ def fill(store: str, **options: Any) -> None:
     folder = _located(read_store(store), options["cache"])
     query = query_of({"by": "model"} | options)
     dataset, measurement = temperature_of(open_run(store), query)
-    execution.computed(dataset, measurement, options["scheduler"], options["workers"])
+    execution.computed(dataset, [measurement], options["scheduler"], options["workers"])
     click.echo(_account(store, folder, options["cache"]))
 
 

@@ -7,7 +7,7 @@ import os
 import signal
 import threading
 import warnings
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Executor, Future, ProcessPoolExecutor, ThreadPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
 from contextlib import contextmanager, suppress
@@ -44,27 +44,33 @@ def free_memory() -> int | None:
         return None
 
 
-def computed(dataset: xr.Dataset, measurement: Measurement, scheduler: str, workers: int | None) -> xr.Dataset:
-    """The dataset in memory; weights that are not finite are named on stderr."""
-    planned = measurement.plan
+def computed(dataset: xr.Dataset, measured: Sequence[Measurement], scheduler: str, workers: int | None) -> xr.Dataset:
+    """The dataset in memory; weights that are not finite are named on stderr.
+
+    It rests on measurements that decode their frames in one pass: the first to decode most stands for all.
+    """
+    planned = max((one.plan for one in measured), key=lambda plan: plan.bytes)
     if planned.bytes >= _LOUD_BYTES:
         click.echo(f"Decoding {planned.bytes / 1e9:.1f} GB in {planned.tasks:,} tasks", err=True)
-    asked = dataset.assign(nonfinite=((), measurement.moments.nonfinite))
+    asked = dataset.assign({f"nonfinite{n}": ((), one.moments.nonfinite) for n, one in enumerate(measured)})
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", NonFiniteWarning)
         with bar("Decoding", planned.bytes) if planned.bytes else bar("Summing", planned.kept.size, "sums") as show:
             answer = _run(
                 asked, scheduler, workers_of(workers), lambda share: show(share * (planned.bytes or planned.kept.size))
             )
-    found = answer["nonfinite"].item()
-    steps = measurement.run.line.steps
+    found: dict[str, int] = {}
+    for n in range(len(measured)):
+        for parameter, frame in answer[f"nonfinite{n}"].item().items():
+            found[parameter] = min(frame, found.get(parameter, frame))
+    steps = measured[0].run.line.steps
     for parameter, frame in found.items():
         click.echo(
             f"Warning: {parameter}: NaN or infinite weights from step {steps[frame]} on; the temperatures of its "
             f"groups are NaN. Leave it out: --exclude {parameter}",
             err=True,
         )
-    return answer.drop_vars("nonfinite")
+    return answer.drop_vars([f"nonfinite{n}" for n in range(len(measured))])
 
 
 def _run(dataset: xr.Dataset, scheduler: str, workers: int, show: Callable[[float], None]) -> xr.Dataset:

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from analyzer.cli.options import Bound, StepsOrEpoch, execution_options, output_options
+from analyzer.cli.options import LAGS, Bound, execution_options, output_options
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -34,7 +34,7 @@ _PER_GROUP = ("runs", "left_out", "scatter", "between_seed", "r_squared", "aicc"
 )
 @click.option("--start", type=Bound(), help="First frame of every run; default: its first.")
 @click.option("--stop", type=Bound(), help="Last frame of every run; default: its last.")
-@click.option("--lag", type=StepsOrEpoch(), help="Time over which a velocity is taken; default: the stride.")
+@LAGS
 @click.option("--parameter", multiple=True, metavar="GLOB", help="Only parameters with such names. Repeatable.")
 @click.option("--layer", multiple=True, metavar="GLOB", help="Only such layers. Repeatable.")
 @click.option("--exclude", multiple=True, metavar="GLOB", help="Leave parameters out, of d too. Repeatable.")
@@ -50,47 +50,49 @@ def fit(stores: tuple[str, ...], **options: Any) -> None:
     analyzer fit 'runs/*.zarr' --against learning_rate --model power --by layer
     analyzer fit 'runs/*.zarr' --against batch_size --model inverse_power --plot batch.pdf
     analyzer fit 'runs/*.zarr' --against learning_rate --against batch_size --model joint
+    analyzer fit 'runs/*.zarr' --lag 1,3,10,30,epoch --plot exponents.png
     """
     import dask
 
     from analyzer.cli import execution, show
     from analyzer.run import open_sweep
-    from analyzer.sweep_fits import fit_sweep
+    from analyzer.sweep_fits import fit_by_lag, fit_sweep
 
     form = show.form_of(options["format_"], options["output"])
     sweep = open_sweep(stores[0] if len(stores) == 1 else stores)
     if options["scheduler"] not in ("threads", "processes"):
         raise click.UsageError("--scheduler: expected threads or processes; a fit reads many small answers.")
+    asked: dict[str, Any] = {
+        **{name: options[name] for name in ("against", "model", "by", "intervals", "unfinished", "start", "stop")},
+        **{name: options[name] or None for name in ("parameter", "layer", "exclude")},
+        "alternatives": options["compare"],
+        "lag": options["lag"],
+        "memory_limit": options["memory_limit"] or execution.free_memory(),
+        "cache": False if options["no_cache"] else options["cache"] or True,
+    }
+    found = None
     with dask.config.set(scheduler=options["scheduler"], num_workers=execution.workers_of(options["workers"])):
-        found = fit_sweep(
-            sweep,
-            against=options["against"],
-            model=options["model"],
-            by=options["by"],
-            intervals=options["intervals"],
-            alternatives=options["compare"],
-            unfinished=options["unfinished"],
-            start=options["start"],
-            stop=options["stop"],
-            lag=options["lag"],
-            parameter=options["parameter"] or None,
-            layer=options["layer"] or None,
-            exclude=options["exclude"] or None,
-            memory_limit=options["memory_limit"] or execution.free_memory(),
-            cache=False if options["no_cache"] else options["cache"] or True,
-        )
-    answer = found.answer
+        if isinstance(options["lag"], tuple):
+            answer = fit_by_lag(sweep, **asked)
+        else:
+            found = fit_sweep(sweep, **asked)
+            answer = found.answer
     show.put(answer, form, options["output"], lambda: frame_of(answer), lambda: _text(answer, form))
     if options["plot"]:
         from analyzer import fit_plots
 
-        show.save_picture(fit_plots.fits(found), options["plot"])
+        show.save_picture(fit_plots.fits(found) if found else fit_plots.by_lag(answer), options["plot"])
 
 
 def frame_of(answer: xr.Dataset) -> pd.DataFrame:
-    """One row for each group and coefficient."""
+    """One row for each lag, group and coefficient."""
     import pandas as pd
 
+    if "lag" in answer.dims:
+        parts = [frame_of(answer.isel(lag=n, drop=True)) for n in range(answer.sizes["lag"])]
+        for part, label in zip(parts, answer["lag"].values, strict=True):
+            part.insert(0, "lag", label)
+        return pd.concat(parts, ignore_index=True)
     rows = []
     identity = [name for name, coord in answer.coords.items() if coord.dims == ("group",) and name != "group"]
     for n, group in enumerate(answer["group"].values):
@@ -109,11 +111,31 @@ def _text(answer: xr.Dataset, form: str) -> str:
     if form == "csv":
         return str(frame.to_csv(index=False))
     if form == "json":
-        return json.dumps(_document(answer, frame), indent=1, allow_nan=False) + "\n"
+        return json.dumps(_documents(answer, frame), indent=1, allow_nan=False) + "\n"
     shown = frame.drop(columns=["without_low", "without_high", "between_seed", "intervals"])
     if not shown["left_out"].any():
         shown = shown.drop(columns="left_out")
-    return "\n".join([show.table_text(shown), "", *_remarks(answer)]) + "\n"
+    if "lag" not in answer.dims:
+        return "\n".join([show.table_text(shown), "", *_remarks(answer)]) + "\n"
+    shown = shown.drop(columns=["scatter", "r_squared", "aicc"])
+    remarks = [(str(at["lag"].item()), _remarks(at)) for at in _lags(answer)]
+    lines = [f"lag {lag}: {line}" for lag, (*before, _) in remarks for line in before if line]
+    return "\n".join([show.table_text(shown), "", *lines, "", remarks[0][1][-1]]) + "\n"
+
+
+def _lags(answer: xr.Dataset) -> list[xr.Dataset]:
+    return [answer.isel(lag=n) for n in range(answer.sizes["lag"])]
+
+
+def _documents(answer: xr.Dataset, frame: pd.DataFrame) -> dict[str, Any]:
+    """The object that `--format json` prints; of several lags, one for each under its name."""
+    if "lag" not in answer.dims:
+        return _document(answer, frame)
+    lags = {}
+    for at in _lags(answer):
+        part = frame[frame["lag"] == at["lag"].item()].drop(columns="lag")
+        lags[str(at["lag"].item())] = _document(at, part) | {"steps_per_lag": at["steps_per_lag"].values.tolist()}
+    return {"quantity": "fit", "lags": lags}
 
 
 def _remarks(answer: xr.Dataset) -> list[str]:

@@ -32,6 +32,17 @@ class StepsOrEpoch(_Type):
             self.fail(f"expected a number of steps or 'epoch', got {value!r}.", param, ctx)
 
 
+class Lags(StepsOrEpoch):
+    """One lag, or several with commas between them: then a tuple."""
+
+    name = "STEPS|epoch[,…]"
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:
+        if isinstance(value, (int, tuple)) or "," not in value:
+            return value if isinstance(value, tuple) else super().convert(value, param, ctx)
+        return tuple(super(Lags, self).convert(one.strip(), param, ctx) for one in value.split(","))
+
+
 class Bound(_Type):
     """A step, or a percentage of the range; for a start perhaps "auto", the equilibrium."""
 
@@ -113,6 +124,11 @@ _START = click.option(
     help="First frame; auto: where the run is in equilibrium; default: the first of the run.",
 )
 _LAG = click.option("--lag", type=StepsOrEpoch(), help="Time over which a velocity is taken; default: the stride.")
+LAGS = click.option(
+    "--lag",
+    type=Lags(),
+    help="Time over which a velocity is taken, or several, as in 1,3,10,epoch, from one pass; default: the stride.",
+)
 _EPOCHS = (
     click.option("--steps-per-epoch", type=click.IntRange(min=1), help="Where no epoch was recorded."),
     click.option("--unequal-epochs", is_flag=True, help="Allow --lag epoch where epochs differ in length."),
@@ -135,7 +151,7 @@ def _by(kinds: str) -> _Decorator:
     return click.option("--by", default="layer", show_default=True, metavar="GROUP", help=kinds)
 
 
-def query_options(command: Callable[..., Any]) -> Callable[..., Any]:
+def query_options(command: Callable[..., Any], lag: _Decorator = _LAG) -> Callable[..., Any]:
     """The options that say which velocities, of which weights, in which groups."""
     for option in reversed(
         (
@@ -144,13 +160,18 @@ def query_options(command: Callable[..., Any]) -> Callable[..., Any]:
             click.option("--window", type=StepsOrEpoch(), help="Length of a window; default: the whole range."),
             _START,
             _STOP,
-            _LAG,
+            lag,
             *_SELECTION,
             *_EPOCHS,
         )
     ):
         command = option(command)
     return command
+
+
+def lag_query_options(command: Callable[..., Any]) -> Callable[..., Any]:
+    """`query_options` of a command that takes several lags."""
+    return query_options(command, LAGS)
 
 
 def range_options(command: Callable[..., Any]) -> Callable[..., Any]:

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from analyzer.cli.options import Masses, execution_options, output_options, query_options
+from analyzer.cli.options import Masses, execution_options, lag_query_options, output_options, query_options
 from analyzer.cli.query import settled
 
 if TYPE_CHECKING:
@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
 @click.command(short_help="Temperatures of groups of weights, by window.")
 @click.argument("store")
-@query_options
+@lag_query_options
 @click.option("--convention", type=click.Choice(["paper", "md"]), default="paper", show_default=True,
               help="paper: T = K/(k_B d); md: twice that.")  # fmt: skip
 @click.option("--remove-drift", is_flag=True, help="Report the fluctuation alone.")
@@ -33,28 +33,36 @@ def temperature(store: str, convention: str, remove_drift: bool, mass: Any, k_b:
     analyzer temperature runs/gcn.zarr --by row --layer 'conv*' --plot rows.png
     analyzer temperature runs/gcn.zarr --window 1000 --start 50% --format csv --output layers.csv
     analyzer temperature runs/gcn.zarr --start auto
+    analyzer temperature runs/gcn.zarr --lag 1,3,10,30,epoch --plot lags.png
     analyzer temperature runs/gcn.zarr --group weights='*.weight' --group biases='*.bias'
     """
     from analyzer.cli import execution, show
     from analyzer.run import open_run
-    from analyzer.temperatures import temperature_of
+    from analyzer.temperatures import temperature_by_lag, temperature_of
 
     form = show.form_of(options["format_"], options["output"])
     run = open_run(store)
     physics = {"remove_drift": remove_drift, "mass": _masses(mass), "k_B": k_b, "convention": convention}
-    query = settled(run, options)
-    dataset, measurement = temperature_of(run, query, **physics)
-    answer = execution.computed(dataset, measurement, options["scheduler"], options["workers"])
+    lags = options["lag"] if isinstance(options["lag"], tuple) else None
+    query = settled(run, options | ({"lag": None} if lags else {}))
+    if lags:
+        dataset, measured = temperature_by_lag(run, query, lags, **physics)
+    else:
+        dataset, one = temperature_of(run, query, **physics)
+        measured = [one]
+    answer = execution.computed(dataset, measured, options["scheduler"], options["workers"])
     picture = None
     if options["plot"]:
         from analyzer import plots
 
-        if answer.sizes["window"] == 1 and (options["groups"] or options["by"] in plots.SERIES):
+        if lags:
+            picture = plots.by_lag(answer)
+        elif answer.sizes["window"] == 1 and (options["groups"] or options["by"] in plots.SERIES):
             # One number a group is no picture: draw how it came about.
             query = replace(query, window=plots.series_window(run, answer))
             dataset, measurement = temperature_of(run, query, **physics)
             picture = plots.temperature(
-                execution.computed(dataset, measurement, options["scheduler"], options["workers"])
+                execution.computed(dataset, [measurement], options["scheduler"], options["workers"])
             )
         else:
             picture = plots.temperature(answer)
@@ -88,7 +96,7 @@ def velocity(store: str, raw: bool, **options: Any) -> None:
     form = show.form_of(options["format_"], options["output"])
     run = open_run(store)
     dataset, measurement = velocity_statistics(run, settled(run, options))
-    answer = execution.computed(dataset, measurement, options["scheduler"], options["workers"])
+    answer = execution.computed(dataset, [measurement], options["scheduler"], options["workers"])
     picture = None
     if options["plot"]:
         from analyzer import plots

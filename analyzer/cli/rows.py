@@ -65,14 +65,14 @@ def rows(store: str, masks: str | None, fraction: float, seed: int, **options: A
     if options["start"] == "auto":
         query = from_block(run, query)
     sums, measurement = sums_of(run, query)
-    answer = judged(execution.computed(sums, measurement, options["scheduler"], options["workers"]), measurement)
+    answer = judged(execution.computed(sums, [measurement], options["scheduler"], options["workers"]), measurement)
     chosen = None if masks is None else row_masks(answer, fraction, seed)
     picture = None
     if options["plot"]:
         from analyzer import row_plots
 
         drawn, measurement = row_plots.elements(run, query, answer)
-        squares = execution.computed(drawn, measurement, options["scheduler"], options["workers"])
+        squares = execution.computed(drawn, [measurement], options["scheduler"], options["workers"])
         picture = row_plots.rows(answer, squares, trajectory(run).parameters)
     show.put(
         answer, form, options["output"], lambda: frame_of(answer), lambda: _text(answer, store, form, options["output"])

@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 
 _SUFFIXES = {".csv": "csv", ".json": "json", ".nc": "netcdf", ".parquet": "parquet"}
 _FIRST = ("group", "layer", "module", "parameter", "row", "column", "output", "input", "head", "index")
-_NOT_IN_TABLES = ("velocities", "temperature_thermal", "velocities_half_phase")
+_NOT_IN_TABLES = ("velocities", "temperature_thermal", "velocities_half_phase", "steps_per_lag")
 """Follow from other columns; other formats have them."""
 
 
@@ -46,12 +46,13 @@ def check_place(output: str | None, option: str = "--output") -> None:
 
 
 def frame_of(dataset: xr.Dataset) -> pd.DataFrame:
-    """One row for each group and window: what identifies it first, then the columns."""
-    table = dataset.to_dataframe(dim_order=["group", "window"]).reset_index()
+    """One row for each group, lag and window: what identifies it first, then the columns."""
+    order = [name for name in ("group", "lag", "window") if name in dataset.dims]
+    table = dataset.to_dataframe(dim_order=order).reset_index()
     user = dataset.attrs.get("by") == "user"
     first = [name for name in _FIRST if name in table and (name != "group" or user)]
     first += [str(name) for name, c in dataset.coords.items() if c.dims == ("group",) and name not in _FIRST]
-    first += [name for name in ("epoch", "start_step", "stop_step") if name in table]
+    first += [name for name in ("lag", "steps_per_lag", "epoch", "start_step", "stop_step") if name in table]
     rest = [name for name in dataset.data_vars if name in table]
     last = [name for name in ("partial", "left_out") if name in table and bool(table[name].any())]
     return table[first + rest + last]
@@ -207,7 +208,7 @@ def table_text(frame: pd.DataFrame) -> str:
 def footer(attrs: Mapping[str, Any]) -> str:
     """What a table shows, in which units, at which lag, by which convention: as far as the answer has them."""
     parts = [attrs["quantity"] + (f" in {attrs['units']}" if "units" in attrs else "")]
-    if "lag" in attrs:
+    if "lag" in attrs and "steps_per_lag" in attrs:
         same = attrs["lag"] == attrs["steps_per_lag"]
         parts.append(f"lag {attrs['lag']}" + ("" if same else f" = {attrs['steps_per_lag']} steps"))
     if "convention" in attrs:
