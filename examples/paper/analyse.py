@@ -21,6 +21,9 @@ from .series import energy, windows
 HERE = Path(__file__).parent
 MODELS = ("gcn", "gat", "cnn")
 COMPARED = ("--compare", "square", "--compare", "stiff", "--compare", "parabola", "--compare", "linear")
+AGAINST_INVERSE = ("--model", "linear", "--compare", "parabola", "--compare", "proportional", "--compare", "power")
+FEWEST = 3
+"""Values of a hyperparameter below which no curve is asked for."""
 
 
 def there(place: Place, runs: Sequence[Branch]) -> list[Branch]:
@@ -44,33 +47,30 @@ def accounts(place: Place, scale: Scale, kind: str, into: Path) -> None:
 
 def fits(place: Place, scale: Scale, into: Path, pictures: Path) -> None:
     """Temperatures against learning rate, batch size and both, at every lag, for SGD and Adam."""
+    lags = ",".join(map(str, (*scale.lags, "epoch")))
     for optimizer in ("sgd", "adam"):
         rates, batches = (there(place, sweep(scale, optimizer)) for sweep in (rate_sweep, batch_sweep))
-        for lag in (*scale.lags, "epoch"):
-            if len({run.learning_rate for run in rates}) >= 3:
-                analyzer_command(
-                    "fit", *(opened(place, run) for run in rates), "--against", "learning_rate", "--lag", lag,
-                    *(COMPARED if lag == 1 else ()), output=into / f"{optimizer}-rate-{lag}.json",
-                    plot=pictures / f"{optimizer}-rate.png" if lag == 1 else None,
-                )  # fmt: skip
-            if len({run.batch_size for run in batches}) >= 3:
-                analyzer_command(
-                    "fit", *(opened(place, run) for run in batches), "--against", "batch_size", "--model",
-                    "inverse_power", "--lag", lag, output=into / f"{optimizer}-batch-{lag}.json",
-                )  # fmt: skip
-        if len({run.batch_size for run in batches}) >= 3:
-            for lag in (1, "epoch"):
-                analyzer_command(
-                    "fit", *(opened(place, run) for run in batches), "--against", "inverse_batch_size", "--model",
-                    "linear", "--compare", "parabola", "--compare", "proportional", "--compare", "power", "--lag", lag,
-                    output=into / f"{optimizer}-inverse-{lag}.json",
-                    plot=pictures / f"{optimizer}-inverse.png" if lag == 1 else None,
-                )  # fmt: skip
-        both = list(dict.fromkeys([*rates, *batches, *(there(place, grid(scale)) if optimizer == "sgd" else ())]))
-        if len({run.learning_rate for run in rates}) >= 2 and len({run.batch_size for run in batches}) >= 2:
+        values = len({run.learning_rate for run in rates}), len({run.batch_size for run in batches})
+        asked: list[tuple[str, list[Branch], tuple[str, ...], bool]] = []
+        against: tuple[str, ...]
+        if values[0] >= FEWEST:
+            against = ("--against", "learning_rate")
+            asked.append(("rate", rates, (*against, *COMPARED), True))
+            asked.append(("rate-lags", rates, (*against, "--lag", lags), True))
+        if values[1] >= FEWEST:
+            against, inverse = ("--against", "batch_size"), ("--against", "inverse_batch_size")
+            asked.append(("batch", batches, (*against, "--model", "inverse_power"), False))
+            asked.append(("batch-lags", batches, (*against, "--model", "inverse_power", "--lag", lags), True))
+            asked.append(("inverse", batches, (*inverse, *AGAINST_INVERSE), True))
+            asked.append(("inverse-epoch", batches, (*inverse, *AGAINST_INVERSE, "--lag", "epoch"), True))
+        if min(values) >= FEWEST:
+            both = [*rates, *batches, *(there(place, grid(scale)) if optimizer == "sgd" else ())]
+            joint = ("--against", "learning_rate", "--against", "batch_size", "--model", "joint")
+            asked.append(("joint", list(dict.fromkeys(both)), joint, False))
+        for name, runs, words, drawn in asked:
             analyzer_command(
-                "fit", *(opened(place, run) for run in both), "--against", "learning_rate", "--against", "batch_size",
-                "--model", "joint", output=into / f"{optimizer}-joint.json",
+                "fit", *(opened(place, run) for run in runs), *words, output=into / f"{optimizer}-{name}.json",
+                plot=pictures / f"{optimizer}-{name}.png" if drawn else None,
             )  # fmt: skip
 
 
@@ -80,9 +80,8 @@ def looked_at(place: Place, scale: Scale, into: Path, pictures: Path) -> None:
         seeds = range(scale.rate_seeds[optimizer])
         own = there(place, [Branch(optimizer, RATE, BATCH, seed) for seed in seeds])
         for run in own:
-            drawn = run.seed == 0
             analyzer_command(
-                "rows", opened(place, run), *(() if drawn else ("--parameter", "*weight")),
+                "rows", opened(place, run), *(() if run.seed == 0 else ("--parameter", "conv2*weight")),
                 output=into / f"rows-{optimizer}-{run.seed}.json",
             )  # fmt: skip
         if own:

@@ -99,7 +99,7 @@ SCALES = {
             rates={"sgd": (7e-4, 1e-3, 3e-3), "adam": (1e-3,)},
             batches={"sgd": (8, 32, 50), "adam": (32,)},
             rate_seeds={"sgd": 2, "adam": 1},
-            batch_seeds={"sgd": 1, "adam": 1},
+            batch_seeds={"sgd": 2, "adam": 1},
             grid_seeds=1,
             test_graphs=100,
         ),
