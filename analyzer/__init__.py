@@ -16,6 +16,7 @@ _PUBLIC = {
     "equilibration": "analyzer.equilibration",
     "rows": "analyzer.row_temperatures",
     "row_masks": "analyzer.masks",
+    "check": "analyzer.checks",
     "fit": "analyzer.sweep_fits",
     "velocity": "analyzer.velocities",
     "velocity_summary": "analyzer.velocities",

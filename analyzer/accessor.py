@@ -7,6 +7,7 @@ from typing import Any
 
 import xarray as xr
 
+from analyzer import checks as _checks
 from analyzer import equilibration as _equilibration
 from analyzer import row_temperatures as _rows
 from analyzer import sweep as _sweep
@@ -55,6 +56,9 @@ class ThermoAccessor:
     def equilibration(self, **options: Any) -> xr.Dataset:
         return _equilibration.equilibration(self._run, **options)
 
+    def check(self, **options: Any) -> xr.Dataset:
+        return _checks.check(self._run, **options)
+
     def fit(self, **options: Any) -> xr.Dataset:
         return _fits.fit(self._run, **options)
 
@@ -72,6 +76,7 @@ class ThermoAccessor:
 
     select.__doc__ = _sweep.select.__doc__
     fit.__doc__ = _fits.fit.__doc__
+    check.__doc__ = _checks.check.__doc__
     equilibration.__doc__ = _equilibration.equilibration.__doc__
     rows.__doc__ = _rows.rows.__doc__
     temperature.__doc__ = _temperatures.temperature.__doc__

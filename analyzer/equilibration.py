@@ -139,7 +139,7 @@ def tracks(run: xr.DataTree, query: Query, loss: str = LOSS) -> list[Track]:
         )
     line = measurement.run.line
     first, last = measurement.plan.sampling.windows.start_step[0], measurement.plan.sampling.windows.stop_step[-1]
-    series = _temperatures(measurement)
+    series = temperature_series(measurement)
     shown = [str(label) or "model" for label in measurement.plan.grouping.label]
     answer = [
         Track("temperature", name, "weight^2 step^-2", values, series[1])
@@ -232,11 +232,11 @@ def from_equilibrium(run: xr.DataTree, query: Query) -> Query:
     return replace(query, start=start)
 
 
-def _temperatures(measurement: Measurement) -> tuple[Array, Array]:
-    """½⟨v²⟩ of every group and step, without the steps at gaps, and the steps."""
+def temperature_series(measurement: Measurement, known: Array | None = None) -> tuple[Array, Array]:
+    """½⟨v²⟩ of every group and step, without the steps at gaps, and the steps; `known` is the series if computed."""
     assert measurement.moments.series is not None
     sampling, origin = measurement.plan.sampling, measurement.moments.origin
-    series = np.asarray(measurement.moments.series)
+    series = np.asarray(measurement.moments.series) if known is None else known
     places = np.concatenate(
         [np.arange(f, f + n - 1) for f, n in zip(sampling.first.tolist(), sampling.count.tolist(), strict=True)]
     )

@@ -25,7 +25,8 @@ from analyzer.errors import GroupError, OptionError, TrajectoryMissingError, Win
 from analyzer.groups import Globs, local_groups
 from analyzer.measure import Column, Measurement, Query, measure, result, unit_of
 from analyzer.moments import SQUARES, ULP
-from analyzer.spans import kept_frame
+from analyzer.plan import bundle_groups
+from analyzer.spans import frame_at
 from analyzer.statistics.heterogeneity import LEAST_BLOCKS, UNDECIDED, Judgement, judge
 from analyzer.tree import Trajectory, trajectory
 from analyzer.windows import BLOCK_FRAMES, Bound, Lag
@@ -307,8 +308,8 @@ def squares_at_end(measurement: Measurement) -> Array:
     if _is_kept_alone(measurement.run):
         span = measurement.plan.spans[-1]
         for bundle in measurement.plan.bundles:
-            numbers, values = kept_frame(bundle, span, frame)
-            np.add.at(total, numbers, values**2)
+            labels, numbers = bundle_groups(bundle)
+            np.add.at(total, numbers[labels], frame_at(bundle, span, frame).astype(np.float64) ** 2)
         return total
     shapes = {p.name: p.shape for p in measurement.run.parameters}
     chosen = list(grouping.rules)

@@ -11,7 +11,6 @@ import numpy as np
 
 from analyzer.blocks import BlockSums, Cut, SpanSums, coarser, is_aligned, stretches_from_blocks, sum_blocks
 from analyzer.cache import keep, load
-from analyzer.errors import TrajectoryMissingError
 from analyzer.moments import Partial, is_finite, reduce_frames, reduce_sums, seam_squares, stack
 from analyzer.plan import Bundle, Piece, Span, bundle_groups, bundle_pieces, piece_groups
 from analyzer.reading import read
@@ -139,30 +138,6 @@ def series_of(bundle: Bundle, span: Span) -> Series:
     return Series((found.series,), found.coarse.frames[0], found.coarse.frames[-1], _nonfinite(bundle, span, found))
 
 
-def kept_frame(bundle: Bundle, span: Span, frame: int) -> tuple[Array, Array]:
-    """The frame of a run at a block's edge, from the shelf: the group of every chosen weight, and its value in float64.
-
-    Raises
-    ------
-    TrajectoryMissingError
-        The sums are not whole, or no block ends there.
-    """
-    assert span.blocks is not None
-    assert bundle.shelf is not None
-    weights = sum(piece.weights for piece in bundle.pieces)
-    held = load(bundle.shelf, span.start, span.blocks, len(bundle.pieces), weights, with_fine=True, with_series=False)
-    edges, local = span.blocks.fine.edges, frame - span.start
-    if held is None or local not in edges:
-        raise TrajectoryMissingError(
-            f"{bundle.shelf.file(span.start)}: expected kept sums with the weights at frame {frame}, got none. Their "
-            "norms are not known. Keep the sums again (analyzer cache fill), or restore the trajectory."
-        )
-    found = _chosen(bundle, held)
-    assert found.fine is not None
-    labels, numbers = bundle_groups(bundle)
-    return numbers[labels], found.fine.frames[int(np.searchsorted(edges, local))].astype(np.float64)
-
-
 def join_series(bundle: Bundle, parts: list[Series]) -> Series:
     """The series of consecutive spans, with the velocities over the seams between them."""
     pieces = bundle_pieces(bundle)
@@ -182,6 +157,29 @@ def frames_of(piece: Piece, start: int, stop: int) -> Array:
     """The frames of a piece (weights, frames), decoded."""
     assert piece.source is not None
     return _real(read(piece.source, (*piece.region, (start, stop))).reshape(piece.weights, stop - start))
+
+
+def frame_at(bundle: Bundle, span: Span, frame: int) -> Array:
+    """One frame of a bundle's chosen weights (weights,): from the shelf where it is an edge of a kept block, else
+    decoded.
+    """
+    if bundle.shelf is not None and span.blocks is not None and span.full:
+        place, weights = frame - span.start, sum(piece.weights for piece in bundle.pieces)
+        coarse = bool(np.isin(place, span.blocks.coarse.edges))
+        held = None
+        if coarse or np.isin(place, span.blocks.fine.edges):
+            held = load(
+                *(bundle.shelf, span.start, span.blocks, len(bundle.pieces), weights),
+                with_fine=not coarse,
+                with_series=False,
+            )
+        if held is not None:
+            sums = _chosen(bundle, held)
+            edges, found = (
+                (span.blocks.coarse.edges, sums.coarse) if sums.fine is None else (span.blocks.fine.edges, sums.fine)
+            )
+            return np.asarray(found.frames[np.searchsorted(edges, place)])
+    return np.concatenate([frames_of(piece, frame, frame + 1)[:, 0] for piece in bundle.chosen])
 
 
 def _sums(

@@ -7,6 +7,7 @@ from typing import Any
 import click
 
 from analyzer.cli.cache import cache
+from analyzer.cli.check import check
 from analyzer.cli.equilibration import equilibration
 from analyzer.cli.fit import fit
 from analyzer.cli.info import info
@@ -56,5 +57,5 @@ def cli() -> None:
     """
 
 
-for command in (info, temperature, velocity, equilibration, rows, fit, verify, cache):
+for command in (info, temperature, velocity, equilibration, rows, check, fit, verify, cache):
     cli.add_command(command)

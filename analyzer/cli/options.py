@@ -181,13 +181,14 @@ def range_options(command: Callable[..., Any]) -> Callable[..., Any]:
     return command
 
 
-def series_options(command: Callable[..., Any]) -> Callable[..., Any]:
-    """The options that say of which weights a series is made, and over which steps."""
+def series_options(command: Callable[..., Any], auto: bool = False) -> Callable[..., Any]:
+    """The options that say of which weights a series is made, and over which steps; perhaps from equilibrium on."""
+    start = "First frame looked at; auto: where the run is in equilibrium" if auto else "First frame looked at"
     for option in reversed(
         (
             _by("model, layer, module or parameter."),
             _GROUP,
-            click.option("--start", type=Bound(), help="First frame looked at; default: the first of the run."),
+            click.option("--start", type=Bound(auto), help=f"{start}; default: the first of the run."),
             _STOP,
             *_SELECTION,
         )

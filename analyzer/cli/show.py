@@ -174,8 +174,8 @@ def _table(frame: pd.DataFrame, dataset: xr.Dataset) -> str:
     return f"{table_text(frame)}\n\n{footer(dataset.attrs)}\n"
 
 
-def table_text(frame: pd.DataFrame) -> str:
-    """A table as text: for a terminal in its width, else as wide as it needs to be."""
+def table_text(frame: pd.DataFrame, wide: int = 240) -> str:
+    """A table as text: for a terminal in its width, else `wide`, or as much wider as it needs to be."""
     from rich import box
     from rich.console import Console
     from rich.markup import escape
@@ -194,11 +194,11 @@ def table_text(frame: pd.DataFrame) -> str:
         # Headings break between words, numbers and names never.
         width = max(map(len, [*title.split(), *(row[n] for row in rows)]), default=0)
         table.add_column(title, justify="right" if number else "left", min_width=width, overflow="fold")
-        needed += width + 2
+        needed += width + 3
     for row in rows:
         table.add_row(*map(escape, row))
     # Off a terminal, a table is as wide as it needs to be: nothing may be cut. Nor on one that is too narrow.
-    console = Console(width=None if terminal else 240, no_color=not terminal or None, highlight=False)
+    console = Console(width=None if terminal else wide, no_color=not terminal or None, highlight=False)
     console.width = max(console.width, needed)
     with console.capture() as capture:
         console.print(table)

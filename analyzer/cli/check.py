@@ -1,0 +1,134 @@
+"""`analyzer check`: measured numbers of a run beside what physics leads one to expect of them."""
+
+from __future__ import annotations
+
+import json
+from functools import partial
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from analyzer.cli.options import execution_options, file_options, series_options
+
+if TYPE_CHECKING:
+    import pandas as pd
+    import xarray as xr
+
+FAMILIES = ("norm", "equipartition", "normality", "adam", "floor", "correlation")
+_WIDTH = 100
+_MOST_ROWS = 40
+"""Rows of one check that a table shows; other formats have all."""
+
+
+@click.command(short_help="Physical checks: what is measured beside what is expected, with a verdict if one is valid.")
+@click.argument("store")
+@partial(series_options, auto=True)
+@click.option("--only", type=click.Choice(FAMILIES), multiple=True, help="Only this check. Repeatable.")
+@click.option("--sample-weights", type=int, default=64, show_default=True, help="Of each group, for normality.")
+@click.option("--sample-steps", type=int, default=4096, show_default=True, help="Of each weight, for normality.")
+@click.option("--seed", type=click.IntRange(min=0), default=0, show_default=True, help="Of that sample.")
+@click.option("--significance", type=float, default=0.05, show_default=True, help="p-value that decides.")
+@file_options
+@execution_options
+def check(
+    store: str,
+    only: tuple[str, ...],
+    sample_weights: int,
+    sample_steps: int,
+    seed: int,
+    significance: float,
+    **options: Any,
+) -> None:
+    """Physical checks of the run in STORE: norm drift, equipartition, normality of velocities, T/η² against Adam's
+    range, temperatures against rounding, correlation of temperatures.
+
+    Verdicts stand only where an expectation is valid, and change no exit code: this is a measurement.
+
+    \b
+    analyzer check runs/gcn.zarr
+    analyzer check runs/gcn.zarr --start auto --only adam --only floor
+    analyzer check runs/gcn.zarr --by parameter --format csv --output checks.csv
+    """
+    from analyzer.checks import Sample, check_of
+    from analyzer.cli import execution, show
+    from analyzer.cli.progress import bar
+    from analyzer.cli.query import settled
+    from analyzer.run import open_run
+
+    form = show.form_of(options["format_"], options["output"])
+    run = open_run(store)
+    query = settled(run, options)
+    with (
+        show.warnings_in_a_line(),
+        bar("Decoding", 1, "passes") as told,
+        execution.scheduled(options["scheduler"], execution.workers_of(options["workers"]), told),
+    ):
+        sample = Sample(sample_weights, sample_steps, seed)
+        answer = check_of(run, query, only=only or None, sample=sample, significance=significance)
+    show.put(answer, form, options["output"], lambda: frame_of(answer), lambda: _text(answer, store, form))
+
+
+def frame_of(answer: xr.Dataset) -> pd.DataFrame:
+    """One row for each finding."""
+    return answer.to_dataframe().reset_index(drop=True)[[*answer.coords, *answer.data_vars]]
+
+
+def _text(answer: xr.Dataset, store: str, form: str) -> str:
+    from analyzer.cli import show
+
+    frame = frame_of(answer)
+    if form == "csv":
+        return str(frame.to_csv(index=False))
+    if form == "json":
+        return json.dumps(show.document(answer, store, frame), indent=1, allow_nan=False) + "\n"
+    parts = [_section(str(name), some) for name, some in frame.groupby("check", sort=False)]
+    return "\n\n".join([*parts, _footer(answer.attrs)]) + "\n"
+
+
+def _section(name: str, frame: pd.DataFrame) -> str:
+    """One check as a table under its title; what all rows share is said once, columns that say nothing are left out."""
+    from analyzer.cli import show
+    from analyzer.findings import TITLES
+
+    left = len(frame) - _MOST_ROWS
+    table = frame.head(_MOST_ROWS)
+    notes = list(table["note"])
+    said = notes[0] if len(set(notes)) == 1 else _shared([note.partition("; ")[2] for note in notes])
+    notes = [note.removesuffix(said).removesuffix("; ") for note in notes]
+    ends = zip(table["expected_low"], table["expected_high"], strict=True)
+    expected = [_expected(low, high) for low, high in ends]
+    heading = [TITLES[name]]
+    if expected[0] and len(set(expected)) == 1:
+        said, expected = f"expected {expected[0]}" + (f"; {said}" if said else ""), [""] * len(expected)
+    if said:
+        heading.append(said[0].upper() + said[1:])
+    if table["measured"].isna().all() and not any(notes):
+        return "\n".join(heading)
+    shown = table[["group", "measured"]].assign(
+        error=table["standard_error"], expected=expected, p=table["p_value"], verdict=table["verdict"], note=notes
+    )
+    empty = [c for c in shown if c not in ("group", "measured") and (shown[c].isna() | (shown[c] == "")).all()]
+    lines = [*heading, show.table_text(shown.drop(columns=empty), wide=_WIDTH)]
+    return "\n".join([*lines, f" … and {left:,} more: --format csv"] if left > 0 else lines)
+
+
+def _shared(texts: list[str]) -> str:
+    return texts[0] if len(set(texts)) == 1 else ""
+
+
+def _expected(low: float, high: float) -> str:
+    if low != low:
+        return ""
+    if low == high:
+        return f"{low:.4g}"
+    return f"> {low:.4g}" if high == float("inf") else f"{low:.3g} to {high:.3g}"
+
+
+def _footer(attrs: dict[str, Any]) -> str:
+    rate = f", learning rate {attrs['learning_rate']:.4g}" if "learning_rate" in attrs else ""
+    return (
+        f"checks by {attrs['by']}, steps {attrs['start_step']} to {attrs['stop_step']}, "
+        f"optimizer {attrs['optimizer'] or 'not recorded'}{rate};\n"
+        f"errors are standard errors; verdicts at p < {attrs['significance']:g}, at which "
+        f"{100 * attrs['significance']:g} in 100 true expectations fail by chance"
+    )

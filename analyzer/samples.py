@@ -1,0 +1,148 @@
+"""Raw frames, few of them: those at the ends of stretches, and a seeded sample of velocities, read chunk by chunk."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+
+from analyzer.errors import MemoryLimitError, OptionError
+from analyzer.measure import Measurement
+from analyzer.plan import Piece, bundle_groups
+from analyzer.spans import frame_at, frames_of
+from analyzer.tree import Trajectory
+from analyzer.windows import Sampling
+
+Array = np.ndarray[Any, np.dtype[Any]]
+
+STRETCHES = 16
+"""Stretches of consecutive velocities that the sample of a longer run is made of; each costs at most two chunks or so
+of every tensor."""
+_PIECES = 8
+"""Regions of a chunk that the weights of one group are drawn from: a layer of gigabytes is not decoded for 64."""
+
+
+def norm_changes(measurement: Measurement) -> Array:
+    """|w|² after the last velocity less |w|² before the first, by group, summed over stretches without gaps (groups,).
+
+    Needs the frames at the ends of stretches alone; kept sums have them, where they are edges of blocks.
+
+    Raises
+    ------
+    TrajectoryMissingError
+        The frames are needed, and are not there.
+    """
+    plan, run = measurement.plan, measurement.run
+    first, last = plan.sampling.first, plan.sampling.first + (plan.sampling.count - 1) * plan.sampling.spacing
+    change = np.zeros(plan.grouping.weights.size)
+    spans = plan.spans or plan.shelved
+    starts = np.array([span.start for span in spans])
+    for bundle in plan.bundles:
+        labels, numbers = bundle_groups(bundle)
+
+        def at(frame: int, bundle: Any = bundle) -> Array:
+            if bundle.pieces[0].source is None:
+                return np.concatenate([_read(run, piece, frame, frame + 1)[:, 0] for piece in bundle.chosen])
+            return frame_at(bundle, spans[int(np.searchsorted(starts, frame, side="right")) - 1], frame)
+
+        for low, high in zip(first.tolist(), last.tolist(), strict=True):
+            before, after = at(low).astype(np.float64), at(high).astype(np.float64)
+            # The difference of two squares, without losing the small difference of large ones.
+            sums = np.bincount(labels, weights=(after - before) * (after + before), minlength=numbers.size)
+            np.add.at(change, numbers, sums)
+    return change
+
+
+def velocity_sample(
+    measurement: Measurement, group: int, *, weights: int, steps: int, seed: int, limit: int | None = None
+) -> Array:
+    """Velocities of some weights of a group of whole parameters, of all steps or of evenly spread stretches of them.
+
+    Parameters
+    ----------
+    measurement
+        At a lag of one stride.
+    group
+        Number of the group.
+    weights, steps
+        At most so many weights, and velocities of each. Where the run has more, they are those of 16 stretches.
+    seed
+        The same sample for the same seed.
+    limit
+        Bytes of memory, or None.
+
+    Returns
+    -------
+    (weights, stretches, samples) float64; without stretches where no gap-free one is long enough.
+
+    Raises
+    ------
+    OptionError, MemoryLimitError
+        At once.
+    TrajectoryMissingError, CorruptChunkError, MissingChunkError
+        While it is read.
+    """
+    for name, value in (("weights", weights), ("steps", steps)):
+        if not isinstance(value, (int, np.integer)) or isinstance(value, bool) or value < STRETCHES:
+            raise OptionError(
+                f"--sample-{name}: expected a whole number of at least {STRETCHES}, got {value!r}. Fewer say nothing "
+                f"of a distribution. Write --sample-{name} {64 if name == 'weights' else 4096}",
+                **{name: value},
+            )
+    rng = np.random.default_rng([seed, group])
+    pieces = [p for b in measurement.plan.bundles for p in b.chosen if p.rule is not None and p.rule.base == group]
+    sizes = np.array([piece.weights for piece in pieces])
+    if len(pieces) > _PIECES:
+        pieces = [pieces[n] for n in rng.choice(len(pieces), _PIECES, replace=False, p=sizes / sizes.sum())]
+        sizes = np.array([piece.weights for piece in pieces])
+    chosen = np.sort(rng.choice(int(sizes.sum()), min(weights, int(sizes.sum())), replace=False))
+    starts, length = _stretches(measurement.plan.sampling, steps, rng)
+    _check(chosen.size * starts.size * length, max(piece.frame_bytes for piece in pieces) * (length + 1), limit)
+    sample = np.empty((chosen.size, starts.size, length))
+    owner = np.searchsorted(np.cumsum(sizes), chosen, side="right")
+    for number, piece in enumerate(pieces):
+        mine = np.flatnonzero(owner == number)
+        rows = chosen[mine] - (int(sizes[:number].sum()))
+        if not mine.size:
+            continue
+        for n, start in enumerate(starts.tolist()):
+            frames = _read(measurement.run, piece, start, start + length + 1)[rows]
+            sample[mine, n] = np.diff(frames.astype(np.float64), axis=1)
+    return sample
+
+
+def _stretches(sampling: Sampling, steps: int, rng: np.random.Generator) -> tuple[Array, int]:
+    """First frames of the sample's stretches, and the velocities in each."""
+    lengths = sampling.count - 1
+    if lengths.size == 1 and lengths[0] <= steps:
+        return sampling.first, int(lengths[0])
+    length = min(steps, int(lengths.sum())) // STRETCHES
+    room = np.maximum(lengths - length + 1, 0) if length else np.zeros_like(lengths)
+    free = np.repeat(sampling.first - (np.cumsum(room) - room), room) + np.arange(int(room.sum()))
+    count = min(STRETCHES, int(free.size // max(length, 1)))
+    if not count:
+        return np.empty(0, dtype=np.int64), 0
+    cell = free.size / count
+    place = (np.arange(count) * cell + rng.random(count) * (cell - length)).astype(np.int64)
+    return np.asarray(free[place]), length
+
+
+def _read(run: Trajectory, piece: Piece, start: int, stop: int) -> Array:
+    """The frames of a piece (weights, frames), from the store or the tree."""
+    if piece.source is not None:
+        return frames_of(piece, start, stop)
+    place = (*(slice(low, high) for low, high in piece.region), slice(start, stop))
+    return np.asarray(run.arrays[piece.parameter].data[place]).reshape(piece.weights, stop - start)
+
+
+def _check(velocities: int, chunk: int, limit: int | None) -> None:
+    # The sample, scaled, and spread out with its Fourier transforms; two copies of the frames that it is taken from.
+    needed = 80 * velocities + 3 * chunk
+    if limit is not None and needed > limit:
+        raise MemoryLimitError(
+            f"Memory: expected at most {limit / 2**20:.0f} MiB (--memory-limit), got a projected "
+            f"{needed / 2**20:.0f} MiB for a sample of {velocities:,} velocities. The machine would swap or kill the "
+            "run. Give a smaller --sample-weights or --sample-steps, or raise --memory-limit.",
+            needed=needed,
+            limit=limit,
+        )
