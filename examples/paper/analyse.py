@@ -124,6 +124,9 @@ def main(argv: Sequence[str] | None = None) -> int:
     with contextlib.chdir(options.output):  # names in the answers are then the same wherever the runs are
         for kind in options.model or MODELS:
             place = Place(Path(scale.name, kind))
+            apart = Place(Path(scale.name, f"{kind}-position"))
+            if apart.account("training").exists():
+                accounts(apart, scale, kind, results / f"{kind}-position")
             if not there(place, branches(scale, kind)):
                 continue
             into, pictures = results / kind, results / kind / "figures"

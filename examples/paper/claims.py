@@ -91,8 +91,7 @@ def c4(gcn: Evidence, gat: Evidence) -> Verdict:
     measured = (f"K = {mean['kinetic']:.2e} ± {scatter['kinetic']:.1e} (standard deviation of a step), V = "
                 f"{mean['loss']:.3f} ± {scatter['loss']:.3f}, K + V ± {scatter['sum']:.3f}; correlation of K and V "
                 f"{content['correlation']:.2f}")  # fmt: skip
-    why = ("K + V moves from step to step as the minibatch's loss does; K is far too small to make up for it, "
-           "in whatever units the masses are")  # fmt: skip
+    why = "K + V moves from step to step as the minibatch's loss does, by far more than K itself is (m = 1)"
     moves = scatter["sum"] > 10 * scatter["kinetic"]
     return Verdict("C4", says, measured, HOLDS if moves else OPEN, why)
 
@@ -250,9 +249,10 @@ def rows_differ(claim: str, model: Evidence, parameter: str, says: str) -> Verdi
         between = rank_correlations(model.heat_of_rows(optimizer, parameter))
         spread = test["hottest_over_coldest"]
         name = {"sgd": "SGD", "adam": "Adam"}[optimizer]
+        order = f", between seeds {_span(between)}" if between else ""
         parts.append(f"{name}: {test['verdict']}, hottest/coldest "
                      f"{'∞' if spread is None else format(spread, '.3g')}, rank correlation of half-windows "
-                     f"{test['rank_stability']:.3f}" + (f", between seeds {_span(between)}" if between else ""))  # fmt: skip
+                     f"{test['rank_stability']:.3f}{order}")  # fmt: skip
         verdicts[optimizer] = test["verdict"]
     if "sgd" not in verdicts:
         return Verdict(claim, says, "not measured", OPEN, "no run")
@@ -315,6 +315,9 @@ def c20(models: Sequence[Evidence]) -> Verdict:
         if not content or len(content["runs"]) < 2:
             continue
         any_model = True
+        if min(run["whole"] for run in content["runs"]) < 0.15:
+            parts.append(f"{model.kind.upper()}: the whole network is near chance, there is nothing to lose")
+            continue
         place = content["fractions"].index(0.2)
         for where in ("conv2", "all hidden layers"):
             texts = []

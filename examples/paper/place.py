@@ -11,7 +11,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from types import FrameType
-from typing import Any
+from typing import Any, Self
 
 import torch
 
@@ -48,7 +48,8 @@ class Place:
 class Stop:
     """Whether to stop at the next opportunity: a signal came, or the time is up.
 
-    Lifetime: one call of the script.
+    Lifetime: one call of the script. As a context, the first SIGINT or SIGTERM is a wish to stop between two epochs; the
+    second acts at once.
 
     Parameters
     ----------
@@ -60,10 +61,13 @@ class Stop:
         self._until = None if minutes is None else time.monotonic() + 60 * minutes
         self._signalled = False
 
-    def listen(self) -> None:
-        """Take the first SIGINT or SIGTERM as a wish to stop between two epochs; the second acts at once."""
-        for number in (signal.SIGINT, signal.SIGTERM):
-            signal.signal(number, self._on_signal)
+    def __enter__(self) -> Self:
+        self._before = {n: signal.signal(n, self._on_signal) for n in (signal.SIGINT, signal.SIGTERM)}
+        return self
+
+    def __exit__(self, kind: object, error: object, traceback: object) -> None:
+        for number, handler in self._before.items():
+            signal.signal(number, handler)
 
     def __bool__(self) -> bool:
         return self._signalled or (self._until is not None and time.monotonic() > self._until)

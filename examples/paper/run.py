@@ -113,11 +113,10 @@ def main(argv: Sequence[str] | None = None) -> int:
     parser.add_argument("--threads", type=int, default=1, help="of torch on the CPU (default: 1; start two processes)")
     options = parser.parse_args(argv)
     torch.set_num_threads(options.threads)
-    stop = Stop(options.minutes)
-    stop.listen()
     try:
-        task = task_of(options, SCALES[options.scale], stop)
-        done = work(task, keep=options.keep_trajectories, only_training=options.only_training)
+        with Stop(options.minutes) as stop:
+            task = task_of(options, SCALES[options.scale], stop)
+            done = work(task, keep=options.keep_trajectories, only_training=options.only_training)
     except (DataError, RecorderError) as error:
         print(error, file=sys.stderr)
         return 1
