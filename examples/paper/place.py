@@ -48,8 +48,8 @@ class Place:
 class Stop:
     """Whether to stop at the next opportunity: a signal came, or the time is up.
 
-    Lifetime: one call of the script. As a context, the first SIGINT or SIGTERM is a wish to stop between two epochs; the
-    second acts at once.
+    Lifetime: one call of the script. As a context, the first SIGINT or SIGTERM is a wish to stop between two epochs;
+    the second acts at once.
 
     Parameters
     ----------
