@@ -10,7 +10,7 @@ were just computed or kept from before, so both give the same bits.
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -69,10 +69,14 @@ class BlockSums:
         (blocks, weights) float64: Σv².
     frames
         (edges, weights) float32 or float64: the frames at the edges.
+    displaced
+        (blocks, weights) float64: (Σv)² of every fine block, summed over those in each coarse one; of fine blocks None,
+        since their frames say it.
     """
 
     squares: Array
     frames: Array
+    displaced: Array | None = None
 
 
 @dataclass(frozen=True)
@@ -173,8 +177,10 @@ def sum_blocks(read: Callable[[int, int], Array], frames: int, blocks: Cut) -> t
 def _sum_unit(frames: Array, first: Array, last: Array) -> Array:
     """Σv² of every block that a unit holds whole (blocks, weights)."""
     shape = (frames.shape[0], first.size)
-    squares, opening, closing = np.empty(shape), np.empty(shape, frames.dtype), np.empty(shape, frames.dtype)
-    reduce_stretches(frames, first, np.ones(first.size, dtype=np.int64), last - first + 1, squares, opening, closing)
+    squares, displaced = np.empty((2, *shape))
+    opening, closing = np.empty((2, *shape), frames.dtype)
+    one, count = np.ones(first.size, dtype=np.int64), last - first + 1
+    reduce_stretches(frames, first, one, count, count, squares, displaced, opening, closing)
     return np.ascontiguousarray(squares.T)
 
 
@@ -198,26 +204,63 @@ def coarser(sums: BlockSums, fine: Layout, coarse: Layout) -> BlockSums:
     return BlockSums(squares, sums.frames[np.searchsorted(fine.edges, coarse.edges)])
 
 
+def with_displaced(sums: BlockSums, held: BlockSums, fine: Layout, coarse: Layout) -> BlockSums:
+    """The sums of coarse blocks with (Σv)² of the fine ones in them, added in order."""
+    squared = _displaced(held, fine)
+    displaced = np.zeros(sums.squares.shape)
+    for n, (first, last) in enumerate(zip(coarse.first, coarse.last, strict=True)):
+        for block in _blocks_between(fine, first, last):
+            displaced[n] += squared[block]
+    return replace(sums, displaced=displaced)
+
+
+def _displaced(held: BlockSums, blocks: Layout) -> Array:
+    """Σ over fine blocks of (Σv)² of every block (blocks, weights)."""
+    if held.displaced is not None:
+        return held.displaced
+    before = held.frames[np.searchsorted(blocks.edges, blocks.first)].astype(np.float64)
+    displacement = held.frames[np.searchsorted(blocks.edges, blocks.last)] - before
+    return np.asarray(displacement * displacement)
+
+
+def squared_lengths(blocks: Layout, part: Clip) -> Array:
+    """Σ over fine blocks of (velocities in the block)² of every stretch of an aligned query (stretches,).
+
+    Where frames are apart, every velocity is a block of its own.
+    """
+    length = blocks.last - blocks.first
+    before = np.concatenate([[0], np.cumsum(length * length)])
+    last = part.first + (part.count - 1) * part.spacing
+    first, end = np.searchsorted(blocks.first, part.first), np.searchsorted(blocks.last, last, side="right")
+    return np.where(part.spacing == 1, before[np.maximum(first, end)] - before[first], part.count - 1)
+
+
 def _blocks_between(blocks: Layout, first: int, last: int) -> range:
     """Numbers of the blocks between two edges."""
     return range(int(np.searchsorted(blocks.first, first)), int(np.searchsorted(blocks.last, last, side="right")))
 
 
-def stretches_from_blocks(held: BlockSums, blocks: Layout, part: Clip) -> tuple[Array, Array, Array]:
-    """Σv², first and last frame of every weight and stretch of an aligned query, each (weights, stretches)."""
+def stretches_from_blocks(held: BlockSums, blocks: Layout, part: Clip) -> tuple[Array, Array, Array, Array]:
+    """Σv², Σ_blocks (Σv)², first and last frame of every weight and stretch of an aligned query.
+
+    Each (weights, stretches). The blocks are the fine ones; where frames are apart, every velocity is one.
+    """
     last = part.first + (part.count - 1) * part.spacing
     neighbours = part.spacing == 1
     low, high = np.searchsorted(blocks.first, part.first), np.searchsorted(blocks.last, last, side="right")
     shape = (held.squares.shape[1], part.first.size)
-    squares, opening, closing = np.empty(shape), np.empty(shape, held.frames.dtype), np.empty(shape, held.frames.dtype)
+    squares, displaced = np.empty((2, *shape))
+    opening, closing = np.empty((2, *shape), held.frames.dtype)
     gather_stretches(
         held.squares,
+        _displaced(held, blocks) if neighbours.any() else held.squares,
         held.frames,
         np.where(neighbours, low, 0),
         np.where(neighbours, high, 0),
         np.searchsorted(blocks.edges, part.first),
         np.searchsorted(blocks.edges, last),
         squares,
+        displaced,
         opening,
         closing,
     )
@@ -225,4 +268,5 @@ def stretches_from_blocks(held: BlockSums, blocks: Layout, part: Clip) -> tuple[
         places = part.first[n] + part.spacing[n] * np.arange(part.count[n])
         for velocity in np.diff(held.frames[np.searchsorted(blocks.edges, places)].astype(np.float64), axis=0):
             squares[:, n] += velocity * velocity
-    return squares, opening, closing
+        displaced[:, n] = squares[:, n]
+    return squares, displaced, opening, closing

@@ -96,10 +96,11 @@ def equilibration(
     -------
     xarray.Dataset
         In memory, dims (group, window) with one window: one group for each series, `quantity` "temperature" (½⟨v²⟩ of
-        every step), "displacement" (mean squared over 256 steps) or "loss". `equilibrium_step` t0; `inefficiency` g in
-        steps; `n_eff` and `mean` from t0 on; `drift` of a linear fit from t0 on, per step, with `drift_error` and
-        `p_value` of no drift; `verdict` "stationary", "drifting" or "undecided" (n_eff < 20). A series of fewer than 40
-        samples is left out.
+        every step), "displacement" (mean squared over 256 steps) or "loss". `equilibrium_step` t0, and the range that
+        it is known to, `equilibrium_low` to `equilibrium_high` (95 % for a sudden change, less for a slow one: see
+        `analyzer.statistics.equilibrium.detect`); `inefficiency` g in steps; `n_eff` and `mean` from t0 on; `drift` of
+        a linear fit from t0 on, per step, with `drift_error` and `p_value` of no drift; `verdict` "stationary",
+        "drifting" or "undecided" (n_eff < 20). A series of fewer than 40 samples is left out.
 
     Raises
     ------
@@ -158,6 +159,8 @@ def tracks(run: xr.DataTree, query: Query, loss: str = LOSS) -> list[Track]:
 
 _COLUMNS = {
     "equilibrium_step": ("step", "start of equilibrium"),
+    "equilibrium_low": ("step", "earliest start of equilibrium"),
+    "equilibrium_high": ("step", "latest start of equilibrium"),
     "inefficiency": ("step", "statistical inefficiency"),
     "n_eff": ("1", "independent samples from there on"),
     "mean": ("", "mean from there on"),
@@ -192,9 +195,11 @@ def found(series: Sequence[Track]) -> xr.Dataset:
 
 
 def _row(track: Track, result: Equilibrium) -> dict[str, Any]:
-    start = int(result.start[0])
+    start, low, high = (int(frame[0]) for frame in (result.start, result.low, result.high))
     return {
-        "equilibrium_step": int(track.steps[start - 1]) if start else track.begin,
+        "equilibrium_step": step_at(track, start),
+        "equilibrium_low": step_at(track, low),
+        "equilibrium_high": step_at(track, high),
         "inefficiency": result.inefficiency[0] * track.apart,
         "n_eff": result.n_eff[0],
         "mean": track.values[start:].mean(),
@@ -203,6 +208,11 @@ def _row(track: Track, result: Equilibrium) -> dict[str, Any]:
         "p_value": result.p_value[0],
         "verdict": str(result.verdict[0]),
     }
+
+
+def step_at(track: Track, samples: int) -> int:
+    """The step after which so many samples of a series lie behind."""
+    return int(track.steps[samples - 1]) if samples else track.begin
 
 
 def _objects(values: Iterable[str]) -> Array:

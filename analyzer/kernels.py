@@ -26,19 +26,21 @@ def _written(kind: Any, axes: int) -> Any:
 
 
 _REDUCE = [
-    types.void(_read(real, 2), *[_read(types.int64, 1)] * 3, _written(types.float64, 2), *[_written(real, 2)] * 2)
+    types.void(
+        _read(real, 2), *[_read(types.int64, 1)] * 4, *[_written(types.float64, 2)] * 2, *[_written(real, 2)] * 2
+    )
     for real in (types.float32, types.float64)
 ]
 _SERIES = [types.void(_read(real, 2), _written(types.float64, 1)) for real in (types.float32, types.float64)]
 _ROWS = types.void(_read(types.int64, 1), _read(types.float64, 2), _written(types.float64, 2))
-_ADD = types.void(_read(types.int64, 1), *[_read(types.float64, 2)] * 3, types.int64, _written(types.float64, 3))
+_ADD = types.void(_read(types.int64, 1), *[_read(types.float64, 2)] * 4, types.int64, _written(types.float64, 3))
 
 _GATHER = [
     types.void(
-        _read(types.float64, 2),
+        *[_read(types.float64, 2)] * 2,
         _read(real, 2),
         *[_read(types.int64, 1)] * 4,
-        _written(types.float64, 2),
+        *[_written(types.float64, 2)] * 2,
         *[_written(real, 2)] * 2,
     )
     for real in (types.float32, types.float64)
@@ -46,7 +48,7 @@ _GATHER = [
 _WINDOWS = [
     types.void(
         *[_read(types.int64, 1)] * 2,
-        _read(types.float64, 2),
+        *[_read(types.float64, 2)] * 2,
         *[_read(real, 2)] * 2,
         *[_read(bits, 2)] * 2,
         *[_read(types.int64, 1)] * 3,
@@ -62,7 +64,15 @@ _PRECISION = {"bfloat16": (7, -133), "float16": (10, -24), "float32": (23, -149)
 
 @njit(_REDUCE, nogil=True, cache=True, fastmath={"reassoc", "contract"})
 def reduce_stretches(
-    frames: Array, first: Array, spacing: Array, count: Array, squares: Array, opening: Array, closing: Array
+    frames: Array,
+    first: Array,
+    spacing: Array,
+    count: Array,
+    block: Array,
+    squares: Array,
+    displaced: Array,
+    opening: Array,
+    closing: Array,
 ) -> None:
     """Σv² of every weight over every stretch, v(j) = w(first + j·spacing) − w(first + (j − 1)·spacing), and its ends.
 
@@ -74,8 +84,12 @@ def reduce_stretches(
         (weights, frames), step last and contiguous; float32 or float64.
     first, spacing, count
         (stretches,): a stretch samples `count` frames, `spacing` apart, from frame `first`.
+    block
+        (stretches,) velocities in a block of each stretch; what remains belongs to the last.
     squares
         (weights, stretches), float64, written: Σv².
+    displaced
+        (weights, stretches), float64, written: (Σv)² of every block, summed over the blocks.
     opening, closing
         (weights, stretches), as `frames`, written: the first and the last sampled frame.
     """
@@ -95,17 +109,38 @@ def reduce_stretches(
                     velocity = np.float64(row[index]) - np.float64(row[index - apart])
                     total += velocity * velocity
             squares[weight, stretch] = total
+            total, begin = 0.0, start
+            for end in range(1, (count[stretch] - 1) // block[stretch] + 1):
+                place = start + end * block[stretch] * apart
+                if place + block[stretch] * apart > stop:
+                    break
+                displacement = np.float64(row[place]) - np.float64(row[begin])
+                total += displacement * displacement
+                begin = place
+            displacement = np.float64(row[stop]) - np.float64(row[begin])
+            displaced[weight, stretch] = total + displacement * displacement
             opening[weight, stretch] = row[start]
             closing[weight, stretch] = row[stop]
 
 
 def reduce_stretches_reference(
-    frames: Array, first: Array, spacing: Array, count: Array, squares: Array, opening: Array, closing: Array
+    frames: Array,
+    first: Array,
+    spacing: Array,
+    count: Array,
+    block: Array,
+    squares: Array,
+    displaced: Array,
+    opening: Array,
+    closing: Array,
 ) -> None:
     """`reduce_stretches` in plain numpy."""
-    for stretch, (start, apart, samples) in enumerate(zip(first, spacing, count, strict=True)):
+    for stretch, (start, apart, samples, length) in enumerate(zip(first, spacing, count, block, strict=True)):
         sampled = frames[:, start : start + (samples - 1) * apart + 1 : apart]
         squares[:, stretch] = (np.diff(sampled.astype(np.float64), axis=1) ** 2).sum(axis=1)
+        blocks = max((samples - 1) // length, 1)
+        edges = sampled[:, np.append(np.arange(blocks) * length, samples - 1)].astype(np.float64)
+        displaced[:, stretch] = (np.diff(edges, axis=1) ** 2).sum(axis=1)
         opening[:, stretch], closing[:, stretch] = sampled[:, 0], sampled[:, -1]
 
 
@@ -150,7 +185,9 @@ def add_rows_reference(groups: Array, values: Array, table: Array) -> None:
 
 
 @njit(_ADD, nogil=True, cache=True)
-def add_moments(groups: Array, squares: Array, sums: Array, ulp: Array, skip: int, table: Array) -> None:
+def add_moments(
+    groups: Array, squares: Array, sums: Array, ulp: Array, displaced: Array, skip: int, table: Array
+) -> None:
     """Adds the sums of every weight to its group's, weight by weight.
 
     Without reassociation: the sum of a group has one order, whatever the number of windows.
@@ -159,12 +196,12 @@ def add_moments(groups: Array, squares: Array, sums: Array, ulp: Array, skip: in
     ----------
     groups
         (weights,) the group of each weight.
-    squares, sums, ulp
-        (weights, windows) Σv², Σv, δ² of each weight.
+    squares, sums, ulp, displaced
+        (weights, windows) Σv², Σv, δ² and Σ_blocks (Σv)² of each weight.
     skip
         Windows to leave out at the beginning.
     table
-        (4, groups, windows to add): Σ squares, Σ sums, Σ sums², Σ ulp, added to.
+        (5, groups, windows to add): Σ squares, Σ sums, Σ sums², Σ ulp, Σ displaced, added to.
     """
     for weight in range(groups.shape[0]):
         group = groups[weight]
@@ -174,42 +211,47 @@ def add_moments(groups: Array, squares: Array, sums: Array, ulp: Array, skip: in
             table[1, group, window] += total
             table[2, group, window] += total * total
             table[3, group, window] += ulp[weight, skip + window]
+            table[4, group, window] += displaced[weight, skip + window]
 
 
-def add_moments_reference(groups: Array, squares: Array, sums: Array, ulp: Array, skip: int, table: Array) -> None:
+def add_moments_reference(
+    groups: Array, squares: Array, sums: Array, ulp: Array, displaced: Array, skip: int, table: Array
+) -> None:
     """`add_moments` in plain numpy."""
     chosen = slice(skip, skip + table.shape[2])
-    for row, values in enumerate((squares, sums, sums * sums, ulp)):
+    for row, values in enumerate((squares, sums, sums * sums, ulp, displaced)):
         np.add.at(table[row], groups, values[:, chosen])
 
 
 @njit(_GATHER, nogil=True, cache=True)
 def gather_stretches(
     held: Array,
+    moved: Array,
     frames: Array,
     low: Array,
     high: Array,
     opens: Array,
     closes: Array,
     squares: Array,
+    displaced: Array,
     opening: Array,
     closing: Array,
 ) -> None:
-    """Σv², first and last frame of every weight and stretch, from blocks.
+    """Σv², Σ_blocks (Σv)², first and last frame of every weight and stretch, from blocks.
 
     Blocks lie weight by weight, stretches follow one another in a weight: a tile of weights is turned in cache.
 
     Parameters
     ----------
-    held
-        (blocks, weights) Σv² of every block.
+    held, moved
+        (blocks, weights) Σv² of every block, and (Σv)².
     frames
         (edges, weights) the frames between them.
     low, high
         (stretches,) a stretch is made of blocks low to high - 1, added in this order.
     opens, closes
         (stretches,) its first and last edge.
-    squares, opening, closing
+    squares, displaced, opening, closing
         (weights, stretches), written.
     """
     weights = held.shape[1]
@@ -217,31 +259,35 @@ def gather_stretches(
         end = min(begin + 64, weights)
         for stretch in range(opens.size):
             for weight in range(begin, end):
-                squares[weight, stretch] = 0.0
+                squares[weight, stretch], displaced[weight, stretch] = 0.0, 0.0
                 opening[weight, stretch] = frames[opens[stretch], weight]
                 closing[weight, stretch] = frames[closes[stretch], weight]
             for block in range(low[stretch], high[stretch]):
                 for weight in range(begin, end):
                     squares[weight, stretch] += held[block, weight]
+                    displaced[weight, stretch] += moved[block, weight]
 
 
 def gather_stretches_reference(
     held: Array,
+    moved: Array,
     frames: Array,
     low: Array,
     high: Array,
     opens: Array,
     closes: Array,
     squares: Array,
+    displaced: Array,
     opening: Array,
     closing: Array,
 ) -> None:
     """`gather_stretches` in plain numpy."""
     opening[:], closing[:] = frames[opens].T, frames[closes].T
-    squares[:] = 0
+    squares[:], displaced[:] = 0, 0
     for stretch, blocks in enumerate(zip(low, high, strict=True)):
         for block in range(*blocks):
             squares[:, stretch] += held[block]
+            displaced[:, stretch] += moved[block]
 
 
 @njit(_WINDOWS, nogil=True, cache=True)
@@ -249,6 +295,7 @@ def add_windows(
     groups: Array,
     window: Array,
     squares: Array,
+    displaced: Array,
     opening: Array,
     closing: Array,
     opening_bits: Array,
@@ -271,8 +318,9 @@ def add_windows(
         (weights,) the group of each weight.
     window
         (stretches,) the window of each stretch, in order.
-    squares, opening, closing
-        (weights, stretches) Σv², first and last frame of every stretch; Σv of a stretch telescopes to their difference.
+    squares, displaced, opening, closing
+        (weights, stretches) Σv², Σ_blocks (Σv)², first and last frame of every stretch; Σv of a stretch telescopes to
+        the difference of the two.
     opening_bits, closing_bits
         The same frames as unsigned integers.
     begins, ends
@@ -282,17 +330,18 @@ def add_windows(
     ulps
         (exponents,) δ² of a frame by its exponent, see `ulps_by_exponent`.
     table
-        (4, groups, whole windows): Σ squares, Σ sums, Σ sums², Σ ulp, added to.
+        (5, groups, whole windows): Σ squares, Σ sums, Σ sums², Σ ulp, Σ displaced, added to.
     open_
-        (3, open windows, weights): squares, sums, ulp, written.
+        (4, open windows, weights): squares, sums, ulp, displaced, written.
     """
     fraction = 23 if ulps.size == 256 else 52
     stretches = window.size
     for weight in range(groups.size):
         group = groups[weight]
-        total, moved, ulp = 0.0, 0.0, 0.0
+        total, moved, ulp, far = 0.0, 0.0, 0.0, 0.0
         for stretch in range(stretches):
             total += squares[weight, stretch]
+            far += displaced[weight, stretch]
             moved += np.float64(closing[weight, stretch]) - np.float64(opening[weight, stretch])
             if begins[stretch]:
                 ulp += 0.5 * ulps[(opening_bits[weight, stretch] >> fraction) & (ulps.size - 1)]
@@ -306,17 +355,20 @@ def add_windows(
                 table[1, group, column] += moved
                 table[2, group, column] += moved * moved
                 table[3, group, column] += ulp
+                table[4, group, column] += far
             else:
                 open_[0, ~column, weight] = total
                 open_[1, ~column, weight] = moved
                 open_[2, ~column, weight] = ulp
-            total, moved, ulp = 0.0, 0.0, 0.0
+                open_[3, ~column, weight] = far
+            total, moved, ulp, far = 0.0, 0.0, 0.0, 0.0
 
 
 def add_windows_reference(
     groups: Array,
     window: Array,
     squares: Array,
+    displaced: Array,
     opening: Array,
     closing: Array,
     opening_bits: Array,
@@ -330,16 +382,17 @@ def add_windows_reference(
 ) -> None:
     """`add_windows` in plain numpy."""
     fraction = 23 if ulps.size == 256 else 52
-    total, moved, ulp = np.zeros((3, place.size, groups.size))
+    total, moved, ulp, far = np.zeros((4, place.size, groups.size))
     np.add.at(total, window, squares.T)
+    np.add.at(far, window, displaced.T)
     np.add.at(moved, window, (closing.astype(np.float64) - opening).T)
     for bits, here in ((opening_bits, begins), (closing_bits, ends)):
         delta = ulps[(bits >> bits.dtype.type(fraction)).astype(np.int64) & (ulps.size - 1)]
         np.add.at(ulp, window, (0.5 * delta * here).T)
     whole = place >= 0
-    for row, values in enumerate((total, moved, moved * moved, ulp)):
+    for row, values in enumerate((total, moved, moved * moved, ulp, far)):
         np.add.at(table[row], (groups[:, np.newaxis], place[whole]), values[whole].T)
-    for row, values in enumerate((total, moved, ulp)):
+    for row, values in enumerate((total, moved, ulp, far)):
         open_[row, ~place[~whole]] = values[~whole]
 
 

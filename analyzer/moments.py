@@ -19,13 +19,14 @@ from typing import Any
 import numpy as np
 
 from analyzer.kernels import add_moments, add_rows, add_squares, add_windows, reduce_stretches, ulps_by_exponent
-from analyzer.windows import Sampling
+from analyzer.windows import BLOCK_FRAMES, Sampling
 
 Array = np.ndarray[Any, np.dtype[Any]]
 
-SQUARES, SUM, SQUARED_SUM, ULP = range(4)
-MOMENTS = 4
-"""Rows of a table of moments: Σv², Σ_weights Σv, Σ_weights (Σv)², Σ_weights δ² (mean of the window's edge frames)."""
+SQUARES, SUM, SQUARED_SUM, ULP, DISPLACED = range(5)
+MOMENTS = 5
+"""Rows of a table of moments: Σv², Σ_weights Σv, Σ_weights (Σv)², Σ_weights δ² (mean of the window's edge frames),
+Σ_weights Σ_blocks (Σv)² (of consecutive blocks of at most some 256 velocities, and of each velocity over a seam)."""
 
 _TILE = 1 << 20  # entries of a (weights, stretches) table held at once: 8 MiB of float64
 
@@ -70,6 +71,7 @@ class OpenWindow:
     squares: Array
     sums: Array
     ulp: Array
+    displaced: Array
 
 
 @dataclass(frozen=True)
@@ -171,14 +173,19 @@ def squares_by_step(frames: Array) -> Array:
 
 
 def reduce_sums(
-    supply: Callable[[slice], tuple[Array, Array, Array]], part: Clip, groups: Array, n_groups: int, original_dtype: str
+    supply: Callable[[slice], tuple[Array, Array, Array, Array]],
+    part: Clip,
+    groups: Array,
+    n_groups: int,
+    original_dtype: str,
 ) -> Partial:
     """The partial of a range from the sums of its stretches.
 
     Parameters
     ----------
     supply
-        From a slice of weights: Σv², first and last frame of every weight and stretch, each (weights, stretches).
+        From a slice of weights: Σv², Σ_blocks (Σv)², first and last frame of every weight and stretch, each (weights,
+        stretches).
     part, groups, n_groups, original_dtype
         As for `reduce_frames`.
     """
@@ -194,13 +201,13 @@ def reduce_sums(
     begins, ends = _edges(part)
     weights = groups.size
     table = np.zeros((MOMENTS, n_groups, whole.size))
-    sums = [np.empty((3, opens.size, 0))]
+    sums = [np.empty((4, opens.size, 0))]
     by_batch = np.zeros((n_groups, 0 if part.batch is None else part.batch.size))
     first, last = [], []
     tile = max(_TILE // part.first.size, 1)
     for low in range(0, weights, tile):
         some = slice(low, low + tile)
-        squares, opening, closing = supply(some)
+        squares, displaced, opening, closing = supply(some)
         # Copies, lest they hold the whole table.
         first.append(opening[:, 0].copy())
         last.append(closing[:, -1].copy())
@@ -209,8 +216,10 @@ def reduce_sums(
         bits = np.dtype(f"u{opening.dtype.itemsize}")
         ends_of_it = (opening, closing, opening.view(bits), closing.view(bits))
         ulps = ulps_by_exponent(opening.dtype.name, original_dtype)
-        sums.append(np.empty((3, opens.size, opening.shape[0])))
-        add_windows(groups[some], part.window, squares, *ends_of_it, begins, ends, place, ulps, table, sums[-1])
+        sums.append(np.empty((4, opens.size, opening.shape[0])))
+        add_windows(
+            groups[some], part.window, squares, displaced, *ends_of_it, begins, ends, place, ulps, table, sums[-1]
+        )
     kept = np.concatenate(sums, axis=2)
     return Partial(
         enter=np.concatenate(first) if part.enters else None,
@@ -225,12 +234,22 @@ def reduce_sums(
     )
 
 
-def _stretches(frames: Array, part: Clip) -> tuple[Array, Array, Array]:
-    """Σv², first and last frame of every weight and stretch, each (weights, stretches)."""
+def block_lengths(part: Clip) -> Array:
+    """Velocities in a block of each stretch (stretches,): a quarter of the window, at most as many as kept blocks have.
+
+    Blocks end with their range, so that none is seen from two tasks.
+    """
+    return np.asarray(np.clip(part.total[part.window] // 4, 2, BLOCK_FRAMES))
+
+
+def _stretches(frames: Array, part: Clip) -> tuple[Array, Array, Array, Array]:
+    """Σv², Σ_blocks (Σv)², first and last frame of every weight and stretch, each (weights, stretches)."""
     shape = (frames.shape[0], part.first.size)
-    squares, opening, closing = np.empty(shape), np.empty(shape, frames.dtype), np.empty(shape, frames.dtype)
-    reduce_stretches(frames, part.first, part.spacing, part.count, squares, opening, closing)
-    return squares, opening, closing
+    squares, displaced = np.empty((2, *shape))
+    opening, closing = np.empty((2, *shape), frames.dtype)
+    block = block_lengths(part)
+    reduce_stretches(frames, part.first, part.spacing, part.count, block, squares, displaced, opening, closing)
+    return squares, displaced, opening, closing
 
 
 def _edges(part: Clip) -> tuple[Array, Array]:
@@ -257,6 +276,7 @@ def stack(partials: Sequence[Partial]) -> Partial:
                 squares=np.concatenate([p.open[n].squares for p in partials]),
                 sums=np.concatenate([p.open[n].sums for p in partials]),
                 ulp=np.concatenate([p.open[n].ulp for p in partials]),
+                displaced=np.concatenate([p.open[n].displaced for p in partials]),
             )
             for n, window in enumerate(first.open)
         ),
@@ -277,7 +297,7 @@ def stack(partials: Sequence[Partial]) -> Partial:
 def is_finite(partial: Partial) -> bool:
     """Whether no NaN or infinity reached a partial."""
     arrays = [a for a in (partial.enter, partial.leave) if a is not None]
-    arrays += [a for window in partial.open for a in (window.squares, window.sums, window.ulp)]
+    arrays += [a for window in partial.open for a in (window.squares, window.sums, window.ulp, window.displaced)]
     arrays += [table for _, table in partial.closed]
     return all(bool(np.isfinite(a).all()) for a in arrays)
 
@@ -316,8 +336,9 @@ def _merge_two(earlier: Partial, later: Partial, groups: Array, n_groups: int) -
             still.append(window)
         else:
             table = np.zeros((MOMENTS, n_groups, 1))
-            squares, sums, ulp = (a[:, np.newaxis] for a in (window.squares, window.sums, window.ulp))
-            add_moments(groups, squares, sums, ulp, 0, table)
+            sums = (window.squares, window.sums, window.ulp, window.displaced)
+            squares, totals, ulp, displaced = (a[:, np.newaxis] for a in sums)
+            add_moments(groups, squares, totals, ulp, displaced, 0, table)
             closed = (*closed, (np.array([window.window]), table))
     return replace(
         later,
@@ -371,6 +392,7 @@ def _join(earlier: OpenWindow, later: OpenWindow) -> OpenWindow:
         squares=earlier.squares + later.squares,
         sums=earlier.sums + later.sums,
         ulp=earlier.ulp + later.ulp,
+        displaced=earlier.displaced + later.displaced,
     )
 
 
@@ -382,4 +404,5 @@ def _across(window: OpenWindow, before: Array, after: Array) -> OpenWindow:
         velocities=window.velocities + 1,
         squares=window.squares + velocity * velocity,
         sums=window.sums + velocity,
+        displaced=window.displaced + velocity * velocity,
     )

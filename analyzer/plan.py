@@ -113,7 +113,7 @@ class Plan:
     bytes
         Raw bytes that will be decoded.
     result_bytes
-        Memory of the table of moments: groups × windows × 32 (four float64).
+        Memory of the table of moments: groups × windows × 40 (five float64).
     task_bytes
         Memory that one task needs at most.
     unit, length
@@ -146,7 +146,7 @@ class Plan:
     def memory(self, workers: int) -> int:
         """Projected peak of the data in memory with so many workers, in bytes."""
         weights = sum(piece.weights for bundle in self.bundles for piece in bundle.chosen)
-        pending = weights * 40 * FAN_IN * max(_depth(len(self.spans)), 1)
+        pending = weights * 48 * FAN_IN * max(_depth(len(self.spans)), 1)
         return self.task_bytes * workers + 2 * self.result_bytes + pending + 3 * self.series_bytes
 
     @property

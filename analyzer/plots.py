@@ -12,6 +12,8 @@ from matplotlib.colors import LogNorm
 from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 
+from analyzer.errors import OptionError
+
 # Okabe and Ito, "Color universal design" (2008), without the yellow that white paper swallows.
 COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#000000")
 DASHES = ("-", "--", ":", "-.")
@@ -38,6 +40,11 @@ def by_lag(answer: xr.Dataset) -> Figure:
 
     Open symbols: displacements of an epoch, from its middle to the next one's.
     """
+    if answer.sizes["window"] > 1:
+        raise OptionError(
+            f"--plot: expected one window where there are several lags, got {answer.sizes['window']}. T against lag is "
+            "drawn for one range of steps. Leave --window out, and choose the range with --start and --stop."
+        )
     figure, axes = canvas(1, 7.2, 4.2)
     steps = answer["steps_per_lag"].values
     values = (answer["temperature"].isel(window=0) / answer["steps_per_lag"]).transpose("group", "lag").compute()

@@ -9,7 +9,16 @@ from typing import Any
 
 import numpy as np
 
-from analyzer.blocks import BlockSums, Cut, SpanSums, coarser, is_aligned, stretches_from_blocks, sum_blocks
+from analyzer.blocks import (
+    BlockSums,
+    Cut,
+    SpanSums,
+    coarser,
+    is_aligned,
+    stretches_from_blocks,
+    sum_blocks,
+    with_displaced,
+)
 from analyzer.cache import keep, load
 from analyzer.moments import Partial, is_finite, reduce_frames, reduce_sums, seam_squares, stack
 from analyzer.plan import Bundle, Piece, Span, bundle_groups, bundle_pieces, piece_groups
@@ -53,13 +62,18 @@ def _from_blocks(bundle: Bundle, span: Span, found: SpanSums, with_series: bool)
     assert span.blocks is not None
     part = span.part
     if is_aligned(part, span.blocks.coarse):
-        squares, opening, closing = stretches_from_blocks(found.coarse, span.blocks.coarse, part)
+        sums = stretches_from_blocks(found.coarse, span.blocks.coarse, part)
     else:
         assert found.fine is not None
-        squares, opening, closing = stretches_from_blocks(found.fine, span.blocks.fine, part)
+        sums = stretches_from_blocks(found.fine, span.blocks.fine, part)
     labels, numbers = bundle_groups(bundle)
     dtype = bundle.pieces[0].original_dtype
-    partial = reduce_sums(lambda some: (squares[some], opening[some], closing[some]), part, labels, numbers.size, dtype)
+
+    def supply(some: slice) -> tuple[Array, Array, Array, Array]:
+        squares, displaced, opening, closing = sums
+        return squares[some], displaced[some], opening[some], closing[some]
+
+    partial = reduce_sums(supply, part, labels, numbers.size, dtype)
     if with_series:
         assert found.series is not None
         partial = replace(partial, series=(found.series,))
@@ -210,7 +224,8 @@ def _sums(
             nonfinite[piece.parameter] = min(bad, nonfinite.get(piece.parameter, bad))
     squares, frames, series = zip(*made, strict=True)
     fine = BlockSums(np.concatenate(squares, axis=1), np.concatenate(frames, axis=1))
-    sums = SpanSums(coarser(fine, blocks.fine, blocks.coarse), fine, np.concatenate(series), nonfinite)
+    coarse = with_displaced(coarser(fine, blocks.fine, blocks.coarse), fine, blocks.fine, blocks.coarse)
+    sums = SpanSums(coarse, fine, np.concatenate(series), nonfinite)
     if not fills:
         return sums
     assert place is not None
@@ -238,8 +253,11 @@ def _chosen(bundle: Bundle, sums: SpanSums) -> SpanSums:
     columns = [slice(end - p.weights, end) for p, end in zip(bundle.pieces, ends, strict=True) if p.rule is not None]
 
     def some(blocks: BlockSums) -> BlockSums:
-        both = [np.concatenate([array[:, c] for c in columns], axis=1) for array in (blocks.squares, blocks.frames)]
-        return BlockSums(*both)
+        def cut(array: Array) -> Array:
+            return np.concatenate([array[:, c] for c in columns], axis=1)
+
+        displaced = None if blocks.displaced is None else cut(blocks.displaced)
+        return BlockSums(cut(blocks.squares), cut(blocks.frames), displaced)
 
     return SpanSums(
         coarse=some(sums.coarse),

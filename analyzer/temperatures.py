@@ -16,12 +16,14 @@ from dask.base import tokenize
 from dask.highlevelgraph import HighLevelGraph
 
 from analyzer import errorbars
+from analyzer.drift import squared_block_lengths
 from analyzer.epochs import labels_of
 from analyzer.equilibration import from_equilibrium
 from analyzer.errors import EpochError, OptionError, TrajectoryMissingError
 from analyzer.groups import By, Globs
 from analyzer.measure import Column, Mass, Measurement, Query, measure_together, result, unit_of
-from analyzer.moments import SQUARED_SUM, SQUARES, ULP
+from analyzer.moments import DISPLACED, SQUARED_SUM, SQUARES, ULP
+from analyzer.statistics.uncertainty import drift_null
 from analyzer.tree import trajectory
 from analyzer.windows import Bound, Lag, Window
 
@@ -100,9 +102,10 @@ def temperature(
     -------
     xarray.Dataset
         Dims (group, window), lazy when the run is: `weights` (d, by group), `velocities` (d × velocities of a weight),
-        `temperature`, `temperature_drift` = ½ m ⟨v⟩², `temperature_thermal`, `floor` = m δ²/12, what rounding alone
-        would give (δ: spacing of the original dtype at the window's edge frames), all in weight² step⁻² / k_B
-        (weight² lag⁻² for other lags). NaN for a group with a NaN or infinite weight, with a `NonFiniteWarning`.
+        `temperature`, `temperature_drift` = ½ m ⟨v⟩², `drift_null`, what that is expected to be without any drift (see
+        Notes), `temperature_thermal`, `floor` = m δ²/12, what rounding alone would give (δ: spacing of the original
+        dtype at the window's edge frames), all in weight² step⁻² / k_B (weight² lag⁻² for other lags). NaN for a group
+        with a NaN or infinite weight, with a `NonFiniteWarning`.
         With error bars: `standard_error` of the temperature (mean ± 1.96 of it is a 95 % interval; NaN below n_eff 20),
         `n_eff`, the independent samples that the window's 𝒯(t) is worth, and `unreliable`, where these are fewer than
         200 (500 for a single weight); see `analyzer.statistics.uncertainty`.
@@ -119,7 +122,10 @@ def temperature(
     Notes
     -----
     `temperature_drift` has an expectation of T g/N even without any drift (g: statistical inefficiency of the
-    velocity, N: velocities of the window): it is not zero for pure noise.
+    velocity, N: velocities of the window): it is not zero for pure noise. `drift_null` is that expectation, from the
+    displacements of blocks of 256 velocities (a quarter of the window, if that is less), biased low by g/(2·256) of
+    itself, and too high for weights that a minimum confines; NaN where the blocks are too few or too short. With lag
+    "epoch" displacements are taken for independent. See `analyzer.statistics.uncertainty.drift_null`.
 
     Where minibatches are drawn without replacement, each is seen once an epoch, and the displacement between the ends
     of two epochs is that of a bridge, smaller than that of as many independent steps; how much smaller depends on the
@@ -259,17 +265,22 @@ def _dataset(
     columns = {
         "temperature": Column(units, "temperature", squares_only=not remove_drift),
         "temperature_drift": Column(units, "temperature of the mean velocity"),
+        "drift_null": Column(units, "temperature of the mean velocity that is expected without a drift"),
         "temperature_thermal": Column(units, "temperature of the fluctuation"),
         "floor": Column(units, "temperature of rounding"),
     }
-    formula = partial(_columns, scale=scale, remove_drift=remove_drift)
+
+    def formula_of(measurement: Measurement) -> Any:
+        lengths = squared_block_lengths(measurement.plan)
+        return partial(_columns, scale=scale, remove_drift=remove_drift, lengths=lengths)
+
     bars = _error_bars(measurement, 0.5 * scale, units) if query.batches else None
-    dataset = result(measurement, "temperature", formula, columns, bars)
+    dataset = result(measurement, "temperature", formula_of(measurement), columns, bars)
     if bars is not None:
         first = ["weights", "velocities", "temperature", *errorbars.COLUMNS]
         dataset = dataset[[*first, *(name for name in columns if name not in first)]]
     if query.lag == "epoch":
-        shifted = None if half is None else result(half, "temperature", formula, columns)
+        shifted = None if half is None else result(half, "temperature", formula_of(half), columns)
         dataset = _with_half_phase(dataset, measurement.run.line.stride, shifted)
     return dataset.assign_attrs(units=units)
 
@@ -344,12 +355,15 @@ def _with_half_phase(dataset: xr.Dataset, stride: int, shifted: xr.Dataset | Non
     ).assign_attrs(half_phase_steps=steps // (2 * stride) * stride)
 
 
-def _columns(table: Array, weights: Array, count: Array, *, scale: float, remove_drift: bool) -> tuple[Array, ...]:
+def _columns(
+    table: Array, weights: Array, count: Array, *, scale: float, remove_drift: bool, lengths: Array
+) -> tuple[Array, ...]:
     total = 0.5 * scale * table[SQUARES] / (weights * count)
     drift = 0.5 * scale * table[SQUARED_SUM] / (weights * count**2)
     # A difference of equal numbers may fall below zero by rounding; a variance does not.
     thermal = np.maximum(total - drift, 0)
-    return thermal if remove_drift else total, drift, thermal, scale * table[ULP] / (12 * weights)
+    null = 0.5 * scale * drift_null(table[DISPLACED], table[SQUARED_SUM], table[SQUARES], lengths, count) / weights
+    return thermal if remove_drift else total, drift, null, thermal, scale * table[ULP] / (12 * weights)
 
 
 def _scale(convention: Any, k_B: Any) -> float:

@@ -7,7 +7,7 @@ from typing import Any
 import click
 from click.core import ParameterSource
 
-from analyzer.cli.options import execution_options, file_options, series_options
+from analyzer.cli.options import execution_options, output_options, series_options
 from analyzer.errors import OptionError
 
 
@@ -15,16 +15,17 @@ from analyzer.errors import OptionError
 @click.argument("store")
 @series_options
 @click.option("--loss", default="loss", show_default=True, metavar="NAME", help="The logged scalar to look at.")
-@file_options
+@output_options
 @execution_options
 def equilibration(store: str, loss: str, **options: Any) -> None:
     """From which step on the run in STORE is in equilibrium, and whether it still drifts.
 
     Of every group the temperature of each step and the mean squared displacement over 256 steps, and the loss: each has
-    a start, where the independent samples that remain are most, and a verdict on the drift from there on.
+    a start, where the independent samples that remain are most, the range that it is known to, and a verdict on the
+    drift from there on.
 
     \b
-    analyzer equilibration runs/gcn.zarr
+    analyzer equilibration runs/gcn.zarr --plot equilibration.png
     analyzer equilibration runs/gcn.zarr --by model --loss validation_loss --format json
     analyzer temperature runs/gcn.zarr --start auto
     """
@@ -49,6 +50,11 @@ def equilibration(store: str, loss: str, **options: Any) -> None:
         execution.scheduled(options["scheduler"], execution.workers_of(options["workers"]), told),
     ):
         series = tracks(run, query_of(options), loss)
-    show.write(found(series), store, form, options["output"])
+    answer = found(series)
+    show.write(answer, store, form, options["output"])
+    if options["plot"] and series:
+        from analyzer import equilibration_plots
+
+        show.save_picture(equilibration_plots.starts(series, answer), options["plot"])
     if not series:
         click.echo("Warning: no series has the 40 samples that it takes; record longer.", err=True)

@@ -24,8 +24,8 @@ if TYPE_CHECKING:
 
 _SUFFIXES = {".csv": "csv", ".json": "json", ".nc": "netcdf", ".parquet": "parquet"}
 _FIRST = ("group", "layer", "module", "parameter", "row", "column", "output", "input", "head", "index")
-_NOT_IN_TABLES = ("velocities", "temperature_thermal", "velocities_half_phase", "steps_per_lag")
-"""Follow from other columns; other formats have them."""
+_NOT_IN_TABLES = ("velocities", "temperature_thermal", "velocities_half_phase", "drift_null", "steps_per_lag")
+"""Follow from other columns, or are looked up rarely; other formats have them."""
 
 
 def form_of(asked: str | None, output: str | None) -> str:

@@ -135,7 +135,7 @@ def test_files_of_another_version_are_made_again(store: Path) -> None:
     xr.testing.assert_identical(known, older)
     newest = sorted(Path(f"{store}.moments").rglob("*.sums"))
     for file in newest:
-        file.write_bytes(file.read_bytes().replace(b"TTMOMENT\x02", b"TTMOMENT\x01", 1))
+        file.write_bytes(file.read_bytes().replace(b"TTMOMENT\x03", b"TTMOMENT\x02", 1))
     _, reads = decoded(store)
     assert reads, "and a file says its own"
 

@@ -131,7 +131,19 @@ def test_start_auto_reaches_the_half_phase_too(make: Callable[..., Path]) -> Non
 
 
 COLUMNS = (
-    *("quantity", "of", "units", "start_step", "stop_step", "equilibrium_step", "inefficiency", "n_eff", "mean"),
+    *(
+        "quantity",
+        "of",
+        "units",
+        "start_step",
+        "stop_step",
+        "equilibrium_step",
+        "equilibrium_low",
+        "equilibrium_high",
+        "inefficiency",
+        "n_eff",
+        "mean",
+    ),
     *("drift", "drift_error", "p_value", "verdict"),
 )
 
@@ -218,3 +230,23 @@ def test_start_auto_of_a_run_that_drifts_warns_in_one_line(
     assert warning.startswith("Warning: --start auto: expected a run in equilibrium, but from step ")
     assert warning.endswith("these still drift: temperature a. Their means depend on the window. Train longer.")
     assert [line.split()[0] for line in rest] == ["Wrote"]
+
+
+def test_how_well_a_start_is_known_in_files_and_in_a_picture(settling: Path, tmp_path: Path) -> None:
+    run = analyzer.open_run(settling)
+    answer = run.thermo.equilibration()
+    low, start, high = (answer[f"equilibrium_{name}"].values[:, 0] for name in ("low", "step", "high"))
+    assert (low <= start).all()
+    assert (start <= high).all()
+    assert (high - low < STEPS).all()
+    document = json.loads(invoke("equilibration", settling, "--format", "json").stdout)
+    assert [record["equilibrium_high"] for record in document["records"]] == high.tolist()
+    picture, file = tmp_path / "t0.png", tmp_path / "t0.nc"
+    done = invoke("equilibration", settling, "--output", file, "--plot", picture)
+    assert done.exit_code == 0, done.output
+    assert picture.stat().st_size > 10_000
+    with xr.open_dataset(file, engine="h5netcdf") as read:
+        assert read["equilibrium_low"].values[:, 0].tolist() == low.tolist()
+        assert read["verdict"].values[:, 0].tolist() == answer["verdict"].values[:, 0].tolist()
+    csv = pd.read_csv(io.StringIO(invoke("equilibration", settling, "--format", "csv").stdout))
+    assert csv["equilibrium_low"].tolist() == low.tolist()

@@ -21,10 +21,11 @@ def test_reduce_stretches_equals_its_numpy_twin(dtype: type, data: st.DataObject
         spacing = data.draw(st.integers(1, 9))
         stretches.append((first, spacing, data.draw(st.integers(1, (frames - 1 - first) // spacing + 1))))
     arguments = [np.array([s[n] for s in stretches], dtype=np.int64) for n in range(3)]
+    arguments.append(np.array([data.draw(st.integers(1, 20)) for _ in stretches], dtype=np.int64))
     shape = (len(values), len(stretches))
     answers = []
     for kernel in (kernels.reduce_stretches, kernels.reduce_stretches_reference):
-        out = np.full(shape, np.nan), np.full(shape, np.nan, dtype), np.full(shape, np.nan, dtype)
+        out = [np.full(shape, np.nan, kind) for kind in (float, float, dtype, dtype)]
         kernel(values, *arguments, *out)
         answers.append(out)
     for fast, slow in zip(*answers, strict=True):
@@ -34,11 +35,12 @@ def test_reduce_stretches_equals_its_numpy_twin(dtype: type, data: st.DataObject
 def test_not_a_number_is_never_skipped() -> None:
     values = np.ones((2, 64), dtype=np.float32)
     values[1, 40] = np.nan
-    out = np.empty((2, 1))
+    out, displaced = np.empty((2, 2, 1))
     ends = np.empty((2, 2, 1), dtype=np.float32)
-    kernels.reduce_stretches(values, *(np.array([n]) for n in (0, 1, 64)), out, *ends)
+    kernels.reduce_stretches(values, *(np.array([n]) for n in (0, 1, 64, 8)), out, displaced, *ends)
     assert out[0, 0] == 0
     assert np.isnan(out[1, 0])
+    assert np.isnan(displaced[1, 0])
 
 
 @settings(deadline=None, max_examples=50)
@@ -69,8 +71,8 @@ def test_add_rows_equals_its_numpy_twin_to_the_bit() -> None:
 
 def test_add_moments_equals_its_numpy_twin() -> None:
     rng = np.random.default_rng(0)
-    groups, values = rng.integers(0, 4, 100), rng.normal(size=(3, 100, 5))
-    fast, slow = np.zeros((2, 4, 4, 3))
+    groups, values = rng.integers(0, 4, 100), rng.normal(size=(4, 100, 5))
+    fast, slow = np.zeros((2, 5, 4, 3))
     kernels.add_moments(groups, *values, 1, fast)
     kernels.add_moments_reference(groups, *values, 1, slow)
     np.testing.assert_array_equal(fast, slow)
@@ -82,13 +84,14 @@ def test_add_moments_equals_its_numpy_twin() -> None:
 def test_gather_stretches_equals_its_numpy_twin_to_the_bit(dtype: type, data: st.DataObject) -> None:
     rng = np.random.default_rng(data.draw(st.integers(0, 2**32 - 1)))
     weights, blocks, stretches = (data.draw(st.integers(*bounds)) for bounds in ((0, 150), (1, 9), (0, 5)))
-    held, frames = rng.normal(size=(blocks, weights)), rng.normal(size=(blocks + 1, weights)).astype(dtype)
+    held, moved = rng.normal(size=(2, blocks, weights))
+    frames = rng.normal(size=(blocks + 1, weights)).astype(dtype)
     low, high = np.sort(rng.integers(0, blocks + 1, size=(2, stretches)), axis=0)
     opens, closes = rng.integers(0, blocks + 1, size=(2, stretches))
     answers = []
     for kernel in (kernels.gather_stretches, kernels.gather_stretches_reference):
-        out = [np.full((weights, stretches), np.nan, kind) for kind in (np.float64, dtype, dtype)]
-        kernel(held, frames, low, high, opens, closes, *out)
+        out = [np.full((weights, stretches), np.nan, kind) for kind in (np.float64, np.float64, dtype, dtype)]
+        kernel(held, moved, frames, low, high, opens, closes, *out)
         answers.append(out)
     for fast, slow in zip(*answers, strict=True):
         np.testing.assert_array_equal(fast, slow)
@@ -101,7 +104,7 @@ def test_add_windows_equals_its_numpy_twin_to_the_bit(dtype: type, data: st.Data
     rng = np.random.default_rng(data.draw(st.integers(0, 2**32 - 1)))
     weights, windows = data.draw(st.integers(0, 20)), data.draw(st.integers(1, 6))
     window = np.repeat(np.arange(windows), rng.integers(1, 12, size=windows))
-    squares = rng.normal(size=(weights, window.size)) ** 2
+    squares, displaced = rng.normal(size=(2, weights, window.size)) ** 2
     opening, closing = rng.normal(size=(2, weights, window.size)).astype(dtype)
     bits = np.dtype(f"u{opening.dtype.itemsize}")
     begins, ends = rng.integers(0, 2, size=(2, window.size))
@@ -109,12 +112,12 @@ def test_add_windows_equals_its_numpy_twin_to_the_bit(dtype: type, data: st.Data
     place = np.where(whole, np.cumsum(whole) - 1, ~(np.cumsum(~whole) - 1))
     answers = []
     for kernel in (kernels.add_windows, kernels.add_windows_reference):
-        table = np.zeros((4, 3, int(whole.sum())))
-        open_ = np.full((3, int((~whole).sum()), weights), np.nan)
+        table = np.zeros((5, 3, int(whole.sum())))
+        open_ = np.full((4, int((~whole).sum()), weights), np.nan)
         groups = np.arange(weights) % 3
         edges = (opening, closing, opening.view(bits), closing.view(bits))
         ulps = kernels.ulps_by_exponent(opening.dtype.name, opening.dtype.name)
-        kernel(groups, window, squares, *edges, begins, ends, place, ulps, table, open_)
+        kernel(groups, window, squares, displaced, *edges, begins, ends, place, ulps, table, open_)
         answers.append((table, open_))
     for fast, slow in zip(*answers, strict=True):
         np.testing.assert_array_equal(fast, slow)

@@ -148,6 +148,9 @@ def test_in_the_shell(tmp_path):
     ]
     assert [r["temperature_half_phase"] is None for r in records] == [True, True, False]
     assert picture.stat().st_size > 5000
+    refused = invoke("temperature", path, "--lag", "1,7", "--window", 100, "--plot", picture)
+    assert refused.exit_code == 1
+    assert "--plot: expected one window where there are several lags, got 7" in refused.stderr
     shown = invoke("temperature", path, "--lag", "1,7").stdout
     assert "lag" in shown.splitlines()[1].split()
     assert shown.splitlines()[-1] == "temperature in weight^2 lag^-2, convention paper"

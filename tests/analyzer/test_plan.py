@@ -43,8 +43,8 @@ def test_row_cut_tensors_are_read_by_their_chunks(make: Callable[..., Path]) -> 
 
 def test_the_result_is_counted_before_it_is_made(store: Path) -> None:
     known = planned(store, by="element", window=10)
-    assert known.result_bytes == 122 * 10 * 4 * 8
-    with pytest.raises(errors.MemoryLimitError, match=r"122 groups × 10 windows × 32 bytes") as caught:
+    assert known.result_bytes == 122 * 10 * 5 * 8
+    with pytest.raises(errors.MemoryLimitError, match=r"122 groups × 10 windows × 40 bytes") as caught:
         planned(store, by="element", window=10, memory_limit=1 << 20)
     assert caught.value.needed == known.memory(1) > caught.value.limit == 1 << 20
 

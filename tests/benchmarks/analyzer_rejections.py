@@ -117,6 +117,40 @@ def of_series(count: int, seed: int = 0, samples: int = 2000) -> Iterator[tuple[
             yield system.name, name, start, float(np.mean(answer.verdict == "drifting"))
 
 
+def of_starts(
+    count: int, samples: int = 2000, seed: int = 1
+) -> Iterator[tuple[str, str, int, np.ndarray, float, float]]:
+    """Of transients whose end is known: quantiles of t0, the share of ranges that hold the end, their median width.
+
+    A sudden change ends where it ends; one that fades, where the mean of what is left of it is no more than the
+    standard error of the mean of all that follows.
+    """
+    rng, time = np.random.default_rng(seed), np.arange(samples)
+    added = {
+        "nothing": 0.0 * time,
+        "2 for the first fifth": 2.0 * (time < 0.2 * samples),
+        "5 for the first fifth": 5.0 * (time < 0.2 * samples),
+        "5 for three fifths": 5.0 * (time < 0.6 * samples),
+        "10 exp(−20 t/N)": 10 * np.exp(-20 * time / samples),
+        "10 exp(−8 t/N)": 10 * np.exp(-8 * time / samples),
+        "5 (1 − 2.5 t/N)": 5 * np.maximum(1 - 2.5 * time / samples, 0),
+    }
+    for system, rho in ((systems.random_walk(1.0), 0.0), (systems.ar1(0.9, 1.0), 0.9)):
+        series = systems.kinetic(rng, system, count, 20, samples)
+        series = (series - series.mean()) / series.std()
+        for name, transient in added.items():
+            if "for" in name or name == "nothing":
+                end = int(np.count_nonzero(transient))
+            else:
+                rest = samples - time
+                left = np.cumsum(transient[::-1])[::-1] / rest > np.sqrt((1 + rho**2) / (1 - rho**2) / rest)
+                end = int(np.flatnonzero(left)[-1]) + 1
+            answer = detect(series + transient)
+            held = float(np.mean((answer.low <= end) & (end <= answer.high)))
+            start = np.quantile(answer.start, [0.05, 0.5, 0.95])
+            yield system.name, name, end, start, held, float(np.median(answer.high - answer.low))
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--systems", type=int, default=500)
@@ -141,6 +175,12 @@ def main() -> None:
     for system, name, start, share in of_series(arguments.systems):
         quantiles = ", ".join(f"{s:.0f}" for s in start)
         print(f"| {system} | {name} | {quantiles} | {100 * share:.1f} |", flush=True)
+    print(
+        "\n| system | added | its end | t0: 5, 50, 95 % | end in range, % | median width |\n|---|---|---|---|---|---|"
+    )
+    for system, name, end, start, held, width in of_starts(arguments.systems):
+        quantiles = ", ".join(f"{s:.0f}" for s in start)
+        print(f"| {system} | {name} | {end:,} | {quantiles} | {100 * held:.1f} | {width:.0f} |", flush=True)
 
 
 if __name__ == "__main__":

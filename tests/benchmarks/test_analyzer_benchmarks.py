@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.benchmarks import analyzer_scale, analyzer_throughput
+from tests.benchmarks import analyzer_lags, analyzer_scale, analyzer_throughput
 from tests.benchmarks.analyzer_workload import gcn_store
 
 
@@ -16,6 +16,15 @@ def test_throughput(tmp_path: Path) -> None:
     text = analyzer_throughput.report(rows, 300)
     assert len(rows) == 2 + 12 + 3 + 2 + 3
     assert "by element, epochs" in text
+
+
+@pytest.mark.filterwarnings("ignore")
+def test_several_lags(tmp_path: Path) -> None:
+    rows = analyzer_lags.measure(tmp_path, steps=4096, rounds=1)
+    assert [row[0] for row in rows[:2]] == ["by layer, lag 10", "by layer, lags 1, 3, 10, 30, epoch"]
+    assert "x one lag" in analyzer_lags.report(rows, 4096)
+    (_, grown, projected) = analyzer_lags.memory(tmp_path / "run.zarr", [1, 3, 10, 30, "epoch"])
+    assert grown <= projected
 
 
 def test_memory_is_bounded_by_the_projection_and_not_by_the_length(tmp_path: Path) -> None:
