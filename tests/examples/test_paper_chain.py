@@ -96,7 +96,7 @@ def test_sums_suffice_for_what_they_can_answer(made: Path, tmp_path: Path) -> No
     both = [json.loads((root / "toy/gcn/sgd-rate.json").read_text()) for root in (made / "results", answers)]
     assert both[0]["records"] == both[1]["records"]
     assert json.loads((answers / "toy/gcn/sgd-inverse-epoch.json").read_text())["records"]
-    assert "refused" in json.loads((answers / "toy/gcn/sgd-rate-lags.json").read_text())
+    assert "refused" in json.loads((answers / "toy/gcn/sgd-batch-lags.json").read_text())
 
 
 def test_a_signal_stops_between_two_epochs(tmp_path: Path) -> None:
