@@ -111,8 +111,8 @@ def by_lag(model: Evidence) -> list[str]:
         lines += [""]
     if lines:
         lines += [
-            "Half phase: from the middle of an epoch to that of the next, where minibatches without replacement make less "
-            "of a bridge. "
+            "Half phase: from the middle of an epoch to that of the next, where minibatches without replacement make "
+            "less of a bridge. "
             "A velocity over one epoch spans N/β steps, so that at lag epoch an exponent q of independent steps is one "
             "more than at lag 1, and that of a steady drift two more.",
             "",
