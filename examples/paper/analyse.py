@@ -127,9 +127,11 @@ def main(argv: Sequence[str] | None = None) -> int:
             apart = Place(Path(scale.name, f"{kind}-position"))
             if apart.account("training").exists():
                 accounts(apart, scale, kind, results / f"{kind}-position")
-            if not there(place, branches(scale, kind)):
-                continue
             into, pictures = results / kind, results / kind / "figures"
+            if not there(place, branches(scale, kind)):
+                if place.account("training").exists():
+                    accounts(place, scale, kind, into)
+                continue
             if into.exists():
                 for old in into.glob("*.json"):
                     if old.name != "prune.json":

@@ -7,31 +7,15 @@ seeds or the scale do not allow one of the others.
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from collections.abc import Sequence
 
-import numpy as np
 from scipy.stats import binom, t
 
-from .evidence import Evidence, Exponent, mean_and_error, rank_correlations
+from .evidence import Evidence, Row, mean_and_error, rank_correlations
+from .exponents import c12, c18, parabolic, steeper, straight
+from .verdict import FAILS, HOLDS, OPEN, Verdict, span
 
-HOLDS, FAILS, OPEN = "holds", "does not hold", "not decidable"
-SEEDS = 5
-"""Seeds below which the exponents of C10 and C15 get no verdict (design of the sweep)."""
-NEAR = 0.1
-"""An exponent within so much of 1 is a straight line to the eye of a figure of seven points."""
 SMALL = "at this scale the model is not the paper's: "
-
-
-@dataclass(frozen=True)
-class Verdict:
-    """A claim judged."""
-
-    claim: str
-    says: str
-    measured: str
-    verdict: str
-    why: str
 
 
 def c1(gcn: Evidence, gat: Evidence) -> Verdict:
@@ -60,8 +44,8 @@ def c2(gcn: Evidence, gat: Evidence) -> Verdict:
     if not slopes:
         return Verdict("C2", _C2, "too few windows", OPEN, "the run is too short to be cut")
     good = all(-0.8 < slope < -0.2 for slope in slopes) and all(0.4 < ratio < 2.5 for ratio in ratios)
-    measured = (f"scatter between windows ∝ length^({_span(slopes)}) (−0.5 expected of enough independent samples); "
-                f"claimed error over scatter, longest windows: {_span(ratios)}")  # fmt: skip
+    measured = (f"scatter between windows ∝ length^({span(slopes)}) (−0.5 expected of enough independent samples); "
+                f"claimed error over scatter, longest windows: {span(ratios)}")  # fmt: skip
     why = "T converges as the window grows, and its error bar says how far" if good else "the scatter does not fall so"
     return Verdict("C2", _C2, measured, HOLDS if good else OPEN, why)
 
@@ -121,122 +105,36 @@ def accuracy_of(claim: str, model: Evidence, paper: float, says: str) -> Verdict
 
 
 def c8(gcn: Evidence, gat: Evidence) -> Verdict:
-    """Drift of T, displacement and loss in every branch of the sweep."""
+    """Drift of T, displacement and loss in every branch of one seed of the sweep.
+
+    Layers of one run are correlated, runs are not: each series is counted over the runs by itself, and the smallest
+    chance of that many drifts is taken times the number of series.
+    """
     says = "equilibrium is reached before the measurement"
-    rows = [row for model in (gcn, gat) for row in model.equilibria("sgd")]
-    if not rows:
+    series: dict[tuple[str, str, str], list[Row]] = {}
+    for model in (gcn, gat):
+        for row in model.equilibria("sgd"):
+            series.setdefault((model.kind, row["quantity"], row["of"]), []).append(row)
+    if not series:
         return Verdict("C8", says, "not measured", OPEN, "nothing was measured")
-    kinds = {
-        kind: [row for row in rows if row["quantity"] == kind] for kind in dict.fromkeys(r["quantity"] for r in rows)
-    }
-    drifting = sum(row["verdict"] == "drifting" for row in rows)
-    chance = float(binom.sf(drifting - 1, len(rows), 0.05))
-    parts = [
-        f"{kind}: {sum(r['verdict'] == 'drifting' for r in some)} of {len(some)} drift" for kind, some in kinds.items()
-    ]
-    measured = f"{'; '.join(parts)} (SGD, one seed, p < 0.05 each; as many by chance: p = {chance:.2g})"
+    counts: dict[str, list[int]] = {}
+    chances, changes = [], [0.0]
+    for (_, quantity, _), rows in series.items():
+        moving = [row for row in rows if row["verdict"] == "drifting"]
+        chances.append(float(binom.sf(len(moving) - 1, len(rows), 0.05)))
+        changes += [abs(row["drift"] * (row["stop_step"] - row["equilibrium_step"]) / row["mean"]) for row in moving]
+        total = counts.setdefault(quantity, [0, 0])
+        total[0], total[1] = total[0] + len(moving), total[1] + len(rows)
+    chance = min(1.0, len(series) * min(chances))
+    measured = ", ".join(f"{quantity}: {moving} of {of} drift" for quantity, (moving, of) in counts.items())
+    measured += (f" (SGD, one seed, p < 0.05 each; so many in one series by chance: p = {chance:.2g}); "
+                 f"the largest such change is {max(changes):.1%} of the mean over the window")  # fmt: skip
     if chance < 0.01:
         return Verdict("C8", says, measured, FAILS, "more series drift than chance allows")
-    if not any("displacement" in kind for kind in kinds):
-        why = "T and the loss are stationary, but branches are too short for the displacement over 256 steps"
+    if "displacement" not in counts:
+        why = "no more drift of T and loss than by chance, but branches are too short for the displacement's"
         return Verdict("C8", says, measured, OPEN, why)
     return Verdict("C8", says, measured, HOLDS, "no more drift than by chance")
-
-
-def parabolic(claim: str, model: Evidence, layer: str, says: str) -> Verdict:
-    """C9 and C14: whether the interval of b holds 2, for one layer."""
-    found = [e for e in model.exponents("sgd-rate", "b") if e.layer == layer]
-    adam = [e for e in model.exponents("adam-rate", "b") if e.layer == layer]
-    if not found:
-        return Verdict(claim, says, "no fit", OPEN, "too few runs")
-    one = found[0]
-    measured = f"SGD: b = {one} ({one.runs} runs){'; Adam: b = ' + str(adam[0]) if adam else ''}"
-    delta = model.answer("sgd-rate").get("delta_aicc", {}).get(layer, {})
-    measured += _ranked(delta)
-    if one.low <= 2 <= one.high:
-        wide = one.high - one.low > 0.5
-        return Verdict(
-            claim, says, measured, OPEN if wide else HOLDS, "the interval holds 2" + (", and much else" if wide else "")
-        )
-    why = f"2 lies outside of the interval, by little: b − 2 = {one.value - 2:+.3f}; a figure would show a parabola"
-    return Verdict(claim, says, measured, FAILS, why)
-
-
-def steeper(claim: str, model: Evidence, layers: Callable[[str], bool], says: str) -> Verdict:
-    """C10 and C15: whether b is above 2 for these layers."""
-    found = [e for e in model.exponents("sgd-rate", "b") if layers(e.layer)]
-    adam = [e for e in model.exponents("adam-rate", "b") if layers(e.layer)]
-    if not found:
-        return Verdict(claim, says, "no fit", OPEN, "too few runs")
-    measured = f"SGD: b = {_list(found)}" + (f"; Adam: b = {_list(adam)}" if adam else "")
-    seeds = len(
-        {run["seed"] for run in model.accounts()["branches"] if run["optimizer"] == "sgd" and run["batch_size"] == 32}
-    )
-    above, below = [e for e in found if e.low > 2], [e for e in found if e.high <= 2]
-    if below:
-        return Verdict(claim, says, measured, FAILS, f"b is not above 2 in {', '.join(e.layer for e in below)}")
-    if seeds < SEEDS or not all(e.seeds for e in found):
-        return Verdict(claim, says, measured, OPEN, f"{seeds} seeds; a verdict takes {SEEDS}")
-    if len(above) == len(found):
-        return Verdict(claim, says, measured, HOLDS, "the lower bounds are above 2")
-    rest = ", ".join(e.layer for e in found if e not in above)
-    return Verdict(claim, says, measured, OPEN, f"the interval holds 2 in {rest}")
-
-
-def straight(claim: str, model: Evidence, says: str, last: str | None = None) -> Verdict:
-    """C11 and C16: whether T is linear in 1/β."""
-    found = model.exponents("sgd-batch", "q")
-    epoch = model.exponents("sgd-batch-lags", "q", "epoch")
-    if not found:
-        return Verdict(claim, says, "no fit", OPEN, "too few runs")
-    measured = f"lag 1: q = {_list(found)}" + (f"; lag epoch: q = {_list(epoch)}" if epoch else "")
-    delta = model.answer("sgd-inverse").get("delta_aicc", {})
-    curved = [layer for layer, of in delta.items() if _number(of, "linear") - _number(of, "parabola") > 2]
-    if delta:
-        measured += f"; a parabola in 1/β beats a line by ΔAICc > 2 in: {', '.join(curved) or 'no layer'}"
-    inside = [e for e in found if _straight(e)]
-    outside = [e for e in found if e.high < 1 - NEAR or e.low > 1 + NEAR]
-    exact = [e.layer for e in found if e.low <= 1 <= e.high]
-    if last is not None:
-        bent = [e for e in outside if e.layer == last]
-        others = [e for e in outside if e.layer != last]
-        if bent and not others and len(inside) == len(found) - 1:
-            return Verdict(claim, says, measured, HOLDS, f"only {last} bends")
-        if len(inside) == len(found):
-            return Verdict(
-                claim, says, measured, FAILS, f"all layers are within {NEAR} of 1, {last} bends no more than others"
-            )
-        return Verdict(claim, says, measured, OPEN, "some intervals reach beyond 0.1 of 1 on both sides")
-    if len(inside) == len(found):
-        why = f"every interval lies within {NEAR} of 1; 1 itself lies in that of {', '.join(exact) or 'none'}"
-        return Verdict(claim, says, measured, HOLDS, why)
-    if outside:
-        return Verdict(claim, says, measured, FAILS, f"q is not near 1 in {', '.join(e.layer for e in outside)}")
-    return Verdict(claim, says, measured, OPEN, f"some intervals reach beyond {NEAR} of 1")
-
-
-def c12(gcn: Evidence, gat: Evidence) -> Verdict:
-    """The joint fit and p = 1."""
-    says = "T is not proportional to η/β"
-    parts, rejected = [], []
-    for model in (gcn, gat):
-        for p_values in model.answer("sgd-joint").get("p_values", {}).values():
-            value = p_values.get("p = 1")
-            rejected.append(value is not None and value < 0.01)
-        found = model.exponents("sgd-joint", "p"), model.exponents("sgd-joint", "q")
-        if found[0]:
-            parts.append(f"{model.kind.upper()}: p = {_span([e.value for e in found[0]])}, "
-                         f"q = {_span([e.value for e in found[1]])} in T = a·η^p·β^−q")  # fmt: skip
-    if not rejected:
-        return Verdict("C12", says, "no joint fit", OPEN, "too few runs")
-    verdict = HOLDS if all(rejected) else OPEN if any(rejected) else FAILS
-    return Verdict(
-        "C12",
-        says,
-        "; ".join(parts),
-        verdict,
-        f"p = 1 is rejected (p < 0.01) in {sum(rejected)} of {len(rejected)} layers",
-    )
 
 
 def rows_differ(claim: str, model: Evidence, parameter: str, says: str) -> Verdict:
@@ -249,7 +147,7 @@ def rows_differ(claim: str, model: Evidence, parameter: str, says: str) -> Verdi
         between = rank_correlations(model.heat_of_rows(optimizer, parameter))
         spread = test["hottest_over_coldest"]
         name = {"sgd": "SGD", "adam": "Adam"}[optimizer]
-        order = f", between seeds {_span(between)}" if between else ""
+        order = f", between seeds {span(between)}" if between else ""
         parts.append(f"{name}: {test['verdict']}, hottest/coldest "
                      f"{'∞' if spread is None else format(spread, '.3g')}, rank correlation of half-windows "
                      f"{test['rank_stability']:.3f}{order}")  # fmt: skip
@@ -275,7 +173,7 @@ def c17(gcn: Evidence, gat: Evidence) -> Verdict:
         if rows:
             numbers = [float(row["measured"]) for row in rows]
             values += [row["verdict"] == "correlated" for row in rows]
-            parts.append(f"{model.kind.upper()}: correlations of 𝒯(t) between layers {_span(numbers)}")
+            parts.append(f"{model.kind.upper()}: correlations of 𝒯(t) between layers {span(numbers)}")
         found = model.exponents("sgd-rate", "b")
         if found:
             apart = sum(a.high < b.low or b.high < a.low for n, a in enumerate(found) for b in found[n + 1 :])
@@ -287,22 +185,6 @@ def c17(gcn: Evidence, gat: Evidence) -> Verdict:
     share = sum(values) / len(values)
     why = f"{sum(values)} of {len(values)} pairs are correlated in time (one backward pass moves all layers)"
     return Verdict("C17", says, "; ".join(parts), FAILS if share > 0.5 else OPEN if share > 0.1 else HOLDS, why)
-
-
-def c18(gcn: Evidence, cnn: Evidence) -> Verdict:
-    """Exponents q of the CNN's layers beside the GCN's."""
-    says = "T against 1/β differs from that of CNNs (linear in a CNN's output layer only)"
-    ours, theirs = gcn.exponents("sgd-batch", "q"), cnn.exponents("sgd-batch", "q")
-    if not ours or not theirs:
-        return Verdict("C18", says, "no CNN" if ours else "no fit", OPEN, "too few runs")
-    measured = f"CNN: q = {_list(theirs)}; GCN: q = {_span([e.value for e in ours])}"
-    bent = [e for e in theirs[:-1] if e.high < 1 - NEAR or e.low > 1 + NEAR]
-    line = [e for e in theirs if _straight(e)]
-    if len(line) == len(theirs):
-        return Verdict("C18", says, measured, FAILS, "the CNN's layers are as linear as the GCN's")
-    if len(bent) == len(theirs) - 1:
-        return Verdict("C18", says, measured, HOLDS, "no layer of the CNN but perhaps the last is linear")
-    return Verdict("C18", says, measured, OPEN, "some layers of the CNN are linear, others not or undecided")
 
 
 def c20(models: Sequence[Evidence]) -> Verdict:
@@ -365,28 +247,3 @@ def judge(gcn: Evidence, gat: Evidence, cnn: Evidence) -> list[Verdict]:
         rows_differ("C19", gat, "conv2.lin.weight", "areas of different temperature also in GAT"),
         c20((gcn, gat)),
     ]
-
-
-def _straight(one: Exponent) -> bool:
-    return one.low >= 1 - NEAR and one.high <= 1 + NEAR
-
-
-def _list(found: Sequence[Exponent]) -> str:
-    return ", ".join(map(str, found))
-
-
-def _span(values: Sequence[float]) -> str:
-    if not values:
-        return "–"
-    low, high = float(np.min(values)), float(np.max(values))
-    return f"{low:.2f}" if f"{low:.2f}" == f"{high:.2f}" else f"{low:.2f} to {high:.2f}"
-
-
-def _ranked(delta: dict[str, float | None]) -> str:
-    known = sorted((value, name) for name, value in delta.items() if value is not None)
-    return f"; ΔAICc {', '.join(f'{name} {value:.1f}' for value, name in known)}" if known else ""
-
-
-def _number(table: dict[str, float | None], name: str) -> float:
-    value = table.get(name)
-    return math.nan if value is None else float(value)

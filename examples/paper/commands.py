@@ -34,7 +34,9 @@ def analyzer_command(*words: object, output: Path, plot: Path | None = None) -> 
         print(error.format_message(), file=sys.stderr, flush=True)
         output.write_text(json.dumps({"refused": error.format_message()}, indent=1) + "\n")
         return None
-    return read(output)
+    content = read(output)
+    output.write_text(json.dumps(content, separators=(",", ":")) + "\n")  # without its indents half as long
+    return content
 
 
 def read(path: Path) -> dict[str, Any] | None:

@@ -111,21 +111,24 @@ def test_proportional_to_rate_over_batch_is_rejected_in_every_layer(
     assert claims.c12(model, Evidence("gat", model.folder.with_name("gat"))).verdict == verdict
 
 
-@pytest.mark.parametrize(("drifting", "of", "verdict"), [(1, 20, "holds"), (6, 20, "does not hold")])
-def test_equilibrium_counts_drifts_against_chance(model: Evidence, drifting: int, of: int, verdict: str) -> None:
-    records = [
-        {
-            "quantity": "displacement" if n % 2 else "temperature",
-            "verdict": "drifting" if n < drifting else "stationary",
-        }
-        for n in range(of)
-    ]
-    write(model.folder, "equilibrium-sgd-0.001-32-0", {"records": records})
+@pytest.mark.parametrize(("drifting", "verdict"), [(1, "holds"), (5, "does not hold")])
+def test_equilibrium_counts_drifts_of_a_series_over_runs_against_chance(
+    model: Evidence, drifting: int, verdict: str
+) -> None:
+    def records(n: int, quantities: tuple[str, ...]) -> dict[str, Any]:
+        told = "drifting" if n < drifting else "stationary"
+        known = {"of": "out", "drift": 1e-5, "mean": 1.0, "equilibrium_step": 0, "stop_step": 3000}
+        return {"records": [{"quantity": quantity, "verdict": told, **known} for quantity in quantities]}
+
     gat = Evidence("gat", model.folder.with_name("gat"))
-    assert claims.c8(model, gat).verdict == verdict
-    write(
-        model.folder, "equilibrium-sgd-0.001-32-0", {"records": [r for r in records if r["quantity"] == "temperature"]}
-    )
+    for n in range(7):
+        write(model.folder, f"equilibrium-sgd-{n}-32-0", records(n, ("temperature", "displacement")))
+    found = claims.c8(model, gat)
+    assert found.verdict == verdict
+    assert f"temperature: {drifting} of 7 drift" in found.measured
+    assert "3.0% of the mean" in found.measured
+    for n in range(7):
+        write(model.folder, f"equilibrium-sgd-{n}-32-0", records(n, ("temperature",)))
     if verdict == "holds":  # T alone is stationary long before the model is
         assert claims.c8(model, gat).verdict == "not decidable"
 
