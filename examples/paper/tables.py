@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 
 from .evidence import Evidence, Exponent
+from .plan import BATCH
 from .verdict import FAILS, Verdict
 
 EXPECTED = {
@@ -130,9 +131,9 @@ def costs(known: Sequence[Evidence], hardware: dict[str, Any]) -> list[str]:
     """Seconds, steps a second, bytes and the cost of recording."""
     lines = ["## What it took", ""]
     lines += [
-        "| model | branches | steps | wall h | CPU h | raw GB | stored GB | ratio | on the training thread, µs/step |"
+        "| model | branches | steps | wall h | CPU h | raw GB | stored GB | ratio | recording, µs/step | steps per CPU s, β = 32 |"
     ]
-    lines += ["|---|---|---|---|---|---|---|---|---|"]
+    lines += ["|---|---|---|---|---|---|---|---|---|---|"]
     for model in known:
         runs = model.accounts()["branches"]
         if not runs:
@@ -143,7 +144,7 @@ def costs(known: Sequence[Evidence], hardware: dict[str, Any]) -> list[str]:
             f"| {model.kind} | {len(runs)} | {total['steps']:,} | {total['seconds'] / 3600:.2f} | "
             f"{total['cpu_seconds'] / 3600:.2f} | {total['raw_bytes'] / 1e9:.2f} | {total['stored_bytes'] / 1e9:.2f} | "
             f"{total['raw_bytes'] / total['stored_bytes']:.2f} | "
-            f"{1e6 * total['recorder_seconds'] / total['steps']:.0f} |"
+            f"{1e6 * total['recorder_seconds'] / total['steps']:.0f} | {_rate(runs)} |"
         )
     lines += [
         "",
@@ -162,6 +163,13 @@ def costs(known: Sequence[Evidence], hardware: dict[str, Any]) -> list[str]:
             f"{row['slowdown'][1]:.4f} to {row['slowdown'][2]:.4f}, {row['pairs']} pairs of stretches of one run)."
         )
     return [*lines, ""] if hardware.get("overhead") else lines
+
+
+def _rate(runs: Sequence[dict[str, Any]]) -> str:
+    """Steps in a second of CPU time, recording included, over the runs at batch 32."""
+    some = [run for run in runs if run["batch_size"] == BATCH]
+    seconds = sum(run["cpu_seconds"] for run in some)
+    return f"{sum(run['steps'] for run in some) / seconds:.0f}" if seconds else "–"
 
 
 def _exponent(exponents: Sequence[Exponent], layer: str) -> str:
