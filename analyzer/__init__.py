@@ -13,7 +13,7 @@ _PUBLIC = {
     "open_run": "analyzer.run",
     "open_sweep": "analyzer.run",
     "temperature": "analyzer.temperatures",
-    "equilibration": "analyzer.equilibration",
+    "equilibration": "analyzer.equilibria",
     "rows": "analyzer.row_temperatures",
     "row_masks": "analyzer.masks",
     "check": "analyzer.checks",

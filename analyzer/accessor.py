@@ -8,7 +8,7 @@ from typing import Any
 import xarray as xr
 
 from analyzer import checks as _checks
-from analyzer import equilibration as _equilibration
+from analyzer import equilibria as _equilibria
 from analyzer import row_temperatures as _rows
 from analyzer import sweep as _sweep
 from analyzer import sweep_fits as _fits
@@ -54,7 +54,7 @@ class ThermoAccessor:
         return self._each(_rows.rows, options)
 
     def equilibration(self, **options: Any) -> xr.Dataset:
-        return _equilibration.equilibration(self._run, **options)
+        return _equilibria.equilibration(self._run, **options)
 
     def check(self, **options: Any) -> xr.Dataset:
         return _checks.check(self._run, **options)
@@ -77,7 +77,7 @@ class ThermoAccessor:
     select.__doc__ = _sweep.select.__doc__
     fit.__doc__ = _fits.fit.__doc__
     check.__doc__ = _checks.check.__doc__
-    equilibration.__doc__ = _equilibration.equilibration.__doc__
+    equilibration.__doc__ = _equilibria.equilibration.__doc__
     rows.__doc__ = _rows.rows.__doc__
     temperature.__doc__ = _temperatures.temperature.__doc__
     velocity.__doc__ = _velocities.velocity.__doc__

@@ -10,7 +10,7 @@ import numpy as np
 import xarray as xr
 
 from analyzer import findings as expect
-from analyzer.equilibration import from_equilibrium, temperature_series
+from analyzer.equilibria import from_equilibrium, temperature_series
 from analyzer.errors import GroupError, OptionError, TrajectoryMissingError
 from analyzer.findings import FEWEST_BLOCKS, Finding
 from analyzer.groups import By, Globs

@@ -92,6 +92,10 @@ class SweepError(AnalyzerError, ValueError):
     """Runs that make no sweep, or a hyperparameter that they did not record."""
 
 
+class ReportError(AnalyzerError, ValueError):
+    """A report that cannot be written as asked."""
+
+
 class NonFiniteWarning(UserWarning):
     """Weights are NaN or infinite; the temperatures of their groups are NaN."""
 

@@ -19,7 +19,7 @@ import numpy as np
 import xarray as xr
 
 from analyzer.epochs import labels_of
-from analyzer.equilibration import from_equilibrium
+from analyzer.equilibria import from_equilibrium
 from analyzer.errorbars import inefficiencies
 from analyzer.errors import GroupError, OptionError, TrajectoryMissingError, WindowError
 from analyzer.groups import Globs, local_groups

@@ -18,7 +18,7 @@ from dask.highlevelgraph import HighLevelGraph
 from analyzer import errorbars
 from analyzer.drift import squared_block_lengths
 from analyzer.epochs import labels_of
-from analyzer.equilibration import from_equilibrium
+from analyzer.equilibria import from_equilibrium
 from analyzer.errors import EpochError, OptionError, TrajectoryMissingError
 from analyzer.groups import By, Globs
 from analyzer.measure import Column, Mass, Measurement, Query, measure_together, result, unit_of

@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 import xarray as xr
 
-from analyzer.equilibration import from_equilibrium
+from analyzer.equilibria import from_equilibrium
 from analyzer.groups import By, Globs
 from analyzer.measure import Column, Measurement, Query, measure, result, unit_of
 from analyzer.moments import SQUARES, SUM

@@ -12,6 +12,7 @@ from analyzer.cli.equilibration import equilibration
 from analyzer.cli.fit import fit
 from analyzer.cli.info import info
 from analyzer.cli.quantities import temperature, velocity
+from analyzer.cli.report import report
 from analyzer.cli.rows import rows
 from analyzer.cli.verify import verify
 from analyzer.errors import AnalyzerError
@@ -57,5 +58,5 @@ def cli() -> None:
     """
 
 
-for command in (info, temperature, velocity, equilibration, rows, check, fit, verify, cache):
+for command in (info, temperature, velocity, equilibration, rows, check, fit, report, verify, cache):
     cli.add_command(command)

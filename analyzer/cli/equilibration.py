@@ -32,7 +32,7 @@ def equilibration(store: str, loss: str, **options: Any) -> None:
     from analyzer.cli import execution, show
     from analyzer.cli.progress import bar
     from analyzer.cli.query import query_of
-    from analyzer.equilibration import found, tracks
+    from analyzer.equilibria import found, tracks
     from analyzer.run import open_run
 
     form = show.form_of(options["format_"], options["output"])
@@ -53,8 +53,8 @@ def equilibration(store: str, loss: str, **options: Any) -> None:
     answer = found(series)
     show.write(answer, store, form, options["output"])
     if options["plot"] and series:
-        from analyzer import equilibration_plots
+        from analyzer import equilibria_plots
 
-        show.save_picture(equilibration_plots.starts(series, answer), options["plot"])
+        show.save_picture(equilibria_plots.starts(series, answer), options["plot"])
     if not series:
         click.echo("Warning: no series has the 40 samples that it takes; record longer.", err=True)

@@ -61,7 +61,10 @@ def fit(stores: tuple[str, ...], **options: Any) -> None:
     form = show.form_of(options["format_"], options["output"])
     sweep = open_sweep(stores[0] if len(stores) == 1 else stores)
     if options["scheduler"] not in ("threads", "processes"):
-        raise click.UsageError("--scheduler: expected threads or processes; a fit reads many small answers.")
+        raise click.UsageError(
+            f"--scheduler: expected threads or processes, got {options['scheduler']}. A fit reads many small answers. "
+            "Leave it out."
+        )
     asked: dict[str, Any] = {
         **{name: options[name] for name in ("against", "model", "by", "intervals", "unfinished", "start", "stop")},
         **{name: options[name] or None for name in ("parameter", "layer", "exclude")},

@@ -20,7 +20,7 @@ def settled(run: xr.DataTree, options: dict[str, Any]) -> Query:
         return query
     from analyzer.cli import execution, show
     from analyzer.cli.progress import bar
-    from analyzer.equilibration import from_equilibrium
+    from analyzer.equilibria import from_equilibrium
 
     with (
         show.warnings_in_a_line(),

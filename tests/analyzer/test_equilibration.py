@@ -14,7 +14,7 @@ import pytest
 import xarray as xr
 
 import analyzer
-from analyzer import equilibration, errors
+from analyzer import errors
 from tests.analyzer.shell import invoke
 from tests.stores import segment
 
@@ -42,7 +42,7 @@ def settling(make: Callable[..., Path]) -> Path:
 @pytest.fixture(autouse=True)
 def short_blocks() -> Iterator[None]:
     """Displacements over 50 steps, so that 4,000 hold 80 of them."""
-    with mock.patch.object(equilibration, "BLOCK_FRAMES", 50):
+    with mock.patch("analyzer.equilibria.BLOCK_FRAMES", 50):
         yield
 
 
@@ -88,7 +88,7 @@ def test_start_auto_is_the_latest_of_all(settling: Path) -> None:
 def test_long_series_are_averaged_first(settling: Path) -> None:
     run = analyzer.open_run(settling)
     whole = run.thermo.equilibration()
-    with mock.patch.object(equilibration, "_MOST_SAMPLES", 1000):
+    with mock.patch("analyzer.equilibria._MOST_SAMPLES", 1000):
         binned = run.thermo.equilibration()
     np.testing.assert_allclose(binned["equilibrium_step"], whole["equilibrium_step"], atol=6 * SPACING)
     np.testing.assert_allclose(binned["mean"], whole["mean"], rtol=0.05)

@@ -9,7 +9,7 @@ import xarray as xr
 from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 
-from analyzer.equilibration import Track
+from analyzer.equilibria import Track
 from analyzer.plots import COLOURS, canvas, unit_text
 
 _MOST_PANELS = 18

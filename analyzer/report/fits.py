@@ -1,0 +1,168 @@
+"""Fits: the temperatures of a sweep's runs against the learning rate and the batch size, group by group."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import xarray as xr
+
+from analyzer.errors import AnalyzerError
+from analyzer.fitting.fit import Fit, predict
+from analyzer.report.blocks import Block, Chart, Gallery, Line, Note, Table
+from analyzer.report.subject import Asked, Subject
+from analyzer.report.text import NONE, number, p_value, plural, unit_text, value_text
+from analyzer.statistics.uncertainty import NORMAL
+from analyzer.sweep import open_sweep, select
+from analyzer.sweep_fits import SweepFit, fit_sweep
+
+Array = np.ndarray[Any, np.dtype[Any]]
+
+MODELS = {"learning_rate": "power", "batch_size": "inverse_power"}
+"""Hyperparameters of the paper's figures 2, 3, 6 and 7, with the curve fitted against each."""
+_FEWEST_VALUES = 3
+_MOST_PANELS = 12
+_GRID = 60
+
+
+@dataclass(frozen=True)
+class Series:
+    """Runs that differ in one hyperparameter, `against`, while the other one is `fixed`."""
+
+    tree: xr.DataTree
+    against: str
+    fixed: str
+
+
+def fits(subjects: Sequence[Subject], asked: Asked) -> list[Block]:
+    """A fit for each hyperparameter that takes three values or more, among the runs that share the other one."""
+    blocks: list[Block] = []
+    openable = [subject for subject in subjects if subject.tree is not None]
+    sweep = open_sweep([subject.store.location for subject in openable])
+    found = series_of(sweep)
+    for one in found:
+        try:
+            result = fit_sweep(one.tree, against=one.against, model=MODELS[one.against], by=asked.by, **asked.range,
+                               **asked.options)  # fmt: skip
+        except AnalyzerError as error:
+            blocks.append(Note(str(error), problem=True))
+            continue
+        blocks += _shown(one, result)
+    if not found:
+        blocks.append(
+            Note(
+                f"No fit: neither learning_rate nor batch_size takes {_FEWEST_VALUES} values or more among the runs, "
+                "or not all recorded it. Other models and hyperparameters: analyzer fit."
+            )
+        )
+    return blocks
+
+
+def series_of(sweep: xr.DataTree) -> list[Series]:
+    """What can be fitted: where both hyperparameters vary, the runs at the most common value of the other one."""
+    answer = []
+    for against in MODELS:
+        chosen, fixed = sweep, ""
+        for other in MODELS:
+            values = _column(sweep, other)
+            if other == against or values is None or len(set(values)) < 2:
+                continue
+            common, _ = Counter(values).most_common(1)[0]
+            chosen, fixed = select(chosen, **{other: common}), f"{other} = {value_text(common)}"
+        own = _column(chosen, against)
+        if own is not None and len(set(own)) >= _FEWEST_VALUES:
+            answer.append(Series(chosen, against, fixed))
+    return answer
+
+
+def _column(sweep: xr.DataTree, name: str) -> list[float] | None:
+    """The hyperparameter of every run, where each recorded a number."""
+    if name not in sweep.coords:
+        return None
+    values = sweep.coords[name].to_numpy()
+    return values.tolist() if values.dtype.kind in "if" and np.isfinite(values).all() else None
+
+
+def _shown(one: Series, found: SweepFit) -> list[Block]:
+    answer = found.answer
+    groups = [str(name) or "model" for name in answer["group"].values]
+    title = one.against.replace("_", " ")
+    at = f", at {one.fixed}" if one.fixed else ""
+    lead = f"Temperature against {title}{at}: {plural(answer.sizes['run'], 'run')}, model {answer.attrs['equation']}."
+    charts = [_chart(found, n, groups[n], title) for n in range(min(len(groups), _MOST_PANELS))]
+    blocks: list[Block] = [Note(lead), _table(answer, groups), Gallery(charts)]
+    if len(charts) < len(groups):
+        blocks.append(Note(f"Pictures of the first {len(charts)} of {len(groups)} groups."))
+    notes: dict[str, list[str]] = {}
+    for name, text in zip(groups, answer["notes"].values, strict=True):
+        if text:
+            notes.setdefault(str(text), []).append(name)
+    blocks += [Note(f"{', '.join(names)}: {text}.".replace("..", ".")) for text, names in notes.items()]
+    return blocks
+
+
+def _table(answer: xr.Dataset, groups: Sequence[str]) -> Table:
+    coefficients = [str(name) for name in answer["coefficient"].values]
+    hypotheses = [str(name) for name in answer["hypothesis"].values] if "p_value" in answer else []
+    level = f"{answer.attrs['level']:.0%}"
+    tested = [f"p({name})".replace("<=", "≤") for name in hypotheses]
+    estimated = [f"{name} ({level} interval)" for name in coefficients]
+    columns = (answer.attrs["by"], "equation", *estimated, *tested, "R²", "runs", "left out", "intervals")
+    rows = []
+    for n, name in enumerate(groups):
+        one = answer.isel(group=n)
+        cells = [_interval(one.sel(coefficient=c)) for c in coefficients]
+        tests = [p_value(float(one["p_value"].values[m])) for m in range(len(hypotheses))]
+        rows.append((name, str(one["equation"].item()) or "not fitted", *cells, *tests,
+                     number(float(one["r_squared"])), number(int(one["runs"])), number(int(one["left_out"])),
+                     str(one["intervals"].item()) or NONE))  # fmt: skip
+    numeric = frozenset(columns) - {columns[0], "equation", "intervals"}
+    caption = f"Temperature in {unit_text(answer.attrs['units'])}, convention {answer.attrs['convention']}."
+    return Table(columns, rows, numeric=numeric, caption=caption)
+
+
+def _interval(one: xr.Dataset) -> str:
+    value, low, high = (float(one[name]) for name in ("value", "low", "high"))
+    if not np.isfinite(value):
+        return NONE
+    return f"{number(value)} [{number(low)}, {number(high)}]"
+
+
+def _chart(found: SweepFit, n: int, name: str, title: str) -> Chart:
+    """Runs as points with intervals, the curve with its band: all on one axis, whose places are those of both."""
+    one = found.fits.fits[n]
+    x = found.x[:, 0]
+    values, within = found.answer["temperature"].values[n], found.answer["within"].values[n]
+    names = [str(run) for run in found.answer["run"].values]
+    positive = x.min() > 0
+    grid = (np.geomspace if positive else np.linspace)(x.min() * (0.93 if positive else 1), 1.07 * x.max(), _GRID)
+    places = np.unique(np.concatenate([x, grid]))
+    lines = [] if one is None else [_curve(one, places)]
+    lines += _points(places, x, values, NORMAL * within, names)
+    units = found.answer.attrs["units"]
+    return Chart(name, title, places, "temperature", units, lines, integer_x=False, power_law=positive)
+
+
+def _curve(one: Fit, places: Array) -> Line:
+    curve = predict(one, places)
+    return Line("fit", curve.temperature, low=curve.low, high=curve.high)
+
+
+def _points(places: Array, x: Array, values: Array, error: Array, names: Sequence[str]) -> list[Line]:
+    """The runs, those at one place (seeds) in a line each, since a line has one value at a place."""
+    lines = []
+    turn = np.array([int((x[:n] == x[n]).sum()) for n in range(x.size)])
+    for k in range(int(turn.max()) + 1):
+        some = turn == k
+        where = np.searchsorted(places, x[some])
+        y, low, high = np.full((3, places.size), np.nan)
+        y[where] = values[some]
+        low[where], high[where] = values[some] - error[some], values[some] + error[some]
+        tips = [""] * places.size
+        for place, run in zip(where, np.flatnonzero(some), strict=True):
+            tips[int(place)] = names[int(run)]
+        lines.append(Line("run", y, "points", low, high, None, tips))
+    return lines

@@ -1,0 +1,28 @@
+"""Errors of the recorder that other tests meet only on their way: their text, and that its remedies work."""
+
+from __future__ import annotations
+
+import pytest
+from torch import nn
+
+from recorder import Recorder
+from recorder.errors import StoreLockedError
+from tests.recorder.runs import read_array
+
+
+def test_a_store_has_one_writer(tmp_path):
+    path, model = tmp_path / "run.zarr", nn.Linear(2, 1)
+    with Recorder(path, model) as first:
+        first.start()
+        with (
+            pytest.raises(StoreLockedError, match=r"run\.zarr: expected to be its only writer, another recorder"),
+            Recorder(path, model, mode="w") as second,
+        ):
+            second.start()
+        first.step()
+        with Recorder(tmp_path / "other.zarr", model) as other:  # "record into another store"
+            other.start()
+    with Recorder(path, model, mode="a") as third:  # "wait until it has closed"
+        third.start()
+        third.step()
+    assert read_array(path, "step").tolist() == [0, 1, 2]
