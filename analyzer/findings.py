@@ -117,8 +117,8 @@ def equipartition(
     kinds
         What the groups are, for the note.
     """
-    total = means.mean(axis=1)
-    moving = means[total != 0]  # NaN stays, and makes all NaN
+    total = means.sum(axis=1)
+    moving = means[total != 0] if means.shape[1] else means  # NaN stays, and makes all NaN
     still = f", {len(means) - len(moving)} at T = 0 left out" if len(moving) < len(means) else ""
     if len(moving) < 2 or means.shape[1] < FEWEST_BLOCKS:
         few = f"{means.shape[1]} independent blocks of {FEWEST_BLOCKS}: too short a window"
@@ -217,17 +217,16 @@ def correlation(labels: Sequence[str], means: Array, significance: float, unfit:
 
     A common drift of a run that has not settled correlates as well.
     """
-    moving = np.flatnonzero(means.mean(axis=1) != 0)
+    moving = np.flatnonzero(means.sum(axis=1) != 0)
     if means.shape[1] < FEWEST_BLOCKS:
         unfit = f"{means.shape[1]} independent blocks of {FEWEST_BLOCKS}: too short a window"
+    pairs = [(a, b, f"{labels[moving[a]]} × {labels[moving[b]]}") for a, b in combinations(range(moving.size), 2)]
+    if unfit:
+        return [Finding("correlation", name, NAN, NAN, 0.0, 0.0, note=unfit) for _, _, name in pairs]
     answer = cross_correlation(means[moving])
     found = []
-    for a, b in combinations(range(moving.size), 2):
+    for a, b, name in pairs:
         r, error, p = (float(values[a, b]) for values in (answer.r, answer.standard_error, answer.p_value))
-        name = f"{labels[moving[a]]} × {labels[moving[b]]}"
-        if unfit:
-            found.append(Finding("correlation", name, NAN, NAN, 0.0, 0.0, note=unfit))
-            continue
         verdict = "" if np.isnan(p) else "correlated" if p < significance else "none seen"
         note = f"{means.shape[1]} blocks, worth {answer.n_eff[a, b]:.0f}" if np.isfinite(p) else "NaN or constant"
         found.append(Finding("correlation", name, r, error, 0.0, 0.0, p, verdict, note))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import glob
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -41,7 +42,7 @@ def fits(subjects: Sequence[Subject], asked: Asked) -> list[Block]:
     """A fit for each hyperparameter that takes three values or more, among the runs that share the other one."""
     blocks: list[Block] = []
     openable = [subject for subject in subjects if subject.tree is not None]
-    sweep = open_sweep([subject.store.location for subject in openable])
+    sweep = open_sweep([glob.escape(subject.store.location) for subject in openable])
     found = series_of(sweep)
     for one in found:
         try:

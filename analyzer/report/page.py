@@ -24,6 +24,7 @@ from markupsafe import Markup
 
 from analyzer.errors import AnalyzerError, EquilibriumWarning, NonFiniteWarning, ReportError, StoreNotFoundError
 from analyzer.report.blocks import Block, Note, Section, Table
+from analyzer.report.checks import checks
 from analyzer.report.curves import losses, temperatures
 from analyzer.report.equilibrium import equilibrium
 from analyzer.report.fits import fits
@@ -57,6 +58,7 @@ RUN_PARTS = (
     Part("temperature", "Temperature", temperatures),
     Part("equilibrium", "Equilibrium", equilibrium),
     Part("rows", "Rows, hot and cold", rows),
+    Part("checks", "Physical checks", checks),
 )
 """Of each run, in order. A further section is a function that gives blocks, and a line here."""
 SWEEP_PARTS = (Part("fits", "Fits over the sweep", fits),)

@@ -355,3 +355,15 @@ def test_short_runs_and_wrong_options(store: Path, record: Record) -> None:
     wide = analyzer.open_run(record({"a.weight": np.zeros((4096, 4097))}))
     with pytest.raises(errors.MemoryLimitError, match="for a sample of"):
         wide.thermo.check(only="normality", sample_weights=4096, memory_limit=250 << 20)
+
+
+@pytest.mark.parametrize("frames", [2, 3])
+def test_a_run_too_short_to_judge_is_measured_without_a_verdict(tmp_path: Path, frames: int) -> None:
+    rng = np.random.default_rng(3)
+    weights = {f"{name}.weight": np.cumsum(rng.normal(size=(4, 3, frames)), axis=-1) for name in ("a", "b")}
+    run = analyzer.open_run(write_store(tmp_path / "short.zarr", weights, scalars={}, chunk_steps=64))
+    answer = analyzer.check(run)
+    assert not [
+        v for v, name in zip(answer["verdict"].values, answer["check"].values, strict=True) if v and name != "floor"
+    ]
+    assert np.isfinite(answer["measured"].values[answer["check"].values == "norm_drift"]).all()

@@ -110,10 +110,10 @@ def test_a_command_does_what_it_says(here: Path, command: str) -> None:
     done = _run(command)
     assert done.exit_code == 0, done.output
     arguments = shlex.split(command, comments=True)
-    for option in ("--output", "--plot", "--masks"):
+    for option in ("--output", "-o", "--plot", "--masks"):
         if option in arguments:
             assert (here / arguments[arguments.index(option) + 1]).stat().st_size > 0
-    if "--output" not in arguments:
+    if not {"--output", "-o"} & set(arguments):
         assert done.stdout.strip()
 
 

@@ -61,7 +61,8 @@ function verticalAxis(data, power) {
   const text = (value, unit) => {
     if (data.log && !power && (value < 1e-2 || value >= 1e4)) return numberText(value, 2).replace(/^1×/, "");
     const scaled = value / 10 ** power;
-    const decimals = unit ? Math.max(0, Math.min(6, -Math.floor(Math.log10(unit / 10 ** power) + 1e-9))) : 0;
+    const step = unit / 10 ** power; // 0.25 takes two decimals: a rounded tick would be a wrong one
+    const decimals = [0, 1, 2, 3, 4, 5, 6].find((n) => Math.abs(step * 10 ** n - Math.round(step * 10 ** n)) < 1e-6) ?? 6;
     return unit ? scaled.toFixed(decimals) : numberText(scaled, 3);
   };
   return {

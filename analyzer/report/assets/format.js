@@ -75,12 +75,16 @@ function logarithmicTicks(low, high, room) {
       if (tick >= low && tick <= high) ticks.push(tick);
     }
   }
-  if (ticks.length >= 2) return ticks;
+  return ticks.length >= 2 ? ticks : evenTicks(low, high);
+}
+
+/** About four round numbers above low, and up to high. */
+function evenTicks(low, high) {
   const width = (high - low) / 4;
   const unit = 10 ** Math.floor(Math.log10(width));
   const step = [1, 2, 5, 10].map((n) => n * unit).find((one) => one >= width);
   const even = [];
-  for (let tick = Math.ceil(low / step) * step; tick <= high; tick += step) even.push(Number(tick.toPrecision(12)));
+  for (let tick = (Math.floor(low / step) + 1) * step; tick <= high; tick += step) even.push(Number(tick.toPrecision(12)));
   return even;
 }
 

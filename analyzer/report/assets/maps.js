@@ -127,9 +127,7 @@ function drawMap(figure) {
       ctx.fillRect(x, y + n, 10, 1.5);
     }
     const power = data.log && data.high / data.low > 1e3 ? 0 : powerOf(data.high);
-    const ticks = data.log
-      ? logarithmicTicks(data.low, data.high, h / 34)
-      : [0, 0.25, 0.5, 0.75, 1].map((share) => share * data.high);
+    const ticks = data.log ? logarithmicTicks(data.low, data.high, h / 34) : [0, ...evenTicks(0, data.high)];
     ctx.fillStyle = css("--soft");
     ctx.textAlign = "left";
     ctx.textBaseline = "middle";
