@@ -131,7 +131,8 @@ def costs(known: Sequence[Evidence], hardware: dict[str, Any]) -> list[str]:
     """Seconds, steps a second, bytes and the cost of recording."""
     lines = ["## What it took", ""]
     lines += [
-        "| model | branches | steps | wall h | CPU h | raw GB | stored GB | ratio | recording, µs/step | steps per CPU s, β = 32 |"
+        "| model | branches | steps | wall h | CPU h | raw GB | stored GB | ratio | recording, µs/step | "
+        "steps per CPU s, β = 32 |"
     ]
     lines += ["|---|---|---|---|---|---|---|---|---|---|"]
     for model in known:
