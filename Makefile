@@ -21,7 +21,8 @@ check: .venv/installed
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
-	MYPYPATH=examples $(BIN)/mypy --explicit-package-bases examples
+	MYPYPATH=examples $(BIN)/mypy --explicit-package-bases --exclude examples/paper examples
+	$(BIN)/mypy --package examples.paper
 	$(BIN)/lint-imports
 
 test: check

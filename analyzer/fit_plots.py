@@ -11,7 +11,7 @@ from matplotlib.figure import Figure
 
 from analyzer.fitting.fit import Fit, predict
 from analyzer.plots import COLOURS, DASHES, canvas, unit_text
-from analyzer.sweep_fits import SweepFit
+from analyzer.sweep_fits import HALF_PHASE, SweepFit
 
 _MOST_PANELS = 12
 _MOST_LINES = 28
@@ -52,6 +52,7 @@ def by_lag(answer: xr.Dataset) -> Figure:
     """Every coefficient of a fit but the scale `a` against lag, a line a group, with its intervals: b(L), q(L)."""
     names = [str(name) for name in answer["coefficient"].values if name != "a"] or ["a"]
     figure, panels = canvas(len(names), 7.2 if len(names) == 1 else 9.6, 3.9)
+    answer = answer.isel(lag=answer["lag"].values != HALF_PHASE)  # it would stand above the epoch itself
     steps = answer["steps_per_lag"].mean("run").values
     order = np.argsort(steps)
     groups = list(answer["group"].values)[:_MOST_LINES]

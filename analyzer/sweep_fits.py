@@ -25,6 +25,8 @@ from analyzer.windows import Lag
 Array = np.ndarray[Any, np.dtype[Any]]
 
 SYMBOLS = {"learning_rate": "η", "batch_size": "β", "inverse_batch_size": "(1/β)"}
+HALF_PHASE = "epoch, half phase"
+"""The lag of one epoch, taken from its middle to the next one's (`analyzer.temperatures`)."""
 _SAME = 1e-6
 """Relative difference between a recorded learning rate and the run's hyperparameter that is none."""
 
@@ -147,20 +149,36 @@ def fit_by_lag(
     Returns
     -------
     xarray.Dataset
-        What `fit` gives, all of it with the dimension `lag`, and `steps_per_lag` by lag and run.
+        What `fit` gives, all of it with the dimension `lag`, and `steps_per_lag` by lag and run. Beside the lag "epoch"
+        stands "epoch, half phase", from the displacements half an epoch later, whose errors within a run are not known.
     """
     asked = _asked(sweep, against, model)
     answers = [temperature(run, by=by, lag=lag, **options).compute() for run in asked.runs.values()]
-    parts = []
-    for n in range(answers[0].sizes["lag"]):
+    labels, places, parts = [str(label) for label in answers[0]["lag"].values], [], []
+    for n, label in enumerate(labels):
         at = [answer.isel(lag=n, drop=True) for answer in answers]
         parts.append(_fitted(sweep, asked, at, by, intervals, level, alternatives, unfinished).answer)
+        places.append((label, n))
+        if label == "epoch" and all(np.isfinite(one["temperature_half_phase"].values).all() for one in at):
+            half = [_at_half_phase(one) for one in at]
+            parts.append(_fitted(sweep, asked, half, by, intervals, level, alternatives, unfinished).answer)
+            places.append((HALF_PHASE, n))
     shown = [part.reset_coords(drop=True) for part in parts]
     joined = xr.concat(shown, dim="lag", data_vars="all", coords="minimal", compat="override", combine_attrs="override")
-    steps = np.stack([answer["steps_per_lag"].values for answer in answers], axis=1)
+    steps = np.stack([answer["steps_per_lag"].values[[n for _, n in places]] for answer in answers], axis=1)
+    names = np.array([label for label, _ in places], dtype=object)
     return joined.assign_coords(
         {name: coord for name, coord in parts[0].coords.items() if name != "lag"}
-    ).assign_coords(lag=answers[0]["lag"], steps_per_lag=(("lag", "run"), steps, answers[0]["steps_per_lag"].attrs))
+    ).assign_coords(
+        lag=("lag", names, answers[0]["lag"].attrs),
+        steps_per_lag=(("lag", "run"), steps, answers[0]["steps_per_lag"].attrs),
+    )
+
+
+def _at_half_phase(answer: xr.Dataset) -> xr.Dataset:
+    """The temperature half an epoch later in the place of the other; it has no standard error."""
+    half = answer["temperature_half_phase"]
+    return answer.assign(temperature=half, standard_error=xr.full_like(half, np.nan))
 
 
 @dataclass(frozen=True)

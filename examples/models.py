@@ -12,9 +12,9 @@ from torch_geometric.nn import GATConv, GCNConv, global_max_pool, global_mean_po
 class GCN(Module):
     """Four graph convolutions with tanh, mean and max of the nodes side by side, one dense layer: 11,786 parameters."""
 
-    def __init__(self) -> None:
+    def __init__(self, features: int = 1) -> None:
         super().__init__()
-        self.initial_conv = GCNConv(1, 32)
+        self.initial_conv = GCNConv(features, 32)
         self.conv1 = GCNConv(32, 64)
         self.conv2 = GCNConv(64, 64)
         self.conv3 = GCNConv(64, 64)
@@ -34,9 +34,9 @@ class GCN(Module):
 class GAT(Module):
     """Three attention layers of two heads with ReLU, mean of the nodes, three dense layers: 31,114 parameters."""
 
-    def __init__(self) -> None:
+    def __init__(self, features: int = 1) -> None:
         super().__init__()
-        self.initial_conv = GATConv(1, 32, heads=2)
+        self.initial_conv = GATConv(features, 32, heads=2)
         self.conv1 = GATConv(64, 64, heads=2)
         self.conv2 = GATConv(128, 64, heads=2)
         self.out = Linear(128, 32)

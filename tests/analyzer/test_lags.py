@@ -159,12 +159,34 @@ def test_in_the_shell(tmp_path):
     assert invoke("temperature", path, "--lag", "1,x").exit_code == 2
 
 
-def record(path: Path, rate: float, seed: int) -> Path:
+def record(path: Path, rate: float, seed: int, **options: Any) -> Path:
     """Independent steps of scale rate: T(L) = ½ L rate² to statistics, so b(L) = 2 at every lag."""
     rng = np.random.default_rng([seed, int(1e6 * rate)])
     walk = {"out.weight": np.cumsum(rate * rng.normal(size=(8, 20, 500)), axis=-1)}
     hyperparameters = {"learning_rate": rate, "seed": seed}
-    return write_store(path / f"run-{rate}-{seed}.zarr", walk, hyperparameters=hyperparameters, chunk_steps=128)
+    place = path / f"run-{rate}-{seed}.zarr"
+    return write_store(place, walk, hyperparameters=hyperparameters, chunk_steps=128, **options)
+
+
+def test_an_exponent_at_lag_epoch_stands_at_both_phases(tmp_path):
+    """Independent steps have no phase: b = 2 from end to end of an epoch and from middle to middle alike."""
+    epoch = np.maximum(np.ceil(np.arange(500) / 20) - 1, 0)
+    paths = [
+        record(tmp_path, rate, seed, scalars={"epoch": epoch}) for rate in (1e-3, 2e-3, 4e-3, 8e-3) for seed in range(3)
+    ]
+    sweep = analyzer.open_sweep(paths)
+    found = sweep.thermo.fit(against="learning_rate", model="power", lag=[1, "epoch"])
+    assert found["lag"].values.tolist() == ["1", "epoch", "epoch, half phase"]
+    assert found["steps_per_lag"].values[:, 0].tolist() == [1, 20, 20]
+    by_run = sweep.thermo.temperature(lag="epoch").isel(window=0).transpose("group", "run")
+    for name, n in (("temperature", 1), ("temperature_half_phase", 2)):
+        np.testing.assert_array_equal(found["temperature"].isel(lag=n).values, by_run[name].values)
+        b = found.sel(coefficient="b").isel(lag=n, group=0)
+        assert b["low"] < 2 < b["high"]
+    assert np.isnan(found["within"].isel(lag=2)).all()
+    assert found["value"].isel(lag=1).values.tolist() != found["value"].isel(lag=2).values.tolist()
+    done = invoke("fit", *paths, "--lag", "1,epoch", "--format", "json", "--plot", tmp_path / "b.png")
+    assert list(json.loads(done.stdout)["lags"]) == ["1", "epoch", "epoch, half phase"]
 
 
 def test_exponents_against_lag(tmp_path):

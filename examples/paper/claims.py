@@ -1,0 +1,249 @@
+"""The paper's claims C1 to C20: what was measured, and a verdict by rules that stand here.
+
+A verdict is "holds", "does not hold" or "not decidable"; the last is the answer wherever the error bars, the number of
+seeds or the scale do not allow one of the others.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+
+from scipy.stats import binom, t
+
+from .evidence import Evidence, Row, mean_and_error, rank_correlations
+from .exponents import c12, c18, parabolic, steeper, straight
+from .verdict import FAILS, HOLDS, OPEN, Verdict, span
+
+SMALL = "at this scale the model is not the paper's: "
+
+
+def c1(gcn: Evidence, gat: Evidence) -> Verdict:
+    """Recomputed from raw arrays."""
+    checks = [run for model in (gcn, gat) for run in model.content("independent") or []]
+    worst = max((d for run in checks for d in run["largest_relative_difference"].values()), default=math.nan)
+    verdict = OPEN if not checks else HOLDS if worst < 1e-12 else FAILS
+    measured = f"{len(checks)} runs, whole and by epoch: largest relative difference from plain numpy {worst:.1e}"
+    return Verdict("C1", "𝒯(t) = K/(k_B d), m = 1", measured, verdict, "a definition; our reading of it is checked")
+
+
+def c2(gcn: Evidence, gat: Evidence) -> Verdict:
+    """Scatter of T between windows falls as 1/√length, and is what one window claims."""
+    content = gcn.content("windows-sgd")
+    if not content:
+        return Verdict("C2", _C2, "no run", OPEN, "nothing was measured")
+    slopes, ratios = [], []
+    for rows in content["layers"].values():
+        some = [row for row in rows if row["windows"] >= 4]
+        if len(some) < 2:
+            continue
+        first, last = some[0], some[-1]
+        slopes.append(math.log(last["scatter"] / first["scatter"]) / math.log(last["window"] / first["window"]))
+        if last["claimed"] is not None:
+            ratios.append(last["claimed"] / last["scatter"])
+    if not slopes:
+        return Verdict("C2", _C2, "too few windows", OPEN, "the run is too short to be cut")
+    good = all(-0.8 < slope < -0.2 for slope in slopes) and all(0.4 < ratio < 2.5 for ratio in ratios)
+    measured = (f"scatter between windows ∝ length^({span(slopes)}) (−0.5 expected of enough independent samples); "
+                f"claimed error over scatter, longest windows: {span(ratios)}")  # fmt: skip
+    why = "T converges as the window grows, and its error bar says how far" if good else "the scatter does not fall so"
+    return Verdict("C2", _C2, measured, HOLDS if good else OPEN, why)
+
+
+_C2 = "T is the time average over a long enough τ"
+
+
+def c3(gcn: Evidence, gat: Evidence) -> Verdict:
+    """T over its floor, also in the coldest stretch."""
+    rows = [row for model in (gcn, gat) for row in model.findings("sgd", "floor")]
+    says = "a residual velocity persists at equilibrium"
+    if not rows:
+        return Verdict("C3", says, "not measured", OPEN, "no physical check was run")
+    least = min(rows, key=lambda row: float(row["measured"]))
+    persists = all(row["verdict"] == "persists" for row in rows)
+    measured = f"T/floor from {least['measured']:.1e} ({least['group']}) up, in {len(rows)} layers of GCN and GAT"
+    return Verdict("C3", says, measured, HOLDS if persists else FAILS, "far above what rounding alone gives")
+
+
+def c4(gcn: Evidence, gat: Evidence) -> Verdict:
+    """K, V and their sum, step by step."""
+    content = gcn.content("energy-sgd")
+    says = "mechanical energy K + V is not constant"
+    if not content:
+        return Verdict("C4", says, "not measured", OPEN, "nothing was measured")
+    mean, scatter = content["mean"], content["standard_deviation"]
+    measured = (f"K = {mean['kinetic']:.2e} ± {scatter['kinetic']:.1e} (standard deviation of a step), V = "
+                f"{mean['loss']:.3f} ± {scatter['loss']:.3f}, K + V ± {scatter['sum']:.3f}; correlation of K and V "
+                f"{content['correlation']:.2f}")  # fmt: skip
+    why = "K + V moves from step to step as the minibatch's loss does, by far more than K itself is (m = 1)"
+    moves = scatter["sum"] > 10 * scatter["kinetic"]
+    return Verdict("C4", says, measured, HOLDS if moves else OPEN, why)
+
+
+def c5(gcn: Evidence, gat: Evidence) -> Verdict:
+    """No estimator."""
+    return Verdict("C5", "entropy is not maximised", "–", OPEN, "the paper gives no estimator of the entropy")
+
+
+def accuracy_of(claim: str, model: Evidence, paper: float, says: str) -> Verdict:
+    """C6 and C7: the trained model's accuracy beside the paper's."""
+    training = model.accounts()["training"]
+    if not training:
+        return Verdict(claim, says, "not trained", OPEN, "nothing was measured")
+    value, graphs = training["test_accuracy"], training["test_graphs"]
+    error = math.sqrt(value * (1 - value) / graphs)
+    measured = f"{value:.1%} ± {error:.1%} of {graphs:,} test graphs"
+    with_position = (Evidence(model.kind, model.folder.with_name(f"{model.kind}-position")).accounts())["training"]
+    if with_position:
+        measured += f"; with positions as features {with_position['test_accuracy']:.1%}"
+    if training["scale"] != "full":
+        steps = training["steps"]
+        why = SMALL + f"{training['train_graphs']:,} graphs of 60,000, {steps:,} steps of 1,125,000"
+        return Verdict(claim, says, measured, OPEN, why)
+    near = abs(value - paper) < 0.02 + 2 * error
+    return Verdict(claim, says, measured, HOLDS if near else FAILS, "within two points of the paper's" if near else "")
+
+
+def c8(gcn: Evidence, gat: Evidence) -> Verdict:
+    """Drift of T, displacement and loss in every branch of one seed of the sweep.
+
+    Layers of one run are correlated, runs are not: each series is counted over the runs by itself, and the smallest
+    chance of that many drifts is taken times the number of series.
+    """
+    says = "equilibrium is reached before the measurement"
+    series: dict[tuple[str, str, str], list[Row]] = {}
+    for model in (gcn, gat):
+        for row in model.equilibria("sgd"):
+            series.setdefault((model.kind, row["quantity"], row["of"]), []).append(row)
+    if not series:
+        return Verdict("C8", says, "not measured", OPEN, "nothing was measured")
+    counts: dict[str, list[int]] = {}
+    chances, changes = [], [0.0]
+    for (_, quantity, _), rows in series.items():
+        moving = [row for row in rows if row["verdict"] == "drifting"]
+        chances.append(float(binom.sf(len(moving) - 1, len(rows), 0.05)))
+        changes += [abs(row["drift"] * (row["stop_step"] - row["equilibrium_step"]) / row["mean"]) for row in moving]
+        total = counts.setdefault(quantity, [0, 0])
+        total[0], total[1] = total[0] + len(moving), total[1] + len(rows)
+    chance = min(1.0, len(series) * min(chances))
+    measured = ", ".join(f"{quantity}: {moving} of {of} drift" for quantity, (moving, of) in counts.items())
+    measured += (f" (SGD, one seed, p < 0.05 each; so many in one series by chance: p = {chance:.2g}); "
+                 f"the largest such change is {max(changes):.1%} of the mean over the window")  # fmt: skip
+    if chance < 0.01:
+        return Verdict("C8", says, measured, FAILS, "more series drift than chance allows")
+    if "displacement" not in counts:
+        why = "no more drift of T and loss than by chance, but branches are too short for the displacement's"
+        return Verdict("C8", says, measured, OPEN, why)
+    return Verdict("C8", says, measured, HOLDS, "no more drift than by chance")
+
+
+def rows_differ(claim: str, model: Evidence, parameter: str, says: str) -> Verdict:
+    """C13 and C19: the test of rows, their spread and their order in time and over seeds."""
+    parts, verdicts = [], {}
+    for optimizer in ("sgd", "adam"):
+        test = model.tests(f"rows-{optimizer}-0").get(parameter)
+        if not test:
+            continue
+        between = rank_correlations(model.heat_of_rows(optimizer, parameter))
+        spread = test["hottest_over_coldest"]
+        name = {"sgd": "SGD", "adam": "Adam"}[optimizer]
+        order = f", between seeds {span(between)}" if between else ""
+        parts.append(f"{name}: {test['verdict']}, hottest/coldest "
+                     f"{'∞' if spread is None else format(spread, '.3g')}, rank correlation of half-windows "
+                     f"{test['rank_stability']:.3f}{order}")  # fmt: skip
+        verdicts[optimizer] = test["verdict"]
+    if "sgd" not in verdicts:
+        return Verdict(claim, says, "not measured", OPEN, "no run")
+    verdict = {"differ": HOLDS, "no difference found": FAILS}.get(verdicts["sgd"], OPEN)
+    heads = model.tests("heads-sgd")
+    if heads:
+        shown = [f"{name} {test['verdict']} ({test['hottest_over_coldest']:.2f}×)" for name, test in heads.items()
+                 if test["hottest_over_coldest"] is not None]  # fmt: skip
+        parts.append(f"heads: {', '.join(shown)}")
+    why = f"rows of {parameter} under plain SGD; what differs is the gradient noise C of a unit: T = η²C/(2 − ηh)"
+    return Verdict(claim, says, "; ".join(parts), verdict, why)
+
+
+def c17(gcn: Evidence, gat: Evidence) -> Verdict:
+    """Correlation of layers in time; b by layer."""
+    says = "layer temperatures behave independently"
+    parts, values = [], []
+    for model in (gcn, gat):
+        rows = model.findings("sgd", "correlation")
+        if rows:
+            numbers = [float(row["measured"]) for row in rows]
+            values += [row["verdict"] == "correlated" for row in rows]
+            parts.append(f"{model.kind.upper()}: correlations of 𝒯(t) between layers {span(numbers)}")
+        found = model.exponents("sgd-rate", "b")
+        if found:
+            apart = sum(a.high < b.low or b.high < a.low for n, a in enumerate(found) for b in found[n + 1 :])
+            parts.append(
+                f"exponents of {apart} of {len(found) * (len(found) - 1) // 2} pairs of layers have intervals apart"
+            )
+    if not values:
+        return Verdict("C17", says, "; ".join(parts) or "not measured", OPEN, "no correlation was measured")
+    share = sum(values) / len(values)
+    why = f"{sum(values)} of {len(values)} pairs are correlated in time (one backward pass moves all layers)"
+    return Verdict("C17", says, "; ".join(parts), FAILS if share > 0.5 else OPEN if share > 0.1 else HOLDS, why)
+
+
+def c20(models: Sequence[Evidence]) -> Verdict:
+    """Accuracy without some rows, paired over seeds."""
+    says = "some rows are redundant (conjecture)"
+    parts, spared, any_model = [], [], False
+    tried = 4 * len(models)
+    for model in models:
+        content = model.content("prune")
+        if not content or len(content["runs"]) < 2:
+            continue
+        any_model = True
+        if min(run["whole"] for run in content["runs"]) < 0.15:
+            parts.append(f"{model.kind.upper()}: the whole network is near chance, there is nothing to lose")
+            continue
+        place = content["fractions"].index(0.2)
+        for where in ("conv2", "all hidden layers"):
+            texts = []
+            for way in ("hot", "cold", "random", "small_norm"):
+                loss = [run["whole"] - run[where][way][place] for run in content["runs"]]
+                mean, error = mean_and_error(loss)
+                bound = mean + error * float(t.ppf(1 - 0.05 / tried, len(loss) - 1))
+                if where == "conv2":
+                    spared.append(bound < 0.01)
+                texts.append(f"{way.replace('_', ' ')} {100 * mean:.1f} ± {100 * error:.1f}")
+            parts.append(f"{model.kind.upper()}, 20 % of the rows of {where}: loss of {', '.join(texts)} points "
+                         f"({len(content['runs'])} seeds)")  # fmt: skip
+    if not any_model:
+        return Verdict("C20", says, "not measured", OPEN, "fewer than two seeds")
+    verdict = HOLDS if any(spared) else OPEN
+    why = "some fifth of conv2's rows costs less than one point (95 %, one-sided, all kinds at once)"
+    if not any(spared):
+        why = "no fifth of conv2's rows is shown to cost less than one point"
+    return Verdict("C20", says, "; ".join(parts), verdict, why)
+
+
+def judge(gcn: Evidence, gat: Evidence, cnn: Evidence) -> list[Verdict]:
+    """All claims."""
+    return [
+        c1(gcn, gat),
+        c2(gcn, gat),
+        c3(gcn, gat),
+        c4(gcn, gat),
+        c5(gcn, gat),
+        accuracy_of("C6", gcn, 0.64, "GCN reaches 64 % test accuracy"),
+        accuracy_of("C7", gat, 0.74, "GAT reaches 74 %"),
+        c8(gcn, gat),
+        parabolic("C9", gcn, "out", "GCN: T(η) parabolic for the linear layer"),
+        steeper("C10", gcn, lambda layer: "conv" in layer, "GCN: exponent > 2 for the GCNConv layers"),
+        straight("C11", gcn, "GCN: T linear in 1/β, all layers"),
+        c12(gcn, gat),
+        rows_differ(
+            "C13", gcn, "conv2.lin.weight", 'rows of a layer have "completely different" mean squared velocity'
+        ),
+        parabolic("C14", gat, "out2", "GAT: T(η) parabolic for the final linear layer"),
+        steeper("C15", gat, lambda layer: layer != "out2", "GAT: exponent > 2 for GATConv and the other linear layers"),
+        straight("C16", gat, "GAT: T almost linear in 1/β, the last layer more parabolic", last="out2"),
+        c17(gcn, gat),
+        c18(gcn, cnn),
+        rows_differ("C19", gat, "conv2.lin.weight", "areas of different temperature also in GAT"),
+        c20((gcn, gat)),
+    ]

@@ -1,0 +1,150 @@
+"""Verdicts on exponents: b of the learning rate, q of the batch size (claims C9 to C12, C14 to C16, C18)."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Sequence
+
+from .evidence import Evidence, Exponent
+from .verdict import FAILS, HOLDS, OPEN, Verdict, span
+
+SEEDS = 5
+"""Seeds below which the exponents of C10 and C15 get no verdict (design of the sweep)."""
+NEAR = 0.1
+"""An exponent within so much of 1 is a straight line to the eye of a figure of seven points."""
+
+
+def parabolic(claim: str, model: Evidence, layer: str, says: str) -> Verdict:
+    """C9 and C14: whether the interval of b holds 2, for one layer."""
+    found = [e for e in model.exponents("sgd-rate", "b") if e.layer == layer]
+    adam = [e for e in model.exponents("adam-rate", "b") if e.layer == layer]
+    if not found:
+        return Verdict(claim, says, "no fit", OPEN, "too few runs")
+    one = found[0]
+    measured = f"SGD: b = {one} ({one.runs} runs){'; Adam: b = ' + str(adam[0]) if adam else ''}"
+    delta = model.answer("sgd-rate").get("delta_aicc", {}).get(layer, {})
+    measured += _ranked(delta)
+    if one.low <= 2 <= one.high:
+        wide = one.high - one.low > 0.5
+        return Verdict(
+            claim, says, measured, OPEN if wide else HOLDS, "the interval holds 2" + (", and much else" if wide else "")
+        )
+    why = f"2 lies outside of the interval, by little: b − 2 = {one.value - 2:+.3f}; a figure would show a parabola"
+    return Verdict(claim, says, measured, FAILS, why)
+
+
+def steeper(claim: str, model: Evidence, layers: Callable[[str], bool], says: str) -> Verdict:
+    """C10 and C15: whether b is above 2 for these layers."""
+    found = [e for e in model.exponents("sgd-rate", "b") if layers(e.layer)]
+    adam = [e for e in model.exponents("adam-rate", "b") if layers(e.layer)]
+    if not found:
+        return Verdict(claim, says, "no fit", OPEN, "too few runs")
+    measured = f"SGD: b = {_list(found)}" + (f"; Adam: b = {_list(adam)}" if adam else "")
+    seeds = len(
+        {run["seed"] for run in model.accounts()["branches"] if run["optimizer"] == "sgd" and run["batch_size"] == 32}
+    )
+    above, below = [e for e in found if e.low > 2], [e for e in found if e.high <= 2]
+    if below:
+        return Verdict(claim, says, measured, FAILS, f"b is not above 2 in {', '.join(e.layer for e in below)}")
+    if seeds < SEEDS or not all(e.seeds for e in found):
+        return Verdict(claim, says, measured, OPEN, f"{seeds} seeds; a verdict takes {SEEDS}")
+    if len(above) == len(found):
+        return Verdict(claim, says, measured, HOLDS, "the lower bounds are above 2")
+    rest = ", ".join(e.layer for e in found if e not in above)
+    return Verdict(claim, says, measured, OPEN, f"the interval holds 2 in {rest}")
+
+
+def straight(claim: str, model: Evidence, says: str, last: str | None = None) -> Verdict:
+    """C11 and C16: whether T is linear in 1/β."""
+    found = model.exponents("sgd-batch", "q")
+    epoch = model.exponents("sgd-batch-lags", "q", "epoch")
+    if not found:
+        return Verdict(claim, says, "no fit", OPEN, "too few runs")
+    measured = f"lag 1: q = {_list(found)}" + (f"; lag epoch: q = {_list(epoch)}" if epoch else "")
+    delta = model.answer("sgd-inverse").get("delta_aicc", {})
+    curved = [layer for layer, of in delta.items() if _number(of, "linear") - _number(of, "parabola") > 2]
+    if delta:
+        measured += f"; a parabola in 1/β beats a line by ΔAICc > 2 in: {', '.join(curved) or 'no layer'}"
+    inside = [e for e in found if _straight(e)]
+    outside = [e for e in found if e.high < 1 - NEAR or e.low > 1 + NEAR]
+    exact = [e.layer for e in found if e.low <= 1 <= e.high]
+    if last is not None:
+        bent = [e for e in outside if e.layer == last]
+        others = [e for e in outside if e.layer != last]
+        if bent and not others and len(inside) == len(found) - 1:
+            return Verdict(claim, says, measured, HOLDS, f"only {last} bends")
+        if len(inside) == len(found):
+            return Verdict(
+                claim, says, measured, FAILS, f"all layers are within {NEAR} of 1, {last} bends no more than others"
+            )
+        return Verdict(claim, says, measured, OPEN, "some intervals reach beyond 0.1 of 1 on both sides")
+    if len(inside) == len(found):
+        why = f"every interval lies within {NEAR} of 1; 1 itself lies in that of {', '.join(exact) or 'none'}"
+        return Verdict(claim, says, measured, HOLDS, why)
+    if outside:
+        return Verdict(claim, says, measured, FAILS, f"q is not near 1 in {', '.join(e.layer for e in outside)}")
+    return Verdict(claim, says, measured, OPEN, f"some intervals reach beyond {NEAR} of 1")
+
+
+def c12(gcn: Evidence, gat: Evidence) -> Verdict:
+    """The joint fit and p = 1."""
+    says = "T is not proportional to η/β"
+    parts, rejected = [], []
+    for model in (gcn, gat):
+        for p_values in model.answer("sgd-joint").get("p_values", {}).values():
+            value = p_values.get("p = 1")
+            rejected.append(value is not None and value < 0.01)
+        found = model.exponents("sgd-joint", "p"), model.exponents("sgd-joint", "q")
+        if found[0]:
+            parts.append(f"{model.kind.upper()}: p = {span([e.value for e in found[0]])}, "
+                         f"q = {span([e.value for e in found[1]])} in T = a·η^p·β^−q")  # fmt: skip
+    if not rejected:
+        return Verdict("C12", says, "no joint fit", OPEN, "too few runs")
+    verdict = HOLDS if all(rejected) else OPEN if any(rejected) else FAILS
+    return Verdict(
+        "C12",
+        says,
+        "; ".join(parts),
+        verdict,
+        f"p = 1 is rejected (p < 0.01) in {sum(rejected)} of {len(rejected)} layers",
+    )
+
+
+def c18(gcn: Evidence, cnn: Evidence) -> Verdict:
+    """Exponents q of the CNN's layers beside the GCN's."""
+    says = "T against 1/β differs from that of CNNs (linear in a CNN's output layer only)"
+    ours, theirs = gcn.exponents("sgd-batch", "q"), cnn.exponents("sgd-batch", "q")
+    if not ours or not theirs:
+        return Verdict("C18", says, "no CNN" if ours else "no fit", OPEN, "too few runs")
+    measured = f"CNN: q = {_list(theirs)}; GCN: q = {span([e.value for e in ours])}"
+    bent = [e for e in theirs[:-1] if e.high < 1 - NEAR or e.low > 1 + NEAR]
+    line = [e for e in theirs if _straight(e)]
+    if len(line) == len(theirs):
+        return Verdict(
+            "C18",
+            says,
+            measured,
+            FAILS,
+            "the layers of this CNN, on pictures of the superpixels, are as linear as the GCN's",
+        )
+    if len(bent) == len(theirs) - 1:
+        return Verdict("C18", says, measured, HOLDS, "no layer of the CNN but perhaps the last is linear")
+    return Verdict("C18", says, measured, OPEN, "some layers of the CNN are linear, others not or undecided")
+
+
+def _straight(one: Exponent) -> bool:
+    return one.low >= 1 - NEAR and one.high <= 1 + NEAR
+
+
+def _list(found: Sequence[Exponent]) -> str:
+    return ", ".join(map(str, found))
+
+
+def _ranked(delta: dict[str, float | None]) -> str:
+    known = sorted((value, name) for name, value in delta.items() if value is not None)
+    return f"; ΔAICc {', '.join(f'{name} {value:.1f}' for value, name in known)}" if known else ""
+
+
+def _number(table: dict[str, float | None], name: str) -> float:
+    value = table.get(name)
+    return math.nan if value is None else float(value)

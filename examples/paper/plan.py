@@ -1,0 +1,167 @@
+"""Which runs a scale has, how long they are and in what order they are made. Pure: nothing here trains or writes."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+
+RATE, BATCH = 1e-3, 32  # the training's own; each sweep varies one of them and holds the other
+RATES = (7e-4, 1e-3, 1.3e-3, 1.6e-3, 2e-3, 2.5e-3, 3e-3)
+BATCHES = (8, 12, 20, 32, 50, 80, 128)
+
+
+@dataclass(frozen=True, order=True)
+class Branch:
+    """A run that starts from the trained model.
+
+    Attributes
+    ----------
+    optimizer : str
+        "sgd" (plain) or "adam" (its state carried over from the training).
+    learning_rate : float
+    batch_size : int
+    seed : int
+        With the other three it decides the order of the graphs, so that no two runs share one.
+    """
+
+    optimizer: str
+    learning_rate: float
+    batch_size: int
+    seed: int
+
+    @property
+    def name(self) -> str:
+        """Name of its store."""
+        return f"{self.optimizer}-{self.learning_rate:g}-{self.batch_size}-{self.seed}"
+
+
+@dataclass(frozen=True)
+class Scale:
+    """How much of everything.
+
+    Attributes
+    ----------
+    graphs : int
+        For training, the first of each class in the order of MNIST.
+    epochs, decay_every : int
+        Of the training; its learning rate falls to a tenth every so many epochs.
+    discard : int
+        First steps of a branch that are not recorded (rounded up to whole epochs).
+    steps, branch_epochs : int
+        A branch records so many steps or epochs, whichever are more (rounded up to whole epochs).
+    rates, batches : mapping
+        Values of each sweep, by optimizer.
+    rate_seeds, batch_seeds : mapping
+        Seeds of each sweep, by optimizer.
+    grid_seeds : int
+        Seeds of the factorial grid (SGD): lowest, own and highest rate × lowest, own and highest batch size.
+    lags : tuple of int
+        Steps of a velocity beside one epoch.
+    test_graphs : int
+        At most so many, equally many of each class.
+    """
+
+    name: str
+    graphs: int
+    epochs: int
+    decay_every: int
+    discard: int
+    steps: int
+    branch_epochs: int
+    lags: tuple[int, ...]
+    rates: Mapping[str, tuple[float, ...]] = field(
+        default_factory=lambda: {"sgd": RATES, "adam": (RATES[0], RATE, RATES[-1])}
+    )
+    batches: Mapping[str, tuple[int, ...]] = field(
+        default_factory=lambda: {"sgd": BATCHES, "adam": (BATCHES[0], BATCH, BATCHES[-1])}
+    )
+    rate_seeds: Mapping[str, int] = field(default_factory=lambda: {"sgd": 5, "adam": 2})
+    batch_seeds: Mapping[str, int] = field(default_factory=lambda: {"sgd": 3, "adam": 2})
+    grid_seeds: int = 2
+    test_graphs: int = 10_000
+
+
+SCALES = {
+    scale.name: scale
+    for scale in (
+        Scale("full", 60_000, 600, 200, 1_000, 0, 100, lags=(1, 3, 10, 30, 100, 300)),
+        Scale("small", 2_000, 60, 20, 500, 3_000, 40, lags=(1, 3, 10, 30)),
+        Scale(
+            "toy",
+            graphs=200,
+            epochs=3,
+            decay_every=1,
+            discard=4,
+            steps=60,
+            branch_epochs=4,
+            lags=(1, 3),
+            rates={"sgd": (7e-4, 1e-3, 3e-3), "adam": (1e-3,)},
+            batches={"sgd": (8, 32, 50), "adam": (32,)},
+            rate_seeds={"sgd": 2, "adam": 1},
+            batch_seeds={"sgd": 2, "adam": 1},
+            grid_seeds=1,
+            test_graphs=100,
+        ),
+    )
+}
+
+
+def rate_sweep(scale: Scale, optimizer: str) -> list[Branch]:
+    """Runs that differ in their learning rate (and seed), seed by seed."""
+    seeds = range(scale.rate_seeds[optimizer])
+    return [Branch(optimizer, rate, BATCH, seed) for seed in seeds for rate in scale.rates[optimizer]]
+
+
+def batch_sweep(scale: Scale, optimizer: str) -> list[Branch]:
+    """Runs that differ in their batch size (and seed), seed by seed; one of the sizes is the other sweep's."""
+    seeds = range(scale.batch_seeds[optimizer])
+    return [Branch(optimizer, RATE, batch, seed) for seed in seeds for batch in scale.batches[optimizer]]
+
+
+def grid(scale: Scale) -> list[Branch]:
+    """The factorial grid for the interaction, seed by seed; most of its runs are also in a sweep."""
+    rates, batches = scale.rates["sgd"], scale.batches["sgd"]
+    chosen = [(rate, batch) for rate in (rates[0], RATE, rates[-1]) for batch in (batches[0], BATCH, batches[-1])]
+    return [Branch("sgd", rate, batch, seed) for seed in range(scale.grid_seeds) for rate, batch in chosen]
+
+
+def branches(scale: Scale, kind: str) -> list[Branch]:
+    """All runs of a model at a scale, each once, so ordered that a plan cut off anywhere can be analysed.
+
+    First one seed of both SGD sweeps, then learning rates with three seeds (from there on, intervals come from the
+    scatter between seeds), then Adam beside them, then what makes the answers sharper. The CNN is there for one
+    question, plain SGD against the batch size: it has three seeds of both SGD sweeps.
+    """
+    sgd_rates, sgd_batches = rate_sweep(scale, "sgd"), batch_sweep(scale, "sgd")
+    adam = rate_sweep(scale, "adam") + batch_sweep(scale, "adam")
+    waves: list[tuple[list[Branch], range]] = [
+        (sgd_rates, range(1)),
+        (sgd_batches, range(1)),
+        (sgd_rates, range(1, 3)),
+        (adam, range(99)),  # three points: a curve takes two seeds
+        (sgd_batches, range(1, 3)),
+        (sgd_rates, range(3, 99)),
+        (grid(scale), range(99)),
+    ]
+    if kind == "cnn":
+        waves = [(sgd_rates, range(1)), (sgd_batches, range(1)), (sgd_rates, range(1, 3)), (sgd_batches, range(1, 3))]
+    return list(dict.fromkeys(run for runs, seeds in waves for run in runs if run.seed in seeds))
+
+
+def epochs_of(scale: Scale, batch_size: int) -> tuple[int, int]:
+    """Whole epochs of a branch that are discarded, and that are recorded."""
+    per_epoch = scale.graphs // batch_size
+    recorded = max(-(-scale.steps // per_epoch), scale.branch_epochs)
+    return -(-scale.discard // per_epoch), recorded
+
+
+def learning_rate(scale: Scale, epoch: int) -> float:
+    """The training's learning rate in an epoch: 1e-3, a tenth of it, a hundredth."""
+    return RATE * float(10.0 ** -(epoch // scale.decay_every))
+
+
+def seed_of(*words: object) -> int:
+    """Make a seed of 63 bits from what identifies a shuffle; other words give an independent one."""
+    digest = hashlib.sha256("/".join(map(str, words)).encode()).digest()
+    return int.from_bytes(digest[:8], "big") >> 1

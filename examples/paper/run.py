@@ -1,0 +1,128 @@
+"""Train the paper's networks to equilibrium and record the branches that its temperatures are measured in.
+
+python -m examples.paper.run --scale small --model gcn
+python -m examples.paper.run --scale full --model gcn --device cuda --data mnist-75sp.npz --minutes 10   # repeatedly
+
+Stop it when you like: what is finished is kept, and the same command goes on. Started twice, two processes share the
+work. Then: python -m examples.paper.results
+"""
+
+from __future__ import annotations
+
+import argparse
+import shutil
+import sys
+import warnings
+from collections.abc import Sequence
+from pathlib import Path
+
+import torch
+
+import analyzer
+from recorder import RecorderError
+
+from ..data.build import DataError
+from ..data.loader import Superpixels, dense, load
+from .dense import inputs
+from .place import Place, Stop
+from .plan import SCALES, Branch, Scale, branches
+from .train import Task, branch, finished, tell, train
+
+CLASSES = 10
+
+
+def chosen(graphs: Superpixels, count: int) -> Superpixels:
+    """The first so many graphs, equally many of each class, in their own order."""
+    if count >= len(graphs):
+        return graphs
+    rank = torch.zeros(len(graphs), dtype=torch.long)
+    for label in range(CLASSES):
+        own = graphs.label == label
+        rank[own] = torch.arange(int(own.sum()))
+    keep = (rank < count // CLASSES).nonzero()[:, 0]
+    if len(keep) != count:
+        raise DataError(
+            f"data: expected {count // CLASSES} train graphs of each class, got fewer: {len(keep):,} of {count:,}. "
+            "The scale needs them. Choose a smaller --scale or other --data."
+        )
+    return Superpixels(graphs.intensity[keep], graphs.position[keep], graphs.neighbours[keep], graphs.label[keep])
+
+
+def task_of(options: argparse.Namespace, scale: Scale, stop: Stop) -> Task:
+    """Load the data, resident on the device, and say where everything goes."""
+    train_graphs, test_graphs = (dense(graphs) for graphs in load(options.data))
+    if len(train_graphs) < scale.graphs:
+        raise DataError(
+            f"data: expected {scale.graphs:,} train graphs for --scale {scale.name}, got {len(train_graphs):,}. "
+            "Make all of them with: python examples/data/build.py --help, and name the file with --data."
+        )
+    ready = [
+        inputs(options.model, graphs, position=options.position).to(options.device)
+        for graphs in (chosen(train_graphs, scale.graphs), chosen(test_graphs, scale.test_graphs))
+    ]
+    name = options.model + ("-position" if options.position else "")
+    return Task(
+        kind=options.model,
+        features=3 if options.position else 1,
+        scale=scale,
+        place=Place(options.output / scale.name / name),
+        train=ready[0],
+        test=ready[1],
+        stop=stop,
+    )
+
+
+def work(task: Task, *, keep: bool, only_training: bool) -> bool:
+    """Train, then make every branch that is not there yet; whether all is done."""
+    if not train(task) or only_training:
+        return task.place.trained.exists()
+    todo = branches(task.scale, task.kind)
+    for number, run in enumerate(todo, start=1):
+        if finished(task, run):
+            continue
+        if task.stop:
+            break
+        tell(f"{task.kind} branch {number} of {len(todo)}: {run.name}")
+        if branch(task, run):
+            settle(task, run, keep=keep)
+    left = [run.name for run in todo if not finished(task, run)]
+    tell(f"{task.kind}: all {len(todo)} branches are there" if not left else f"{task.kind}: {len(left)} branches left")
+    return not left
+
+
+def settle(task: Task, run: Branch, *, keep: bool) -> None:
+    """Keep a run's sums, and let its trajectory go unless it is to stay."""
+    store = task.place.store(run.name)
+    analyzer.temperature(analyzer.open_run(store), by="model", errors=False).compute()  # any answer keeps all sums
+    if not keep:
+        shutil.rmtree(store)
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run from the command line."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--scale", choices=SCALES, default="small")
+    parser.add_argument("--model", choices=("gcn", "gat", "cnn"), default="gcn")
+    parser.add_argument("--data", default="shipped", help="shipped, superpixels (downloads), idx:DIR, or FILE.npz")
+    parser.add_argument("--output", type=Path, default=Path("runs/paper"), help="folder (default: runs/paper)")
+    parser.add_argument("--position", action="store_true", help="the centres of superpixels as two more features")
+    parser.add_argument("--only-training", action="store_true", help="make no branches")
+    parser.add_argument("--keep-trajectories", action="store_true", help="beside their sums")
+    parser.add_argument("--minutes", type=float, help="stop between two epochs after so long")
+    parser.add_argument("--device", default="cpu", help="cpu (default) or cuda: steps are then replays of a CUDA graph")
+    parser.add_argument("--threads", type=int, default=1, help="of torch on the CPU (default: 1; start two processes)")
+    options = parser.parse_args(argv)
+    torch.set_num_threads(options.threads)
+    try:
+        with Stop(options.minutes) as stop:
+            task = task_of(options, SCALES[options.scale], stop)
+            done = work(task, keep=options.keep_trajectories, only_training=options.only_training)
+    except (DataError, RecorderError) as error:
+        print(error, file=sys.stderr)
+        return 1
+    return 0 if done else 3
+
+
+if __name__ == "__main__":
+    warnings.filterwarnings("ignore", message=".*torch.jit.*", category=DeprecationWarning)
+    sys.exit(main())

@@ -1,0 +1,292 @@
+"""Training to equilibrium, and the branches from there. Every epoch is a point at which the work may stop and go on."""
+
+from __future__ import annotations
+
+import sys
+import time
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any, Literal
+
+import torch
+from torch.optim import Optimizer
+
+from recorder import Recorder
+
+from .dense import KINDS, Inputs, Model
+from .place import Place, Stop, claim, load, read_json, save, write_json
+from .plan import BATCH, Branch, Scale, epochs_of, learning_rate, seed_of
+from .updates import Update, accuracy, update_of
+
+
+@dataclass(frozen=True)
+class Task:
+    """All that the stages have in common.
+
+    Attributes
+    ----------
+    kind : {"gcn", "gat", "cnn"}
+    train, test : Inputs
+        Resident on the device of the work.
+    compare_every : int, optional
+        For the run that measures the cost of recording; see `Recorder`.
+    """
+
+    kind: str
+    features: int
+    scale: Scale
+    place: Place
+    train: Inputs
+    test: Inputs
+    stop: Stop
+    compare_every: int | None = None
+    notes: Mapping[str, Any] = field(default_factory=dict)
+
+    @property
+    def device(self) -> str:
+        """Where the work is done."""
+        return str(self.train.y.device)
+
+
+def tell(text: str) -> None:
+    """Show progress; stdout is for data."""
+    print(time.strftime("%H:%M:%S"), text, file=sys.stderr, flush=True)
+
+
+def fresh_model(task: Task) -> Model:
+    """Make the model with new weights; the seed is set here, never inside a model."""
+    torch.manual_seed(seed_of("weights", task.kind, task.features))
+    kind = KINDS[task.kind]
+    return (kind() if task.kind == "cnn" else kind(task.features)).to(task.device)  # type: ignore[call-arg]
+
+
+def optimizer_of(name: str, model: Model, rate: float, device: str) -> Optimizer:
+    """Plain SGD, or Adam as torch makes it."""
+    if name == "sgd":
+        return torch.optim.SGD(model.parameters(), lr=rate)
+    return torch.optim.Adam(model.parameters(), lr=rate, capturable=device != "cpu")
+
+
+def one_epoch(task: Task, update: Update, name: str, epoch: int, recorder: Recorder | None) -> float:
+    """Make every update of an epoch, short last batch dropped; the mean loss."""
+    order = torch.Generator().manual_seed(seed_of(name, "epoch", epoch))
+    size = len(update.index)
+    shuffled = torch.randperm(len(task.train), generator=order).to(task.device)
+    total = torch.zeros((), device=task.device)
+    count = len(task.train) // size
+    for chosen in shuffled[: count * size].view(count, size):
+        update.index.copy_(chosen)
+        update.make()
+        total += update.loss
+        if recorder is not None:
+            if update.captured:
+                recorder.step()
+            recorder.log(loss=update.loss, epoch=epoch)
+    return float(total) / count
+
+
+# -- training ---------------------------------------------------------------------------------------
+
+
+def train(task: Task) -> bool:
+    """Train with Adam, its last stage recorded, from wherever an earlier call stopped; False if it is not done yet."""
+    with claim(task.place.trained, wait=True):
+        if task.place.trained.exists():
+            return True
+        model = fresh_model(task)
+        state: dict[str, Any] = {"epoch": 0, "seconds": 0.0, "curve": []}
+        if task.place.training.exists():
+            state = load(task.place.training)
+        if state["epoch"]:
+            model.load_state_dict(state["model"])
+        last_stage = task.scale.epochs - task.scale.decay_every
+        while state["epoch"] < last_stage:
+            if task.stop:
+                return False
+            state = _stage(task, model, state, None)
+            save(task.place.training, state)
+        if task.stop:
+            return False
+        return _finish_training(task, model, state)
+
+
+def _finish_training(task: Task, model: Model, state: dict[str, Any]) -> bool:
+    """Make the last stage in one piece, recorded; it begins again if it is interrupted."""
+    optimizer = _training_optimizer(task, model, state)
+    update = update_of(model, optimizer, task.train, BATCH)
+    hyperparameters = {"learning_rate": learning_rate(task.scale, state["epoch"]), "batch_size": BATCH, "seed": 0,
+                       "optimizer": "adam", "model": task.kind, **task.notes}  # fmt: skip
+    watched = None if update.captured else optimizer
+    with Recorder(task.place.store("training"), model, watched, hyperparameters=hyperparameters, mode="w") as recorder:
+        recorder.start()
+        while state["epoch"] < task.scale.epochs:
+            if task.stop:
+                recorder.close("interrupted")
+                return False
+            state = _stage(task, model, state, recorder, optimizer, update)
+    account = {"name": "training", "model": task.kind, "scale": task.scale.name, "seconds": state["seconds"]}
+    account |= {"steps": task.scale.epochs * (len(task.train) // BATCH), "curve": state["curve"]}
+    account |= {"test_accuracy": accuracy(model, task.test), "train_accuracy": accuracy(model, task.train)}
+    account |= {"test_graphs": len(task.test), "train_graphs": len(task.train), **task.notes}
+    save(task.place.trained, {"model": model.state_dict(), "optimizer": optimizer.state_dict()})
+    write_json(task.place.account("training"), account)
+    tell(f"trained: test accuracy {account['test_accuracy']:.1%}, {state['seconds']:.0f} s")
+    return True
+
+
+def _training_optimizer(task: Task, model: Model, state: Mapping[str, Any]) -> Optimizer:
+    optimizer = optimizer_of("adam", model, learning_rate(task.scale, state["epoch"]), task.device)
+    if state["epoch"]:
+        optimizer.load_state_dict(state["optimizer"])
+        for group in optimizer.param_groups:
+            group["lr"] = learning_rate(task.scale, state["epoch"])
+    return optimizer
+
+
+def _stage(
+    task: Task,
+    model: Model,
+    state: dict[str, Any],
+    recorder: Recorder | None,
+    optimizer: Optimizer | None = None,
+    update: Update | None = None,
+) -> dict[str, Any]:
+    """Make epochs of one learning rate, up to ten at a time; the state after them."""
+    if optimizer is None or update is None:
+        optimizer = _training_optimizer(task, model, state)
+        update = update_of(model, optimizer, task.train, BATCH)
+    first = state["epoch"]
+    decay = task.scale.decay_every
+    end = min(first + max(1, decay // 10), (first // decay + 1) * decay)
+    began = time.perf_counter()
+    losses = [one_epoch(task, update, f"training/{task.kind}", epoch, recorder) for epoch in range(first, end)]
+    seconds = time.perf_counter() - began
+    point = {"epoch": end, "loss": losses[-1], "test_accuracy": accuracy(model, task.test)}
+    steps = (end - first) * (len(task.train) // BATCH)
+    tell(f"{task.kind} training {end}/{task.scale.epochs} epochs  loss {losses[-1]:.3f}  "
+         f"test {point['test_accuracy']:.1%}  {steps / seconds:.0f} steps/s")  # fmt: skip
+    return {
+        "epoch": end,
+        "seconds": state["seconds"] + seconds,
+        "curve": [*state["curve"], point],
+        "model": model.state_dict(),
+        "optimizer": optimizer.state_dict(),
+    }
+
+
+# -- branches ---------------------------------------------------------------------------------------
+
+
+def branch(task: Task, run: Branch) -> bool:
+    """Make one branch, or go on where it stopped; False if it is to be continued or another process has it.
+
+    A branch that was stopped between two epochs goes on in its store; one that was killed begins again.
+    """
+    place, name = task.place, run.name
+    with claim(place.store(name), wait=False) as mine:
+        if not mine or task.stop:
+            return False
+        if place.account(name).exists():
+            return True
+        discarded, recorded = epochs_of(task.scale, run.batch_size)
+        trained = load(place.trained)
+        model = fresh_model(task)
+        model.load_state_dict(trained["model"])
+        optimizer = optimizer_of(run.optimizer, model, run.learning_rate, task.device)
+        if run.optimizer == "adam":
+            optimizer.load_state_dict(trained["optimizer"])
+            for group in optimizer.param_groups:
+                group["lr"] = run.learning_rate
+        state: dict[str, Any] = {"epoch": 0, "losses": [], "seconds": 0.0, "cpu_seconds": 0.0, "account": {}}
+        mode: Literal["w", "a"] = "w"
+        if place.part(name).exists():
+            state, mode = load(place.part(name)), "a"
+            model.load_state_dict(state["model"])
+            optimizer.load_state_dict(state["optimizer"])
+            place.part(name).unlink()  # killed from now on, its frames would be ahead of it: then it begins again
+        update = update_of(model, optimizer, task.train, run.batch_size)
+        if mode == "w":
+            for epoch in range(discarded):
+                one_epoch(task, update, f"{task.kind}/{name}/discarded", epoch, None)
+        return _record(task, run, model, optimizer, update, state, mode, recorded)
+
+
+def _record(
+    task: Task,
+    run: Branch,
+    model: Model,
+    optimizer: Optimizer,
+    update: Update,
+    state: dict[str, Any],
+    mode: Literal["w", "a"],
+    epochs: int,
+) -> bool:
+    place, name = task.place, run.name
+    hyperparameters = {"learning_rate": run.learning_rate, "batch_size": run.batch_size, "seed": run.seed,
+                       "optimizer": run.optimizer, "model": task.kind, **task.notes}  # fmt: skip
+    watched = None if update.captured else optimizer
+    began = time.perf_counter()
+    with Recorder(
+        place.store(name), model, watched, hyperparameters=hyperparameters, mode=mode, compare_every=task.compare_every
+    ) as recorder:
+        recorder.start()
+        trained_from, cpu_from = time.perf_counter(), time.process_time()
+        while state["epoch"] < epochs and not task.stop:
+            state["losses"].append(one_epoch(task, update, f"{task.kind}/{name}", state["epoch"], recorder))
+            state["epoch"] += 1
+        seconds = time.perf_counter() - trained_from
+        state["cpu_seconds"] += time.process_time() - cpu_from
+        finished = state["epoch"] == epochs
+        recorder.close("complete" if finished else "interrupted")
+    state["seconds"] += seconds
+    report = recorder.report
+    assert report is not None
+    state["account"] = _added(state["account"], report, time.perf_counter() - began - seconds)
+    if not finished:
+        save(place.part(name), state | {"model": model.state_dict(), "optimizer": optimizer.state_dict()})
+        return False
+    steps = state["account"]["steps"]
+    account = {
+        "name": name,
+        "scale": task.scale.name,
+        **hyperparameters,
+        "epochs": epochs,
+        "seconds": state["seconds"],
+        "cpu_seconds": state["cpu_seconds"],  # on a machine that is shared, the one that says what the work takes
+        "steps_per_second": steps / state["seconds"],
+        **state["account"],
+        "first_loss": state["losses"][0],
+        "last_loss": state["losses"][-1],
+        "test_accuracy": accuracy(model, task.test),
+    }
+    if report.overhead is not None:
+        account["slowdown"] = [report.overhead.slowdown, report.overhead.low, report.overhead.high]
+        account["slowdown_pairs"] = report.overhead.pairs
+    write_json(place.account(name), account)
+    tell(f"{task.kind} {name}: {steps:,} steps, {account['steps_per_second']:.0f} steps/s, "
+         f"loss {account['last_loss']:.3f}, test {account['test_accuracy']:.1%}")  # fmt: skip
+    return True
+
+
+def _added(before: Mapping[str, Any], report: Any, outside: float) -> dict[str, Any]:
+    """The account of a recording, added to that of the pieces before it; stored bytes are the store's own total."""
+    now = {
+        "steps": report.steps,
+        "recorder_seconds": report.seconds,
+        "stall_seconds": report.stall_seconds,
+        "outside_seconds": outside,
+        "raw_bytes": report.raw_bytes,
+        "dropped": report.dropped,
+    }
+    return {key: before.get(key, 0) + value for key, value in now.items()} | {"stored_bytes": report.stored_bytes}
+
+
+def finished(task: Task, run: Branch) -> bool:
+    """Whether a branch is finished."""
+    return task.place.account(run.name).exists()
+
+
+def account_of(task: Task, name: str) -> dict[str, Any]:
+    """What a finished run cost."""
+    content: dict[str, Any] = read_json(task.place.account(name))
+    return content

@@ -1,0 +1,29 @@
+"""What a verdict is, and how numbers are shown in one."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+HOLDS, FAILS, OPEN = "holds", "does not hold", "not decidable"
+
+
+@dataclass(frozen=True)
+class Verdict:
+    """A claim judged."""
+
+    claim: str
+    says: str
+    measured: str
+    verdict: str
+    why: str
+
+
+def span(values: Sequence[float]) -> str:
+    """The range of some numbers, in words."""
+    if not values:
+        return "–"
+    low, high = float(np.min(values)), float(np.max(values))
+    return f"{low:.2f}" if f"{low:.2f}" == f"{high:.2f}" else f"{low:.2f} to {high:.2f}"

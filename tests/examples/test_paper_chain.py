@@ -1,0 +1,110 @@
+"""The whole reproduction at toy scale: train, branch, record, analyse, prune, figures, RESULTS.md."""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import signal
+import threading
+from pathlib import Path
+
+import pytest
+
+from examples.paper import analyse, prune, results, run
+from examples.paper.place import Place
+from examples.paper.plan import SCALES, branches
+
+HARDWARE = {
+    "processor": "a processor",
+    "cores": 2,
+    "device": "no GPU",
+    "note": "a test.",
+    "sharing": "not",
+    "speeds": [],
+}
+
+
+@pytest.fixture(scope="module")
+def made(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    root = tmp_path_factory.mktemp("paper")
+    runs, answers = root / "runs", root / "results"
+    scale = ["--scale", "toy"]
+    assert run.main([*scale, "--model", "gcn", "--output", str(runs), "--keep-trajectories"]) == 0
+    assert analyse.main([*scale, "--output", str(runs), "--results", str(answers)]) == 0
+    few = ["--draws", "1", "--test", "100"]
+    assert prune.main([*scale, *few, "--output", str(runs), "--results", str(answers)]) == 0
+    (answers / "toy" / "hardware.json").write_text(json.dumps(HARDWARE))
+    assert results.main([*scale, "--results", str(answers)]) == 0
+    return root
+
+
+def test_every_claim_has_a_verdict_and_numbers(made: Path) -> None:
+    page = (made / "RESULTS.md").read_text()
+    rows = re.findall(r"^\| (C\d+) \| (.+) \| (.+) \| \*\*(.+)\*\* \| (.+) \|$", page, flags=re.MULTILINE)
+    assert [row[0] for row in rows] == [f"C{n}" for n in range(1, 21)]
+    verdicts = {row[0]: row[3] for row in rows}
+    assert set(verdicts.values()) <= {"holds", "does not hold", "not decidable"}
+    assert verdicts["C1"] == verdicts["C3"] == "holds"
+    assert verdicts["C5"] == verdicts["C14"] == verdicts["C18"] == "not decidable"  # nothing there to judge them by
+    assert verdicts["C6"] == "not decidable"  # 18 steps of training are not the paper's
+    assert verdicts["C10"] == "not decidable"  # two seeds
+    assert "nan" not in page.lower().replace("finance", "")
+    assert "**not run**" in page
+
+
+def test_figures_of_the_page_are_there(made: Path) -> None:
+    page = (made / "RESULTS.md").read_text()
+    shown = re.findall(r"!\[.*?\]\((.+?)\)", page)
+    assert {Path(path).stem for path in shown} >= {"sgd-rate", "sgd-inverse", "sgd-rows", "sgd-rate-lags", "prune"}
+    for path in shown:
+        assert (made / path).stat().st_size > 5_000
+
+
+def test_no_answer_names_this_machine(made: Path) -> None:
+    for path in (made / "results").rglob("*.json"):
+        assert str(made) not in path.read_text(), path
+
+
+def test_temperatures_agree_with_plain_numpy(made: Path) -> None:
+    checks = json.loads((made / "results/toy/gcn/independent.json").read_text())
+    assert len(checks) == 3
+    for check in checks:
+        assert len(check["layers"]) == 5
+        assert check["windows"] == 10
+        assert max(check["largest_relative_difference"].values()) < 1e-12
+
+
+def test_what_is_finished_is_skipped(made: Path) -> None:
+    place = Place(made / "runs" / "toy" / "gcn")
+    accounts = [place.account(branch.name) for branch in branches(SCALES["toy"], "gcn")]
+    before = [path.stat().st_mtime_ns for path in accounts]
+    assert run.main(["--scale", "toy", "--model", "gcn", "--output", str(made / "runs"), "--keep-trajectories"]) == 0
+    assert [path.stat().st_mtime_ns for path in accounts] == before
+
+
+def test_sums_suffice_for_what_they_can_answer(made: Path, tmp_path: Path) -> None:
+    """Runs whose trajectories were deleted: fits at lag 1 and one epoch are there, others refuse in a sentence."""
+    gone = tmp_path / "runs" / "toy" / "gcn"
+    source = made / "runs" / "toy" / "gcn"
+    (gone / "runs").mkdir(parents=True)
+    for path in (source / "runs").iterdir():
+        if path.suffix in (".json", ".moments"):
+            (gone / "runs" / path.name).symlink_to(path)
+    answers = tmp_path / "results"
+    assert analyse.main(["--scale", "toy", "--output", str(tmp_path / "runs"), "--results", str(answers)]) == 0
+    both = [json.loads((root / "toy/gcn/sgd-rate.json").read_text()) for root in (made / "results", answers)]
+    assert both[0]["records"] == both[1]["records"]
+    assert json.loads((answers / "toy/gcn/sgd-inverse-epoch.json").read_text())["records"]
+    assert "refused" in json.loads((answers / "toy/gcn/sgd-batch-lags.json").read_text())
+
+
+def test_a_signal_stops_between_two_epochs(tmp_path: Path) -> None:
+    before = signal.getsignal(signal.SIGTERM)
+    timer = threading.Timer(0.5, os.kill, (os.getpid(), signal.SIGTERM))
+    timer.start()
+    try:
+        assert run.main(["--scale", "small", "--model", "gcn", "--only-training", "--output", str(tmp_path)]) == 3
+    finally:
+        timer.cancel()
+    assert signal.getsignal(signal.SIGTERM) is before

@@ -1,0 +1,168 @@
+"""The verdicts: each rule is shown to give each of its answers, from made-up files of the analyzer's form."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from examples.paper import claims
+from examples.paper.evidence import Evidence, rank_correlations
+
+LAYERS = ("conv1", "conv2", "out")
+
+
+def write(folder: Path, name: str, content: Any) -> None:
+    folder.mkdir(parents=True, exist_ok=True)
+    (folder / f"{name}.json").write_text(json.dumps(content))
+
+
+def fit(coefficient: str, intervals: dict[str, tuple[float, float]], kind: str = "per-seed") -> dict[str, Any]:
+    records = [
+        {"layer": layer, "coefficient": coefficient, "value": (low + high) / 2, "low": low, "high": high,
+         "runs": 35, "intervals": kind}
+        for layer, (low, high) in intervals.items()
+    ]  # fmt: skip
+    return {"quantity": "fit", "records": records}
+
+
+def seeds(folder: Path, count: int) -> None:
+    branches = [{"optimizer": "sgd", "batch_size": 32, "seed": seed} for seed in range(count)]
+    write(folder, "accounts", {"planned": 71, "training": None, "branches": branches})
+
+
+@pytest.fixture
+def model(tmp_path: Path) -> Evidence:
+    seeds(tmp_path / "gcn", 5)
+    return Evidence("gcn", tmp_path / "gcn")
+
+
+@pytest.mark.parametrize(
+    ("low", "high", "verdict"),
+    [(1.98, 2.05, "holds"), (2.01, 2.05, "does not hold"), (1.9, 1.99, "does not hold"), (1.5, 2.5, "not decidable")],
+)
+def test_parabolic_is_an_interval_that_holds_2(model: Evidence, low: float, high: float, verdict: str) -> None:
+    write(model.folder, "sgd-rate", fit("b", {"out": (low, high)}))
+    assert claims.parabolic("C9", model, "out", "").verdict == verdict
+    assert claims.parabolic("C9", model, "nowhere", "").verdict == "not decidable"
+
+
+@pytest.mark.parametrize(
+    ("intervals", "count", "kind", "verdict"),
+    [
+        ({"conv1": (2.1, 2.2), "conv2": (2.05, 2.1)}, 5, "per-seed", "holds"),
+        ({"conv1": (2.1, 2.2), "conv2": (2.05, 2.1)}, 3, "per-seed", "not decidable"),
+        ({"conv1": (2.1, 2.2), "conv2": (2.05, 2.1)}, 5, "pooled", "not decidable"),
+        ({"conv1": (2.1, 2.2), "conv2": (1.95, 2.1)}, 5, "per-seed", "not decidable"),
+        ({"conv1": (2.1, 2.2), "conv2": (1.8, 1.9)}, 5, "per-seed", "does not hold"),
+    ],
+)
+def test_steeper_needs_five_seeds_and_every_lower_bound(
+    model: Evidence, intervals: dict[str, tuple[float, float]], count: int, kind: str, verdict: str
+) -> None:
+    seeds(model.folder, count)
+    write(model.folder, "sgd-rate", fit("b", intervals, kind))
+    assert claims.steeper("C10", model, lambda layer: True, "").verdict == verdict
+
+
+@pytest.mark.parametrize(
+    ("out", "verdict", "last_verdict"),
+    [
+        ((0.97, 1.03), "holds", "does not hold"),
+        ((1.2, 1.3), "does not hold", "holds"),
+        ((0.8, 1.3), "not decidable", "not decidable"),
+    ],
+)
+def test_straight_is_an_exponent_near_1(
+    model: Evidence, out: tuple[float, float], verdict: str, last_verdict: str
+) -> None:
+    write(model.folder, "sgd-batch", fit("q", {"conv1": (0.98, 1.02), "conv2": (1.01, 1.05), "out": out}))
+    assert claims.straight("C11", model, "").verdict == verdict
+    assert claims.straight("C16", model, "", last="out").verdict == last_verdict
+
+
+@pytest.mark.parametrize(
+    ("theirs", "verdict"),
+    [
+        ({"conv1": (0.7, 0.8), "out": (0.99, 1.01)}, "holds"),
+        ({"conv1": (0.98, 1.02), "out": (0.99, 1.01)}, "does not hold"),
+        ({"conv1": (0.8, 1.02), "out": (0.99, 1.01)}, "not decidable"),
+    ],
+)
+def test_the_cnn_differs_where_its_layers_bend(
+    model: Evidence, tmp_path: Path, theirs: dict[str, tuple[float, float]], verdict: str
+) -> None:
+    write(model.folder, "sgd-batch", fit("q", {"conv1": (0.98, 1.02)}))
+    cnn = Evidence("cnn", tmp_path / "cnn")
+    assert claims.c18(model, cnn).verdict == "not decidable"
+    write(cnn.folder, "sgd-batch", fit("q", theirs))
+    assert claims.c18(model, cnn).verdict == verdict
+
+
+@pytest.mark.parametrize(
+    ("p", "verdict"), [([1e-9, 1e-5], "holds"), ([1e-9, 0.3], "not decidable"), ([0.2], "does not hold")]
+)
+def test_proportional_to_rate_over_batch_is_rejected_in_every_layer(
+    model: Evidence, p: list[float], verdict: str
+) -> None:
+    write(model.folder, "sgd-joint", {"records": [], "p_values": {str(n): {"p = 1": x} for n, x in enumerate(p)}})
+    assert claims.c12(model, Evidence("gat", model.folder.with_name("gat"))).verdict == verdict
+
+
+@pytest.mark.parametrize(("drifting", "verdict"), [(1, "holds"), (5, "does not hold")])
+def test_equilibrium_counts_drifts_of_a_series_over_runs_against_chance(
+    model: Evidence, drifting: int, verdict: str
+) -> None:
+    def records(n: int, quantities: tuple[str, ...]) -> dict[str, Any]:
+        told = "drifting" if n < drifting else "stationary"
+        known = {"of": "out", "drift": 1e-5, "mean": 1.0, "equilibrium_step": 0, "stop_step": 3000}
+        return {"records": [{"quantity": quantity, "verdict": told, **known} for quantity in quantities]}
+
+    gat = Evidence("gat", model.folder.with_name("gat"))
+    for n in range(7):
+        write(model.folder, f"equilibrium-sgd-{n}-32-0", records(n, ("temperature", "displacement")))
+    found = claims.c8(model, gat)
+    assert found.verdict == verdict
+    assert f"temperature: {drifting} of 7 drift" in found.measured
+    assert "3.0% of the mean" in found.measured
+    for n in range(7):
+        write(model.folder, f"equilibrium-sgd-{n}-32-0", records(n, ("temperature",)))
+    if verdict == "holds":  # T alone is stationary long before the model is
+        assert claims.c8(model, gat).verdict == "not decidable"
+
+
+@pytest.mark.parametrize(
+    ("hot", "verdict"),
+    [([0.6, 0.601, 0.599], "holds"), ([0.5, 0.51, 0.49], "not decidable"), ([0.6, 0.5, 0.6], "not decidable")],
+)
+def test_rows_are_redundant_where_the_bound_of_the_loss_is_small(
+    model: Evidence, hot: list[float], verdict: str
+) -> None:
+    runs = []
+    for value in hot:
+        table = {way: [0.3] for way in ("cold", "random", "small_norm")} | {"hot": [value]}
+        runs.append({"run": "", "whole": 0.6, "conv2": table, "all hidden layers": table})
+    write(model.folder, "prune", {"fractions": [0.2], "runs": runs})
+    assert claims.c20([model]).verdict == verdict
+    for run in runs:
+        run["whole"] = 0.1
+    write(model.folder, "prune", {"fractions": [0.2], "runs": runs})
+    assert claims.c20([model]).verdict == "not decidable"
+
+
+def test_ranks_between_seeds() -> None:
+    import numpy as np
+
+    one = np.array([3.0, 1.0, 2.0])
+    assert rank_correlations({0: one, 1: 10 * one, 2: -one}) == pytest.approx([1, -1, -1])
+
+
+def test_accuracy_at_a_smaller_scale_decides_nothing(model: Evidence) -> None:
+    training = {"test_accuracy": 0.64, "test_graphs": 10_000, "train_graphs": 2_000, "steps": 3_720, "scale": "small"}
+    write(model.folder, "accounts", {"planned": 1, "training": training, "branches": []})
+    assert claims.accuracy_of("C6", model, 0.64, "").verdict == "not decidable"
+    write(model.folder, "accounts", {"planned": 1, "training": training | {"scale": "full"}, "branches": []})
+    assert claims.accuracy_of("C6", model, 0.64, "").verdict == "holds"
+    assert claims.accuracy_of("C6", model, 0.74, "").verdict == "does not hold"
