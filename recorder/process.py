@@ -86,7 +86,7 @@ class WriterProcess:
             raise self._failure()
         if self._process is None or self._process.poll() is None or self.control.words[WRITER_STATE] == DONE:
             return
-        if self.control.words[WRITER_STATE] == FAILED or (self.spool / "error.json").exists():
+        if self.control.words[WRITER_STATE] == FAILED:
             raise self._failure()
         committed = self.control.words[COMMITTED]
         if committed != self._committed_at_restart:
@@ -151,8 +151,8 @@ class WriterProcess:
 
     def _failure(self) -> RecorderError:
         try:
-            document = json.loads((self.spool / "error.json").read_text())
-        except (OSError, ValueError):
+            document = json.loads(self.control.last_words)
+        except ValueError:
             document = {"kind": "", "message": "it left no message"}
         kind = getattr(errors, document["kind"], None)
         if isinstance(kind, type) and issubclass(kind, RecorderError):

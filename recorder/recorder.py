@@ -376,6 +376,7 @@ class Recorder:
     def _forget(self) -> None:
         """In a forked child: this recording is the parent's."""
         self._closed = True
+        self._detach()  # a child may go on with the optimizer: the segments are mapped there, too
         if self._feed is not None:
             self._writer.forget()
 

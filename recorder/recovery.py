@@ -199,13 +199,18 @@ def recover_locked(store: Path) -> Recovery:
     writer = _reopen(store, session, attributes)
     drain = Drain(spool, session, writer, Progress(**recording))
     try:
-        known = len(attributes.get("lost_frames", []))
+        known = {name: len(attributes.get(name, [])) for name in ("lost_frames", "lost_scalars")}
         drain.finish()
         drain.commit("interrupted")
     finally:
         writer.close()
     shutil.rmtree(spool)
-    lost = [describe_lost(**entry) for entry in writer.attributes.get("lost_frames", [])[known:]]
+    new = {name: writer.attributes.get(name, [])[count:] for name, count in known.items()}
+    lost = [describe_lost(**entry) for entry in new["lost_frames"]]
+    lost += [
+        f"lost: what was logged at steps {entry['first_step']:,} to {entry['last_step']:,}"
+        for entry in new["lost_scalars"]
+    ]
     return Recovery(writer.frames, writer.frames - held, drain.progress.rejected, (*drain.damaged, *lost))
 
 

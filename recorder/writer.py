@@ -24,7 +24,6 @@ from recorder.segments import (
     COMMITTED,
     DONE,
     ENCODE_NS,
-    FAILED,
     FINISHED,
     FREE,
     RAW_BYTES,
@@ -36,7 +35,6 @@ from recorder.segments import (
     WRITER_STATE,
     Control,
     Session,
-    replace_text,
 )
 
 COMMIT_SECONDS = 2.0  # publications are at least this far apart, unless the pool runs out
@@ -165,13 +163,14 @@ def main() -> None:
     try:
         run(spool, sys.stdin.fileno(), parent)
     except Exception as error:
-        traceback.print_exc()
         kind = type(error).__name__ if isinstance(error, RecorderError) else ""
         text = str(error) if isinstance(error, RecorderError) else f"{type(error).__name__}: {error}"
-        with contextlib.suppress(OSError):
-            replace_text(spool / "error.json", json.dumps({"kind": kind, "message": text}))
+        # The state first: where the disk is full, the log cannot be written, and a writer that dies without a word is
+        # started again.
         with contextlib.suppress(OSError, ValueError):
-            Control(spool).words[WRITER_STATE] = FAILED
+            Control(spool).fail(json.dumps({"kind": kind, "message": text}, ensure_ascii=False))
+        with contextlib.suppress(OSError):
+            traceback.print_exc()
         sys.exit(1)
 
 

@@ -50,7 +50,7 @@ def assert_what_is_missing_is_reported(store: Path, pushed: int, damaged: set[in
 
 def recover_when_free(store: Path) -> Recovery:
     """Recover; a writer that the trainer had just started again may still be draining: wait for it first."""
-    deadline = time.monotonic() + 20
+    deadline = time.monotonic() + 100
     while True:
         try:
             return recover(store)
@@ -91,7 +91,7 @@ def weights_of(model: nn.Module, update: int) -> list[bytes]:
 
 def wait_for_the_spool_to_go(store: Path) -> None:
     """A writer that nobody waits for closes the store first, then removes its spool."""
-    deadline = time.monotonic() + 20
+    deadline = time.monotonic() + 100
     while spools_of(store):
         assert time.monotonic() < deadline, "the spool stays"
         time.sleep(0.005)

@@ -137,10 +137,10 @@ def test_damaged_segments_cost_only_their_own_frames_and_are_reported(tmp_path, 
     returned = trainer.kill()
     held = len(read_array(store, "step"))
     segments = sorted(spool_of(store).glob("segment-*"))
-    # The newest finished segment: words SEQUENCE, FIRST_FRAME, COUNT, STATE.
+    # The newest finished segment: words FIRST_FRAME, its check, COUNT, STATE.
     headers = {path: np.fromfile(path, np.int64, 4) for path in segments}
     victim = max((path for path in segments if headers[path][3] == 2), key=lambda path: headers[path][0])
-    first, count = int(headers[victim][1]), int(headers[victim][2])
+    first, count = int(headers[victim][0]), int(headers[victim][2]) & 0x7FFFFFFF
     assert first >= held
     if damage == "truncated":
         os.truncate(victim, 4096)
@@ -176,8 +176,8 @@ def test_how_many_frames_were_in_a_lost_last_segment_is_bounded(tmp_path):
     os.kill(trainer.writer(), signal.SIGKILL)
     returned = trainer.kill()
     headers = {path: np.fromfile(path, np.int64, 4) for path in spool_of(store).glob("segment-*")}
-    newest = max(headers, key=lambda path: headers[path][1])
-    first, count = int(headers[newest][1]), int(headers[newest][2])
+    newest = max(headers, key=lambda path: headers[path][0])
+    first, count = int(headers[newest][0]), int(headers[newest][2]) & 0x7FFFFFFF
     newest.unlink()
     result = recover(store)
     steps = assert_frames_are_scripted(store, make_model())

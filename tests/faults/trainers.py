@@ -19,7 +19,7 @@ from torch import nn
 from recorder import Recorder
 from tests.recorder.runs import Scripted
 
-ROUNDS = int(os.environ.get("FAULT_ROUNDS", "2"))  # random instants per test; CONTRIBUTING says how to run hundreds
+ROUNDS = int(os.environ.get("FAULT_ROUNDS", "1"))  # random instants per test; CONTRIBUTING says how to run hundreds
 every_round = pytest.mark.parametrize("round_", range(ROUNDS))
 
 # Where in the loop a fault may strike, in the order of a step; the recorder's hook takes the frame.
@@ -131,7 +131,7 @@ class Trainer:
         """Every step that `step()` returned from."""
         return {update for update in range(self.returned + 1) if self._marks[update]}
 
-    def wait_for_step(self, step: int, timeout: float = 20) -> None:
+    def wait_for_step(self, step: int, timeout: float = 100) -> None:
         deadline = time.monotonic() + timeout
         while self.returned < step:
             assert time.monotonic() < deadline, "the trainer does not get there"
@@ -179,7 +179,7 @@ class Trainer:
                 os.kill(writer, signal.SIGKILL)
 
 
-def wait_for_status(store: Path, *expected: str, timeout: float = 20) -> dict:
+def wait_for_status(store: Path, *expected: str, timeout: float = 100) -> dict:
     """Wait until the store says that it is closed; return its root attributes."""
     deadline = time.monotonic() + timeout
     while time.monotonic() < deadline:
