@@ -61,10 +61,18 @@ class Drain:
         self._prefaulted = 0
         self._unsure = 0  # frames that the newest segment may have held beyond its last whole one
 
-    def finished(self, *states: int) -> list[Segment]:
-        """Return the segments in any of `states`, oldest first."""
-        found = [segment for segment in self.segments if segment.words[STATE] in states]
+    def finished(self) -> list[Segment]:
+        """Return the segments that were handed over, oldest first and none left out between them.
+
+        The trainer goes on while they are looked through: one look may find a segment finished, and have passed an
+        older one just before that was. What is older than any that the first look found is finished at the second.
+        """
+        newest = max((s.words[FIRST_FRAME] for s in self._usable() if s.words[STATE] == FINISHED), default=-1)
+        found = [s for s in self._usable() if s.words[STATE] == FINISHED and s.words[FIRST_FRAME] <= newest]
         return sorted(found, key=lambda segment: segment.words[FIRST_FRAME])
+
+    def _usable(self) -> list[Segment]:
+        return [segment for segment in self.segments if segment.first_frame is not None]
 
     def take(self, segment: Segment, *, over: bool = False) -> None:
         """Append the frames of a segment that are not in the store yet; those whose checksum fails are left out and
@@ -149,7 +157,7 @@ class Drain:
         for segment in self.segments:
             if segment.first_frame is None and segment.words[STATE] != FREE:
                 self.damaged.append(f"segment {segment.name}: its header is damaged, its frames cannot be told")
-        usable = [segment for segment in self.segments if segment.first_frame is not None]
+        usable = self._usable()
         for segment in sorted(usable, key=lambda segment: segment.words[FIRST_FRAME]):
             self.take(segment, over=True)
         least = self.progress.pushed - 1 - self.progress.newest
@@ -199,7 +207,9 @@ class Drain:
         progress, attributes = self.progress, self.store.attributes
         attributes["dropped_frames"] = progress.dropped_before + self.control.words[DROPPED]
         self.store.publish(progress.document(), status=status)
-        for segment in self.finished(FINISHED):
+        for segment in self.segments:
+            if segment.words[STATE] != FINISHED:
+                continue
             first, count = segment.first_frame, segment.count
             if first is None or first + (len(segment.steps) if count is None else count) <= self.progress.pushed:
                 segment.words[STATE] = FREE

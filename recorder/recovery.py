@@ -72,13 +72,18 @@ def open_store(spool: Path, session: Session) -> tuple[StoreWriter, Progress, in
         scalars={},
         threads=compressing_threads(),
     )
-    writer.publish(fresh.document())
+    try:
+        writer.publish(fresh.document())
+    except BaseException:  # a full disk: what never began is not in the way of the next attempt
+        _empty(store)
+        store.rmdir()
+        raise
     return writer, fresh, lock
 
 
 def _empty(store: Path) -> None:
     """Remove a store's content, its root first: a death in between leaves no half-empty store that opens."""
-    (store / "zarr.json").unlink()
+    (store / "zarr.json").unlink(missing_ok=True)
     for member in store.iterdir():
         shutil.rmtree(member) if member.is_dir() else member.unlink()
 

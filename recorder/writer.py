@@ -24,7 +24,6 @@ from recorder.segments import (
     COMMITTED,
     DONE,
     ENCODE_NS,
-    FINISHED,
     FREE,
     RAW_BYTES,
     REJECTED,
@@ -83,7 +82,7 @@ def _serve(drain: Drain, control: Control, doorbell: Doorbell) -> str:
     last_commit = time.monotonic()
     pause = TAIL_SECONDS
     while True:
-        waiting = drain.finished(FINISHED)
+        waiting = drain.finished()
         for segment in waiting:
             drain.take(segment)
         since = time.monotonic() - last_commit
@@ -104,7 +103,7 @@ def _serve(drain: Drain, control: Control, doorbell: Doorbell) -> str:
             _report(drain, control)
         if not waiting:
             drain.prefault()
-        if (status := doorbell.wait(0.0 if drain.finished(FINISHED) and short else 1.0)) is not None:
+        if (status := doorbell.wait(0.0 if drain.finished() and short else 1.0)) is not None:
             return status
 
 

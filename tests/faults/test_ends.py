@@ -114,8 +114,10 @@ def test_workers_are_forked_and_outlive_the_trainer(tmp_path, chance, round_):
 
     def load(update: int, position: str) -> None:
         if position == "before step" and update in loading:
+            signal.pthread_sigmask(signal.SIG_BLOCK, [signal.SIGALRM])  # no fork within a fork, as above
             held.append(iter(torch.utils.data.DataLoader(range(1000), num_workers=loading[update])))
             next(held[-1])
+            signal.pthread_sigmask(signal.SIG_UNBLOCK, [signal.SIGALRM])
 
     completes = chance.random() < 0.5
     trainer = Trainer(tmp_path / "run.zarr", steps=500 if completes else 10**9, prepare=prepare, at=load)

@@ -6,7 +6,10 @@ import os
 import resource
 import signal
 import time
+from types import SimpleNamespace
 
+from recorder.drain import Drain
+from recorder.segments import ACTIVE, FINISHED, FREE, STATE
 from tests.faults.checks import (
     assert_nothing_is_missing,
     assert_recovering_again_changes_nothing,
@@ -126,3 +129,19 @@ def test_files_may_not_grow(tmp_path, chance, round_, capfd):
     assert failed or largest <= most
     assert_nothing_is_missing(store, trainer.returned)
     assert_recovering_again_changes_nothing(store)
+
+
+def test_a_look_at_the_pool_leaves_no_older_segment_out():
+    """What the trainer hands over while the writer looks: it took the newer segment then, and skipped the older one."""
+    older = SimpleNamespace(first_frame=0, words=[0, ~0, 0, ACTIVE, 0])
+    newer = SimpleNamespace(first_frame=8, words=[8, ~8, 0, FREE, 0])
+
+    class Pool:
+        def __iter__(self):
+            yield older
+            older.words[STATE] = newer.words[STATE] = FINISHED
+            yield newer
+
+    drain = object.__new__(Drain)
+    drain.segments = Pool()
+    assert drain.finished() == [older, newer]

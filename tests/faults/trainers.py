@@ -101,9 +101,10 @@ class Trainer:
                 self._prepare(self)
             while self.optimizer.updates < first + steps:
                 try:
-                    self._step()
-                    if pause:
-                        time.sleep(pause)
+                    while self.optimizer.updates < first + steps:
+                        self._step()
+                        if pause:
+                            time.sleep(pause)
                 except KeyboardInterrupt:
                     if not self._stubborn:
                         raise
