@@ -75,6 +75,7 @@ def open_store(spool: Path, session: Session) -> tuple[StoreWriter, Progress, in
     try:
         writer.publish(fresh.document())
     except BaseException:  # a full disk: what never began is not in the way of the next attempt
+        writer.close()  # its threads still write
         _empty(store)
         store.rmdir()
         raise
