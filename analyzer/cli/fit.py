@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from analyzer.cli.options import Bound, StepsOrEpoch, execution_options, output_options
+from analyzer.cli.text import printable
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -116,7 +117,7 @@ def _text(answer: xr.Dataset, form: str) -> str:
     shown = frame.drop(columns=["without_low", "without_high", "between_seed", "intervals"])
     if not shown["left_out"].any():
         shown = shown.drop(columns="left_out")
-    return "\n".join([show.table_text(shown), "", *_remarks(answer)]) + "\n"
+    return "\n".join([show.table_text(shown), "", *map(printable, _remarks(answer))]) + "\n"
 
 
 def _remarks(answer: xr.Dataset) -> list[str]:
