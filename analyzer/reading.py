@@ -33,8 +33,8 @@ from analyzer.errors import (
 )
 from analyzer.schema import MOMENTS_FORMAT, root_text
 
-_MANY, _VERY_MANY = 64, 1 << 16
-"""Chunks of one reading, and of one array, from which on it is worth a look whether the last is there."""
+_MANY, _VERY_MANY, _ABSURD = 64, 1 << 16, 1 << 24
+"""Chunks of one reading, and of one array, from which on it is worth a look whether the last is there; and too many."""
 Frames = np.ndarray[Any, np.dtype[Any]]
 Region = tuple[tuple[int, int], ...]
 
@@ -143,8 +143,11 @@ def check_length(source: Source, shape: tuple[int, ...]) -> None:
     """
     array = open_array(source)
     count, _, key = _last_chunk(array, source, tuple((0, length) for length in shape))
+    if count <= _VERY_MANY:
+        return
+    # Of frames that were not kept there is no chunk to look for.
     kept_alone = source.path.startswith("parameters/") and not has_frames(source)
-    if count > _VERY_MANY and not kept_alone and not sync(array.store.exists(key)):
+    if count > _ABSURD if kept_alone else not sync(array.store.exists(key)):
         raise DamagedStoreError(
             f"{source.location}: {source.path}: expected the last of {count:,} chunks, {key}, got none. The shape "
             f"{list(shape)} is damaged. Restore zarr.json from a copy of the store, or record the run again.",

@@ -59,9 +59,10 @@ def assemble_sweep(runs: Mapping[str, xr.DataTree]) -> xr.DataTree:
     keys = list(dict.fromkeys(key for each in known for key in each))
     coords: dict[str, Any] = {"run": ("run", np.array(list(runs), dtype=object))}
     for key in keys:
-        if key in coords or any(isinstance(each.get(key), (list, dict)) for each in known):
+        name = key.replace("/", "_")  # a tree takes a slash for a path
+        if name in coords or any(isinstance(each.get(key), (list, dict)) for each in known):
             continue  # a list or an object is no coordinate; it stays in the run's attributes
-        coords[key] = ("run", _column([each.get(key) for each in known]), {"long_name": key.replace("_", " ")})
+        coords[name] = ("run", _column([each.get(key) for each in known]), {"long_name": name.replace("_", " ")})
     if "batch_size" in coords and "inverse_batch_size" not in coords:
         sizes = coords["batch_size"][1]
         if sizes.dtype.kind in "if":

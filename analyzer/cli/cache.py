@@ -9,6 +9,7 @@ from typing import Any
 import click
 
 from analyzer.cli.options import execution_options
+from analyzer.cli.text import printable
 from analyzer.errors import OptionError
 from analyzer.schema import Store, read_store
 
@@ -89,7 +90,7 @@ def drop(store: str, chosen: str | None) -> None:
             f"would lose the run. If that is meant: rm -r {store}"
         )
     folder = _located(known, chosen)
-    click.echo(f"Dropped {remove(folder):,} bytes of {folder}", err=True)
+    click.echo(f"Dropped {remove(folder):,} bytes of {printable(str(folder))}", err=True)
 
 
 def _account(store: str, folder: Path, chosen: str | None) -> str:
@@ -97,7 +98,7 @@ def _account(store: str, folder: Path, chosen: str | None) -> str:
     from analyzer.cache import describe
 
     known, share = describe(folder), _share(store, chosen)
-    line = f"{folder}: {known['files']:,} files, {known['bytes']:,} bytes, {share:.0%} of the run"
+    line = f"{printable(str(folder))}: {known['files']:,} files, {known['bytes']:,} bytes, {share:.0%} of the run"
     return line + ("\nIt stands alone: it answers whole runs and epochs without the trajectory." if share == 1 else "")
 
 

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from analyzer.cli.options import LAGS, Bound, execution_options, output_options
+from analyzer.cli.text import printable
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -119,10 +120,10 @@ def _text(answer: xr.Dataset, form: str) -> str:
     if not shown["left_out"].any():
         shown = shown.drop(columns="left_out")
     if "lag" not in answer.dims:
-        return "\n".join([show.table_text(shown), "", *_remarks(answer)]) + "\n"
+        return "\n".join([show.table_text(shown), "", *map(printable, _remarks(answer))]) + "\n"
     shown = shown.drop(columns=["scatter", "r_squared", "aicc"])
     remarks = [(str(at["lag"].item()), _remarks(at)) for at in _lags(answer)]
-    lines = [f"lag {lag}: {line}" for lag, (*before, _) in remarks for line in before if line]
+    lines = [printable(f"lag {lag}: {line}") for lag, (*before, _) in remarks for line in before if line]
     return "\n".join([show.table_text(shown), "", *lines, "", remarks[0][1][-1]]) + "\n"
 
 

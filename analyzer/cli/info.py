@@ -7,6 +7,7 @@ from typing import Any
 
 import click
 
+from analyzer.cli.text import printable
 from analyzer.describe import describe, size_text
 from analyzer.schema import read_store
 
@@ -27,13 +28,13 @@ def info(store: str, format_: str) -> None:
         return
     for name, value in known.items():
         if name not in ("hyperparameters", "parameters") and value is not None:
-            click.echo(f"{name.replace('_', ' '):<16} {_shown(name, value)}")
+            click.echo(f"{name.replace('_', ' '):<16} {printable(_shown(name, value))}")
     if known["hyperparameters"]:
         listed = ", ".join(f"{name} = {value}" for name, value in known["hyperparameters"].items())
-        click.echo(f"{'hyperparameters':<16} {listed}")
+        click.echo(f"{'hyperparameters':<16} {printable(listed)}")
     click.echo()
     for line in _aligned(known["parameters"]):
-        click.echo(line)
+        click.echo(printable(line))
 
 
 def _shown(name: str, value: Any) -> str:

@@ -15,6 +15,7 @@ else:
     _Type = click.ParamType  # generic only from click 8.4 on
 
 FORMATS = ("table", "csv", "json", "netcdf", "parquet")
+MOST_WORKERS = 10_000
 PICTURES = (".png", ".pdf", ".svg")
 
 
@@ -223,7 +224,9 @@ def execution_options(command: Callable[..., Any]) -> Callable[..., Any]:
                 metavar="threads|processes|ADDRESS",
                 help="Or the address of a dask.distributed scheduler, tcp://host:8786.",
             ),
-            click.option("--workers", type=click.IntRange(min=1), help="Threads or processes; default: one a core."),
+            click.option(
+                "--workers", type=click.IntRange(1, MOST_WORKERS), help="Threads or processes; default: one a core."
+            ),
             click.option("--no-cache", is_flag=True, help="Neither use nor keep block sums beside the store."),
             click.option("--cache", type=click.Path(file_okay=False), help="Keep block sums in this folder instead."),
             click.option(

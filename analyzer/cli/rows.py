@@ -10,6 +10,7 @@ import click
 
 from analyzer.cli.options import execution_options, output_options, range_options
 from analyzer.cli.query import settled
+from analyzer.cli.text import printable
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -126,7 +127,7 @@ def _table(answer: xr.Dataset, frame: pd.DataFrame, cut: bool) -> str:
         lines.append(
             f"The {_HOTTEST} hottest and {_COLDEST} coldest of each parameter; {int(hidden.sum()):,} more: --format csv"
         )
-    lines += ["", *(_line(answer.sel(tested=name)) for name in answer["tested"].values)]
+    lines += ["", *(printable(_line(answer.sel(tested=name))) for name in answer["tested"].values)]
     window = f"steps {int(answer['start_step'].values[0]):,} to {int(answer['stop_step'].values[0]):,}"
     return "\n".join([*lines, "", f"{show.footer(answer.attrs)}, {window}"]) + "\n"
 
@@ -160,4 +161,4 @@ def _save(masks: dict[str, Any], path: str) -> None:
 
     with show.replaced(path, "--masks") as part, part.open("wb") as file:
         np.savez(file, **masks)
-    click.echo(f"Wrote {path}", err=True)
+    click.echo(f"Wrote {printable(path)}", err=True)

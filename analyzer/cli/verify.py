@@ -4,12 +4,16 @@ from __future__ import annotations
 
 import click
 
+from analyzer.cli.options import MOST_WORKERS
 from analyzer.cli.progress import bar
+from analyzer.cli.text import printable
 
 
 @click.command(short_help="Walk every chunk: checksums, finite weights, steps, gaps.")
 @click.argument("store")
-@click.option("--workers", type=click.IntRange(min=1), help="Threads, a chunk at a time each; default: one a core.")
+@click.option(
+    "--workers", type=click.IntRange(1, MOST_WORKERS), help="Threads, a chunk at a time each; default: one a core."
+)
 def verify(store: str, workers: int | None) -> None:
     """Walk every chunk of STORE and report what is wrong; exit 1 when something is.
 
@@ -32,9 +36,9 @@ def verify(store: str, workers: int | None) -> None:
         for report in walk(known, pool, ahead=2 * threads):
             show(report.chunks + report.files)
     for note in report.notes:
-        click.echo(note)
+        click.echo(printable(note))
     for fault in report.faults:
-        click.echo(f"FAULT {fault}")
+        click.echo(printable(f"FAULT {fault}"))
     files = "" if known.is_trajectory else f"{report.files:,} files of sums, "
     click.echo(f"{files}{report.chunks:,} chunks, {known.frames:,} frames, {len(report.faults)} faults")
     if report.faults:

@@ -12,6 +12,7 @@ import xarray as xr
 
 import analyzer
 from analyzer import errors
+from tests.stores import write_store
 
 
 @pytest.fixture
@@ -139,3 +140,14 @@ def test_a_sweep_of_sums_alone(three: xr.DataTree, tmp_path: Path) -> None:
         (tmp_path / f"run{n}.zarr").rename(tmp_path / f"away{n}")
     after = analyzer.open_sweep(tmp_path / "run*.zarr.moments").thermo.temperature().compute()
     xr.testing.assert_equal(after, before)
+
+
+def test_names_that_a_tree_cannot_hold_twice_or_takes_for_a_path(tmp_path: Path) -> None:
+    """A run called like a coordinate keeps its suffix; a slash in a hyperparameter's name becomes an underscore."""
+    frames = {"lin.weight": np.cumsum(np.ones((2, 2, 9), dtype=np.float32), axis=-1)}
+    for name, rate in (("run", 1.0), ("seed", 2.0), ("other", 3.0)):
+        write_store(tmp_path / f"{name}.zarr", frames, hyperparameters={"seed": 0, "optimizer/rate": rate})
+    sweep = analyzer.open_sweep(tmp_path / "*.zarr")
+    assert sweep["run"].values.tolist() == ["other", "run.zarr", "seed.zarr"]
+    assert sweep["optimizer_rate"].values.tolist() == [3.0, 1.0, 2.0]
+    assert sweep.thermo.select(optimizer_rate=2.0).thermo.temperature()["run"].values.tolist() == ["seed.zarr"]

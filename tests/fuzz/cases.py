@@ -333,7 +333,7 @@ def _huge(rng: random.Random, store: Path) -> str:
                     node["chunk_grid"]["configuration"]["chunk_shape"][axis] = size
             if kind == "all chunks":
                 document["attributes"]["chunk_steps"] = size
-        except (KeyError, TypeError, IndexError):
+        except (KeyError, TypeError, IndexError, AttributeError):
             return "nothing: not such a document any more"
         return f"{size:.0e} {kind}"
 
@@ -364,6 +364,8 @@ def _value(rng: random.Random, option: click.Option, folder: Path) -> str:
     """A value for an option: three times in four one that could be meant."""
     nonsense = rng.random() < 0.25
     name = option.opts[0]
+    if nonsense and name in ("--output", "--plot", "--masks", "--cache"):  # what the user names is where it goes
+        return str(folder / "out") + rng.choice(HOSTILE).replace("/", "_").replace("\ud800", "\udc80")
     if nonsense:
         return rng.choice((rng.choice(NUMBERS), rng.choice(HOSTILE))).replace("\ud800", "\udc80")
     if isinstance(option.type, click.Choice):

@@ -64,6 +64,7 @@ def main(first: int, last: int) -> None:
             strays |= {path.name for path in folder.parent.iterdir()} - {str(number)}
             strays |= {ABROAD} if Path(ABROAD).exists() else set()
             faults += [f"left its folder: {name}" for name in sorted(strays)]
+            known |= strays  # said once
             seconds = round(time.monotonic() - begun, 3)
             out.write(
                 json.dumps({"end": number, "seconds": seconds, "code": code, "said": said, "faults": faults}) + "\n"
