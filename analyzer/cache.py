@@ -75,7 +75,7 @@ def load(
     try:
         with place.file(start).open("rb") as file:
             magic, version, checksum, length = _HEAD.unpack(file.read(_HEAD.size))
-            text = file.read(length)
+            text = file.read(min(length, os.fstat(file.fileno()).st_size))  # a damaged length may be anything
             if magic != _MAGIC or version != VERSION or google_crc32c.value(text) != checksum:
                 return None
             header = json.loads(text)
@@ -104,7 +104,7 @@ def fault_of(path: Path) -> str | None:
     try:
         with path.open("rb") as file:
             magic, version, checksum, length = _HEAD.unpack(file.read(_HEAD.size))
-            text = file.read(length)
+            text = file.read(min(length, os.fstat(file.fileno()).st_size))
             if magic != _MAGIC:
                 return "expected a file of sums, got another"
             if google_crc32c.value(text) != checksum:
@@ -190,8 +190,9 @@ def root_of(folder: Path) -> dict[str, Any]:
     """The metadata that lies in a cache; empty where there is none."""
     try:
         document = json.loads((folder / "zarr.json").read_text())
+        int(document["consolidated_metadata"]["metadata"]["step"]["shape"][0])
         return document if document["attributes"]["format"] == MOMENTS_FORMAT else {}
-    except (OSError, ValueError, KeyError, TypeError):
+    except (OSError, ValueError, KeyError, TypeError, IndexError, OverflowError, RecursionError):
         return {}
 
 

@@ -182,14 +182,16 @@ def found(series: Sequence[Track]) -> xr.Dataset:
         )
         for name, (u, title) in _COLUMNS.items()
     }
-    coords: dict[str, Any] = {"group": ("group", _objects(f"{t.quantity} {t.group}".strip() for t in series))}
-    coords |= {
-        "quantity": ("group", _objects(t.quantity for t in series)),
+    titles = _objects(f"{t.quantity} {t.group}".strip() for t in series)
+    begin, end = min((t.begin for t in series), default=0), max((int(t.steps[-1]) for t in series), default=0)
+    coords: dict[str, Any] = {
+        "group": ("group", titles, {"long_name": "series"}),
+        "quantity": ("group", _objects(t.quantity for t in series), {"long_name": "quantity"}),
         "of": ("group", _objects(t.group for t in series), {"long_name": "group of weights"}),
-        "units": ("group", _objects(t.units for t in series)),
-        "window": ("window", [0]),
-        "start_step": ("window", [min((t.begin for t in series), default=0)], {"units": "step"}),
-        "stop_step": ("window", [max((int(t.steps[-1]) for t in series), default=0)], {"units": "step"}),
+        "units": ("group", _objects(t.units for t in series), {"long_name": "units of the series"}),
+        "window": ("window", [0], {"long_name": "window"}),
+        "start_step": ("window", [begin], {"units": "step", "long_name": "window start (excluded)"}),
+        "stop_step": ("window", [end], {"units": "step", "long_name": "window end (included)"}),
     }
     return xr.Dataset(data, coords=coords, attrs={"quantity": "equilibration", "thermotrace_version": version()})
 

@@ -146,6 +146,15 @@ def group(parameters: Sequence[Parameter], by: By) -> Grouping:
     return _split_groups(parameters, by)
 
 
+def most_groups(parameters: Sequence[Parameter], by: By) -> int:
+    """No fewer groups than `group` makes, from shapes alone."""
+    if by == "element":
+        return sum(p.weights for p in parameters)
+    if by in ("model", "layer", "module", "parameter") or not isinstance(by, str):
+        return len(parameters)
+    return sum(max(p.shape, default=0) for p in parameters)
+
+
 def _owner_groups(parameters: Sequence[Parameter], by: str) -> Grouping:
     keys: dict[tuple[str, ...], int] = {}
     rules, weights = {}, []

@@ -17,9 +17,9 @@ import xarray as xr
 
 from analyzer.cache import folder_of
 from analyzer.engine import Moments, moments, moments_together
-from analyzer.errors import OptionError, SelectionError, TrajectoryMissingError
-from analyzer.groups import By, Globs, Grouping, group, select
-from analyzer.plan import SPAN_FRAMES, Piece, Plan, check_memory, plan, plan_blocks
+from analyzer.errors import MemoryLimitError, OptionError, SelectionError, TrajectoryMissingError
+from analyzer.groups import By, Globs, Grouping, group, most_groups, select
+from analyzer.plan import SPAN_FRAMES, Piece, Plan, check_memory, plan, plan_blocks, size_text
 from analyzer.remains import Remains
 from analyzer.schema import Parameter, Store
 from analyzer.tree import Trajectory, source_of, trajectory
@@ -27,6 +27,9 @@ from analyzer.version import version
 from analyzer.windows import BLOCK_FRAMES, Bound, Lag, Sampling, Window, in_batches, sample
 
 Array = np.ndarray[Any, np.dtype[Any]]
+_TITLES = {"output": "output unit", "input": "input unit", "index": "element (flat index, C order)"}
+_GROUP_BYTES = 100
+"""What identifies one group: its label, its columns, its number of weights."""
 Mass = float | Mapping[str, float]
 
 
@@ -94,6 +97,7 @@ def measure_together(tree: xr.DataTree, queries: Sequence[Query], mass: Mass = 1
     first = queries[0]
     chosen = select(run.parameters, first.parameter, first.layer, first.exclude)
     masses = masses_of(chosen, mass)
+    check_groups(chosen, first.by, first.memory_limit)
     grouping = group(chosen, first.by)
     remains = None
     if run.opened is not None:
@@ -141,6 +145,19 @@ def _planned(run: Trajectory, store: Store, folder: Path | None, query: Query, g
         except TrajectoryMissingError:
             pass  # kept sums end at blocks: without batches they may do, and there is no error bar
     return plan(whole, grouping, known, sources, run.line, folder)
+
+
+def check_groups(parameters: Sequence[Parameter], by: By, limit: int | None) -> None:
+    """Refuses more groups than a limit in bytes has room for, before they are listed."""
+    needed = most_groups(parameters, by) * _GROUP_BYTES
+    if limit is not None and needed > limit:
+        raise MemoryLimitError(
+            f"Memory: expected at most {size_text(limit)} (--memory-limit), got a projected {size_text(needed)} for "
+            f"the names of {needed // _GROUP_BYTES:,} groups. Nothing was read. Choose a coarser --by, fewer "
+            "parameters (--parameter), or raise --memory-limit.",
+            needed=needed,
+            limit=limit,
+        )
 
 
 def _folder(store: Store, query: Query) -> Path | None:
@@ -207,9 +224,11 @@ def result(
     sampling, grouping = measurement.plan.sampling, measurement.plan.grouping
     windows = sampling.windows
     coords: dict[str, Any] = {"group": ("group", grouping.label, {"long_name": f"group by {grouping.by}"})}
-    coords |= {name: ("group", values) for name, values in grouping.columns.items()}
     coords |= {
-        "window": ("window", np.arange(windows.velocities.size)),
+        name: ("group", values, {"long_name": _TITLES.get(name, name)}) for name, values in grouping.columns.items()
+    }
+    coords |= {
+        "window": ("window", np.arange(windows.velocities.size), {"long_name": "window"}),
         "start_step": ("window", windows.start_step, {"units": "step", "long_name": "window start (excluded)"}),
         "stop_step": ("window", windows.stop_step, {"units": "step", "long_name": "window end (included)"}),
         "partial": ("window", windows.partial, {"long_name": "window shorter than asked for"}),

@@ -7,7 +7,7 @@ the order of every sum, so that threads, processes and a cluster give the same b
 from __future__ import annotations
 
 import itertools
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import lru_cache
 from math import prod
@@ -203,7 +203,7 @@ def _without_frames(planned: Plan, store: Store) -> Plan:
         return replace(planned, spans=(), kept=planned.kept[:, :0], bytes=0)
     raise TrajectoryMissingError(
         f"{store.location}: expected a question that the kept sums answer: whole runs and epochs by any group, lag "
-        f"epoch, or model, layer, module and parameter at lag {store.stride} for any window; this one needs the "
+        f"epoch, or model, layer, module and parameter at lag {store.stride} for any window, got one that needs the "
         "frames, which are not there, or sums that were not kept. Ask one of those, or restore the trajectory.",
         location=store.location,
     )
@@ -231,10 +231,9 @@ def check_memory(plans: Sequence[Plan], workers: int, limit: int | None) -> None
     if limit is not None and needed > limit:
         windows, groups = sum(p.sampling.windows.velocities.size for p in plans), plan.grouping.weights.size
         raise MemoryLimitError(
-            f"Memory: expected at most {_size(limit)} (--memory-limit), got a projected {_size(needed)}: {groups} "
-            "groups × "
-            f"{windows} windows × {8 * MOMENTS} bytes, twice, and {workers} × {_size(plan.task_bytes)} of frames "
-            "at work. "
+            f"Memory: expected at most {size_text(limit)} (--memory-limit), got a projected {size_text(needed)}: "
+            f"{groups} groups × {windows} windows × {8 * MOMENTS} bytes, twice, and {workers} × "
+            f"{size_text(plan.task_bytes)} of frames at work. "
             "The machine would swap or kill the run. Choose longer windows (--window), a coarser --by, fewer "
             "parameters "
             "(--parameter), fewer --workers, or raise --memory-limit.",
@@ -268,15 +267,28 @@ def piece_groups(piece: Piece) -> tuple[Array, Array]:
     return local_groups(piece.rule, piece.shape, piece.region)
 
 
-def chunk_regions(parameter: Parameter) -> list[Region]:
+def chunk_count(parameter: Parameter) -> int:
+    """How many regions of a parameter's own axes there are."""
+    lengths = zip(parameter.shape, parameter.chunks[:-1], strict=True)
+    return prod(-(-extent // length) for extent, length in lengths)
+
+
+def chunk_regions(parameter: Parameter) -> Iterator[Region]:
     """The regions of a parameter's own axes that one chunk holds; none for a parameter without weights."""
-    if not parameter.weights:
-        return []
-    axes = [
-        [(start, min(start + length, extent)) for start in range(0, extent, length)]
-        for extent, length in zip(parameter.shape, parameter.chunks[:-1], strict=True)
-    ]
-    return list(itertools.product(*axes))
+    counts = [-(-extent // length) for extent, length in zip(parameter.shape, parameter.chunks[:-1], strict=True)]
+    for place in _places(counts):
+        axes = zip(place, parameter.shape, parameter.chunks[:-1], strict=True)
+        yield tuple((at * length, min((at + 1) * length, extent)) for at, extent, length in axes)
+
+
+def _places(counts: Sequence[int]) -> Iterator[tuple[int, ...]]:
+    """Every place of a grid, in C order; `itertools.product` would list each axis first, however long."""
+    if not counts:
+        yield ()
+        return
+    for at in range(counts[0]):
+        for rest in _places(counts[1:]):
+            yield (at, *rest)
 
 
 def _sampled(sampling: Sampling) -> tuple[int, int]:
@@ -377,5 +389,6 @@ def _depth(count: int) -> int:
     return depth
 
 
-def _size(count: int) -> str:
+def size_text(count: int) -> str:
+    """A number of bytes, for a message."""
     return f"{count / 2**30:.1f} GiB" if count >= 2**30 else f"{count / 2**20:.0f} MiB"

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import itertools
 import json
+import math
 import warnings
 from dataclasses import dataclass, replace
 from functools import lru_cache
@@ -32,6 +33,8 @@ from analyzer.errors import (
 )
 from analyzer.schema import MOMENTS_FORMAT, root_text
 
+_MANY, _VERY_MANY = 64, 1 << 16
+"""Chunks of one reading, and of one array, from which on it is worth a look whether the last is there."""
 Frames = np.ndarray[Any, np.dtype[Any]]
 Region = tuple[tuple[int, int], ...]
 
@@ -112,11 +115,12 @@ def read(source: Source, region: Region) -> Frames:
     array = open_array(source)
     if source.path.startswith("parameters/") and not has_frames(source):
         raise TrajectoryMissingError(
-            f"{source.location}: expected the frames of {source.path}, only sums of them were kept. They cannot be "
+            f"{source.location}: expected the frames of {source.path}, got only sums of them. They cannot be "
             "made again. Ask what the sums answer (whole run, epochs), or restore the trajectory.",
             location=source.location,
             path=source.path,
         )
+    _check_last(array, source, region)
     decoder = _decoder(source)
     if decoder is not None:
         return _joined(array, source, region, decoder)
@@ -127,6 +131,42 @@ def read(source: Source, region: Region) -> Frames:
     if values.size:
         _check_presence(array, source, region, values)
     return values
+
+
+def check_length(source: Source, shape: tuple[int, ...]) -> None:
+    """Refuses a shape that only a damaged number can have said: of very many chunks, the last must exist.
+
+    Raises
+    ------
+    DamagedStoreError
+        It does not. Even the list of so many chunks could fill all memory.
+    """
+    array = open_array(source)
+    count, _, key = _last_chunk(array, source, tuple((0, length) for length in shape))
+    kept_alone = source.path.startswith("parameters/") and not has_frames(source)
+    if count > _VERY_MANY and not kept_alone and not sync(array.store.exists(key)):
+        raise DamagedStoreError(
+            f"{source.location}: {source.path}: expected the last of {count:,} chunks, {key}, got none. The shape "
+            f"{list(shape)} is damaged. Restore zarr.json from a copy of the store, or record the run again.",
+            location=source.location,
+            path=source.path,
+        )
+
+
+def _check_last(array: zarr.Array[Any], source: Source, region: Region) -> None:
+    """Of many chunks the last must exist: a length that is nothing but a damaged number would fill all memory first."""
+    count, cell, key = _last_chunk(array, source, region)
+    if count > _MANY and not sync(array.store.exists(key)) and not _may_be_absent(array, cell):
+        raise _missing(array, source, cell, key)
+
+
+def _last_chunk(array: zarr.Array[Any], source: Source, region: Region) -> tuple[int, Region, str]:
+    """How many chunks a region touches, and the bounds and key of the last."""
+    axes = list(zip(region, array.chunks, strict=True))
+    count = math.prod(-(-stop // n) - start // n for (start, stop), n in axes)
+    position = tuple(max(stop - 1, 0) // n for (_, stop), n in axes)
+    cell = tuple((at * n, min(stop, (at + 1) * n)) for at, ((_, stop), n) in zip(position, axes, strict=True))
+    return count, cell, f"{source.path}/{array.metadata.encode_chunk_key(position)}"
 
 
 def _joined(array: zarr.Array[Any], source: Source, region: Region, decoder: Decoder) -> Frames:
@@ -144,7 +184,10 @@ def _joined(array: zarr.Array[Any], source: Source, region: Region, decoder: Dec
 def _chunk(array: zarr.Array[Any], source: Source, position: tuple[int, ...], cell: Region, decoder: Decoder) -> Frames:
     """The part of one chunk that a region asks for."""
     key = f"{source.path}/{array.metadata.encode_chunk_key(position)}"
-    raw = chunk_bytes(source.location, key)
+    try:
+        raw = chunk_bytes(source.location, key)
+    except OSError as error:  # a folder in its place, a loop of links, no permission
+        raise _corrupt(array, source, cell, error) from error
     if raw is None:
         if _may_be_absent(array, cell):
             return np.full([stop - start for start, stop in cell], array.fill_value, array.dtype)
@@ -231,19 +274,24 @@ def _place(source: Source, start: int, stop: int) -> tuple[str, str]:
     """The steps of a chunk's frames, and what to do about it, in the words of the command line."""
     if not source.path.startswith("parameters/"):
         return f"of frames {start} to {stop - 1}", "Restore the chunk from a copy of the store."
-    steps = np.asarray(open_array(replace(source, path="step"))[:])
+    of_steps = replace(source, path="step")
+
+    def step(frame: int) -> int:
+        return int(read(of_steps, ((frame, frame + 1),))[0])
+
     rest = []
     if start > 1:
-        rest.append(f"--stop {steps[start - 1]}")
+        rest.append(f"--stop {step(start - 1)}")
     if stop < source.frames - 1:
-        rest.append(f"--start {steps[stop]}")
+        rest.append(f"--start {step(stop)}")
     name = ".".join(source.path.split("/")[1:])
     rest.append(f"--exclude {unquote(name)}")
     return (
-        f"{steps[start]} to {steps[stop - 1]}",
+        f"{step(start)} to {step(stop - 1)}",
         f"Restore the chunk from a copy, or analyse the rest: {' or '.join(rest)}",
     )
 
 
 def _one_line(error: BaseException) -> str:
-    return " ".join(str(error).split()).rstrip(".") or type(error).__name__
+    text = str(getattr(error, "strerror", None) or error)  # the path of an OSError is said before
+    return " ".join(text.split()).rstrip(".") or type(error).__name__

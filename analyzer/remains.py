@@ -42,7 +42,7 @@ def preserve(remains: Remains) -> None:
         return  # replaced since it was opened: its sums are of the other run, and stay useless
     with contextlib.suppress(OSError):
         for path, node in document["consolidated_metadata"]["metadata"].items():
-            if node["node_type"] == "array" and not path.startswith("parameters/"):
+            if isinstance(node, dict) and node.get("node_type") == "array" and not path.startswith("parameters/"):
                 _copy(remains.location, folder, path, node, whole=_frames(held) if same_run else 0)
         document["attributes"] |= {"format": MOMENTS_FORMAT, "kept_from": remains.location}
         put(folder / "zarr.json", json.dumps(document).encode())

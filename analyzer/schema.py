@@ -7,15 +7,20 @@ The consolidated metadata in that one file is the only account of how many frame
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeGuard
 
 from analyzer.errors import DamagedStoreError, FormatVersionError, NotATrajectoryError, StoreNotFoundError
 
 FORMAT = "parameter-trajectory"
 FORMAT_VERSION = 1
+_MOST = 1 << 48
+"""No count of frames, of weights or of a chunk is larger."""
+_HALF = re.compile("[\ud800-\udfff]")
+"""Half a character, which JSON can write and no file can hold."""
 MOMENTS_FORMAT = "parameter-moments"
 """What is kept of a run without its trajectory (`analyzer.cache`): its metadata, its scalars and sums."""
 
@@ -114,7 +119,7 @@ def read_store(location: str | Path) -> Store:
     text = root_text(location)
     try:
         document = json.loads(text)
-    except ValueError as error:
+    except (ValueError, RecursionError) as error:
         raise DamagedStoreError(
             f"{location}: expected zarr.json to hold JSON, got text that ends or breaks at byte "
             f"{getattr(error, 'pos', 0)} of {len(text)}. Without it nobody knows which frames are committed. "
@@ -139,6 +144,14 @@ def parse_store(location: str, document: object) -> Store:
             "Give the path that was given to Recorder(...).",
             location=location,
         )
+    if _HALF.search(json.dumps(document, ensure_ascii=False)):
+        raise _damaged(location, "zarr.json", "Unicode text", "half a character (a lone surrogate)")
+    run_id = attrs.get("run_id", "")
+    if not isinstance(run_id, str) or re.fullmatch(r"[\w-]{0,64}", run_id) is None:  # it names files
+        raise _damaged(location, "run_id", "hexadecimal digits", run_id)
+    for key in ("hyperparameters", "model", "recording"):
+        if not isinstance(attrs.get(key) or {}, dict):
+            raise _damaged(location, key, "an object", attrs[key])
     version = attrs.get("format_version")
     if not isinstance(version, int) or isinstance(version, bool) or version < 1:
         raise _damaged(location, "format_version", "a positive integer", version)
@@ -163,6 +176,8 @@ def parse_store(location: str, document: object) -> Store:
     for path, node in arrays.items():
         if path == "step":
             continue
+        if not all(part.strip(".") and part.isprintable() for part in path.split("/")):
+            raise _damaged(location, "paths of arrays", "names that stay within the store", path)
         if _length(location, path, node) != frames:
             raise _damaged(
                 location, f"array {path!r}", f"{frames} frames, as 'step' has", _length(location, path, node)
@@ -173,7 +188,7 @@ def parse_store(location: str, document: object) -> Store:
             scalars.append(Scalar(path, node["data_type"], tuple(node["dimension_names"]), tuple(node["shape"])))
     return Store(
         location=location,
-        run_id=str(attrs.get("run_id", "")),
+        run_id=run_id,
         status=str(attrs.get("status", "")),
         frames=frames,
         chunk_steps=_positive(location, attrs, "chunk_steps"),
@@ -220,7 +235,7 @@ def segments_of(location: str, listed: object) -> tuple[Segment, ...]:
             )
             for entry in listed  # type: ignore[attr-defined]
         )
-    except (TypeError, KeyError, ValueError, AttributeError) as error:
+    except (TypeError, KeyError, ValueError, AttributeError, OverflowError) as error:
         raise _damaged(location, "segments", "a list of objects with first_frame and first_step", listed) from error
 
 
@@ -306,7 +321,7 @@ def _arrays(location: str, document: Mapping[str, Any]) -> dict[str, dict[str, A
 def _length(location: str, path: str, node: Mapping[str, Any]) -> int:
     """Committed frames of an array; checks that shape, chunks and dimension names agree."""
     shape, names = node.get("shape"), node.get("dimension_names")
-    if not (isinstance(shape, list) and shape and all(isinstance(n, int) and n >= 0 for n in shape)):
+    if not (isinstance(shape, list) and shape and all(_is_count(n) for n in shape)):
         raise _damaged(location, f"shape of {path!r}", "a list of lengths", shape)
     axis = len(shape) - 1 if path.startswith("parameters/") else 0
     if not isinstance(names, list) or len(names) != len(shape) or names[axis] != "step":
@@ -321,9 +336,9 @@ def _length(location: str, path: str, node: Mapping[str, Any]) -> int:
 def _chunks(location: str, path: str, node: Mapping[str, Any]) -> tuple[int, ...]:
     try:
         chunks = tuple(int(n) for n in node["chunk_grid"]["configuration"]["chunk_shape"])
-    except (KeyError, TypeError, ValueError):
+    except (KeyError, TypeError, ValueError, OverflowError):
         chunks = ()
-    if not chunks or min(chunks) < 1:
+    if not chunks or min(chunks) < 1 or max(chunks) > _MOST:
         raise _damaged(location, f"chunks of {path!r}", "a regular grid of positive lengths", node.get("chunk_grid"))
     return chunks
 
@@ -339,9 +354,13 @@ def _parameter(location: str, path: str, node: Mapping[str, Any]) -> Parameter:
         raise _damaged(location, f"attributes of {path!r}", f"the attribute {error}", attrs) from error
 
 
+def _is_count(value: object) -> TypeGuard[int]:
+    return isinstance(value, int) and not isinstance(value, bool) and 0 <= value <= _MOST
+
+
 def _positive(location: str, attrs: Mapping[str, Any], key: str) -> int:
     value = attrs.get(key)
-    if not isinstance(value, int) or isinstance(value, bool) or value < 1:
+    if not _is_count(value) or not value:
         raise _damaged(location, key, "a positive integer", value)
     return value
 

@@ -66,7 +66,14 @@ def assemble_sweep(runs: Mapping[str, xr.DataTree]) -> xr.DataTree:
         sizes = coords["batch_size"][1]
         if sizes.dtype.kind in "if":
             coords["inverse_batch_size"] = ("run", 1 / sizes, {"long_name": "inverse batch size"})
-    return xr.DataTree(xr.Dataset(coords=coords, attrs={"kind": KIND}), children=dict(runs))
+    coords["run"] = ("run", np.array([_beside(name, coords) for name in runs], dtype=object))
+    children = dict(zip(coords["run"][1], runs.values(), strict=True))
+    return xr.DataTree(xr.Dataset(coords=coords, attrs={"kind": KIND}), children=children)
+
+
+def _beside(name: str, coords: Mapping[str, Any]) -> str:
+    """The name of a run where no coordinate has it too: a tree cannot hold both (`run.zarr`, `seed.zarr`)."""
+    return name if name not in coords else _beside(f"{name}.zarr", coords)
 
 
 def is_sweep(tree: xr.DataTree) -> bool:

@@ -246,6 +246,9 @@ def _fitted(
         models = list(dict.fromkeys([chosen.name, *alternatives]))
         answer = answer.assign(_alternatives(models, x, values, known, common))
         answer = answer.assign_coords(alternative=models)
+    for name, (title, units) in _LABELS.items():
+        if name in answer.variables:
+            answer[name].attrs |= {"long_name": title, "units": measured.attrs["units"] if units == "T" else units}
     answer.attrs |= {
         "quantity": "fit",
         "model": chosen.name,
@@ -287,6 +290,39 @@ def _check_rates(runs: dict[str, xr.DataTree], answers: Sequence[xr.Dataset], ra
                 "Choose a range with one rate (--start, --stop), or leave the run out.",
                 run=name,
             )
+
+
+_LABELS = {
+    "coefficient": ("coefficient", ""),
+    "value": ("value of the coefficient", ""),
+    "standard_error": ("standard error of the coefficient", ""),
+    "low": ("lower end of the interval", ""),
+    "high": ("upper end of the interval", ""),
+    "without_low": ("lowest value with one run left out", ""),
+    "without_high": ("highest value with one run left out", ""),
+    "scatter": ("relative scatter about the curve", "1"),
+    "between_run": ("relative scatter between runs", "1"),
+    "between_seed": ("relative scatter between seeds", "1"),
+    "lack_of_fit": ("p-value of the curve's lack of fit", "1"),
+    "r_squared": ("R²", "1"),
+    "aicc": ("AICc", "1"),
+    "runs": ("runs fitted", "1"),
+    "left_out": ("runs left out", "1"),
+    "equation": ("fitted equation", ""),
+    "intervals": ("where the intervals come from", ""),
+    "notes": ("notes", ""),
+    "temperature": ("temperature", "T"),
+    "within": ("standard error within the run", "T"),
+    "fitted": ("fitted temperature", "T"),
+    "residual": ("residual", "1"),
+    "leverage": ("leverage", "1"),
+    "hypothesis": ("hypothesis", ""),
+    "p_value": ("p-value", "1"),
+    "alternative": ("model", ""),
+    "delta_aicc": ("AICc above the best model", "1"),
+    "evidence": ("Akaike weight", "1"),
+}
+"""Long name and units; "T" stands for those of the temperatures, none for what depends on the coefficient."""
 
 
 def _finished(runs: dict[str, xr.DataTree]) -> Array:

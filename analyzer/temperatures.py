@@ -374,10 +374,10 @@ def _scale(convention: Any, k_B: Any) -> float:
             "factor of 2. Write --convention paper",
             convention=convention,
         )
-    if not isinstance(k_B, (int, float)) or not math.isfinite(k_B) or k_B <= 0:
+    if not isinstance(k_B, (int, float)) or not math.isfinite(k_B) or k_B < 1e-300:
         raise OptionError(
-            f"--k-b: expected a positive finite number, got {k_B!r}. Temperatures are divided by it. Leave it out "
-            "for 1.",
+            f"--k-b: expected a positive finite number (1e-300 at least), got {k_B!r}. Temperatures are divided by "
+            "it. Leave it out for 1.",
             k_B=k_B,
         )
     return CONVENTIONS[convention] / float(k_B)

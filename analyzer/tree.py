@@ -12,7 +12,7 @@ import xarray as xr
 from dask.base import tokenize
 
 from analyzer.errors import DamagedStoreError, TreeError
-from analyzer.reading import Source, read
+from analyzer.reading import Source, check_length, read
 from analyzer.schema import Parameter, Store, parameter_of, segments_of
 from analyzer.windows import Timeline, timeline
 
@@ -88,6 +88,7 @@ def build_tree(store: Store) -> xr.DataTree:
 
     def lazy(path: str, shape: tuple[int, ...], dtype: str, chunks: tuple[int, ...]) -> da.Array:
         source = source_of(store, path)
+        check_length(source, shape)
         names[path] = f"frames-{tokenize(source)}"
         values = StoredArray(source, shape, np.dtype(dtype))
         meta = np.empty((0,) * len(shape), dtype=dtype)
@@ -116,7 +117,7 @@ def build_tree(store: Store) -> xr.DataTree:
         coords["epoch"] = ("step", epoch, {"long_name": "epoch"})
     root = xr.Dataset(
         {
-            name: (s.dims, lazy(name, s.shape, s.dtype, (store.chunk_steps, *s.shape[1:])))
+            name: (s.dims, lazy(name, s.shape, s.dtype, (store.chunk_steps, *s.shape[1:])), {"long_name": name})
             for name, s in scalars.items()
             if name != "epoch"
         },
@@ -128,7 +129,14 @@ def build_tree(store: Store) -> xr.DataTree:
         path, _, name = p.path.rpartition("/")
         values = lazy(p.path, (*p.shape, store.frames), p.dtype, p.chunks)
         groups.setdefault(path, {})[name] = (_dims(p), values, _attrs(p))
-    tree = xr.DataTree.from_dict({"/": root, **{f"/{path}": xr.Dataset(v) for path, v in groups.items()}})
+    try:
+        tree = xr.DataTree.from_dict({"/": root, **{f"/{path}": xr.Dataset(v) for path, v in groups.items()}})
+    except (KeyError, ValueError, TypeError) as error:
+        raise DamagedStoreError(
+            f"{store.location}: expected arrays that form one tree, got: {' '.join(str(error).split())}. The metadata "
+            "is damaged. Restore zarr.json from a copy of the store, or record the run again.",
+            location=store.location,
+        ) from error
     tree.encoding[ENCODING] = Opened(store, steps, epoch, names)
     return tree
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator
 from concurrent.futures import Executor, Future
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -14,12 +14,15 @@ import numpy as np
 from analyzer.cache import fault_of
 from analyzer.errors import AnalyzerError
 from analyzer.heartbeat import abandoned
-from analyzer.plan import chunk_regions
+from analyzer.plan import chunk_count, chunk_regions
 from analyzer.reading import Source, read
 from analyzer.schema import Store
 from analyzer.tree import source_of
 
 Array = np.ndarray[Any, np.dtype[Any]]
+
+MOST_FAULTS = 1000
+"""A store with more needs no longer list; lengths that are nothing but a damaged number would make an endless one."""
 
 
 @dataclass
@@ -51,21 +54,34 @@ class Finding:
     not_finite: int | None = None
 
 
-def cells_of(store: Store) -> list[Cell]:
+def cells_of(store: Store) -> Iterator[Cell]:
     """Every committed chunk; of a run whose sums alone were kept, its scalars and the files of sums."""
-    cells: list[Cell] = []
-    spans = [
-        (start, min(start + store.chunk_steps, store.frames)) for start in range(0, store.frames, store.chunk_steps)
-    ]
     for name, shape in [("step", ()), *((s.name, s.shape[1:]) for s in store.scalars)]:
         rest = tuple((0, length) for length in shape)
-        cells += [Cell(source_of(store, name), (span, *rest)) for span in spans]
+        for span in _spans(store):
+            yield Cell(source_of(store, name), (span, *rest))
     if not store.is_trajectory:
-        return cells + [Cell(None, file=file) for file in sorted(Path(store.location).rglob("*.sums"))]
+        for file in sorted(Path(store.location).rglob("*.sums")):
+            yield Cell(None, file=file)
+        return
     for p in store.parameters:
         source = source_of(store, p.path)
-        cells += [Cell(source, (*region, span), p.name) for region in chunk_regions(p) for span in spans]
-    return cells
+        for region in chunk_regions(p):
+            for span in _spans(store):
+                yield Cell(source, (*region, span), p.name)
+
+
+def count_of(store: Store) -> int:
+    """How many cells there are."""
+    spans = -(-store.frames // store.chunk_steps)
+    if not store.is_trajectory:
+        return spans * (1 + len(store.scalars)) + sum(1 for _ in Path(store.location).rglob("*.sums"))
+    return spans * (1 + len(store.scalars) + sum(chunk_count(p) for p in store.parameters))
+
+
+def _spans(store: Store) -> Iterator[tuple[int, int]]:
+    for start in range(0, store.frames, store.chunk_steps):
+        yield start, min(start + store.chunk_steps, store.frames)
 
 
 def verify(store: Store, pool: Executor, ahead: int = 1) -> Iterator[Report]:
@@ -96,6 +112,9 @@ def verify(store: Store, pool: Executor, ahead: int = 1) -> Iterator[Report]:
         if finding.not_finite is not None:
             unfinished[cell.parameter] = min(finding.not_finite, unfinished.get(cell.parameter, store.frames))
         yield report
+        if len(report.faults) >= MOST_FAULTS:
+            report.faults.append(f"and more: the walk ends after {MOST_FAULTS:,} faults.")
+            break
     known = np.concatenate(steps) if steps else np.empty(0, dtype=np.int64)
     for parameter, frame in unfinished.items():
         step = int(known[frame]) if frame < known.size else frame
@@ -108,7 +127,7 @@ def verify(store: Store, pool: Executor, ahead: int = 1) -> Iterator[Report]:
     yield report
 
 
-def _in_order(pool: Executor, ahead: int, cells: Sequence[Cell]) -> Iterator[tuple[Cell, Finding]]:
+def _in_order(pool: Executor, ahead: int, cells: Iterable[Cell]) -> Iterator[tuple[Cell, Finding]]:
     """What the cells show, in their order; no more than `ahead` of them are begun and not yet taken."""
     begun: deque[tuple[Cell, Future[Finding]]] = deque()
     for cell in cells:

@@ -11,14 +11,11 @@ import numpy as np
 from recorder.root import now
 from recorder.schema import Parameter
 from recorder.segments import (
-    ACTIVE,
-    COUNT,
     DROPPED,
     FINISHED,
     FIRST_FRAME,
     FREE,
     NEWEST,
-    SEQUENCE,
     STATE,
     Control,
     ScalarNames,
@@ -62,44 +59,56 @@ class Drain:
         self.control = Control(spool)
         self._names = ScalarNames(spool, session)
         self._prefaulted = 0
+        self._unsure = 0  # frames that the newest segment may have held beyond its last whole one
 
-    def finished(self, *states: int) -> list[Segment]:
-        """Return the segments in any of `states`, oldest first, and none without those before it.
+    def finished(self) -> list[Segment]:
+        """Return the segments that were handed over, oldest first and none left out between them.
 
-        The trainer hands segments over while they are looked at: one that was still being filled at the first glance
-        may be followed by one that is finished a moment later. Whatever was handed over before a finished one is found
-        by a second look.
+        The trainer goes on while they are looked through: one look may find a segment finished, and have passed an
+        older one just before that was. What is older than any that the first look found is finished at the second.
         """
-        newest = max((segment.words[SEQUENCE] for segment in self._in(states)), default=-1)
-        found = [segment for segment in self._in(states) if segment.words[SEQUENCE] <= newest]
-        return sorted(found, key=lambda segment: segment.words[SEQUENCE])
+        newest = max((s.words[FIRST_FRAME] for s in self._usable() if s.words[STATE] == FINISHED), default=-1)
+        found = [s for s in self._usable() if s.words[STATE] == FINISHED and s.words[FIRST_FRAME] <= newest]
+        return sorted(found, key=lambda segment: segment.words[FIRST_FRAME])
 
-    def _in(self, states: tuple[int, ...]) -> list[Segment]:
-        return [segment for segment in self.segments if segment.words[STATE] in states]
+    def _usable(self) -> list[Segment]:
+        return [segment for segment in self.segments if segment.first_frame is not None]
 
-    def take(self, segment: Segment) -> None:
+    def take(self, segment: Segment, *, over: bool = False) -> None:
         """Append the frames of a segment that are not in the store yet; those whose checksum fails are left out and
         counted.
-        """
-        first, count = segment.words[FIRST_FRAME], min(segment.words[COUNT], len(segment.steps))
-        begin = max(0, self.progress.pushed - first)
-        if begin >= count:
-            return
-        valid = np.fromiter((segment.is_valid(row) for row in range(begin, count)), bool, count - begin)
-        self.progress.rejected += int(np.count_nonzero(~valid))
-        rows = begin + np.flatnonzero(valid)
-        if len(rows):
-            self._append(segment, rows)
-        self.progress.pushed = first + count
 
-    def _append(self, segment: Segment, rows: np.ndarray[Any, Any]) -> None:
+        Parameters
+        ----------
+        segment : Segment
+        over : bool
+            The session is over: also a frame that was whole when its trainer died, but not counted yet.
+        """
+        first, count = segment.first_frame, segment.count
+        if first is None:
+            return
+        begin = max(0, self.progress.pushed - first)
+        end = len(segment.steps) if over or count is None else count
+        if begin >= end:
+            return
+        valid = [row for row in range(begin, end) if segment.is_valid(row, first + row)]
+        last = valid[-1] + 1 if valid else begin
+        # Where the count itself is damaged, only the next segment knows what stood beyond the last whole frame.
+        self._unsure = end - last if count is None else 0
+        count = max(last if valid else 0, count or 0)
+        self.progress.rejected += max(0, count - begin - len(valid))
+        if valid:
+            self._append(segment, first, np.array(valid))
+        self.progress.pushed = max(self.progress.pushed, first + count)
+
+    def _append(self, segment: Segment, first: int, rows: np.ndarray[Any, Any]) -> None:
         progress, store = self.progress, self.store
         if not progress.started:
             self._open_stretch(segment, int(rows[0]))
         scalars = segment.scalars[rows]
         skipped = np.nan_to_num(scalars[:, 0]).astype(np.int64)
         steps = progress.base_step + segment.steps[rows] - skipped
-        self._note_lost(segment.words[FIRST_FRAME] + rows, steps)
+        self._note_lost(first + rows, steps)
         # Equal to the step before: an update that the gradient scaler skipped, or the resumed weights that the store
         # already holds.
         kept = steps > np.concatenate([[store.last_step], steps[:-1]])
@@ -113,6 +122,9 @@ class Drain:
         else:
             planes = [plane[rows] for plane in planes]
         groups = self.session.param_groups
+        if not segment.is_log_valid:
+            scalars[:, 1 + groups :] = np.nan
+            self._note("lost_scalars", {"first_step": int(steps[kept][0]), "last_step": int(steps[kept][-1])})
         logged = {
             name: scalars[:, column]
             for name, column in self._names.read().items()
@@ -131,15 +143,27 @@ class Drain:
         progress.newest = int(numbers[-1])
 
     def _lose(self, least: int, most: int, after: int, before: int | None) -> None:
-        lost = {"least": least, "most": most, "after_step": after if after >= 0 else None, "before_step": before}
-        self.store.attributes["lost_frames"] = [*self.store.attributes.get("lost_frames", []), lost]
+        after_step = after if after >= 0 else None
+        self._note("lost_frames", {"least": least, "most": most, "after_step": after_step, "before_step": before})
+
+    def _note(self, attribute: str, entry: dict[str, Any]) -> None:
+        self.store.attributes[attribute] = [*self.store.attributes.get(attribute, []), entry]
 
     def finish(self) -> None:
-        """Take what is left of a session that is over, and record what is missing at its end."""
-        for segment in self.finished(FINISHED, ACTIVE):
-            self.take(segment)
-        least = most = self.progress.pushed - 1 - self.progress.newest
-        if (opened := self.control.words[NEWEST]) >= self.progress.pushed and self.damaged:
+        """Take what is left of a session that is over, and record what is missing at its end.
+
+        Frames are told by their numbers and checksums alone, whatever state a segment says it is in.
+        """
+        for segment in self.segments:
+            if segment.first_frame is None and segment.words[STATE] != FREE:
+                self.damaged.append(f"segment {segment.name}: its header is damaged, its frames cannot be told")
+        usable = self._usable()
+        for segment in sorted(usable, key=lambda segment: segment.words[FIRST_FRAME]):
+            self.take(segment, over=True)
+        least = self.progress.pushed - 1 - self.progress.newest
+        most = least + self._unsure
+        opened = self.control.words[NEWEST]
+        if opened >= self.progress.pushed and all(segment.first_frame != opened for segment in usable):
             # The segment that the trainer filled last is damaged, and how many frames it held stood only there.
             least, most = (opened - 1 - self.progress.newest + more for more in (0, self.session.budget.segment_frames))
         if most > 0:
@@ -183,8 +207,11 @@ class Drain:
         progress, attributes = self.progress, self.store.attributes
         attributes["dropped_frames"] = progress.dropped_before + self.control.words[DROPPED]
         self.store.publish(progress.document(), status=status)
-        for segment in self.finished(FINISHED):
-            if segment.words[FIRST_FRAME] + segment.words[COUNT] <= self.progress.pushed:
+        for segment in self.segments:
+            if segment.words[STATE] != FINISHED:
+                continue
+            first, count = segment.first_frame, segment.count
+            if first is None or first + (len(segment.steps) if count is None else count) <= self.progress.pushed:
                 segment.words[STATE] = FREE
 
 

@@ -84,9 +84,9 @@ class WriterProcess:
         """
         if self.control.words[WRITER_STATE] == FAILED:
             raise self._failure()
-        if self._process is None or self._process.poll() is None or self.control.words[WRITER_STATE] == DONE:
+        if self._process is None or not self._has_ended() or self.control.words[WRITER_STATE] == DONE:
             return
-        if self.control.words[WRITER_STATE] == FAILED or (self.spool / "error.json").exists():
+        if self.control.words[WRITER_STATE] == FAILED:
             raise self._failure()
         committed = self.control.words[COMMITTED]
         if committed != self._committed_at_restart:
@@ -110,13 +110,11 @@ class WriterProcess:
             It failed; what it had not committed stays in the spool.
         """
         self._send(f"close {status}\n".encode())
-        while True:
-            process = self._process
-            if process is None:
-                return
-            try:
-                process.wait(timeout=0.1)
-            except subprocess.TimeoutExpired:
+        pause = 0.001
+        while self._process is not None:
+            if not self._has_ended():
+                time.sleep(pause)
+                pause = min(2 * pause, 0.05)
                 progress()
                 continue
             if self.control.words[WRITER_STATE] == DONE:
@@ -124,6 +122,22 @@ class WriterProcess:
                 return
             self.check()
             self._send(f"close {status}\n".encode())
+
+    def _has_ended(self) -> bool:
+        """Tell whether the process is over. Not by `Popen.poll`: an interrupt that strikes there can leave its lock
+        taken, and a notebook that goes on would wait for this writer for ever.
+        """
+        process = self._process
+        assert process is not None
+        if process.returncode is None:
+            try:
+                ended, status = os.waitpid(process.pid, os.WNOHANG)
+            except ChildProcessError:  # somebody else waited for it
+                process.returncode = 0
+            else:
+                if ended:
+                    process.returncode = os.waitstatus_to_exitcode(status)
+        return process.returncode is not None
 
     @property
     def pid(self) -> int:
@@ -151,8 +165,8 @@ class WriterProcess:
 
     def _failure(self) -> RecorderError:
         try:
-            document = json.loads((self.spool / "error.json").read_text())
-        except (OSError, ValueError):
+            document = json.loads(self.control.last_words)
+        except ValueError:
             document = {"kind": "", "message": "it left no message"}
         kind = getattr(errors, document["kind"], None)
         if isinstance(kind, type) and issubclass(kind, RecorderError):

@@ -291,11 +291,10 @@ class Recorder:
             self._tell(str(failure))
 
     def _before_update(self, optimizer: Optimizer) -> None:
-        if self._feed is None:
-            try:
-                self.start()
-            except (RecorderError, OSError) as error:
-                self._fail(error)
+        try:
+            self.start()  # does nothing when it has
+        except (RecorderError, OSError) as error:
+            self._fail(error)
 
     def _after_update(self, optimizer: Optimizer | None) -> None:
         try:
@@ -374,8 +373,9 @@ class Recorder:
             self._handles.pop(0).remove()
 
     def _forget(self) -> None:
-        """In a forked child: this recording is the parent's."""
+        """In a forked child: this recording is the parent's, and the segments are mapped here, too."""
         self._closed = True
+        self._detach()
         if self._feed is not None:
             self._writer.forget()
 

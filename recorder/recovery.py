@@ -72,13 +72,19 @@ def open_store(spool: Path, session: Session) -> tuple[StoreWriter, Progress, in
         scalars={},
         threads=compressing_threads(),
     )
-    writer.publish(fresh.document())
+    try:
+        writer.publish(fresh.document())
+    except BaseException:  # a full disk: what never began is not in the way of the next attempt
+        writer.close()  # its threads still write
+        _empty(store)
+        store.rmdir()
+        raise
     return writer, fresh, lock
 
 
 def _empty(store: Path) -> None:
     """Remove a store's content, its root first: a death in between leaves no half-empty store that opens."""
-    (store / "zarr.json").unlink()
+    (store / "zarr.json").unlink(missing_ok=True)
     for member in store.iterdir():
         shutil.rmtree(member) if member.is_dir() else member.unlink()
 
@@ -199,13 +205,18 @@ def recover_locked(store: Path) -> Recovery:
     writer = _reopen(store, session, attributes)
     drain = Drain(spool, session, writer, Progress(**recording))
     try:
-        known = len(attributes.get("lost_frames", []))
+        known = {name: len(attributes.get(name, [])) for name in ("lost_frames", "lost_scalars")}
         drain.finish()
         drain.commit("interrupted")
     finally:
         writer.close()
     shutil.rmtree(spool)
-    lost = [describe_lost(**entry) for entry in writer.attributes.get("lost_frames", [])[known:]]
+    new = {name: writer.attributes.get(name, [])[count:] for name, count in known.items()}
+    lost = [describe_lost(**entry) for entry in new["lost_frames"]]
+    lost += [
+        f"lost: what was logged at steps {entry['first_step']:,} to {entry['last_step']:,}"
+        for entry in new["lost_scalars"]
+    ]
     return Recovery(writer.frames, writer.frames - held, drain.progress.rejected, (*drain.damaged, *lost))
 
 

@@ -85,15 +85,17 @@ class FusedCopy:
                     found=found,
                 )
             tensors.append(tensor)
-        self._places = [(tensor.data_ptr(), tensor.numel()) for tensor in tensors]
-        self._views = [[] for _ in self._schema.planes]
-        self._strided = []
+        all_views: list[list[torch.Tensor]] = [[] for _ in self._schema.planes]
+        strided = []
         for parameter, recorded in zip(self._schema.parameters, tensors, strict=True):
-            views = self._views[parameter.plane]
+            views = all_views[parameter.plane]
             flat = recorded.detach()
             if not flat.is_contiguous():  # reshape would copy once and then show the past: it is done again every step
-                self._strided.append((parameter.plane, len(views), flat))
+                strided.append((parameter.plane, len(views), flat))
             views.append(flat.reshape(-1))
+        # Only now, and the places last: an interrupt in between, in a notebook that then goes on, must not leave half.
+        self._views, self._strided = all_views, strided
+        self._places = [(tensor.data_ptr(), tensor.numel()) for tensor in tensors]
 
 
 def rows_of(planes: Sequence[torch.Tensor]) -> list[tuple[torch.Tensor, ...]]:

@@ -23,15 +23,21 @@ import numpy as np
 import xxhash
 
 from recorder.budget import Budget, SegmentLayout, format_bytes, segment_layout
-from recorder.errors import SpoolSpaceError, UsageError
+from recorder.errors import SpoolSpaceError, StoreFormatError, UsageError
 from recorder.schema import Schema
 
+SPOOL_VERSION = 2  # of headers and checksums; 2: a checksum holds its frame's number
 FREE, ACTIVE, FINISHED = 0, 1, 2
-# Words of a segment's header, and of the control file through which the writer answers.
-SEQUENCE, FIRST_FRAME, COUNT, STATE = range(4)
+# Words of a segment's header, and of the control file through which the writer answers. FIRST_CHECK and the upper half
+# of COUNT are complements: a header that was damaged shows.
+FIRST_FRAME, FIRST_CHECK, COUNT, STATE, LOGGED_CHECK = range(5)
 WRITER_STATE, COMMITTED, RAW_BYTES, STORED_BYTES, ENCODE_NS, SKIPPED, REJECTED, DROPPED, NEWEST = range(9)
 STARTING, RUNNING, FAILED, DONE = range(4)
 
+_WORD = (1 << 64) - 1
+_HALF = (1 << 31) - 1
+_GOLDEN = 0x9E3779B97F4A7C15  # an odd constant that spreads frame numbers over 64 bits
+_MESSAGE = 2048  # where the writer's last words lie in the control file, preceded by their length
 _NAME_BYTES = 1024  # its length, and up to 200 characters of UTF-8
 _POPULATE_WRITE = 23  # MADV_POPULATE_WRITE, Linux 5.14; Python has no name for it
 
@@ -73,12 +79,17 @@ class Session:
         return segment_layout(self.schema, self.budget.segment_frames, self.budget.scalar_slots)
 
     def save(self, spool: Path) -> None:
-        document = asdict(self) | {"schema": self.schema.to_json()}
+        document = asdict(self) | {"schema": self.schema.to_json(), "spool_version": SPOOL_VERSION}
         replace_text(spool / "session.json", json.dumps(document))
 
     @classmethod
     def load(cls, spool: Path) -> Session:
         document = json.loads((spool / "session.json").read_text())
+        if (version := document.pop("spool_version", 1)) != SPOOL_VERSION:
+            raise StoreFormatError(
+                f"spool {spool}: expected version {SPOOL_VERSION}, got {version}: another thermotrace filled "
+                "it. Nothing was touched: recover with that version."
+            )
         document["schema"] = Schema.from_json(document["schema"])
         document["budget"] = Budget(**document["budget"])
         return cls(**document)
@@ -91,6 +102,7 @@ class Segment:
     """
 
     def __init__(self, path: Path, session: Session) -> None:
+        self.name = path.name
         layout, frames = session.layout, session.budget.segment_frames
         # Mapping past the end of a truncated file would be a SIGBUS at the first touch.
         if (size := path.stat().st_size) != layout.size:
@@ -110,7 +122,9 @@ class Segment:
             self._array(start, plane.travel_dtype, (frames, plane.elements))
             for start, plane in zip(layout.planes, session.schema.planes, strict=True)
         ]
-        self._rows = [tuple(row.data for row in rows) for rows in zip(*self.planes, strict=True)]
+        along = self.scalars[:, : 1 + session.param_groups]
+        self._rows = [tuple(row.data for row in rows) for rows in zip(along, *self.planes, strict=True)]
+        self._logged = self.bytes[layout.scalars : layout.scalars + 8 * frames * slots].data
 
     def _words(self, start: int, count: int, code: str) -> memoryview[Any]:
         return self.bytes[start : start + 8 * count].data.cast(code)  # type: ignore[call-overload, no-any-return]
@@ -118,15 +132,49 @@ class Segment:
     def _array(self, start: int, dtype: np.dtype[Any], shape: tuple[int, ...]) -> np.ndarray[Any, np.dtype[Any]]:
         return np.ndarray(shape, dtype, buffer=self.bytes, offset=start)
 
-    def checksum(self, row: int) -> int:
-        """Return the checksum of one frame: its step and all its planes, chained."""
-        value: int = self.step_words[row]
+    def open(self, first_frame: int) -> None:
+        """Give the segment to frames from this number on: the trainer's first transition."""
+        words = self.words
+        words[COUNT], words[LOGGED_CHECK] = count_word(0), 0
+        words[FIRST_FRAME], words[FIRST_CHECK] = first_frame, ~first_frame
+        words[STATE] = ACTIVE
+
+    def finish(self) -> None:
+        """Hand the segment over, its logged values sealed: the trainer's second transition."""
+        self.words[LOGGED_CHECK] = self._logged_checksum()
+        self.words[STATE] = FINISHED
+
+    @property
+    def first_frame(self) -> int | None:
+        """Number of the first frame; none where the header was damaged, or never written."""
+        first: int = self.words[FIRST_FRAME]
+        return first if self.words[FIRST_CHECK] == ~first else None
+
+    @property
+    def count(self) -> int | None:
+        """Frames that were pushed; none where the header was damaged."""
+        count: int = self.words[COUNT] & _HALF
+        return count if self.words[COUNT] == count_word(count) and count <= len(self.steps) else None
+
+    def checksum(self, row: int, number: int) -> int:
+        """Return the checksum of one frame: its number in the recording, its step, what rode along with the update
+        (skipped updates, learning rates), and all its planes, chained. The number tells it from the row's earlier use.
+        """
+        value: int = (self.step_words[row] + number * _GOLDEN) & _WORD
         for values in self._rows[row]:
             value = xxhash.xxh3_64_intdigest(values, value)
         return value
 
-    def is_valid(self, row: int) -> bool:
-        return bool(self.checksum(row) == self.checksum_words[row])
+    def is_valid(self, row: int, number: int) -> bool:
+        return bool(self.checksum(row, number) == self.checksum_words[row])
+
+    @property
+    def is_log_valid(self) -> bool:
+        """Whether the logged values are what they were at the hand-over; before it they have no checksum."""
+        return self.words[LOGGED_CHECK] in (0, self._logged_checksum())
+
+    def _logged_checksum(self) -> int:
+        return (xxhash.xxh3_64_intdigest(self._logged, self.words[FIRST_FRAME]) >> 1) | 1
 
     def populate(self) -> None:
         """Make every page writable at once: pages that the kernel wrote back would fault one by one (27–41 µs a
@@ -146,6 +194,23 @@ class Control:
         self.bytes = np.memmap(spool / "control", dtype=np.uint8, mode="r+")
         self.words = self.bytes.data.cast("q")
 
+    def fail(self, message: str) -> None:
+        """Leave the writer's last words, in memory that is mapped already: on a full disk no file could be written."""
+        text = message.encode()[: len(self.bytes) - _MESSAGE - 8]
+        self.bytes[_MESSAGE + 8 : _MESSAGE + 8 + len(text)] = np.frombuffer(text, np.uint8)
+        self.words[_MESSAGE // 8] = len(text)
+        self.words[WRITER_STATE] = FAILED
+
+    @property
+    def last_words(self) -> str:
+        length: int = self.words[_MESSAGE // 8]
+        return bytes(self.bytes[_MESSAGE + 8 : _MESSAGE + 8 + length]).decode(errors="ignore")
+
+
+def count_word(count: int) -> int:
+    """Return what stands for a count of frames in one word: the number, and its complement above it."""
+    return count | (~count & _HALF) << 32
+
 
 def create_spool(directory: Path, session: Session) -> None:
     """Make the spool's folder with its preallocated pool.
@@ -162,8 +227,10 @@ def create_spool(directory: Path, session: Session) -> None:
         for index in range(session.budget.segments):
             _preallocate(segment_path(directory, index), session.budget.segment_bytes)
         session.save(directory)
-    except OSError as error:
-        shutil.rmtree(directory, ignore_errors=True)
+    except BaseException as error:
+        shutil.rmtree(directory, ignore_errors=True)  # a pool in shared memory is memory until the next boot
+        if not isinstance(error, OSError):
+            raise
         raise SpoolSpaceError(
             f"spool {directory}: expected room for {format_bytes(session.budget.pool_bytes)}, got: {error.strerror}. "
             "Frames wait there until they are written. Free some space, or name another local folder (spool=DIR)."

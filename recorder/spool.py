@@ -12,20 +12,17 @@ from recorder.budget import format_bytes
 from recorder.errors import UsageError
 from recorder.process import WriterProcess
 from recorder.segments import (
-    ACTIVE,
     COUNT,
     DROPPED,
     ENCODE_NS,
     FINISHED,
-    FIRST_FRAME,
-    FREE,
     NEWEST,
     RAW_BYTES,
-    SEQUENCE,
     STATE,
     ScalarNames,
     Segment,
     Session,
+    count_word,
     open_segments,
 )
 
@@ -59,19 +56,27 @@ class Spool:
         self._frame_bytes = session.schema.frame_bytes
         self._on_disk = not str(directory).startswith("/dev/shm/")
         self._touched: set[int] = set()
+        self._count_words = [count_word(row + 1) for row in range(self._frames)]
         self.names: dict[str, int] = {}
         self._scalar_names = ScalarNames(directory, session)
         self._first_free_slot = 1 + session.param_groups
         self.slots = session.budget.scalar_slots
-        self._sequence = 0
         self._deadline = 0.0
         self._began = time.monotonic()
         self.current = 0
         self.segment: Segment | None = None
         self.row = 0
-        self.pushed = self.dropped = 0
+        self._first = 0
+        self.dropped = 0
         self.stalls = 0
         self.stall_seconds = 0.0
+
+    @property
+    def pushed(self) -> int:
+        """Frames so far. Told by where the next one goes, not counted beside it: an interrupt may strike in between,
+        and the recording go on.
+        """
+        return self._first + self.row
 
     def reserve(self) -> bool:
         """Make `row` of `segment` free for the next frame; hand a full segment over first.
@@ -101,13 +106,11 @@ class Spool:
             segment.populate()
             self._touched.add(index)
         segment.scalars.fill(np.nan)
-        words = segment.words
-        words[SEQUENCE], words[FIRST_FRAME], words[COUNT] = self._sequence, self.pushed, 0
-        words[STATE] = ACTIVE
+        segment.open(self.pushed)
         self._writer.control.words[NEWEST] = self.pushed
-        self._sequence += 1
         self._deadline = time.monotonic() + HAND_OVER_SECONDS
-        self.current, self.segment, self.row = index, segment, 0
+        self._first, self.row = self.pushed, 0
+        self.current, self.segment = index, segment
         return True
 
     def push(self, step: int) -> None:
@@ -115,10 +118,9 @@ class Spool:
         segment, row = self.segment, self.row
         assert segment is not None
         segment.step_words[row] = step
-        segment.checksum_words[row] = segment.checksum(row)
+        segment.checksum_words[row] = segment.checksum(row, self._first + row)
         self.row = row + 1
-        segment.words[COUNT] = row + 1
-        self.pushed += 1
+        segment.words[COUNT] = self._count_words[row]
 
     def log(self, row: int, slot: int, value: float) -> None:
         """Store a scalar of a frame of the current segment."""
@@ -128,7 +130,8 @@ class Spool:
     def hand_over(self) -> None:
         """Give the current segment to the writer, full or not."""
         if self.segment is not None:
-            self.segment.words[STATE] = FINISHED
+            self.segment.words[COUNT] = count_word(self.row)  # an interrupt may have kept `push` from it
+            self.segment.finish()
             self.segment = None
             self._writer.wake()
 
@@ -149,8 +152,8 @@ class Spool:
 
     def _find_free(self) -> int | None:
         # The lowest, not the next: a writer that keeps up has only a few segments touched at all, and their pages
-        # stay warm.
-        return next((index for index, s in enumerate(self.segments) if s.words[STATE] == FREE), None)
+        # stay warm. An active one, now that none is being filled, was opened by a `reserve` that was interrupted.
+        return next((index for index, s in enumerate(self.segments) if s.words[STATE] != FINISHED), None)
 
     def _wait_for_free(self) -> int:
         began = time.monotonic()

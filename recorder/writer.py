@@ -24,8 +24,6 @@ from recorder.segments import (
     COMMITTED,
     DONE,
     ENCODE_NS,
-    FAILED,
-    FINISHED,
     FREE,
     RAW_BYTES,
     REJECTED,
@@ -36,7 +34,6 @@ from recorder.segments import (
     WRITER_STATE,
     Control,
     Session,
-    replace_text,
 )
 
 COMMIT_SECONDS = 2.0  # publications are at least this far apart, unless the pool runs out
@@ -85,7 +82,7 @@ def _serve(drain: Drain, control: Control, doorbell: Doorbell) -> str:
     last_commit = time.monotonic()
     pause = TAIL_SECONDS
     while True:
-        waiting = drain.finished(FINISHED)
+        waiting = drain.finished()
         for segment in waiting:
             drain.take(segment)
         since = time.monotonic() - last_commit
@@ -106,7 +103,7 @@ def _serve(drain: Drain, control: Control, doorbell: Doorbell) -> str:
             _report(drain, control)
         if not waiting:
             drain.prefault()
-        if (status := doorbell.wait(0.0 if drain.finished(FINISHED) and short else 1.0)) is not None:
+        if (status := doorbell.wait(0.0 if drain.finished() and short else 1.0)) is not None:
             return status
 
 
@@ -165,13 +162,14 @@ def main() -> None:
     try:
         run(spool, sys.stdin.fileno(), parent)
     except Exception as error:
-        traceback.print_exc()
         kind = type(error).__name__ if isinstance(error, RecorderError) else ""
         text = str(error) if isinstance(error, RecorderError) else f"{type(error).__name__}: {error}"
-        with contextlib.suppress(OSError):
-            replace_text(spool / "error.json", json.dumps({"kind": kind, "message": text}))
+        # The state first: where the disk is full, the log cannot be written, and a writer that dies without a word is
+        # started again.
         with contextlib.suppress(OSError, ValueError):
-            Control(spool).words[WRITER_STATE] = FAILED
+            Control(spool).fail(json.dumps({"kind": kind, "message": text}, ensure_ascii=False))
+        with contextlib.suppress(OSError):
+            traceback.print_exc()
         sys.exit(1)
 
 

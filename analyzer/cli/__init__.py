@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from typing import Any
 
 import click
@@ -14,6 +15,7 @@ from analyzer.cli.info import info
 from analyzer.cli.quantities import temperature, velocity
 from analyzer.cli.report import report
 from analyzer.cli.rows import rows
+from analyzer.cli.text import printable
 from analyzer.cli.verify import verify
 from analyzer.errors import AnalyzerError
 
@@ -25,7 +27,12 @@ class Commands(click.Group):
         try:
             return super().invoke(ctx)
         except AnalyzerError as error:
-            raise click.ClickException(str(error)) from error
+            raise click.ClickException(printable(str(error))) from error
+        except click.ClickException as error:
+            vars(error)["message"] = printable(error.message)  # what users wrote is repeated, too
+            raise
+        except OSError as error:
+            raise click.ClickException(printable(_of_a_file(error))) from error
         except MemoryError as error:
             raise click.ClickException(
                 f"Memory: expected enough for this question, got none left ({error or 'no more is said'}). Nothing was "
@@ -34,6 +41,16 @@ class Commands(click.Group):
         except KeyboardInterrupt:
             click.echo("Interrupted: no output was written.", err=True)
             raise click.exceptions.Exit(130) from None
+
+
+def _of_a_file(error: OSError) -> str:
+    """A failure of the system, in a sentence: those that a command foresees say more."""
+    if error.filename is None:
+        return f"System: expected to read and write, got: {error.strerror or error}. Nothing was answered. Try again."
+    return (
+        f"{os.fsdecode(error.filename)}: expected a path that can be read and written, got: {error.strerror}. Nothing "
+        "was answered. Check the path and its permissions."
+    )
 
 
 def _show_version(ctx: click.Context, _: click.Parameter, wanted: bool) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import multiprocessing
 import os
+import re
 import signal
 import threading
 import warnings
@@ -21,6 +22,7 @@ import xarray as xr
 from dask.callbacks import Callback
 
 from analyzer.cli.progress import bar
+from analyzer.cli.text import printable
 from analyzer.errors import AnalyzerError, NonFiniteWarning
 
 if TYPE_CHECKING:
@@ -66,8 +68,8 @@ def computed(dataset: xr.Dataset, measured: Sequence[Measurement], scheduler: st
     steps = measured[0].run.line.steps
     for parameter, frame in found.items():
         click.echo(
-            f"Warning: {parameter}: NaN or infinite weights from step {steps[frame]} on; the temperatures of its "
-            f"groups are NaN. Leave it out: --exclude {parameter}",
+            f"Warning: {printable(parameter)}: NaN or infinite weights from step {steps[frame]} on; the temperatures "
+            f"of its groups are NaN. Leave it out: --exclude {printable(parameter)}",
             err=True,
         )
     return answer.drop_vars([f"nonfinite{n}" for n in range(len(measured))])
@@ -105,8 +107,8 @@ def scheduled(scheduler: str, workers: int, show: Callable[[float], None]) -> It
                 yield None
             except BrokenProcessPool as error:
                 raise click.ClickException(
-                    "--scheduler processes: expected every worker process to live to the end, one was killed. The "
-                    "answer would not be whole; most often memory has run out. Take fewer --workers, or threads."
+                    "--scheduler processes: expected every worker process to live to the end, got one that was killed. "
+                    "The answer would not be whole; most often memory has run out. Take fewer --workers, or threads."
                 ) from error
     else:
         with _client(scheduler) as client:
@@ -197,6 +199,8 @@ def _client(address: str) -> Iterator[Any]:
             "Install it: pip install distributed"
         ) from error
     try:
+        if re.search(r":\d+/?$", address) is None:  # else it would be looked up, and five seconds lost
+            raise ValueError("an address ends in a port, such as :8786")
         client = Client(address, timeout="5s", set_as_default=True)  # type: ignore[no-untyped-call]
     except (OSError, ValueError, TypeError) as error:
         raise click.ClickException(

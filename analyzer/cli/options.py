@@ -82,7 +82,8 @@ class Bytes(_Type):
         if found is None or float(found[1]) <= 0:
             self.fail(f"expected a size such as 2GB or 512MiB, got {value!r}.", param, ctx)
         power = "kMGT".find(found[2]) + 1 if found[2] else 0
-        return int(float(found[1]) * (1024 if found[3] else 1000) ** power)
+        size = float(found[1]) * (1024 if found[3] else 1000) ** power
+        return int(min(size, 1 << 62))  # more than any machine has is all the same
 
 
 class Masses(_Type):

@@ -17,6 +17,7 @@ import numpy as np
 import pandas as pd
 import xarray as xr
 
+from analyzer.cli.text import printable
 from analyzer.errors import EquilibriumWarning, NonFiniteWarning
 
 if TYPE_CHECKING:
@@ -83,7 +84,7 @@ def put(
             table.to_parquet(part, index=False)
         else:
             part.write_text(text(), encoding="utf-8")
-    click.echo(f"Wrote {output}", err=True)
+    click.echo(f"Wrote {printable(output)}", err=True)
 
 
 @contextmanager
@@ -114,7 +115,7 @@ def warnings_in_a_line() -> Iterator[None]:
     """What the analyzer warns of inside is said in one line on stderr each, without the place in the code."""
 
     def say(message: Warning | str, *place: Any, **rest: Any) -> None:
-        click.echo(f"Warning: {message}", err=True)
+        click.echo(f"Warning: {printable(str(message))}", err=True)
 
     with warnings.catch_warnings():
         for category in (EquilibriumWarning, NonFiniteWarning):
@@ -140,7 +141,7 @@ def save_picture(figure: Figure | None, path: str | None) -> None:
         return
     with replaced(path, "--plot") as part:
         figure.savefig(part, dpi=160)
-    click.echo(f"Wrote {path}", err=True)
+    click.echo(f"Wrote {printable(path)}", err=True)
 
 
 def _text(dataset: xr.Dataset, store: str, form: str) -> str:
@@ -223,4 +224,4 @@ def _cell(value: Any) -> str:
         return f"{value:,}"
     if isinstance(value, (float, np.floating)):
         return "–" if math.isnan(value) else f"{value:.4g}"
-    return str(value)
+    return printable(str(value))

@@ -23,12 +23,12 @@ def verify(store: str, workers: int | None) -> None:
 
     from analyzer.cli.execution import ended, workers_of
     from analyzer.schema import read_store
-    from analyzer.verify import Report, cells_of
+    from analyzer.verify import Report, count_of
     from analyzer.verify import verify as walk
 
     known = read_store(store)
     report, threads = Report(), workers_of(workers)
-    with bar("Checking", len(cells_of(known)), "chunks") as show, ended(ThreadPoolExecutor(threads)) as pool:
+    with bar("Checking", count_of(known), "chunks") as show, ended(ThreadPoolExecutor(threads)) as pool:
         for report in walk(known, pool, ahead=2 * threads):
             show(report.chunks + report.files)
     for note in report.notes:

@@ -6,7 +6,6 @@ import os
 import re
 import resource
 import signal
-import subprocess
 import threading
 import time
 
@@ -18,6 +17,7 @@ import recorder.process
 from recorder import Recorder
 from recorder.errors import SpoolSpaceError, WriterError
 from recorder.recovery import recover
+from tests.faults.disks import resize
 from tests.faults.trainers import Trainer, make_model
 from tests.recorder.runs import Scripted, assert_frames_are_scripted, open_tree, read_array
 
@@ -70,19 +70,6 @@ def test_dropped_frames_leave_a_gap_that_is_recorded(tmp_path, capfd):
     assert "frames are dropped, gaps recorded" in told
 
 
-@pytest.fixture
-def small_disk(tmp_path):
-    """A file system of its own that can be filled, and made larger."""
-    disk = tmp_path / "disk"
-    disk.mkdir()
-    if subprocess.run(
-        ["mount", "-t", "tmpfs", "-o", "size=400k", "tmpfs", disk], capture_output=True, check=False
-    ).returncode:
-        pytest.skip("mounting is not allowed here: the limit on file size below shows the same path")
-    yield disk
-    subprocess.run(["umount", "-l", disk], check=True)
-
-
 def test_a_full_disk_stops_the_recording_loudly_and_loses_nothing(small_disk):
     model = make_model()
     optimizer = Scripted(model.parameters())
@@ -95,7 +82,7 @@ def test_a_full_disk_stops_the_recording_loudly_and_loses_nothing(small_disk):
             optimizer.step()
     committed = assert_frames_are_scripted(store, model)
     assert 0 < len(committed) < optimizer.updates
-    subprocess.run(["mount", "-o", "remount,size=100m", small_disk], check=True)
+    resize(small_disk, "100m")
     result = recover(store)
     assert result.recovered > 0
     steps = assert_frames_are_scripted(store, model)

@@ -6,18 +6,25 @@ import contextlib
 import json
 import mmap
 import os
+import random
 import signal
 import time
 import traceback
+from collections.abc import Callable
 from pathlib import Path
 
+import pytest
 from torch import nn
 
 from recorder import Recorder
 from tests.recorder.runs import Scripted
 
-ROUNDS = int(os.environ.get("FAULT_ROUNDS", "4"))  # random instants per test; CONTRIBUTING says how to run hundreds
+ROUNDS = int(os.environ.get("FAULT_ROUNDS", "1"))  # random instants per test; CONTRIBUTING says how to run hundreds
+every_round = pytest.mark.parametrize("round_", range(ROUNDS))
 
+# Where in the loop a fault may strike, in the order of a step; the recorder's hook takes the frame.
+POSITIONS = ("before step", "before the frame", "after the frame", "between step and log", "after log")
+MOST_UPDATES = 1 << 16
 
 LIVING: dict[int, Trainer] = {}
 
@@ -27,46 +34,114 @@ def make_model() -> nn.Module:
 
 
 class Trainer:
-    """A forked process that trains and records. Lifetime: until `wait`."""
+    """A forked process that trains and records, the leader of a process group. Lifetime: until `wait`.
 
-    def __init__(self, store: Path, *, steps: int = 10**9, pause: float = 0.0, first: int = 0, **options) -> None:
+    Parameters
+    ----------
+    store : Path
+    steps : int
+    pause : float
+        Seconds after each step.
+    first : int
+        Update whose weights the training begins with.
+    at : callable
+        Called in the process with (update, position) at each of `POSITIONS` of each step.
+    prepare : callable
+        Called in the process with this object, once the first frame is taken.
+    stubborn : bool
+        A KeyboardInterrupt ends the step it strikes, and the training goes on: a notebook's cell run again.
+    **options
+        Of the recorder.
+    """
+
+    def __init__(
+        self,
+        store: Path,
+        *,
+        steps: int = 10**9,
+        pause: float = 0.0,
+        first: int = 0,
+        at: Callable[[int, str], None] | None = None,
+        prepare: Callable[[Trainer], None] | None = None,
+        stubborn: bool = False,
+        **options,
+    ) -> None:
         self.store = store
-        self._returned = mmap.mmap(-1, 16)
-        self._words = memoryview(self._returned).cast("q")
+        self._at, self._prepare, self._stubborn = at or (lambda update, position: None), prepare, stubborn
+        shared = memoryview(mmap.mmap(-1, 16 + MOST_UPDATES))
+        self._words, self._marks = shared[:16].cast("q"), shared[16:]
         self._words[0] = -1
+        # A signal in the first instants must not unwind a copy of the test.
+        signal.pthread_sigmask(signal.SIG_BLOCK, [signal.SIGINT])
         self.pid = os.fork()
-        LIVING[self.pid] = self
         if self.pid == 0:
             try:
+                os.setpgid(0, 0)
+                signal.signal(signal.SIGINT, signal.default_int_handler)
+                signal.pthread_sigmask(signal.SIG_UNBLOCK, [signal.SIGINT])
                 self._train(steps, pause, first, options)
                 os._exit(0)
             except BaseException:
                 traceback.print_exc()
                 os._exit(3)
+        LIVING[self.pid] = self
+        with contextlib.suppress(OSError):
+            os.setpgid(self.pid, self.pid)
+        signal.pthread_sigmask(signal.SIG_UNBLOCK, [signal.SIGINT])
 
     def _train(self, steps: int, pause: float, first: int, options: dict) -> None:
-        model = make_model()
-        optimizer = Scripted(model.parameters(), first=first)
-        with Recorder(self.store, model, optimizer, chunk_steps=32, **options) as recorder:
-            recorder.start()
+        self.model = make_model()
+        self.optimizer = Scripted(self.model.parameters(), first=first)
+        self._hook("before the frame")
+        with Recorder(self.store, self.model, self.optimizer, **({"chunk_steps": 32} | options)) as self.recorder:
+            self._hook("after the frame")
+            self.recorder.start()
             self._words[0] = first
-            for _ in range(steps):
-                optimizer.step()
-                self._words[0] = optimizer.updates
-                recorder.log(loss=float(optimizer.updates))
-                if pause:
-                    time.sleep(pause)
+            if self._prepare:
+                self._prepare(self)
+            while self.optimizer.updates < first + steps:
+                try:
+                    while self.optimizer.updates < first + steps:
+                        self._step()
+                        if pause:
+                            time.sleep(pause)
+                except KeyboardInterrupt:
+                    if not self._stubborn:
+                        raise
+
+    def _step(self) -> None:
+        optimizer = self.optimizer
+        self._at(optimizer.updates + 1, "before step")
+        optimizer.step()
+        self._words[0] = optimizer.updates
+        self._marks[optimizer.updates % MOST_UPDATES] = 1
+        self._at(optimizer.updates, "between step and log")
+        self.recorder.log(loss=float(optimizer.updates))
+        self._at(optimizer.updates, "after log")
+
+    def _hook(self, position: str) -> None:
+        self.optimizer.register_step_post_hook(lambda optimizer, *_: self._at(optimizer.updates, position))
 
     @property
     def returned(self) -> int:
         """The last step that `step()` returned from; −1 before the first frame."""
         return self._words[0]
 
-    def wait_for_step(self, step: int, timeout: float = 20) -> None:
+    @property
+    def all_returned(self) -> set[int]:
+        """Every step that `step()` returned from."""
+        return {update for update in range(self.returned + 1) if self._marks[update]}
+
+    def wait_for_step(self, step: int, timeout: float = 100) -> None:
         deadline = time.monotonic() + timeout
         while self.returned < step:
             assert time.monotonic() < deadline, "the trainer does not get there"
             time.sleep(0.001)
+
+    def wait_for_an_instant(self, chance: random.Random, steps: int = 400) -> None:
+        """Wait for a random step within the next `steps`, then until somewhere within it: a step takes about 0.2 ms."""
+        self.wait_for_step(max(self.returned, 0) + chance.randrange(steps))
+        time.sleep(chance.random() * 0.002)
 
     def kill(self, number: int = signal.SIGKILL) -> int:
         """Kill the process and return the last step that it had returned from."""
@@ -105,7 +180,7 @@ class Trainer:
                 os.kill(writer, signal.SIGKILL)
 
 
-def wait_for_status(store: Path, *expected: str, timeout: float = 20) -> dict:
+def wait_for_status(store: Path, *expected: str, timeout: float = 100) -> dict:
     """Wait until the store says that it is closed; return its root attributes."""
     deadline = time.monotonic() + timeout
     while time.monotonic() < deadline:

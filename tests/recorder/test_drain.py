@@ -3,24 +3,33 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from types import SimpleNamespace
+from dataclasses import dataclass, field
 
 import pytest
 
 from recorder.drain import Drain
-from recorder.segments import ACTIVE, COUNT, FINISHED, FIRST_FRAME, FREE, SEQUENCE, STATE
+from recorder.segments import ACTIVE, FINISHED, FIRST_FRAME, FREE, STATE
+
+
+@dataclass
+class Slot:
+    """A segment's header."""
+
+    words: dict[int, int] = field(default_factory=lambda: {STATE: FREE, FIRST_FRAME: 0})
+
+    @property
+    def first_frame(self) -> int:
+        return self.words[FIRST_FRAME]
 
 
 class Pool:
     """Segments of a trainer that goes on while they are looked at: it acts after the look number `at` at a segment."""
 
     def __init__(self, segments: int, at: int) -> None:
-        self.segments = [
-            SimpleNamespace(words={STATE: FREE, SEQUENCE: 0, FIRST_FRAME: 0, COUNT: 0}) for _ in range(segments)
-        ]
-        self.at, self.looks, self.handed_over = at, 0, 0
+        self.segments = [Slot() for _ in range(segments)]
+        self.at, self.looks = at, 0
 
-    def __iter__(self) -> Iterator[SimpleNamespace]:
+    def __iter__(self) -> Iterator[Slot]:
         for segment in self.segments:
             yield segment
             self.looks += 1
@@ -29,11 +38,9 @@ class Pool:
 
     def go_on(self) -> None:
         """The trainer finishes the segment at hand and the two after it."""
-        for segment in self.segments[:3]:
-            number = self.handed_over
-            segment.words |= {STATE: FINISHED, SEQUENCE: number, FIRST_FRAME: 10 * number, COUNT: 10}
-            self.handed_over += 1
-        self.segments[3].words |= {STATE: ACTIVE, SEQUENCE: self.handed_over}
+        for number, segment in enumerate(self.segments[:3]):
+            segment.words |= {STATE: FINISHED, FIRST_FRAME: 10 * number}
+        self.segments[3].words |= {STATE: ACTIVE, FIRST_FRAME: 30}
 
 
 @pytest.mark.parametrize("at", range(1, 13))
@@ -46,7 +53,7 @@ def test_no_segment_is_taken_before_one_that_was_filled_earlier(at):
     drain.segments.segments[0].words[STATE] = ACTIVE
     taken: list[int] = []
     for _ in range(4):
-        for segment in drain.finished(FINISHED):
-            taken.append(segment.words[SEQUENCE])
+        for segment in drain.finished():
+            taken.append(segment.words[FIRST_FRAME])
             segment.words[STATE] = FREE
-    assert taken == [0, 1, 2]
+    assert taken == [0, 10, 20]

@@ -1,0 +1,100 @@
+"""Segments of the spool that are cut short, overwritten or gone: random ones, at random places and instants."""
+
+from __future__ import annotations
+
+import os
+import random
+import signal
+import time
+from pathlib import Path
+
+import numpy as np
+
+from recorder.segments import Segment, Session, segment_path
+from tests.faults.checks import (
+    assert_recovering_again_changes_nothing,
+    assert_what_is_missing_is_reported,
+    recover_when_free,
+    spools_of,
+)
+from tests.faults.trainers import Trainer, every_round
+from tests.recorder.runs import open_tree, read_array
+
+
+def damage(path: Path, regions: dict[str, tuple[int, int]], chance: random.Random) -> str:
+    """Damage a file as a random one of these; return which."""
+    kind = chance.choice(["truncated", "removed", "flipped", "flipped", "flipped", "zeroed", "noise"])
+    if kind == "truncated":
+        os.truncate(path, chance.randrange(path.stat().st_size))
+    elif kind == "removed":
+        path.unlink()
+    else:
+        begin, end = chance.choice(list(regions.values()))
+        stored = np.memmap(path, np.uint8, mode="r+")
+        place = chance.randrange(begin, end)
+        run = slice(place, place + chance.choice([1, 8, 64, 4096]))
+        if kind == "flipped":
+            stored[place] ^= 1 << chance.randrange(8)
+        elif kind == "zeroed":
+            stored[run] = 0
+        else:
+            stored[run] = np.frombuffer(chance.randbytes(len(stored[run])), np.uint8)
+        stored.flush()
+    return kind
+
+
+@every_round
+def test_random_damage_costs_only_its_own_frames_and_is_reported(tmp_path, chance, round_):
+    store = tmp_path / "run.zarr"
+    trainer = Trainer(store)
+    trainer.wait_for_an_instant(chance)
+    os.kill(trainer.writer(), signal.SIGSTOP)
+    time.sleep(chance.random() * 0.08)  # the pool is full after about 0.1 s
+    os.kill(trainer.pid, signal.SIGSTOP)
+    os.kill(trainer.writer(), signal.SIGKILL)
+    returned = trainer.kill()
+    (spool,) = spools_of(store)
+    session = Session.load(spool)
+    paths = [segment_path(spool, index) for index in range(session.budget.segments)]
+    intact = {path: Segment(path, session) for path in paths}
+    held = {path: range(s.first_frame or 0, (s.first_frame or 0) + (s.count or 0)) for path, s in intact.items()}
+    unsealed = {path for path, segment in intact.items() if not segment.words[4]}  # still being filled
+    pushed = max(max(frames.stop for frames in held.values()), len(read_array(store, "step")))
+    assert pushed - 1 in (returned, returned + 1)
+    layout = session.layout
+    regions = {
+        "header": (0, 40),
+        "steps": (layout.steps, layout.checksums),
+        "checksums": (layout.checksums, layout.scalars),
+        "scalars": (layout.scalars, layout.planes[0]),
+        "planes": (layout.planes[0], layout.size),
+        "anywhere": (0, layout.size),
+    }
+    used = [path for path in paths if held[path]]
+    victims = chance.sample(used, min(len(used), chance.randrange(1, 4))) + chance.sample(paths, 1)
+    del intact
+    kinds = {path: damage(path, regions, chance) for path in dict.fromkeys(victims)}
+    result = recover_when_free(store)
+    damaged = {frame for path in kinds for frame in held[path]}
+    assert_what_is_missing_is_reported(store, pushed, damaged)
+    for path, kind in kinds.items():
+        assert kind not in ("truncated", "removed") or any(path.name in message for message in result.messages)
+    assert_what_was_logged_is_exact_or_reported(
+        store, returned, {frame for path in unsealed & kinds.keys() for frame in held[path]}
+    )
+    assert open_tree(store).attrs["status"] == "interrupted"
+    assert_recovering_again_changes_nothing(store)
+
+
+def assert_what_was_logged_is_exact_or_reported(store: Path, returned: int, unsealed: set[int]) -> None:
+    """Except in damaged segments that were still being filled: their logged values have no checksum yet."""
+    if "loss" not in open_tree(store):
+        return
+    steps, loss = read_array(store, "step"), read_array(store, "loss")
+    reported = set()
+    for lost in open_tree(store).attrs.get("lost_scalars", []):
+        reported |= set(range(lost["first_step"], lost["last_step"] + 1))
+    for step, value in zip(steps.tolist(), loss.tolist(), strict=True):
+        if step in unsealed or step == 0 or step >= returned:
+            continue
+        assert np.isnan(value) if step in reported else value == step
