@@ -55,13 +55,15 @@ _C2 = "T is the time average over a long enough τ"
 
 def c3(gcn: Evidence, gat: Evidence) -> Verdict:
     """T over its floor, also in the coldest stretch."""
-    rows = [row for model in (gcn, gat) for row in model.findings("sgd", "floor")]
+    models = [model for model in (gcn, gat) if model.findings("sgd", "floor")]
+    rows = [row for model in models for row in model.findings("sgd", "floor")]
     says = "a residual velocity persists at equilibrium"
     if not rows:
         return Verdict("C3", says, "not measured", OPEN, "no physical check was run")
     least = min(rows, key=lambda row: float(row["measured"]))
     persists = all(row["verdict"] == "persists" for row in rows)
-    measured = f"T/floor from {least['measured']:.1e} ({least['group']}) up, in {len(rows)} layers of GCN and GAT"
+    whose = " and ".join(model.kind.upper() for model in models)
+    measured = f"T/floor from {least['measured']:.1e} ({least['group']}) up, in {len(rows)} layers of {whose}"
     return Verdict("C3", says, measured, HOLDS if persists else FAILS, "far above what rounding alone gives")
 
 
@@ -132,9 +134,11 @@ def c8(gcn: Evidence, gat: Evidence) -> Verdict:
     if chance < 0.01:
         return Verdict("C8", says, measured, FAILS, "more series drift than chance allows")
     if "displacement" not in counts:
-        why = "no more drift of T and loss than by chance, but branches are too short for the displacement's"
+        why = (
+            "T and the loss are not shown to drift (p > 0.01), but branches are too short for the displacement's drift"
+        )
         return Verdict("C8", says, measured, OPEN, why)
-    return Verdict("C8", says, measured, HOLDS, "no more drift than by chance")
+    return Verdict("C8", says, measured, HOLDS, "no series is shown to drift (p > 0.01)")
 
 
 def rows_differ(claim: str, model: Evidence, parameter: str, says: str) -> Verdict:

@@ -116,7 +116,7 @@ def c18(gcn: Evidence, cnn: Evidence) -> Verdict:
     ours, theirs = gcn.exponents("sgd-batch", "q"), cnn.exponents("sgd-batch", "q")
     if not ours or not theirs:
         return Verdict("C18", says, "no CNN" if ours else "no fit", OPEN, "too few runs")
-    measured = f"CNN: q = {_list(theirs)}; GCN: q = {span([e.value for e in ours])}"
+    measured = f"CNN ({theirs[0].runs} runs): q = {_list(theirs)}; GCN: q = {span([e.value for e in ours])}"
     bent = [e for e in theirs[:-1] if e.high < 1 - NEAR or e.low > 1 + NEAR]
     line = [e for e in theirs if _straight(e)]
     if len(line) == len(theirs):

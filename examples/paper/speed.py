@@ -80,10 +80,10 @@ def main(argv: Sequence[str] | None = None) -> int:
     parser.add_argument("--scale", choices=SCALES, default="small")
     parser.add_argument("--note", default="CPU only.")
     parser.add_argument("--sharing", default="not said how")
-    parser.add_argument("--steps", type=int, default=300)
+    parser.add_argument("--steps", type=int, default=300, help="to time; 0: say what the machine is, and time nothing")
     parser.add_argument("--results", type=Path, default=Path(__file__).parent / "results")
     options = parser.parse_args(argv)
-    kinds = ("gcn", "gat", "cnn")
+    kinds = ("gcn", "gat", "cnn") if options.steps else ()
     speeds = [
         {"model": kind, "threads": threads, "steps_per_second": steps_per_second(kind, threads, options.steps)}
         for kind in kinds
@@ -96,7 +96,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         "note": options.note,
         "sharing": options.sharing,
         "speeds": speeds,
-        "overhead": [overhead(kind, max(2, options.steps // 5)) for kind in ("gcn", "gat")],
+        "overhead": [overhead(kind, max(2, options.steps // 5)) for kind in kinds[:2]],
     }
     write_json(options.results / options.scale / "hardware.json", content)
     return 0

@@ -154,6 +154,8 @@ def costs(known: Sequence[Evidence], hardware: dict[str, Any]) -> list[str]:
         "",
     ]
     speeds = hardware.get("speeds", [])
+    if not speeds:
+        lines += ["Steps a second with the machine to itself, and the paired slowdown by recording: not measured.", ""]
     if speeds:
         lines += ["| model | threads | steps/s at batch 32, the machine to itself |", "|---|---|---|"]
         lines += [f"| {row['model']} | {row['threads']} | {row['steps_per_second']:.0f} |" for row in speeds]
