@@ -101,10 +101,19 @@ def test_sums_suffice_for_what_they_can_answer(made: Path, tmp_path: Path) -> No
 
 def test_a_signal_stops_between_two_epochs(tmp_path: Path) -> None:
     before = signal.getsignal(signal.SIGTERM)
-    timer = threading.Timer(0.5, os.kill, (os.getpid(), signal.SIGTERM))
-    timer.start()
+    ended = threading.Event()
+
+    def terminate() -> None:
+        while signal.getsignal(signal.SIGTERM) is before:  # earlier, it would end the tests
+            if ended.wait(0.01):
+                return
+        os.kill(os.getpid(), signal.SIGTERM)
+
+    sender = threading.Thread(target=terminate)
+    sender.start()
     try:
         assert run.main(["--scale", "small", "--model", "gcn", "--only-training", "--output", str(tmp_path)]) == 3
     finally:
-        timer.cancel()
+        ended.set()
+        sender.join()
     assert signal.getsignal(signal.SIGTERM) is before
