@@ -82,11 +82,11 @@ def velocity_sample(
     TrajectoryMissingError, CorruptChunkError, MissingChunkError
         While it is read.
     """
-    for name, value in (("weights", weights), ("steps", steps)):
+    for option, name, value in (("--sample-weights 64", "weights", weights), ("--sample-steps 4096", "steps", steps)):
         if not isinstance(value, (int, np.integer)) or isinstance(value, bool) or value < STRETCHES:
             raise OptionError(
-                f"--sample-{name}: expected a whole number of at least {STRETCHES}, got {value!r}. Fewer say nothing "
-                f"of a distribution. Write --sample-{name} {64 if name == 'weights' else 4096}",
+                f"{option.partition(' ')[0]}: expected a whole number of at least {STRETCHES}, got {value!r}. Fewer "
+                f"say nothing of a distribution. Write {option}",
                 **{name: value},
             )
     rng = np.random.default_rng([seed, group])

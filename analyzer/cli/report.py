@@ -34,7 +34,10 @@ def report(stores: tuple[str, ...], output: str, by: str, **options: Any) -> Non
     locations = _found(stores)
     _check_place(output)
     if options["scheduler"] not in ("threads", "processes"):
-        raise click.UsageError("--scheduler: expected threads or processes; a report reads many small answers.")
+        raise click.UsageError(
+            f"--scheduler: expected threads or processes, got {options['scheduler']}. A report reads many small "
+            "answers. Leave it out."
+        )
 
     from analyzer.cli import execution, show
     from analyzer.cli.progress import bar

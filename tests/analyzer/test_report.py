@@ -15,8 +15,9 @@ import numpy as np
 import pytest
 
 import analyzer
+from analyzer import errors
 from analyzer.report.blocks import Map
-from analyzer.report.page import LARGEST, RUN_PARTS
+from analyzer.report.page import LARGEST, RUN_PARTS, page
 from analyzer.report.rows import averaged, cell_size
 from analyzer.report.text import number
 from tests.analyzer.shell import invoke
@@ -257,7 +258,6 @@ def hostile(tmp_path: Path) -> Path:
         attributes=attack,
         hyperparameters={
             "<script>alert(5)</script>": "<script>alert(6)</script>",
-            "half": "\ud800",
             "learning_rate": 1e-3,
         },
         status="<u>broken</u>",
@@ -441,3 +441,12 @@ def test_refusals_are_one_sentence(store: Path, tmp_path: Path) -> None:
     (store / "zarr.json").write_text("{")
     assert "expected zarr.json to hold JSON" in refused(store, "-o", tmp_path / "r.html")
     assert not (tmp_path / "r.html").exists()
+
+
+def test_a_page_too_large_is_refused_with_its_size(store: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("analyzer.report.page.LARGEST", 1000)
+    with pytest.raises(
+        errors.ReportError, match=r"expected a page of at most 0\.001 MB, got 0\.\d MB for 1 runs"
+    ) as caught:
+        page([str(store)])
+    assert caught.value.size > 1000

@@ -163,7 +163,7 @@ def test_kept_sums_of_a_short_run_are_ranked_without_a_verdict(make: Make) -> No
     np.testing.assert_array_equal(answer["rms_weight"], truth["rms_weight"])
     assert (answer["blocks"].item(), answer["verdict"].item()) == (8, "undecided")
     _, measured = row_temperatures.sums_of(analyzer.open_run(f"{path}.moments"), Query("row"))
-    with pytest.raises(errors.TrajectoryMissingError, match="only sums of them were kept"):
+    with pytest.raises(errors.TrajectoryMissingError, match="got only sums of them"):
         spans.frame_at(measured.plan.bundles[0], measured.plan.spans[-1], 7)
     with pytest.raises(errors.TrajectoryMissingError, match="expected a question that the kept sums answer"):
         analyzer.open_run(f"{path}.moments").thermo.rows(start=100)
