@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import json
 import os
 import subprocess
 import sys
@@ -164,16 +163,13 @@ class WriterProcess:
                 self._process.stdin.write(line)
 
     def _failure(self) -> RecorderError:
-        try:
-            document = json.loads(self.control.last_words)
-        except ValueError:
-            document = {"kind": "", "message": "it left no message"}
-        kind = getattr(errors, document["kind"], None)
+        name, _, message = self.control.last_words.partition("\n")
+        kind = getattr(errors, name, None)
         if isinstance(kind, type) and issubclass(kind, RecorderError):
-            return kind(document["message"])
+            return kind(message)
         return WriterError(
-            f"writer: expected it to write, it failed ({document['message']}). Committed frames are kept, the others "
-            f"wait in {self.spool}. Mend the cause (free disk space?), then run: recorder recover STORE"
+            f"writer: expected it to write, it failed ({message or 'it left no message'}). Committed frames are kept, "
+            f"the others wait in {self.spool}. Mend the cause (free disk space?), then run: recorder recover STORE"
         )
 
 

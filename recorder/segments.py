@@ -195,7 +195,9 @@ class Control:
         self.words = self.bytes.data.cast("q")
 
     def fail(self, message: str) -> None:
-        """Leave the writer's last words, in memory that is mapped already: on a full disk no file could be written."""
+        """Leave the writer's last words, the error's name on the first line, in memory that is mapped already: on a
+        full disk no file could be written.
+        """
         text = message.encode()[: len(self.bytes) - _MESSAGE - 8]
         self.bytes[_MESSAGE + 8 : _MESSAGE + 8 + len(text)] = np.frombuffer(text, np.uint8)
         self.words[_MESSAGE // 8] = len(text)

@@ -8,7 +8,6 @@ imports torch.
 from __future__ import annotations
 
 import contextlib
-import json
 import os
 import select
 import shutil
@@ -167,7 +166,7 @@ def main() -> None:
         # The state first: where the disk is full, the log cannot be written, and a writer that dies without a word is
         # started again.
         with contextlib.suppress(OSError, ValueError):
-            Control(spool).fail(json.dumps({"kind": kind, "message": text}, ensure_ascii=False))
+            Control(spool).fail(f"{kind}\n{text}")
         with contextlib.suppress(OSError):
             traceback.print_exc()
         sys.exit(1)

@@ -10,9 +10,10 @@ import time
 
 import torch
 
+from recorder import Recorder
 from tests.faults.checks import assert_nothing_is_missing, frames_of_updates, wait_for_the_spool_to_go
-from tests.faults.trainers import POSITIONS, Trainer, every_round, wait_for_status
-from tests.recorder.runs import open_tree
+from tests.faults.trainers import POSITIONS, Trainer, every_round, make_model, wait_for_status
+from tests.recorder.runs import Scripted, open_tree
 
 
 def strike(chance: random.Random, action):
@@ -134,3 +135,23 @@ def test_workers_are_forked_and_outlive_the_trainer(tmp_path, chance, round_):
     finally:
         with contextlib.suppress(ProcessLookupError):
             os.killpg(trainer.pid, signal.SIGKILL)
+
+
+def test_a_forked_child_that_steps_records_nothing(tmp_path):
+    """Its optimizer has the recorder's hooks, and its segments are the parent's."""
+    model = make_model()
+    optimizer = Scripted(model.parameters())
+    with Recorder(tmp_path / "run.zarr", model, optimizer, chunk_steps=32) as recorder:
+        for _ in range(5):
+            optimizer.step()
+            recorder.log(loss=float(optimizer.updates))
+        if (child := os.fork()) == 0:
+            optimizer.updates = 1000
+            for _ in range(20):
+                optimizer.step()
+            os._exit(0)
+        assert os.waitpid(child, 0)[1] == 0
+        for _ in range(20):
+            optimizer.step()
+            recorder.log(loss=float(optimizer.updates))
+    assert_nothing_is_missing(tmp_path / "run.zarr", 25)
