@@ -15,8 +15,9 @@ from typing import Any
 
 import numpy as np
 
+from analyzer.clips import Clip
 from analyzer.kernels import gather_stretches, reduce_stretches
-from analyzer.moments import Clip, seam_squares, squares_by_step
+from analyzer.moments import seam_squares, squares_by_step
 from analyzer.windows import BLOCK_FRAMES, Timeline
 
 Array = np.ndarray[Any, np.dtype[Any]]

@@ -151,8 +151,7 @@ def check(
         layer,
         exclude,
         memory_limit=memory_limit,
-        keep=cache is not False,
-        cache=cache if isinstance(cache, str) else None,
+        cache=cache,
     )
     return check_of(run, query, only=only, sample=Sample(sample_weights, sample_steps, seed), significance=significance)
 

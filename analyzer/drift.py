@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 
 from analyzer.blocks import squared_lengths
-from analyzer.moments import block_lengths
+from analyzer.clips import block_lengths
 from analyzer.plan import Plan, Span
 
 Array = np.ndarray[Any, np.dtype[Any]]

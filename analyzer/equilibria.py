@@ -123,8 +123,7 @@ def equilibration(
         layer,
         exclude,
         memory_limit=memory_limit,
-        keep=cache is not False,
-        cache=cache if isinstance(cache, str) else None,
+        cache=cache,
     )
     return found(tracks(run, query, loss))
 

@@ -1,4 +1,5 @@
-"""The arithmetic of the one pass, on plain arrays; each kernel has a numpy twin that the tests hold it to.
+"""The arithmetic of the one pass, on plain arrays; each kernel has a numpy twin that the tests hold it to
+(`tests/kernel_twins.py`).
 
 numba, because the plain numpy expression makes two temporaries of the chunk's size. `nogil` lets dask's threads run;
 of fastmath only `reassoc` and `contract`, which vectorise the sum: the full set would assume that no NaN exists.
@@ -123,27 +124,6 @@ def reduce_stretches(
             closing[weight, stretch] = row[stop]
 
 
-def reduce_stretches_reference(
-    frames: Array,
-    first: Array,
-    spacing: Array,
-    count: Array,
-    block: Array,
-    squares: Array,
-    displaced: Array,
-    opening: Array,
-    closing: Array,
-) -> None:
-    """`reduce_stretches` in plain numpy."""
-    for stretch, (start, apart, samples, length) in enumerate(zip(first, spacing, count, block, strict=True)):
-        sampled = frames[:, start : start + (samples - 1) * apart + 1 : apart]
-        squares[:, stretch] = (np.diff(sampled.astype(np.float64), axis=1) ** 2).sum(axis=1)
-        blocks = max((samples - 1) // length, 1)
-        edges = sampled[:, np.append(np.arange(blocks) * length, samples - 1)].astype(np.float64)
-        displaced[:, stretch] = (np.diff(edges, axis=1) ** 2).sum(axis=1)
-        opening[:, stretch], closing[:, stretch] = sampled[:, 0], sampled[:, -1]
-
-
 @njit(_SERIES, nogil=True, cache=True)
 def add_squares(frames: Array, series: Array) -> None:
     """Σ_weights v(j)² of every pair of neighbouring frames, v(j) = w(j + 1) − w(j), added to a series.
@@ -165,23 +145,12 @@ def add_squares(frames: Array, series: Array) -> None:
             series[index] += velocity * velocity
 
 
-def add_squares_reference(frames: Array, series: Array) -> None:
-    """`add_squares` in plain numpy."""
-    for row in frames:
-        series += np.diff(row.astype(np.float64)) ** 2
-
-
 @njit(_ROWS, nogil=True, cache=True)
 def add_rows(groups: Array, values: Array, table: Array) -> None:
     """Rows summed by group, in their order: `values` (weights, n) added to `table` (groups, n)."""
     for weight in range(groups.shape[0]):
         for place in range(values.shape[1]):
             table[groups[weight], place] += values[weight, place]
-
-
-def add_rows_reference(groups: Array, values: Array, table: Array) -> None:
-    """`add_rows` in plain numpy."""
-    np.add.at(table, groups, values)
 
 
 @njit(_ADD, nogil=True, cache=True)
@@ -212,15 +181,6 @@ def add_moments(
             table[2, group, window] += total * total
             table[3, group, window] += ulp[weight, skip + window]
             table[4, group, window] += displaced[weight, skip + window]
-
-
-def add_moments_reference(
-    groups: Array, squares: Array, sums: Array, ulp: Array, displaced: Array, skip: int, table: Array
-) -> None:
-    """`add_moments` in plain numpy."""
-    chosen = slice(skip, skip + table.shape[2])
-    for row, values in enumerate((squares, sums, sums * sums, ulp, displaced)):
-        np.add.at(table[row], groups, values[:, chosen])
 
 
 @njit(_GATHER, nogil=True, cache=True)
@@ -266,28 +226,6 @@ def gather_stretches(
                 for weight in range(begin, end):
                     squares[weight, stretch] += held[block, weight]
                     displaced[weight, stretch] += moved[block, weight]
-
-
-def gather_stretches_reference(
-    held: Array,
-    moved: Array,
-    frames: Array,
-    low: Array,
-    high: Array,
-    opens: Array,
-    closes: Array,
-    squares: Array,
-    displaced: Array,
-    opening: Array,
-    closing: Array,
-) -> None:
-    """`gather_stretches` in plain numpy."""
-    opening[:], closing[:] = frames[opens].T, frames[closes].T
-    squares[:], displaced[:] = 0, 0
-    for stretch, blocks in enumerate(zip(low, high, strict=True)):
-        for block in range(*blocks):
-            squares[:, stretch] += held[block]
-            displaced[:, stretch] += moved[block]
 
 
 @njit(_WINDOWS, nogil=True, cache=True)
@@ -362,38 +300,6 @@ def add_windows(
                 open_[2, ~column, weight] = ulp
                 open_[3, ~column, weight] = far
             total, moved, ulp, far = 0.0, 0.0, 0.0, 0.0
-
-
-def add_windows_reference(
-    groups: Array,
-    window: Array,
-    squares: Array,
-    displaced: Array,
-    opening: Array,
-    closing: Array,
-    opening_bits: Array,
-    closing_bits: Array,
-    begins: Array,
-    ends: Array,
-    place: Array,
-    ulps: Array,
-    table: Array,
-    open_: Array,
-) -> None:
-    """`add_windows` in plain numpy."""
-    fraction = 23 if ulps.size == 256 else 52
-    total, moved, ulp, far = np.zeros((4, place.size, groups.size))
-    np.add.at(total, window, squares.T)
-    np.add.at(far, window, displaced.T)
-    np.add.at(moved, window, (closing.astype(np.float64) - opening).T)
-    for bits, here in ((opening_bits, begins), (closing_bits, ends)):
-        delta = ulps[(bits >> bits.dtype.type(fraction)).astype(np.int64) & (ulps.size - 1)]
-        np.add.at(ulp, window, (0.5 * delta * here).T)
-    whole = place >= 0
-    for row, values in enumerate((total, moved, moved * moved, ulp, far)):
-        np.add.at(table[row], (groups[:, np.newaxis], place[whole]), values[whole].T)
-    for row, values in enumerate((total, moved, ulp, far)):
-        open_[row, ~place[~whole]] = values[~whole]
 
 
 @lru_cache

@@ -58,9 +58,9 @@ class Measurement:
 class Query:
     """What is asked of a run, apart from the quantity.
 
-    `keep` uses the moments cache, and fills it; `cache` is its folder, by default beside the store. `batches` cuts the
-    velocities of groups that have no series into batches, for error bars; those of neighbouring frames are no shorter
-    than `shortest_batch`, and kept sums answer only if that is the length of a block. `half_phase` shifts the
+    `cache` is whether the moments cache is used and filled, or its folder if that is not beside the store. `batches`
+    cuts the velocities of groups that have no series into batches, for error bars; those of neighbouring frames are no
+    shorter than `shortest_batch`, and kept sums answer only if that is the length of a block. `half_phase` shifts the
     displacements of lag "epoch" by half an epoch.
     """
 
@@ -76,8 +76,7 @@ class Query:
     unequal_epochs: bool = False
     workers: int = 1
     memory_limit: int | None = None
-    keep: bool = True
-    cache: str | None = None
+    cache: bool | str = True
     batches: bool = False
     half_phase: bool = False
     shortest_batch: int = BLOCK_FRAMES
@@ -164,7 +163,8 @@ def _folder(store: Store, query: Query) -> Path | None:
     """The moments cache of a store; one that was kept without its trajectory is its own."""
     if not store.is_trajectory:
         return Path(store.location)
-    return folder_of(store.location, store.run_id, query.cache) if query.keep else None
+    chosen = query.cache if isinstance(query.cache, str) else None
+    return folder_of(store.location, store.run_id, chosen) if query.cache is not False else None
 
 
 def masses_of(parameters: Sequence[Parameter], mass: Mass) -> dict[str, float]:

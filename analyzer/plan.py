@@ -18,10 +18,11 @@ import numpy as np
 
 from analyzer.blocks import Cut, cut, is_aligned
 from analyzer.cache import Shelf, is_kept, shelf
+from analyzer.clips import Clip, clip
 from analyzer.epochs import epochs_of
 from analyzer.errors import MemoryLimitError, TrajectoryMissingError
 from analyzer.groups import Grouping, Region, Rule, local_groups
-from analyzer.moments import MOMENTS, Clip, clip
+from analyzer.moments import MOMENTS
 from analyzer.reading import Source
 from analyzer.schema import Parameter, Store
 from analyzer.windows import Sampling, Timeline

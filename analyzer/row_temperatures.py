@@ -113,8 +113,7 @@ def rows(
         steps_per_epoch,
         unequal_epochs,
         memory_limit=memory_limit,
-        keep=cache is not False,
-        cache=cache if isinstance(cache, str) else None,
+        cache=cache,
     )
     if start == "auto":
         query = from_block(run, from_equilibrium(run, query))

@@ -153,8 +153,7 @@ def temperature(
         steps_per_epoch,
         unequal_epochs,
         memory_limit=memory_limit,
-        keep=cache is not False,
-        cache=cache if isinstance(cache, str) else None,
+        cache=cache,
         batches=errors,
     )
     physics: Any = {"remove_drift": remove_drift, "mass": mass, "k_B": k_B, "convention": convention}

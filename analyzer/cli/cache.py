@@ -114,7 +114,7 @@ def _share(store: str, chosen: str | None) -> float:
     folder = folder_of(known.location, known.run_id, chosen)
     if folder is None or root_of(folder).get("attributes", {}).get("run_id") != known.run_id:
         return 0.0
-    kept = measure(open_run(store), Query(by="model", cache=chosen)).plan.kept
+    kept = measure(open_run(store), Query(by="model", cache=chosen or True)).plan.kept
     return float(kept.mean()) if kept.size else 0.0
 
 

@@ -56,6 +56,7 @@ def fit(stores: tuple[str, ...], **options: Any) -> None:
     import dask
 
     from analyzer.cli import execution, show
+    from analyzer.cli.query import cache_of
     from analyzer.run import open_sweep
     from analyzer.sweep_fits import fit_by_lag, fit_sweep
 
@@ -72,7 +73,7 @@ def fit(stores: tuple[str, ...], **options: Any) -> None:
         "alternatives": options["compare"],
         "lag": options["lag"],
         "memory_limit": options["memory_limit"] or execution.free_memory(),
-        "cache": False if options["no_cache"] else options["cache"] or True,
+        "cache": cache_of(options),
     }
     found = None
     with dask.config.set(scheduler=options["scheduler"], num_workers=execution.workers_of(options["workers"])):

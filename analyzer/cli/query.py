@@ -48,10 +48,14 @@ def query_of(options: dict[str, Any]) -> Query:
         unequal_epochs=options.get("unequal_epochs", False),
         workers=execution.workers_of(options["workers"]),
         memory_limit=options["memory_limit"] or execution.free_memory(),
-        keep=not options["no_cache"],
-        cache=options["cache"],
+        cache=cache_of(options),
         batches=not options.get("no_errors", True),
     )
+
+
+def cache_of(options: dict[str, Any]) -> bool | str:
+    """Whether sums are kept, or in which folder."""
+    return False if options["no_cache"] else options["cache"] or True
 
 
 def _by(options: dict[str, Any]) -> str | dict[str, list[str]]:

@@ -41,6 +41,7 @@ def report(stores: tuple[str, ...], output: str, by: str, **options: Any) -> Non
 
     from analyzer.cli import execution, show
     from analyzer.cli.progress import bar
+    from analyzer.cli.query import cache_of
     from analyzer.report.page import page, sections_of
     from analyzer.report.subject import Asked
 
@@ -48,7 +49,7 @@ def report(stores: tuple[str, ...], output: str, by: str, **options: Any) -> Non
         by=by,
         start=options["start"],
         stop=options["stop"],
-        cache=False if options["no_cache"] else options["cache"] or True,
+        cache=cache_of(options),
         memory_limit=options["memory_limit"] or execution.free_memory(),
     )
     with (

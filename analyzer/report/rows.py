@@ -124,8 +124,7 @@ def _elements(subject: Subject, asked: Asked, answer: xr.Dataset, names: Sequenc
         stop=int(answer["stop_step"].values[-1]),
         parameter=[glob.escape(name) for name in small],
         memory_limit=asked.memory_limit,
-        keep=asked.cache is not False,
-        cache=asked.cache if isinstance(asked.cache, str) else None,
+        cache=asked.cache,
     )
     found = velocity_statistics(subject.run, query)[0].compute()
     owners, squares = found["parameter"].values, found["mean_squared_velocity"].values[:, 0]

@@ -6,6 +6,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from analyzer import kernels
+from tests import kernel_twins
 
 
 @settings(deadline=None, max_examples=100)
@@ -24,7 +25,7 @@ def test_reduce_stretches_equals_its_numpy_twin(dtype: type, data: st.DataObject
     arguments.append(np.array([data.draw(st.integers(1, 20)) for _ in stretches], dtype=np.int64))
     shape = (len(values), len(stretches))
     answers = []
-    for kernel in (kernels.reduce_stretches, kernels.reduce_stretches_reference):
+    for kernel in (kernels.reduce_stretches, kernel_twins.reduce_stretches):
         out = [np.full(shape, np.nan, kind) for kind in (float, float, dtype, dtype)]
         kernel(values, *arguments, *out)
         answers.append(out)
@@ -50,7 +51,7 @@ def test_add_squares_equals_its_numpy_twin_to_the_bit(dtype: type, weights: int,
     values = np.random.default_rng(seed).normal(size=(weights, frames)).astype(dtype)
     fast, slow = np.ones((2, frames - 1))
     kernels.add_squares(values, fast)
-    kernels.add_squares_reference(values, slow)
+    kernel_twins.add_squares(values, slow)
     np.testing.assert_array_equal(fast, slow)
     if frames > 2:  # nor does it matter where a series is cut
         cut = frames // 2
@@ -65,7 +66,7 @@ def test_add_rows_equals_its_numpy_twin_to_the_bit() -> None:
     groups, values = rng.integers(0, 4, 100), rng.normal(size=(100, 5))
     fast, slow = np.zeros((2, 4, 5))
     kernels.add_rows(groups, values, fast)
-    kernels.add_rows_reference(groups, values, slow)
+    kernel_twins.add_rows(groups, values, slow)
     np.testing.assert_array_equal(fast, slow)
 
 
@@ -74,7 +75,7 @@ def test_add_moments_equals_its_numpy_twin() -> None:
     groups, values = rng.integers(0, 4, 100), rng.normal(size=(4, 100, 5))
     fast, slow = np.zeros((2, 5, 4, 3))
     kernels.add_moments(groups, *values, 1, fast)
-    kernels.add_moments_reference(groups, *values, 1, slow)
+    kernel_twins.add_moments(groups, *values, 1, slow)
     np.testing.assert_array_equal(fast, slow)
 
 
@@ -89,7 +90,7 @@ def test_gather_stretches_equals_its_numpy_twin_to_the_bit(dtype: type, data: st
     low, high = np.sort(rng.integers(0, blocks + 1, size=(2, stretches)), axis=0)
     opens, closes = rng.integers(0, blocks + 1, size=(2, stretches))
     answers = []
-    for kernel in (kernels.gather_stretches, kernels.gather_stretches_reference):
+    for kernel in (kernels.gather_stretches, kernel_twins.gather_stretches):
         out = [np.full((weights, stretches), np.nan, kind) for kind in (np.float64, np.float64, dtype, dtype)]
         kernel(held, moved, frames, low, high, opens, closes, *out)
         answers.append(out)
@@ -111,7 +112,7 @@ def test_add_windows_equals_its_numpy_twin_to_the_bit(dtype: type, data: st.Data
     whole = rng.integers(0, 2, size=windows).astype(bool)
     place = np.where(whole, np.cumsum(whole) - 1, ~(np.cumsum(~whole) - 1))
     answers = []
-    for kernel in (kernels.add_windows, kernels.add_windows_reference):
+    for kernel in (kernels.add_windows, kernel_twins.add_windows):
         table = np.zeros((5, 3, int(whole.sum())))
         open_ = np.full((4, int((~whole).sum()), weights), np.nan)
         groups = np.arange(weights) % 3

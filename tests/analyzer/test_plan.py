@@ -16,14 +16,14 @@ from analyzer.reading import read
 
 
 def planned(store: Path, **options: object) -> plan.Plan:
-    return measure(analyzer.open_run(store), Query(keep=False, **options)).plan
+    return measure(analyzer.open_run(store), Query(cache=False, **options)).plan
 
 
 def test_bytes_are_what_is_decoded(store: Path) -> None:
     with mock.patch.object(plan, "SPAN_FRAMES", 1), mock.patch.object(spans, "read", wraps=read) as reader:
         for options in ({}, {"layer": "lin"}, {"start": 20, "stop": 50}, {"by": "row", "window": 7}):
             reader.reset_mock()
-            measurement = measure(analyzer.open_run(store), Query(keep=False, **options))
+            measurement = measure(analyzer.open_run(store), Query(cache=False, **options))
             measurement.moments.table.compute(scheduler="synchronous")
             sizes = [np.prod([b - a for a, b in call.args[1]]) * 4 for call in reader.call_args_list]
             assert sum(sizes) == measurement.plan.bytes, options

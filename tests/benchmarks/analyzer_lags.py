@@ -33,7 +33,7 @@ def status(field):
 run = analyzer.open_run(sys.argv[1])
 analyzer.temperature(run, stop=3, cache=False).compute(num_workers=2)  # imported, warm
 before = status("VmRSS")
-answer, measured = temperature_by_lag(run, Query(by="row", keep=False, batches=True), lags)
+answer, measured = temperature_by_lag(run, Query(by="row", cache=False, batches=True), lags)
 answer.compute(scheduler="threads", num_workers=2)
 projected = memory_together([one.plan for one in measured], 2) / 2**20
 print(json.dumps([status("VmHWM"), status("VmHWM") - before, projected]))

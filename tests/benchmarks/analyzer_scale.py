@@ -120,7 +120,7 @@ def memory(
         path = folder / f"x{factor}.zarr"
         if not path.exists():
             lengthen(short, path, factor * steps)
-        seen = probe(path, by="row", window=window, keep=False, batches=True, cap=cap)
+        seen = probe(path, by="row", window=window, cache=False, batches=True, cap=cap)
         title = f"{factor * steps:,} steps, {'whole run' if window is None else 'epochs'}"
         title += f", {cap >> 20:,} MiB allowed" if cap else ""
         grown = seen["peak"] - seen["base"]
@@ -171,7 +171,7 @@ def planning(path: Path) -> list[tuple[object, ...]]:
     rows = []
     for options in ({"by": "layer"}, {"by": "row", "window": "epoch"}, {"by": "layer", "window": 100}):
         code = PROBE.replace("answer.compute(scheduler=scheduler, num_workers=threads)", "")
-        command = [sys.executable, "-W", "ignore", "-c", code, str(path), json.dumps({**options, "keep": False})]
+        command = [sys.executable, "-W", "ignore", "-c", code, str(path), json.dumps({**options, "cache": False})]
         seen = json.loads(subprocess.run(command, capture_output=True, text=True, check=True).stdout)
         rows.append((str(options), seen["graph"], seen["plan"], round(seen["peak"])))
     return rows
