@@ -61,7 +61,8 @@ def recover_when_free(store: Path) -> Recovery:
 
 def assert_recovering_again_changes_nothing(store: Path) -> None:
     before = (store / "zarr.json").read_bytes()
-    assert recover(store).recovered == 0
+    # A writer that the trainer started with its last breath may come only now: it finds no spool, and goes.
+    assert recover_when_free(store).recovered == 0
     assert (store / "zarr.json").read_bytes() == before
 
 
