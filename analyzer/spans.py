@@ -54,14 +54,14 @@ def reduce_span(bundle: Bundle, span: Span, with_series: bool) -> Partial:
         return stack(parts)
     coarse = is_aligned(span.part, span.blocks.coarse)
     found = _sums(bundle, span, span.blocks, with_fine=not coarse, with_series=with_series)
-    return _from_blocks(bundle, span, found, with_series)
+    return _from_blocks(bundle, span, found, coarse, with_series)
 
 
-def _from_blocks(bundle: Bundle, span: Span, found: SpanSums, with_series: bool) -> Partial:
-    """The partial of an aligned span: from the coarse blocks if they will do."""
+def _from_blocks(bundle: Bundle, span: Span, found: SpanSums, coarse: bool, with_series: bool) -> Partial:
+    """The partial of an aligned span, from its coarse blocks or its fine ones."""
     assert span.blocks is not None
     part = span.part
-    if is_aligned(part, span.blocks.coarse):
+    if coarse:
         sums = stretches_from_blocks(found.coarse, span.blocks.coarse, part)
     else:
         assert found.fine is not None
@@ -115,19 +115,20 @@ def reduce_cell(bundle: Bundle, cell: Cell) -> list[list[Partial]]:
                 parts[q, n].append(_reduced(piece, span, some, cell.with_series[q]))
         return frames
 
+    coarse = [s.blocks is not None and is_aligned(s.part, s.blocks.coarse) for s in aligned]
     sums = None
     if aligned:
         blocks = aligned[0].blocks
         assert blocks is not None
-        fine = not all(is_aligned(span.part, blocks.coarse) for span in aligned)
         series = any(w for w, spans in zip(cell.with_series, cell.spans, strict=True) if spans and spans[0].blocks)
-        sums = _sums(bundle, aligned[0], blocks, with_fine=fine, with_series=series, decode=decode)
+        sums = _sums(bundle, aligned[0], blocks, with_fine=not all(coarse), with_series=series, decode=decode)
     if not all(parts.values()):  # the sums were kept, or no question is aligned
         starts = sorted({span.start // cell.unit * cell.unit for _, _, span in loose})
         for piece in bundle.chosen:
             for start in starts:
                 decode(piece, max(start, cell.start), min(start + cell.unit, cell.stop))
     answer: list[list[Partial]] = []
+    is_coarse = iter(coarse)
     for q, spans in enumerate(cell.spans):
         answer.append([])
         for n, span in enumerate(spans):
@@ -135,7 +136,7 @@ def reduce_cell(bundle: Bundle, cell: Cell) -> list[list[Partial]]:
                 answer[q].append(stack(parts[q, n]))
             else:
                 assert sums is not None
-                answer[q].append(_from_blocks(bundle, span, sums, cell.with_series[q]))
+                answer[q].append(_from_blocks(bundle, span, sums, next(is_coarse), cell.with_series[q]))
     return answer
 
 
