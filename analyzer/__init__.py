@@ -17,6 +17,7 @@ _PUBLIC = {
     "rows": "analyzer.row_temperatures",
     "row_masks": "analyzer.masks",
     "check": "analyzer.checks",
+    "distribution": "analyzer.distributions",
     "fit": "analyzer.sweep_fits",
     "velocity": "analyzer.velocities",
     "velocity_summary": "analyzer.velocities",

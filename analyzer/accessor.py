@@ -8,6 +8,7 @@ from typing import Any
 import xarray as xr
 
 from analyzer import checks as _checks
+from analyzer import distributions as _distributions
 from analyzer import equilibria as _equilibria
 from analyzer import row_temperatures as _rows
 from analyzer import sweep as _sweep
@@ -56,6 +57,9 @@ class ThermoAccessor:
     def equilibration(self, **options: Any) -> xr.Dataset:
         return _equilibria.equilibration(self._run, **options)
 
+    def distribution(self, **options: Any) -> xr.Dataset:
+        return _distributions.distribution(self._run, **options)
+
     def check(self, **options: Any) -> xr.Dataset:
         return _checks.check(self._run, **options)
 
@@ -77,6 +81,7 @@ class ThermoAccessor:
     select.__doc__ = _sweep.select.__doc__
     fit.__doc__ = _fits.fit.__doc__
     check.__doc__ = _checks.check.__doc__
+    distribution.__doc__ = _distributions.distribution.__doc__
     equilibration.__doc__ = _equilibria.equilibration.__doc__
     rows.__doc__ = _rows.rows.__doc__
     temperature.__doc__ = _temperatures.temperature.__doc__

@@ -6,7 +6,7 @@ import os
 from collections.abc import Iterator
 from typing import Any
 
-from analyzer.heartbeat import abandoned
+from analyzer.heartbeat import abandoned, spooled
 from analyzer.schema import Parameter, Store, is_url
 
 _ITEMSIZE = {
@@ -24,6 +24,7 @@ _ITEMSIZE = {
 
 def describe(store: Store) -> dict[str, Any]:
     """What is known of a store without reading a frame."""
+    last = mapping(store.attrs.get("last"))
     raw = sum(p.weights * _itemsize(p) for p in store.parameters) * store.frames
     return {
         "store": store.location,
@@ -34,10 +35,14 @@ def describe(store: Store) -> dict[str, Any]:
         "written_by": _writer(store),
         "created": store.attrs.get("created"),
         "model": mapping(store.attrs.get("model")).get("class"),
+        "steps": _steps(store, last),
         "frames": store.frames,
         "stride": store.stride,
         "chunk_steps": store.chunk_steps,
         "segments": len(store.segments),
+        "missing_frames": _missing(store),
+        "last": last,
+        "spool": spooled(store),
         "scalars": [scalar.name for scalar in store.scalars],
         "weights": store.weights,
         "raw_bytes": raw,
@@ -55,6 +60,22 @@ def describe(store: Store) -> dict[str, Any]:
 def mapping(value: object) -> dict[str, Any]:
     """An attribute that should be an object, or an empty one: attributes that no reading rests on may be anything."""
     return dict(value) if isinstance(value, dict) else {}
+
+
+def _steps(store: Store, last: dict[str, Any]) -> list[int] | None:
+    """The first and the last step, where the root document says both."""
+    step = last.get("step")
+    if not store.segments or not store.frames or not isinstance(step, int):
+        return None
+    return [store.segments[0].first_step, step]
+
+
+def _missing(store: Store) -> dict[str, int]:
+    """Frames that are missing, by what became of them, as the writer noted it."""
+    dropped, lost = store.attrs.get("dropped_frames"), store.attrs.get("lost_frames")
+    damaged = [mapping(one).get("least") for one in lost] if isinstance(lost, list) else []
+    found = {"dropped": dropped, "damaged": sum(n for n in damaged if isinstance(n, int))}
+    return {name: count for name, count in found.items() if isinstance(count, int) and count > 0}
 
 
 def _writer(store: Store) -> str | None:

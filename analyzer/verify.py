@@ -13,7 +13,7 @@ import numpy as np
 
 from analyzer.cache import fault_of
 from analyzer.errors import AnalyzerError
-from analyzer.heartbeat import abandoned
+from analyzer.heartbeat import abandoned, spooled
 from analyzer.plan import chunk_count, chunk_regions
 from analyzer.reading import Source, read
 from analyzer.schema import Store
@@ -186,14 +186,7 @@ def _note_writer(store: Store, report: Report) -> None:
     """Whether anybody writes, and where uncommitted frames lie, as the root attributes say."""
     if store.status != "complete":
         report.notes.append(f"status: {store.status}.")
-    recording = store.attrs.get("recording") or {}
-    pushed = recording.get("pushed")
-    if store.status == "running" and isinstance(pushed, int) and pushed > store.frames:
-        report.notes.append(f"spool: {pushed - store.frames} frames recorded but not committed yet.")
     sign = abandoned(store)
     if sign is not None:
         report.notes.append(f"heartbeat: nobody writes any more ({sign}). Close it: recorder recover {store.location}")
-    spool = recording.get("spool")
-    if store.status != "complete" and isinstance(spool, str) and spool and Path(spool).is_dir():
-        remedy = f" Bring them home: recorder recover {store.location}" if store.status != "running" or sign else ""
-        report.notes.append(f"spool: {spool} is on this machine and may hold frames not committed yet.{remedy}")
+    report.notes += [f"spool: {note}" for note in spooled(store)]

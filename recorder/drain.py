@@ -131,6 +131,9 @@ class Drain:
             if name in store.scalar_names or not np.isnan(scalars[:, column]).all()
         }
         store.append(steps[kept], logged, scalars[:, 1 : 1 + groups] if groups else None, planes)
+        newest = {name: float(values[np.isfinite(values)][-1]) for name, values in logged.items()
+                  if np.isfinite(values).any()}  # fmt: skip
+        store.attributes["last"] = store.attributes.get("last", {}) | newest | {"step": int(store.last_step)}
 
     def _note_lost(self, numbers: np.ndarray[Any, Any], steps: np.ndarray[Any, Any]) -> None:
         """Record where frames are missing before one of those that come now: their numbers jump."""

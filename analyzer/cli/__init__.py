@@ -9,6 +9,7 @@ import click
 
 from analyzer.cli.cache import cache
 from analyzer.cli.check import check
+from analyzer.cli.distribution import distribution
 from analyzer.cli.equilibration import equilibration
 from analyzer.cli.fit import fit
 from analyzer.cli.info import info
@@ -31,6 +32,8 @@ class Commands(click.Group):
         except click.ClickException as error:
             vars(error)["message"] = printable(error.message)  # what users wrote is repeated, too
             raise
+        except BrokenPipeError:
+            raise  # whoever reads has seen enough, as in `| head`: click ends without a word
         except OSError as error:
             raise click.ClickException(printable(_of_a_file(error))) from error
         except MemoryError as error:
@@ -75,5 +78,5 @@ def cli() -> None:
     """
 
 
-for command in (info, temperature, velocity, equilibration, rows, check, fit, report, verify, cache):
+for command in (info, temperature, velocity, equilibration, rows, distribution, check, fit, report, verify, cache):
     cli.add_command(command)

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from analyzer.cli.options import execution_options, file_options, series_options
+from analyzer.cli.options import execution_options, file_options, sample_options, series_options
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -24,9 +24,7 @@ _MOST_ROWS = 40
 @click.argument("store")
 @partial(series_options, auto=True)
 @click.option("--only", type=click.Choice(FAMILIES), multiple=True, help="Only this check. Repeatable.")
-@click.option("--sample-weights", type=int, default=64, show_default=True, help="Of each group, for normality.")
-@click.option("--sample-steps", type=int, default=4096, show_default=True, help="Of each weight, for normality.")
-@click.option("--seed", type=click.IntRange(min=0), default=0, show_default=True, help="Of that sample.")
+@partial(sample_options, weights=64, steps=4096)
 @click.option("--significance", type=float, default=0.05, show_default=True, help="p-value that decides.")
 @file_options
 @execution_options

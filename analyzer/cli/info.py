@@ -27,11 +27,8 @@ def info(store: str, format_: str) -> None:
         click.echo(json.dumps(known, indent=2))
         return
     for name, value in known.items():
-        if name not in ("hyperparameters", "parameters") and value is not None:
+        if name != "parameters" and value not in (None, [], {}):
             click.echo(f"{name.replace('_', ' '):<16} {printable(_shown(name, value))}")
-    if known["hyperparameters"]:
-        listed = ", ".join(f"{name} = {value}" for name, value in known["hyperparameters"].items())
-        click.echo(f"{'hyperparameters':<16} {printable(listed)}")
     click.echo()
     for line in _aligned(known["parameters"]):
         click.echo(printable(line))
@@ -42,9 +39,17 @@ def _shown(name: str, value: Any) -> str:
         return "recorded" if value else "not here: only its sums were kept, which answer whole runs and epochs"
     if name.endswith("_bytes"):
         return size_text(value)
+    if name == "steps":
+        return f"{value[0]:,} to {value[1]:,}"
+    if isinstance(value, dict):
+        return ", ".join(f"{key} = {_number(one)}" for key, one in value.items())
     if isinstance(value, list):
-        return ", ".join(map(str, value)) or "-"
+        return ", ".join(map(str, value))
     return f"{value:,}" if isinstance(value, int) else str(value)
+
+
+def _number(value: Any) -> str:
+    return f"{value:.6g}" if isinstance(value, float) else str(value)
 
 
 def _aligned(parameters: list[dict[str, Any]]) -> list[str]:

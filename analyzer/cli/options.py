@@ -199,6 +199,19 @@ def series_options(command: Callable[..., Any], auto: bool = False) -> Callable[
     return command
 
 
+def sample_options(command: Callable[..., Any], weights: int, steps: int) -> Callable[..., Any]:
+    """The options that say how many velocities are drawn of each group."""
+    for option in reversed(
+        (
+            click.option("--sample-weights", type=int, default=weights, show_default=True, help="Drawn of each group."),
+            click.option("--sample-steps", type=int, default=steps, show_default=True, help="Of each such weight."),
+            click.option("--seed", type=click.IntRange(min=0), default=0, show_default=True, help="Of that sample."),
+        )
+    ):
+        command = option(command)
+    return command
+
+
 def file_options(command: Callable[..., Any]) -> Callable[..., Any]:
     """The options that say where the answer goes, and in which form."""
     for option in reversed(_FILES):

@@ -32,6 +32,7 @@ from analyzer.report.overview import last_loss, overview
 from analyzer.report.rows import rows
 from analyzer.report.subject import Asked, Subject, within_budget
 from analyzer.report.text import NONE, number, value_text
+from analyzer.report.velocities import velocities
 from analyzer.version import version
 
 
@@ -58,6 +59,7 @@ RUN_PARTS = (
     Part("temperature", "Temperature", temperatures),
     Part("equilibrium", "Equilibrium", equilibrium),
     Part("rows", "Rows, hot and cold", rows),
+    Part("velocities", "Velocities", velocities),
     Part("checks", "Physical checks", checks),
 )
 """Of each run, in order. A further section is a function that gives blocks, and a line here."""

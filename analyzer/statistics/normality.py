@@ -15,6 +15,7 @@ from typing import Any
 import numpy as np
 from scipy.special import ndtr, ndtri
 
+from analyzer.statistics.stretches import laid_out, present, standardised
 from analyzer.statistics.uncertainty import BATCHES, FEWER_BATCHES, RELIABLE_N_EFF, correlations, from_series
 
 Array = np.ndarray[Any, np.dtype[Any]]
@@ -83,25 +84,23 @@ def normality(velocities: Array, *, seed: int = 0) -> Normality:
     v = np.asarray(velocities, dtype=np.float64)
     stretches, length = v.shape[1:]
     samples = stretches * length
-    v = v.reshape(-1, samples)
     if not np.isfinite(v).all():
         return _nothing(len(v), samples)
-    v = v - v.mean(axis=1, keepdims=True)
-    largest = np.abs(v).max(axis=1, initial=0.0)
-    v = v[largest > 0] / largest[largest > 0, np.newaxis]  # squares of 1e-160 would underflow
-    if not v.size or samples < FEWER_BATCHES:
-        return _nothing(len(v), samples)
-    z = v / np.sqrt(np.einsum("ws,ws->w", v, v) / samples)[:, np.newaxis]
-    present = _present(stretches, length)
+    if not samples:
+        return _nothing(0, samples)
+    z = standardised(v).reshape(-1, samples)
+    if not z.size or samples < FEWER_BATCHES:
+        return _nothing(len(z), samples)
+    there = present(stretches, length)
     squares = z * z
     # The mean of z² is 1, so this is the excess kurtosis; 6z² takes along what scaling takes out of its scatter.
     fourth = (squares * (squares - 6)).mean(axis=0, keepdims=True) + 3
-    tails = from_series(_laid_out(fourth, stretches, length), present=present)
-    bias = -6 * _squared_correlation(_laid_out(z, stretches, length), present) / samples
+    tails = from_series(laid_out(fourth, stretches, length), present=there)
+    bias = -6 * _squared_correlation(laid_out(z, stretches, length), there) / samples
     kurtosis, error = float(tails.mean[0] - bias), float(tails.standard_error[0])
     at = ndtri(np.arange(1, _GRID + 1) / (_GRID + 1))
     influence, alone = _influence(z, at)
-    found = from_series(_laid_out(influence, stretches, length), present=present)
+    found = from_series(laid_out(influence, stretches, length), present=there)
     errors = found.standard_error
     if (found.n_eff >= RELIABLE_N_EFF).all():
         # The larger of two estimates is too wide for the largest of many points; in a short window g alone is too low
@@ -118,26 +117,10 @@ def _nothing(weights: int, samples: int) -> Normality:
     return Normality(np.nan, np.nan, np.nan, np.nan, np.nan, np.nan, weights, samples)
 
 
-def _present(stretches: int, length: int) -> Array:
-    """Which samples of a time axis with stretches, a stretch's length apart, are there: no pair crosses unnoticed."""
-    there = np.zeros((stretches, length if stretches == 1 else 2 * length), dtype=bool)
-    there[:, :length] = True
-    return there.reshape(-1)
-
-
-def _laid_out(series: Array, stretches: int, length: int) -> Array:
-    """Series (groups, stretches × length) on the axis of `_present`."""
-    if stretches == 1:
-        return series
-    table = np.zeros((len(series), stretches, 2 * length))
-    table[:, :, :length] = series.reshape(len(series), stretches, length)
-    return table.reshape(len(series), -1)
-
-
-def _squared_correlation(z: Array, present: Array) -> float:
+def _squared_correlation(z: Array, there: Array) -> float:
     """g₂ = Σ_t ρ(t)² over all t, ρ the correlation of a velocity with itself, the mean over weights."""
     mean = np.zeros(z.shape[1])
-    for _, correlation, _ in correlations(z, present):
+    for _, correlation, _ in correlations(z, there):
         mean += correlation.sum(axis=0) / len(z)
     faded = mean < _FADED
     end = int(np.argmax(faded)) if faded.any() else mean.size

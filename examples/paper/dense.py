@@ -1,8 +1,8 @@
 """The networks of the paper on graphs of one shape: dense, with the PyG layers' own parameters.
 
-Every graph has 75 nodes, so a batch is one array (graphs, 75, features) and its edges are one (graphs, 75, 75). What
-PyG does with lists of edges is then a few batched matrix products of fixed shape: several times faster on a CPU, and
-fit for a CUDA graph. A test holds logits and gradients against PyG's own forward.
+Every graph has 75 nodes, so a batch is one array (graphs, 75, features) and its edges are one (graphs, 75, 75), or for
+attention on a CPU (graphs, 75, 9). What PyG does with lists of edges is then a few operations of fixed shape: several
+times faster on a CPU, and fit for a CUDA graph. A test holds logits and gradients against PyG's own forward.
 """
 
 from __future__ import annotations
@@ -16,6 +16,7 @@ from torch_geometric.nn import GATConv, GCNConv
 
 from ..data.loader import Superpixels
 from ..models import GAT, GCN
+from .attention import attend
 from .cnn import CNN, pictures
 
 Model = GCN | GAT | CNN
@@ -30,9 +31,9 @@ class Inputs:
     ----------
     x : (N, 75, features) float32, or (N, 1, 28, 28) for the CNN
         For the GCN, whose first layer begins by averaging over neighbours, that average is taken once and for all.
-    edges : (N, 75, 75) float32, or (N, 0) for the CNN
-        Row i holds what reaches node i: GCN's normalised adjacency, or what is added to GAT's scores (0 for an edge and
-        for the node itself, −inf for all others).
+    edges : (N, 75, 75) float32, (N, 75, 9) int64, or (N, 0) for the CNN
+        Row i holds what reaches node i: GCN's normalised adjacency; for the GAT whom node i listens to, or what is
+        added to its scores (0 for an edge and for the node itself, −inf for all others).
     y : (N,) int64
         Classes.
     """
@@ -53,8 +54,8 @@ class Inputs:
         return Inputs(self.x.to(device), self.edges.to(device), self.y.to(device))
 
 
-def inputs(kind: str, graphs: Superpixels, *, position: bool = False) -> Inputs:
-    """Make the arrays that a model reads.
+def inputs(kind: str, graphs: Superpixels, *, position: bool = False, device: str = "cpu") -> Inputs:
+    """Make the arrays that a model reads, in the form that is fastest on a device, and move them there.
 
     Parameters
     ----------
@@ -62,14 +63,24 @@ def inputs(kind: str, graphs: Superpixels, *, position: bool = False) -> Inputs:
     graphs : Superpixels
     position : bool
         Give the centre of each node (x, y, scaled to 0…1) as two more features.
+    device : str
     """
     if kind == "cnn":
-        return Inputs(pictures(graphs), torch.empty(len(graphs), 0), graphs.label)
+        return Inputs(pictures(graphs), torch.empty(len(graphs), 0), graphs.label).to(device)
     x = torch.cat([graphs.intensity, graphs.position / 27.0], dim=2) if position else graphs.intensity
     if kind == "gat":
-        return Inputs(x, mask(graphs.neighbours), graphs.label)
+        edges = listed(graphs.neighbours) if device == "cpu" else None
+        return Inputs(x, mask(graphs.neighbours) if edges is None else edges, graphs.label).to(device)
     edges = normalised_adjacency(graphs.neighbours)
-    return Inputs(edges @ x, edges, graphs.label)
+    return Inputs(edges @ x, edges, graphs.label).to(device)
+
+
+def listed(neighbours: Tensor) -> Tensor | None:
+    """(N, nodes, neighbours + 1) int64: whom a node listens to, and itself; None where one is named twice."""
+    count, nodes, _ = neighbours.shape
+    own = torch.arange(nodes)[None, :, None].expand(count, nodes, 1)
+    found = torch.cat([neighbours.long(), own], dim=2).sort(dim=2).values
+    return None if (found.diff(dim=2) == 0).any() else found
 
 
 def adjacency(neighbours: Tensor) -> Tensor:
@@ -118,20 +129,25 @@ def convolution(layer: GCNConv, x: Tensor, edges: Tensor) -> Tensor:
 def gat(model: GAT, x: Tensor, edges: Tensor) -> Tensor:
     """GAT's logits."""
     for layer in (model.initial_conv, model.conv1, model.conv2):
-        x = torch.relu(attention(layer, x, edges))
+        x = attention(layer, x, edges)
     logits: Tensor = model.out2(torch.relu(model.out1(torch.relu(model.out(x.mean(dim=1))))))
     return logits
 
 
 def attention(layer: GATConv, x: Tensor, edges: Tensor) -> Tensor:
-    """GATConv (Veličković et al., 2018), all heads as one batched product.
+    """GATConv (Veličković et al., 2018) and a ReLU, along listed edges or with all heads as one batched product.
 
-    Node i weighs node j by softmax_j of LeakyReLU(a_src·W x_j + a_dst·W x_i), j among its neighbours and itself. The
-    scores are taken as (Wᵀa)·x, and a layer with fewer features than channels mixes the features and applies W after:
-    the same sums with fewer products.
+    Node i weighs node j by softmax_j of LeakyReLU(a_src·W x_j + a_dst·W x_i), j among its neighbours and itself. In the
+    product the scores are taken as (Wᵀa)·x, and a layer with fewer features than channels mixes the features and
+    applies W after: the same sums with fewer products.
     """
     graphs, nodes, features = x.shape
     heads, channels = layer.heads, layer.out_channels
+    if not edges.is_floating_point():
+        values = linear(x, layer.lin.weight).view(graphs, nodes, heads, channels)
+        bias = layer.bias.view(heads, channels)
+        out = attend(values, layer.att_src[0], layer.att_dst[0], bias, edges, layer.negative_slope)
+        return out.view(graphs, nodes, heads * channels)
     weight = layer.lin.weight.view(heads, channels, features)
     source, target = (torch.matmul(a.view(heads, 1, channels), weight) for a in (layer.att_src, layer.att_dst))
     scores = linear(x, torch.cat([source, target]).view(2 * heads, features)).transpose(
@@ -144,5 +160,5 @@ def attention(layer: GATConv, x: Tensor, edges: Tensor) -> Tensor:
         out = mixed.view(graphs, heads, nodes, features) @ weight.transpose(1, 2)
     else:
         out = attention @ linear(x, layer.lin.weight).view(graphs, nodes, heads, channels).transpose(1, 2)
-    joined: Tensor = out.transpose(1, 2).reshape(graphs, nodes, heads * channels) + layer.bias
-    return joined
+    joined = out.transpose(1, 2).reshape(graphs, nodes, heads * channels) + layer.bias
+    return torch.relu(joined)

@@ -57,7 +57,7 @@ def task_of(options: argparse.Namespace, scale: Scale, stop: Stop) -> Task:
             "Make all of them with: python examples/data/build.py --help, and name the file with --data."
         )
     ready = [
-        inputs(options.model, graphs, position=options.position).to(options.device)
+        inputs(options.model, graphs, position=options.position, device=options.device)
         for graphs in (chosen(train_graphs, scale.graphs), chosen(test_graphs, scale.test_graphs))
     ]
     name = options.model + ("-position" if options.position else "")

@@ -158,3 +158,15 @@ def test_a_cluster_has_the_bar_too(long_run: Path, tmp_path: Path) -> None:
 def test_no_bar_in_a_pipe(long_run: Path) -> None:
     done = shell("temperature", long_run, "--no-cache")
     assert done.stderr.splitlines() == ["Decoding 2.3 GB in 6 tasks"]
+
+
+def test_a_reader_that_has_seen_enough_ends_a_command_without_a_word(tmp_path: Path) -> None:
+    store = gcn_store(tmp_path / "run.zarr", 64)
+    for command in (["info", store], ["temperature", store, "--format", "csv"]):
+        reading, writing = os.pipe()
+        os.close(reading)
+        try:
+            done = subprocess.run([*ANALYZER, *map(str, command)], stdout=writing, stderr=subprocess.PIPE, timeout=60)
+        finally:
+            os.close(writing)
+        assert (done.returncode, done.stderr) == (1, b"")

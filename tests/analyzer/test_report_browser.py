@@ -139,7 +139,7 @@ def press(found: Any, title: str) -> None:
 def test_every_picture_is_drawn(single: Path, show: Open) -> None:
     browser = show(single)
     figures = browser.find_elements(By.CSS_SELECTOR, "figure")
-    assert len(figures) == 6  # loss, temperature, and two of each of two parameters
+    assert len(figures) == 8  # loss, temperature, two of each of two parameters, velocities of two layers
     for n in range(len(figures)):
         found = figures[n]
         browser.execute_script("arguments[0].scrollIntoView()", found)

@@ -10,7 +10,7 @@ from torch_geometric.data import Batch
 from examples.data.loader import Superpixels, load
 from examples.models import GAT, GCN
 from examples.paper.cnn import CNN, pictures
-from examples.paper.dense import Inputs, adjacency, forward, inputs, normalised_adjacency
+from examples.paper.dense import Inputs, adjacency, forward, inputs, mask, normalised_adjacency
 
 
 @pytest.fixture(scope="module")
@@ -41,13 +41,18 @@ def as_batch(graphs: Superpixels) -> Batch:
 
 
 @pytest.mark.parametrize("edges", ["nearest", "uneven"])
-@pytest.mark.parametrize(("kind", "model"), [("gcn", GCN), ("gat", GAT)])
+@pytest.mark.parametrize(("kind", "model"), [("gcn", GCN), ("gat", GAT), ("gat, as products", GAT)])
 def test_dense_forward_and_gradients_are_pygs(
     graphs: Superpixels, kind: str, model: type[GCN | GAT], edges: str
 ) -> None:
     chosen = signed(graphs if edges == "nearest" else uneven(graphs))
-    data = inputs(kind, chosen)
-    data = Inputs(data.x.double(), data.edges.double(), data.y)
+    data = inputs(kind[:3], chosen)
+    assert data.edges.is_floating_point() == (kind == "gcn" or edges == "uneven")
+    if kind == "gat, as products":
+        data = Inputs(data.x, mask(chosen.neighbours), data.y)
+    if data.edges.is_floating_point():
+        data = Inputs(data.x, data.edges.double(), data.y)
+    data = Inputs(data.x.double(), data.edges, data.y)
     if kind == "gcn":  # the scale of 1/√(d_i d_j) in float32 is not that in float64
         exact = adjacency(chosen.neighbours).double()
         scale = exact.sum(dim=2).rsqrt()

@@ -341,8 +341,9 @@ def _huge(rng: random.Random, store: Path) -> str:
 
 
 def _command(rng: random.Random, store: str, folder: Path) -> list[str]:
-    names = ("info", "temperature", "velocity", "equilibration", "rows", "fit", "verify", "cache")
-    name = rng.choices(names, (2, 6, 3, 2, 3, 2, 2, 2))[0]
+    names = ("info", "temperature", "velocity", "equilibration", "rows", "fit", "verify", "cache",
+             "check", "distribution")  # fmt: skip
+    name = rng.choices(names, (2, 6, 3, 2, 3, 2, 2, 2, 2, 2))[0]
     command: click.Command = cli.commands[name]
     words = [name]
     if isinstance(command, click.Group):

@@ -158,6 +158,8 @@ def _warm(home: Path) -> None:
         ["velocity", store, "--raw", "--output", f"{out}/raw.nc"],
         ["velocity", store, "--raw", "--output", f"{out}/raw.zarr"],
         ["fit", str(home / "sweep" / "*.zarr"), "--plot", f"{out}/fits.png"],
+        ["distribution", store, "--plot", f"{out}/a.png"],
+        ["check", store],
         ["verify", store],
         ["cache", "drop", store],
     ):

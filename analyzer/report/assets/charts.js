@@ -3,6 +3,15 @@
 const HEIGHT = 290;
 const NEAR = 12; // pixels within which a point counts as hovered
 
+const pointsOf = (data) => data.lines.filter((line) => line.style === "points");
+
+/** The colour of a series: points alone share one, points with lines have another, or several of their own. */
+function indexOf(data, line, n) {
+  const points = pointsOf(data).length;
+  if (points === data.lines.length) return 0;
+  return line.style === "points" && points === 1 ? 1 : n;
+}
+
 /** Columns for uPlot: x, then y of each line, then the ends of its interval. */
 function columnsOf(data) {
   const usable = (values) => (data.log ? values.map((v) => (v !== null && v > 0 ? v : null)) : values);
@@ -11,8 +20,7 @@ function columnsOf(data) {
   const bands = [];
   data.lines.forEach((line, n) => {
     const points = line.style === "points";
-    const index = data.lines.length > 1 && data.lines.every((one) => one.style === "points") ? 0 : n;
-    line.index = points && data.lines.some((one) => one.style !== "points") ? 1 : index;
+    line.index = indexOf(data, line, n);
     line.column = columns.length;
     columns.push(usable(line.y));
     series.push({
@@ -204,8 +212,9 @@ function fillTip(tip, u, data, place) {
 
 function drawLegend(figure, u, data) {
   figure.querySelector(".legend")?.remove();
-  const lines = data.lines.filter((line) => line.style !== "points");
-  if (data.lines.length < 2 || lines.length < 2) return;
+  const points = pointsOf(data).length;
+  const lines = data.lines.length - points;
+  if (lines < 2 && (lines < 1 || points < 2)) return;
   const legend = make("div", figure, "legend");
   data.lines.forEach((line) => {
     const button = make("button", legend);
