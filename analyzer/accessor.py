@@ -29,6 +29,16 @@ class ThermoAccessor:
     def parameter(self, name: str) -> xr.DataArray:
         """A parameter by its dotted name, dims (row, col, step); further axes keep their number: axis_2, axis_3.
 
+        Parameters
+        ----------
+        name
+            As in `model.named_parameters()`, or another name of the same tied tensor.
+
+        Returns
+        -------
+        xarray.DataArray
+            Lazy where the run is.
+
         Raises
         ------
         SelectionError

@@ -139,7 +139,9 @@ def check(
 
     Examples
     --------
-    >>> check(analyzer.open_run("runs/gcn.zarr")).to_dataframe()  # doctest: +SKIP
+    >>> table = check(analyzer.open_run("runs/gcn.zarr")).to_dataframe()
+    >>> table["check"].iloc[0]
+    'norm_drift'
     """
     query = Query(
         by,

@@ -111,7 +111,9 @@ def equilibration(
 
     Examples
     --------
-    >>> equilibration(analyzer.open_run("runs/gcn.zarr"))  # doctest: +SKIP
+    >>> answer = equilibration(analyzer.open_run("runs/gcn.zarr"))
+    >>> sorted(set(answer["quantity"].values.tolist()))
+    ['loss', 'temperature']
     """
     query = Query(
         by,

@@ -10,7 +10,15 @@ from typing import Any
 
 
 class AnalyzerError(Exception):
-    """Base of all errors of this package; `facts` given by keyword become attributes."""
+    """Base of all errors of this package.
+
+    Parameters
+    ----------
+    message
+        What was expected, what was found, why it matters and what to do, in a sentence each.
+    **facts
+        The numbers and names of the message: they become attributes.
+    """
 
     def __init__(self, message: str, **facts: Any) -> None:
         super().__init__(message)

@@ -99,7 +99,9 @@ def rows(
 
     Examples
     --------
-    >>> rows(analyzer.open_run("runs/gcn.zarr"), parameter="conv2.lin.weight", start="auto")  # doctest: +SKIP
+    >>> answer = rows(analyzer.open_run("runs/gcn.zarr"), parameter="conv2.lin.weight")
+    >>> answer["rank"].dims
+    ('group', 'window')
     """
     query = Query(
         by,

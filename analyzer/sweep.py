@@ -44,8 +44,9 @@ def open_sweep(paths: Paths) -> xr.DataTree:
 
     Examples
     --------
-    >>> sweep = open_sweep("runs/*.zarr")  # doctest: +SKIP
-    >>> sweep.thermo.select(batch_size=32).thermo.temperature(by="layer")  # doctest: +SKIP
+    >>> sweep = open_sweep("runs/*.zarr")
+    >>> sweep.thermo.select(batch_size=32).thermo.temperature(by="layer")["temperature"].dims
+    ('run', 'group', 'window')
     """
     stores = [read_store(path) for path in _listed(paths)]
     _check_models(stores)
@@ -93,6 +94,18 @@ def _labels(sweep: xr.DataTree) -> list[str]:
 
 def select(sweep: xr.DataTree, **hyperparameters: Any) -> xr.DataTree:
     """The runs with given hyperparameters: a value, or several to choose from. Numbers match to nine digits.
+
+    Parameters
+    ----------
+    sweep
+        As `open_sweep` gives it.
+    **hyperparameters
+        By name, as in learning_rate=1e-3, or batch_size=[8, 32].
+
+    Returns
+    -------
+    xarray.DataTree
+        A sweep of those runs.
 
     Raises
     ------

@@ -61,7 +61,7 @@ def fit(
     unfinished: bool = False,
     **options: Any,
 ) -> xr.Dataset:
-    """Temperatures of a sweep's runs fitted against a hyperparameter, each group for itself.
+    """Fit the temperatures of a sweep's runs against a hyperparameter, each group for itself.
 
     Parameters
     ----------
@@ -82,7 +82,7 @@ def fit(
         Further models: their AICc beside that of `model`.
     unfinished
         Use runs that are still being written or were interrupted; else they are left out, and counted.
-    options
+    **options
         Those of `temperature`: start, stop, lag, parameter, exclude, … Several lags give exponents against lag, b(L)
         and q(L): all with the dimension `lag`, and `steps_per_lag` by lag and run.
 
@@ -103,8 +103,10 @@ def fit(
 
     Examples
     --------
-    >>> sweep = analyzer.open_sweep("runs/*.zarr")  # doctest: +SKIP
-    >>> fit(sweep, against="learning_rate", model="power", by="layer")  # doctest: +SKIP
+    >>> sweep = analyzer.open_sweep("runs/*.zarr")
+    >>> answer = fit(sweep, against="learning_rate", model="power", by="layer")
+    >>> [str(name) for name in answer["coefficient"].values]
+    ['a', 'b']
     """
     options |= {"intervals": intervals, "level": level, "alternatives": alternatives, "unfinished": unfinished}
     if isinstance(options.get("lag"), (list, tuple)):

@@ -138,8 +138,10 @@ def temperature(
 
     Examples
     --------
-    >>> run = analyzer.open_run("runs/gcn.zarr")  # doctest: +SKIP
-    >>> temperature(run, by="row", window="epoch").compute()  # doctest: +SKIP
+    >>> run = analyzer.open_run("runs/gcn.zarr")
+    >>> answer = temperature(run, by="row", window="epoch").compute()
+    >>> answer["temperature"].dims
+    ('group', 'window')
     """
     query = Query(
         by,

@@ -114,7 +114,20 @@ def velocity_summary(
     layer: Globs = None,
     exclude: Globs = None,
 ) -> xr.Dataset:
-    """`velocity_statistics` with the options of `temperature`: what `analyzer velocity` prints."""
+    """Mean velocity, mean squared velocity and their root, by group and window: what `analyzer velocity` prints.
+
+    Parameters
+    ----------
+    run
+        A run, or any tree derived from one.
+    by, window, start, stop, lag, parameter, layer, exclude
+        As for `temperature`.
+
+    Returns
+    -------
+    xarray.Dataset
+        As `velocity_statistics` gives it.
+    """
     return velocity_statistics(run, Query(by, window, start, stop, lag, parameter, layer, exclude))[0]
 
 

@@ -224,6 +224,11 @@ class Recorder:
     def close(self, status: Literal["complete", "interrupted"] = "complete") -> None:
         """Wait until every frame is in the store, and close it. Closing twice does nothing.
 
+        Parameters
+        ----------
+        status : {"complete", "interrupted"}
+            How the run ended, as the store will say.
+
         Raises
         ------
         RecorderError

@@ -85,8 +85,9 @@ def statistical_inefficiency(
 
     Examples
     --------
-    >>> statistical_inefficiency(np.tile([0.0, 0.0, 1.0, 1.0], 100)) > 1
-    True
+    >>> once = np.random.default_rng(0).normal(size=10_000)
+    >>> [f"{statistical_inefficiency(series):.1f}" for series in (once, np.repeat(once, 10))]
+    ['1.0', '10.0']
     """
     table, there = _table(series, present)
     g = np.empty(table.shape[0])

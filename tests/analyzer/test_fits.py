@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import doctest
 import warnings
 from typing import Any
 
@@ -14,8 +13,6 @@ from scipy.optimize import curve_fit, minimize_scalar
 from statsmodels.stats.meta_analysis import combine_effects
 from statsmodels.tools.eval_measures import aicc as peer_aicc
 
-from analyzer.fitting import fit as fit_module
-from analyzer.fitting import models
 from analyzer.fitting.fit import Fit, fit, predict
 from analyzer.fitting.many import compare, fit_groups
 from analyzer.fitting.models import MODELS, Model
@@ -337,10 +334,3 @@ def test_seeds_that_lack_a_run_are_left_out_in_turn() -> None:
     variance = 4 / 5 * ((without - without.mean()) ** 2).sum()
     np.testing.assert_allclose(found["b"].standard_error ** 2, variance, rtol=1e-8)
     assert found.uncertainty.degrees_of_freedom == 4
-
-
-@pytest.mark.parametrize("module", [fit_module, models])
-def test_examples_in_docstrings(module: Any) -> None:
-    ran = doctest.testmod(module)
-    assert ran.attempted > 0
-    assert ran.failed == 0

@@ -171,6 +171,15 @@ def test_a_chart_is_hovered_and_zoomed(single: Path, show: Open) -> None:
     assert range_of(browser, found) == whole
 
 
+def test_series_of_points_beside_a_curve_are_told_apart(single: Path, show: Open) -> None:
+    browser = show(single)
+    found = figure(browser, "#run-0-velocities figure.chart")
+    names = [button.text for button in found.find_elements(By.CSS_SELECTOR, ".legend button")]
+    assert names == ["Maxwell–Boltzmann", "over the rms of the group", "each weight over its own rms"]
+    swatches = found.find_elements(By.CSS_SELECTOR, ".legend button > *")
+    assert len({swatch.value_of_css_property("border-top-color") for swatch in swatches}) == 3
+
+
 def test_the_legend_hides_a_line(single: Path, show: Open) -> None:
     browser = show(single)
     found = figure(browser, "#run-0-temperature figure.chart")
