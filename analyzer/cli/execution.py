@@ -18,6 +18,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 import click
 import dask
+import dask.threaded
 import xarray as xr
 from dask.callbacks import Callback
 
@@ -126,7 +127,9 @@ def in_threads(workers: int, show: Callable[[float], None]) -> Iterator[None]:
     show
         Is told how large a share is done.
     """
-    with ended(ThreadPoolExecutor(workers)) as pool, dask.config.set(scheduler="threads", pool=pool), _Share(show):
+    # Not by its name, for which dask would import distributed, to look for a cluster first.
+    threads = dask.threaded.get
+    with ended(ThreadPoolExecutor(workers)) as pool, dask.config.set(scheduler=threads, pool=pool), _Share(show):
         yield
 
 

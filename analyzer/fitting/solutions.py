@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
-from scipy.optimize import brentq, least_squares
+import scipy  # scipy.optimize is loaded where it is first used
 from scipy.special import digamma, gammaln
 
 from analyzer.errors import FitError
@@ -137,7 +137,7 @@ def _between(design: Array, target: Array, variances: Array) -> float:
         return 0.0
     plain = target - design @ _least_squares(design, target, np.ones_like(target))
     top = float((plain**2).sum()) / free  # weights 1/τ² alone already exceed the sum with the variances in them
-    return float(brentq(excess, 0.0, top, xtol=1e-14 * top, rtol=1e-14))
+    return float(scipy.optimize.brentq(excess, 0.0, top, xtol=1e-14 * top, rtol=1e-14))
 
 
 def _relative(model: Model, design: Array, temperature: Array) -> Solution:
@@ -198,7 +198,7 @@ def _nonlinear(model: Model, x: Array, temperature: Array) -> Solution:
         return float(((curve(x, theta)[0] - logarithm) ** 2).sum())
 
     start = min(model.starts(x, logarithm), key=misfit)
-    found = least_squares(
+    found = scipy.optimize.least_squares(
         lambda theta: curve(x, theta)[0] - logarithm,
         start,
         jac=lambda theta: curve(x, theta)[1],
@@ -265,7 +265,7 @@ def _shape(deviance: float) -> float:
         return float(np.log(shape) - digamma(shape)) - deviance
 
     low, high = np.log(0.5 / deviance) - 1e-6, np.log(1 / deviance) + 1e-6
-    return float(np.exp(brentq(gap, low, high, xtol=1e-13, rtol=1e-14)))
+    return float(np.exp(scipy.optimize.brentq(gap, low, high, xtol=1e-13, rtol=1e-14)))
 
 
 def _peak(shape: float) -> float:

@@ -11,8 +11,8 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
+import scipy  # scipy.stats takes as long to import as xarray: it is loaded where it is first used
 from scipy.special import fdtrc
-from scipy.stats import rankdata
 
 from analyzer.statistics.uncertainty import from_blocks
 
@@ -179,7 +179,7 @@ def rank_correlation(one: Array, other: Array) -> float:
     finite = np.isfinite(one) & np.isfinite(other)
     if finite.sum() < 2:
         return float("nan")
-    ranks = [rankdata(values[finite]) for values in (one, other)]
+    ranks = [scipy.stats.rankdata(values[finite]) for values in (one, other)]
     ranks = [r - r.mean() for r in ranks]
     scale = np.sqrt(float(ranks[0] @ ranks[0]) * float(ranks[1] @ ranks[1]))
     return float(ranks[0] @ ranks[1] / scale) if scale else float("nan")

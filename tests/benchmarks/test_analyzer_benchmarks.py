@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.benchmarks import analyzer_lags, analyzer_scale, analyzer_throughput
+from tests.benchmarks import analyzer_lags, analyzer_latency, analyzer_scale, analyzer_throughput
 from tests.benchmarks.analyzer_workload import gcn_store
 
 
@@ -25,6 +25,12 @@ def test_several_lags(tmp_path: Path) -> None:
     assert "x one lag" in analyzer_lags.report(rows, 4096)
     (_, grown, projected) = analyzer_lags.memory(tmp_path / "run.zarr", [1, 3, 10, 30, "epoch"])
     assert grown <= projected
+
+
+def test_latency(tmp_path: Path) -> None:
+    rows = analyzer_latency.measure(tmp_path, steps=300, rounds=1)
+    assert [name for name, _, _ in rows] == list(analyzer_latency.commands(tmp_path))
+    assert "from kept sums" in analyzer_latency.report(rows, 300)
 
 
 def test_memory_is_bounded_by_the_projection_and_not_by_the_length(tmp_path: Path) -> None:
