@@ -1,7 +1,7 @@
 """The networks of the paper on graphs of one shape: dense, with the PyG layers' own parameters.
 
 Every graph has 75 nodes, so a batch is one array (graphs, 75, features) and its edges are one (graphs, 75, 75), or for
-attention on a CPU (graphs, 75, 9). What PyG does with lists of edges is then a few operations of fixed shape: several
+attention on a CPU (graphs, 75, 20). What PyG does with lists of edges is then a few operations of fixed shape: several
 times faster on a CPU, and fit for a CUDA graph. A test holds logits and gradients against PyG's own forward.
 """
 
@@ -31,7 +31,7 @@ class Inputs:
     ----------
     x : (N, 75, features) float32, or (N, 1, 28, 28) for the CNN
         For the GCN, whose first layer begins by averaging over neighbours, that average is taken once and for all.
-    edges : (N, 75, 75) float32, (N, 75, 9) int64, or (N, 0) for the CNN
+    edges : (N, 75, 75) float32, (N, 75, 20) int64, or (N, 0) for the CNN
         Row i holds what reaches node i: GCN's normalised adjacency; for the GAT whom node i listens to, or what is
         added to its scores (0 for an edge and for the node itself, −inf for all others).
     y : (N,) int64
