@@ -23,19 +23,25 @@ class Commands(click.Group):
 
 
 @click.group(cls=Commands, context_settings={"help_option_names": ["-h", "--help"]})
-@click.version_option(package_name="thermotrace", prog_name="recorder")
+@click.version_option(package_name="thermotrace", prog_name="recorder", message="%(prog)s %(version)s")
 def main() -> None:
-    """Recover and plan recordings. Recording itself happens in the training script: `from recorder import Recorder`."""
+    """Recover and plan recordings. Recording itself happens in the training script: `from recorder import Recorder`.
+
+    \b
+    recorder recover runs/gcn.zarr
+    recorder plan --elements 11786 --steps 187500 --steps-per-second 50
+    """
 
 
-@main.command()
+@main.command(short_help="Bring what a dead recording left in its spool into its store.")
 @click.argument("store", type=click.Path(path_type=Path))
 def recover(store: Path) -> None:
     """Bring the frames that a dead recording left in its spool into STORE, and close it.
 
     Safe to repeat. A run that is still being written is refused.
 
-    Example: recorder recover runs/gcn.zarr
+    \b
+    recorder recover runs/gcn.zarr
     """
     from recorder.recovery import recover as recover_store
 
@@ -47,15 +53,17 @@ def recover(store: Path) -> None:
     print(f"{store}: {result.frames:,} frames, {result.recovered:,} of them recovered from the spool")
 
 
-@main.command()
+@main.command(short_help="Say what a recording will take, before it is made.")
 @click.option("--elements", type=click.IntRange(min=1), required=True, help="Weights of the model.")
 @click.option("--steps", type=click.IntRange(min=1), required=True, help="Optimizer steps of the run.")
 @click.option("--steps-per-second", type=click.FloatRange(min=0, min_open=True), help="Speed of the training.")
 @click.option("--stride", type=click.IntRange(min=1), default=1, show_default=True, help="Record every STRIDE-th step.")
 @click.option(
-    "--dtype", type=click.Choice(["float16", "bfloat16", "float32", "float64"]), default="float32", show_default=True
-)
-@click.option("--compression", type=click.Choice(["pcodec", "lz4", "none"]), default="pcodec", show_default=True)
+    "--dtype", type=click.Choice(["float16", "bfloat16", "float32", "float64"]), default="float32", show_default=True,
+    help="Of the weights.",
+)  # fmt: skip
+@click.option("--compression", type=click.Choice(["pcodec", "lz4", "none"]), default="pcodec", show_default=True,
+              help="All of them lossless.")  # fmt: skip
 @click.option("--spool-limit", help="Most bytes that the spool may take; default: 1 GiB, up to 4 GiB if needed.")
 @click.option("--store", type=click.Path(path_type=Path), default=Path(), help="Where the run would go; default: here.")
 def plan(
@@ -72,7 +80,8 @@ def plan(
 
     Exit code 1 when it would not fit the disk.
 
-    Example: recorder plan --elements 11786 --steps 187500 --steps-per-second 50
+    \b
+    recorder plan --elements 11786 --steps 187500 --steps-per-second 50
     """
     from recorder.budget import parse_bytes, plan_budget
     from recorder.plan import check_plan

@@ -55,7 +55,8 @@ def fill(store: str, **options: Any) -> None:
 @cache.command()
 @click.argument("store")
 @_folder
-@click.option("--format", "format_", type=click.Choice(["table", "json"]), default="table", show_default=True)
+@click.option("--format", "format_", type=click.Choice(["table", "json"]), default="table", show_default=True,
+              help="json: one object, sizes in bytes.")  # fmt: skip
 def show(store: str, chosen: str | None, format_: str) -> None:
     """Show what is kept for STORE.
 

@@ -14,7 +14,8 @@ from analyzer.schema import read_store
 
 @click.command(short_help="What a store holds: status, frames, parameters, sizes.")
 @click.argument("store")
-@click.option("--format", "format_", type=click.Choice(["table", "json"]), default="table", show_default=True)
+@click.option("--format", "format_", type=click.Choice(["table", "json"]), default="table", show_default=True,
+              help="json: one object, sizes in bytes.")  # fmt: skip
 def info(store: str, format_: str) -> None:
     """Show what STORE holds, from its metadata alone: no frame is read.
 
