@@ -17,7 +17,7 @@ from analyzer.groups import By, Globs
 from analyzer.measure import Measurement, Query, measure
 from analyzer.moments import SQUARES
 from analyzer.optimizers import Optimizer, Rate, learning_rate_of, optimizer_of
-from analyzer.samples import norm_changes, velocity_sample
+from analyzer.samples import Sample, norm_changes, velocity_sample
 from analyzer.statistics.normality import normality
 from analyzer.temperatures import temperature_of
 from analyzer.version import version
@@ -28,15 +28,6 @@ Array = np.ndarray[Any, np.dtype[Any]]
 FAMILIES = ("norm", "equipartition", "normality", "adam", "floor", "correlation")
 _MOST_BLOCKS = 64
 _SUMS_ONLY = "only sums were kept: the frames are needed"
-
-
-@dataclass(frozen=True)
-class Sample:
-    """How many velocities are looked at for their distribution: weights of a group × steps; and the seed."""
-
-    weights: int = 64
-    steps: int = 4096
-    seed: int = 0
 
 
 @dataclass(frozen=True)
@@ -306,9 +297,7 @@ def _normality(known: _Evidence, sample: Sample, limit: int | None, significance
     unfit = known.rate.why if known.rate.changes else ""
     for group, label in enumerate(known.labels):
         try:
-            velocities = velocity_sample(
-                known.measurement, group, weights=sample.weights, steps=sample.steps, seed=sample.seed, limit=limit
-            )
+            velocities = velocity_sample(known.measurement, group, sample, limit=limit)
         except TrajectoryMissingError:
             found += [Finding(check, label, np.nan, note=_SUMS_ONLY) for check in ("kurtosis", "distance")]
             continue

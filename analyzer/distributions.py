@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -11,7 +10,7 @@ import xarray as xr
 from analyzer.errors import GroupError
 from analyzer.groups import By, Globs
 from analyzer.measure import Query
-from analyzer.samples import velocity_sample
+from analyzer.samples import Sample, velocity_sample
 from analyzer.statistics.distribution import histogram, maxwell_boltzmann
 from analyzer.statistics.stretches import standardised
 from analyzer.velocities import velocity_statistics
@@ -21,15 +20,7 @@ Array = np.ndarray[Any, np.dtype[Any]]
 
 EDGES = np.linspace(-6.0, 6.0, 61)
 """Of the bins, in units of an rms velocity: beyond, one Gaussian velocity in five hundred million lies."""
-
-
-@dataclass(frozen=True)
-class Sample:
-    """How many velocities the distribution is taken from: weights of a group × steps of each; and the seed."""
-
-    weights: int = 512
-    steps: int = 2048
-    seed: int = 0
+SAMPLE = Sample(512, 2048)
 
 
 def distribution(
@@ -41,9 +32,9 @@ def distribution(
     parameter: Globs = None,
     layer: Globs = None,
     exclude: Globs = None,
-    sample_weights: int = Sample.weights,
-    sample_steps: int = Sample.steps,
-    seed: int = Sample.seed,
+    sample_weights: int = SAMPLE.weights,
+    sample_steps: int = SAMPLE.steps,
+    seed: int = SAMPLE.seed,
     cache: bool | str = True,
     memory_limit: int | None = None,
 ) -> xr.Dataset:
@@ -106,9 +97,7 @@ def distribution_of(run: xr.DataTree, query: Query, sample: Sample) -> xr.Datase
     rms = answer["rms_velocity"].values
     found = [
         _densities(
-            velocity_sample(
-                measurement, n, weights=sample.weights, steps=sample.steps, seed=sample.seed, limit=query.memory_limit
-            ),
+            velocity_sample(measurement, n, sample, limit=query.memory_limit),
             float(rms[n]),
             int(measurement.plan.grouping.weights[n]),
         )

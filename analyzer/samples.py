@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -53,9 +54,16 @@ def norm_changes(measurement: Measurement) -> Array:
     return change
 
 
-def velocity_sample(
-    measurement: Measurement, group: int, *, weights: int, steps: int, seed: int, limit: int | None = None
-) -> Array:
+@dataclass(frozen=True)
+class Sample:
+    """How many velocities are looked at: so many weights of a group over so many steps, and the seed of the choice."""
+
+    weights: int = 64
+    steps: int = 4096
+    seed: int = 0
+
+
+def velocity_sample(measurement: Measurement, group: int, sample: Sample, *, limit: int | None = None) -> Array:
     """Velocities of some weights of a group of whole parameters, of all steps or of evenly spread stretches of them.
 
     Parameters
@@ -64,10 +72,9 @@ def velocity_sample(
         At a lag of one stride.
     group
         Number of the group.
-    weights, steps
-        At most so many weights, and velocities of each. Where the run has more, they are those of 16 stretches.
-    seed
-        The same sample for the same seed.
+    sample
+        At most so many weights, and velocities of each. Where the run has more, they are those of 16 stretches. The
+        same for the same seed.
     limit
         Bytes of memory, or None.
 
@@ -82,23 +89,24 @@ def velocity_sample(
     TrajectoryMissingError, CorruptChunkError, MissingChunkError
         While it is read.
     """
-    for option, name, value in (("--sample-weights 64", "weights", weights), ("--sample-steps 4096", "steps", steps)):
+    asked = (("--sample-weights 64", "weights", sample.weights), ("--sample-steps 4096", "steps", sample.steps))
+    for option, name, value in asked:
         if not isinstance(value, (int, np.integer)) or isinstance(value, bool) or value < STRETCHES:
             raise OptionError(
                 f"{option.partition(' ')[0]}: expected a whole number of at least {STRETCHES}, got {value!r}. Fewer "
                 f"say nothing of a distribution. Write {option}",
                 **{name: value},
             )
-    rng = np.random.default_rng([seed, group])
+    rng = np.random.default_rng([sample.seed, group])
     pieces = [p for b in measurement.plan.bundles for p in b.chosen if p.rule is not None and p.rule.base == group]
     sizes = np.array([piece.weights for piece in pieces])
     if len(pieces) > _PIECES:
         pieces = [pieces[n] for n in rng.choice(len(pieces), _PIECES, replace=False, p=sizes / sizes.sum())]
         sizes = np.array([piece.weights for piece in pieces])
-    chosen = np.sort(rng.choice(int(sizes.sum()), min(weights, int(sizes.sum())), replace=False))
-    starts, length = _stretches(measurement.plan.sampling, steps, rng)
+    chosen = np.sort(rng.choice(int(sizes.sum()), min(sample.weights, int(sizes.sum())), replace=False))
+    starts, length = _stretches(measurement.plan.sampling, sample.steps, rng)
     _check(chosen.size * starts.size * length, max(piece.frame_bytes for piece in pieces) * (length + 1), limit)
-    sample = np.empty((chosen.size, starts.size, length))
+    velocities = np.empty((chosen.size, starts.size, length))
     owner = np.searchsorted(np.cumsum(sizes), chosen, side="right")
     for number, piece in enumerate(pieces):
         mine = np.flatnonzero(owner == number)
@@ -107,8 +115,8 @@ def velocity_sample(
             continue
         for n, start in enumerate(starts.tolist()):
             frames = _read(measurement.run, piece, start, start + length + 1)[rows]
-            sample[mine, n] = np.diff(frames.astype(np.float64), axis=1)
-    return sample
+            velocities[mine, n] = np.diff(frames.astype(np.float64), axis=1)
+    return velocities
 
 
 def _stretches(sampling: Sampling, steps: int, rng: np.random.Generator) -> tuple[Array, int]:

@@ -47,11 +47,12 @@ def check(
     analyzer check runs/gcn.zarr --start auto --only adam --only floor
     analyzer check runs/gcn.zarr --by parameter --format csv --output checks.csv
     """
-    from analyzer.checks import Sample, check_of
+    from analyzer.checks import check_of
     from analyzer.cli import execution, show
     from analyzer.cli.progress import bar
     from analyzer.cli.query import settled
     from analyzer.run import open_run
+    from analyzer.samples import Sample
 
     form = show.form_of(options["format_"], options["output"])
     run = open_run(store)

@@ -39,8 +39,9 @@ def distribution(store: str, sample_weights: int, sample_steps: int, seed: int, 
     from analyzer.cli import execution, show
     from analyzer.cli.progress import bar
     from analyzer.cli.query import settled
-    from analyzer.distributions import Sample, distribution_of
+    from analyzer.distributions import distribution_of
     from analyzer.run import open_run
+    from analyzer.samples import Sample
 
     form = show.form_of(options["format_"], options["output"])
     run = open_run(store)
