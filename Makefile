@@ -14,8 +14,8 @@ DEMO := runs/demo.zarr
 demo: .venv/installed
 	$(BIN)/python examples/quickstart.py --output $(DEMO) --overwrite
 	$(BIN)/analyzer info $(DEMO)
-	$(BIN)/analyzer temperature $(DEMO) --by layer --plot runs/demo-layers.png
 	$(BIN)/analyzer temperature $(DEMO) --by row --plot runs/demo-rows.png
+	$(BIN)/analyzer temperature $(DEMO) --by layer --plot runs/demo-layers.png
 
 check: .venv/installed
 	$(BIN)/ruff check .

@@ -16,6 +16,7 @@ from analyzer import sweep_fits as _fits
 from analyzer import temperatures as _temperatures
 from analyzer import velocities as _velocities
 from analyzer.errors import SelectionError
+from analyzer.groups import nearest
 from analyzer.tree import trajectory
 
 
@@ -48,7 +49,8 @@ class ThermoAccessor:
         by_name = {alias: p.name for p in known.parameters for alias in (*p.aliases, p.name)}
         if name not in by_name:
             raise SelectionError(
-                f"Parameter {name!r}: expected one of: {', '.join(known.arrays)}; got none of them. Mend the name.",
+                f"Parameter {name!r}: expected one of: {', '.join(known.arrays)}; got none of them. "
+                f"{f'Did you mean {meant}?' if (meant := nearest(name, by_name)) else 'Mend the name.'}",
                 available=tuple(known.arrays),
             )
         array = known.arrays[by_name[name]]

@@ -25,11 +25,13 @@ NAN = float("nan")
 
 FEWEST_BLOCKS = 10
 """Independent blocks of time below which means over them are not compared."""
+_BLUNT = 1.0
+"""Standard error of an excess kurtosis above which even a Student t of ten degrees of freedom, 1, would pass unseen."""
 PERSISTS = 10.0
 """T/floor above which a velocity is more than rounding (claim C3)."""
 
 TITLES = {
-    "norm_drift": "Norm drift: −⟨w(t−1)·v(t)⟩/(½⟨v²⟩) = 1 − (|w_N|² − |w_0|²)/Σv²: an identity, 1 if the norm stays",
+    "norm_drift": "Norm drift: −⟨w(t−1)·v(t)⟩/(½⟨v²⟩) = 1 − (|w_N|² − |w_0|²)/Σv²: 1 in equilibrium (|w| stays)",
     "equipartition": "Equipartition: F of the groups' temperatures over blocks of time, 1 if all have the same",
     "row_equipartition": "Equipartition of rows: F of the rows of a tensor over blocks of time, 1 if all have the same",
     "kurtosis": "Excess kurtosis of velocities, each weight by its own rms: 0 for Maxwell-Boltzmann",
@@ -121,7 +123,7 @@ def equipartition(
     moving = means[total != 0] if means.shape[1] else means  # NaN stays, and makes all NaN
     still = f", {len(means) - len(moving)} at T = 0 left out" if len(moving) < len(means) else ""
     if len(moving) < 2 or means.shape[1] < FEWEST_BLOCKS:
-        few = f"{means.shape[1]} independent blocks of {FEWEST_BLOCKS}: too short a window"
+        few = f"{means.shape[1]} of the {FEWEST_BLOCKS} independent blocks of time that it takes: record longer"
         why = few if len(moving) > 1 else f"fewer than two {kinds} move"
         return Finding(check, group, NAN, expected_low=1.0, expected_high=1.0, note=why)
     answer = rows_differ(moving)
@@ -142,14 +144,18 @@ def gaussian(group: str, found: Normality, significance: float, unfit: str = "")
         ("distance", found.distance, NAN, found.distance_p, worth),
     )
     return [
-        Finding(check, group, value, error, 0.0, 0.0, p, "" if unfit else _gaussian(p, significance), unfit or note)
+        Finding(
+            check, group, value, error, 0.0, 0.0, p, "" if unfit else _gaussian(p, significance, error), unfit or note
+        )
         for check, value, error, p, note in pairs
     ]
 
 
-def _gaussian(p_value: float, significance: float) -> str:
+def _gaussian(p_value: float, significance: float, error: float = NAN) -> str:
     if np.isnan(p_value):
         return ""
+    if p_value >= significance and error > _BLUNT:
+        return "undecided"
     return "not Gaussian" if p_value < significance else "Gaussian within error"
 
 
@@ -219,7 +225,7 @@ def correlation(labels: Sequence[str], means: Array, significance: float, unfit:
     """
     moving = np.flatnonzero(means.sum(axis=1) != 0)
     if means.shape[1] < FEWEST_BLOCKS:
-        unfit = f"{means.shape[1]} independent blocks of {FEWEST_BLOCKS}: too short a window"
+        unfit = f"{means.shape[1]} of the {FEWEST_BLOCKS} independent blocks of time that it takes: record longer"
     pairs = [(a, b, f"{labels[moving[a]]} × {labels[moving[b]]}") for a, b in combinations(range(moving.size), 2)]
     if unfit:
         return [Finding("correlation", name, NAN, NAN, 0.0, 0.0, note=unfit) for _, _, name in pairs]

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from difflib import get_close_matches
 from fnmatch import fnmatchcase
 from typing import Any, Literal
 
@@ -138,7 +139,7 @@ def group(parameters: Sequence[Parameter], by: By) -> Grouping:
     if by not in KINDS:
         raise GroupError(
             f"--by: expected one of {', '.join(KINDS)}, got {by!r}. Weights are averaged over such groups. "
-            "Write --by layer",
+            f"Write --by {nearest(by, KINDS) or 'layer'}",
             by=by,
         )
     if by in ("model", "layer", "module", "parameter"):
@@ -278,14 +279,21 @@ def _matching(option: str, globs: Globs, names: Sequence[str]) -> set[str]:
     for glob in (globs,) if isinstance(globs, str) else globs:
         found = {name for name in names if fnmatchcase(name, glob)}
         if not found:
+            meant = nearest(glob, names)
+            remedy = f"Did you mean {meant}?" if meant else "Mend the name, or quote a pattern, as in 'conv*'."
             raise SelectionError(
-                f"{option}{glob!r}: expected a pattern that matches one of: {_listed(names)}; got no match. "
-                f"Quote the pattern, as in '{names[0].split('.')[0] if names else ''}*'",
+                f"{option}{glob!r}: expected a pattern that matches one of: {_listed(names)}; got no match. {remedy}",
                 pattern=glob,
                 available=tuple(names),
             )
         matched |= found
     return matched
+
+
+def nearest(word: str, names: Iterable[str]) -> str | None:
+    """The one of some names that a misspelt word was most likely meant to be."""
+    found = get_close_matches(word, list(names), n=1)
+    return found[0] if found else None
 
 
 def _listed(names: Sequence[str], most: int = 20) -> str:

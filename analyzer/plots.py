@@ -10,7 +10,7 @@ import xarray as xr
 from matplotlib.axes import Axes
 from matplotlib.colors import LogNorm
 from matplotlib.figure import Figure
-from matplotlib.ticker import MaxNLocator
+from matplotlib.ticker import MaxNLocator, NullLocator
 
 from analyzer.errors import OptionError
 
@@ -66,6 +66,8 @@ def by_lag(answer: xr.Dataset) -> Figure:
             half = (answer["temperature_half_phase"].isel(window=0) / answer["steps_per_lag"]).sel(group=name)
             axes[0].plot(steps, half.values, "o", markersize=4.5, markerfacecolor="none", color=colour)
     axes[0].set_xscale("log")
+    axes[0].set_xticks(sorted(set(steps.tolist())), [f"{step:,}" for step in sorted(set(steps.tolist()))])
+    axes[0].xaxis.set_minor_locator(NullLocator())
     axes[0].set(xlabel="lag L (steps)", ylabel="temperature / L (weight² step⁻¹)")
     _scale(axes[0], values)
     axes[0].legend(loc="center left", bbox_to_anchor=(1.01, 0.5), frameon=False, fontsize=9)

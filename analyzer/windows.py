@@ -164,15 +164,19 @@ def sample(
     if not velocities.any():
         raise WindowError(
             f"Lag {lag if lag is not None else per_lag}: expected a window with at least one velocity, got none "
-            "in steps "
-            f"{line.steps[low]} to {line.steps[high]} of windows of {window or 'the whole range'}"
-            f"{'' if window in (None, 'epoch') else ' steps'}. Nothing can be measured. "
+            f"in steps {line.steps[low]} to {line.steps[high]}{_cut(window)}. Nothing can be measured. "
             "Choose a shorter lag, a longer window, or a range without gaps.",
             lag=lag,
             window=window,
         )
     windows = Windows(bounds[:, 0], bounds[:, 1], velocities, np.maximum(expected - velocities, 0), partial, number)
     return Sampling(first, spacing, count, index, windows, "epoch" if lag == "epoch" else per_lag, per_lag)
+
+
+def _cut(window: Window) -> str:
+    if window is None:
+        return ""
+    return " by epochs" if window == "epoch" else f" in windows of {window} steps"
 
 
 def in_batches(drawn: Sampling, shortest: int = BLOCK_FRAMES) -> Sampling:

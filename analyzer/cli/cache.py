@@ -99,7 +99,8 @@ def _account(store: str, folder: Path, chosen: str | None) -> str:
     from analyzer.cache import describe
 
     known, share = describe(folder), _share(store, chosen)
-    line = f"{printable(str(folder))}: {known['files']:,} files, {known['bytes']:,} bytes, {share:.0%} of the run"
+    line = f"{printable(str(folder))}: {known['files']:,} file{'' if known['files'] == 1 else 's'}, "
+    line += f"{known['bytes']:,} bytes, {share:.0%} of the run"
     return line + ("\nIt stands alone: it answers whole runs and epochs without the trajectory." if share == 1 else "")
 
 

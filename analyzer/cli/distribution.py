@@ -75,9 +75,10 @@ def _text(answer: xr.Dataset, store: str, form: str) -> str:
         return json.dumps(show.document(answer, store, frame_of(answer)), indent=1, allow_nan=False) + "\n"
     attrs = answer.attrs
     steps = f"steps {attrs['start_step']:,} to {attrs['stop_step']:,}"
+    counts = answer["sampled"].values
+    looked = f"{counts.min():,}" + (f" to {counts.max():,}" if counts.min() < counts.max() else "")
     notes = (
-        f"distribution of velocities by {attrs['by']}, {steps}, from at most {attrs['sample_weights']:,} weights of "
-        f"each over {attrs['sample_steps']:,} steps;\n"
+        f"distribution of velocities by {attrs['by']}, {steps}, from {looked} velocities of each;\n"
         "% of velocities farther from 0 than 2, 3 and 4 rms of their group; own: of each weight, from its mean; "
         "every bin: --format csv"
     )

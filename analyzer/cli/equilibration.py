@@ -32,8 +32,10 @@ def equilibration(store: str, loss: str, **options: Any) -> None:
     from analyzer.cli import execution, show
     from analyzer.cli.progress import bar
     from analyzer.cli.query import query_of
+    from analyzer.cli.text import printable
     from analyzer.equilibria import found, tracks
     from analyzer.run import open_run
+    from analyzer.statistics.equilibrium import DRIFTING
 
     form = show.form_of(options["format_"], options["output"])
     run = open_run(store)
@@ -52,6 +54,13 @@ def equilibration(store: str, loss: str, **options: Any) -> None:
         series = tracks(run, query_of(options), loss)
     answer = found(series)
     show.write(answer, store, form, options["output"])
+    drifting = answer["group"].values[answer["verdict"].values[:, 0] == DRIFTING]
+    if drifting.size:
+        click.echo(
+            f"Note: from that step on these still change, so that it begins no equilibrium: "
+            f"{', '.join(map(printable, drifting))}. Train longer.",
+            err=True,
+        )
     if options["plot"] and series:
         from analyzer import equilibria_plots
 

@@ -21,6 +21,7 @@ from analyzer.cli import execution
 from analyzer.cli.progress import bar
 from analyzer.cli.query import settled
 from analyzer.cli.text import printable
+from analyzer.describe import size_text
 from analyzer.errors import AnalyzerError, OptionError, TrajectoryMissingError
 from analyzer.groups import select
 from analyzer.measure import Query
@@ -61,7 +62,7 @@ def write_raw(store: str, options: dict[str, Any]) -> None:
                     tree.to_zarr(part, zarr_format=3, consolidated=True)
             else:
                 _write_netcdf(tree, part)
-    click.echo(f"Wrote {printable(options['output'])}: {size / 1e9:.3g} GB of velocities", err=True)
+    click.echo(f"Wrote {printable(options['output'])}: {size_text(size)} of velocities", err=True)
 
 
 def raw_velocities(run: xr.DataTree, query: Query, location: str) -> xr.DataTree:

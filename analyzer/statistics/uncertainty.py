@@ -26,6 +26,9 @@ RELIABLE_N_EFF, RELIABLE_N_EFF_ELEMENT = 200.0, 500.0
 """Below, an error bar is flagged. One weight needs more: its kinetic energy is as skewed as χ² of one degree."""
 RELIABLE_BLOCKS = 10
 """With fewer, n_eff is known so badly that those that pass are those whose error bar is too short (coverage 92 %)."""
+LEAST_BLOCKS = 4
+"""With fewer, an interval that holds the truth reaches far below zero (1.96 standard errors were 2.7 T from two
+blocks): it says nothing, so there is none."""
 NORMAL = float(ndtri(0.975))
 """1.96: `mean ± NORMAL * standard_error` is the 95 % interval of every estimate here."""
 
@@ -247,6 +250,8 @@ def from_blocks(
         g = np.where(constant, 1.0, g)
         freedom = np.maximum(blocks / between - 1, 1)
         by_blocks = np.sqrt(long_run / samples) * stdtrit(freedom, 0.975) / NORMAL
+    if blocks < LEAST_BLOCKS:
+        by_blocks = np.where(constant, 0.0, np.nan)
     by_batches = _batch_error(counts, values, epoch, samples / g)
     return _judged(mean, by_batches, by_blocks, g, samples, constant, weights, enough=blocks >= RELIABLE_BLOCKS)
 

@@ -221,3 +221,15 @@ def test_drift_null_of_blocks_that_are_too_short_is_not_known() -> None:
     assert np.isnan(null_of(velocity, np.arange(0, 1000, 10)))
     assert null_of(velocity, np.arange(1000)) == pytest.approx(velocity.var(axis=1, ddof=1).mean() / 1000)
     assert null_of(np.ones((3, 100)), np.arange(0, 100, 10)) == 0
+
+
+def test_two_or_three_blocks_make_no_error_bar() -> None:
+    """From two blocks 1.96 standard errors were 2.7 times the temperature itself: nothing is said instead."""
+    rng = np.random.default_rng(0)
+    for blocks in (2, 3, 4):
+        sums = 256 * (1 + 0.1 * rng.random((5, blocks)))
+        found = from_blocks(np.full(blocks, 256.0), sums, weights=np.full(5, 10), inefficiency=np.ones(5))
+        assert np.isfinite(found.standard_error).all() == (blocks >= 4)
+        assert found.unreliable.all()
+    constant = from_blocks(np.full(2, 256.0), np.full((1, 2), 256.0), weights=np.array([10]))
+    assert constant.standard_error == 0
