@@ -129,8 +129,8 @@ def grid(scale: Scale) -> list[Branch]:
 def branches(scale: Scale, kind: str) -> list[Branch]:
     """All runs of a model at a scale, each once, so ordered that a plan cut off anywhere can be analysed.
 
-    First one seed of both SGD sweeps, then learning rates with three seeds (from there on, intervals come from the
-    scatter between seeds), then Adam beside them, then what makes the answers sharper. The CNN is there for one
+    First one seed of both SGD sweeps, then all their seeds (from three on, intervals come from the scatter between
+    them; a verdict on an exponent takes five), then Adam beside them, then the grid. The CNN is there for one
     question, plain SGD against the batch size: it has three seeds of both SGD sweeps.
     """
     sgd_rates, sgd_batches = rate_sweep(scale, "sgd"), batch_sweep(scale, "sgd")
@@ -138,10 +138,9 @@ def branches(scale: Scale, kind: str) -> list[Branch]:
     waves: list[tuple[list[Branch], range]] = [
         (sgd_rates, range(1)),
         (sgd_batches, range(1)),
-        (sgd_rates, range(1, 3)),
+        (sgd_rates, range(1, 99)),
+        (sgd_batches, range(1, 99)),
         (adam, range(99)),  # three points: a curve takes two seeds
-        (sgd_batches, range(1, 3)),
-        (sgd_rates, range(3, 99)),
         (grid(scale), range(99)),
     ]
     if kind == "cnn":
