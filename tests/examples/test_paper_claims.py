@@ -111,10 +111,15 @@ def test_proportional_to_rate_over_batch_is_rejected_in_every_layer(
     assert claims.c12(model, Evidence("gat", model.folder.with_name("gat"))).verdict == verdict
 
 
-@pytest.mark.parametrize(("drifting", "verdict"), [(1, "holds"), (5, "does not hold")])
+@pytest.mark.parametrize(
+    ("drifting", "scale", "verdict"),
+    [(1, "small", "holds"), (5, "full", "does not hold"), (5, "small", "not decidable")],
+)
 def test_equilibrium_counts_drifts_of_a_series_over_runs_against_chance(
-    model: Evidence, drifting: int, verdict: str
+    model: Evidence, drifting: int, scale: str, verdict: str
 ) -> None:
+    write(model.folder, "accounts", {"planned": 7, "training": {"scale": scale}, "branches": []})
+
     def records(n: int, quantities: tuple[str, ...]) -> dict[str, Any]:
         told = "drifting" if n < drifting else "stationary"
         known = {"of": "out", "drift": 1e-5, "mean": 1.0, "equilibrium_step": 0, "stop_step": 3000}
