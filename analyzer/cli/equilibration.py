@@ -57,7 +57,7 @@ def equilibration(store: str, loss: str, **options: Any) -> None:
     drifting = answer["group"].values[answer["verdict"].values[:, 0] == DRIFTING]
     if drifting.size:
         click.echo(
-            f"Note: from that step on these still change, so that it begins no equilibrium: "
+            f"Warning: from that step on these still change, so that it begins no equilibrium: "
             f"{', '.join(map(printable, drifting))}. Train longer.",
             err=True,
         )

@@ -105,10 +105,12 @@ def test_an_interrupted_cell_and_a_kernel_that_ends_lose_nothing(tmp_path, kill)
         before = int(kernel.run("print(recorder._frames)"))
         assert kernel.run("train(recorder, 25)") == ""  # the recorder goes on in the next cell
     wait_for_status(tmp_path / "run.zarr", "interrupted")
-    # The interrupt may have come after an update and before its frame, which then counts two of them.
+    # The interrupt may have come after an update and before its frame: the next one then counts two updates, and is one
+    # step further or, where the lost one was counted already, two.
     weights = read_array(tmp_path / "run.zarr", "parameters/weight")
     steps = read_array(tmp_path / "run.zarr", "step")
-    np.testing.assert_array_equal(steps, np.arange(before + 25))
-    jumps = np.diff(weights[0, 0])
+    assert (len(steps), steps[0]) == (before + 25, 0)
+    jumps, apart = np.diff(weights[0, 0]), np.diff(steps)
     assert set(jumps) <= {1.0, 2.0}
     assert (jumps == 2.0).sum() <= 1
+    assert ((apart == 1) | (apart == jumps)).all()
