@@ -58,13 +58,14 @@ def by_lag(answer: xr.Dataset) -> Figure:
     for n, name in enumerate(shown):
         colour, dash = COLOURS[n % len(COLOURS)], DASHES[n // len(COLOURS) % len(DASHES)]
         bars = None if error is None else np.nan_to_num(error.sel(group=name).values[order])
+        aside = 1.1 ** ((n + 0.5) / len(shown) - 0.5)  # else bars of one lag hide each other
         axes[0].errorbar(
-            steps[order], values.sel(group=name).values[order], yerr=bars, color=colour, linestyle=dash, marker="o",
-            markersize=3.5, elinewidth=1, label=str(name) or "model",
+            steps[order] * aside, values.sel(group=name).values[order], yerr=bars, color=colour, linestyle=dash,
+            marker="o", markersize=3.5, elinewidth=1, label=str(name) or "model",
         )  # fmt: skip
         if "temperature_half_phase" in answer:
             half = (answer["temperature_half_phase"].isel(window=0) / answer["steps_per_lag"]).sel(group=name)
-            axes[0].plot(steps, half.values, "o", markersize=4.5, markerfacecolor="none", color=colour)
+            axes[0].plot(steps * aside, half.values, "o", markersize=4.5, markerfacecolor="none", color=colour)
     axes[0].set_xscale("log")
     axes[0].set_xticks(sorted(set(steps.tolist())), [f"{step:,}" for step in sorted(set(steps.tolist()))])
     axes[0].xaxis.set_minor_locator(NullLocator())

@@ -23,7 +23,7 @@ from analyzer.errors import EpochError, OptionError, TrajectoryMissingError
 from analyzer.groups import By, Globs
 from analyzer.measure import Column, Mass, Measurement, Query, measure_together, result, unit_of
 from analyzer.moments import DISPLACED, SQUARED_SUM, SQUARES, ULP
-from analyzer.statistics.uncertainty import drift_null
+from analyzer.statistics.drift import drift_null
 from analyzer.tree import trajectory
 from analyzer.windows import Bound, Lag, Window
 

@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 
 from analyzer.statistics import uncertainty
+from analyzer.statistics.drift import drift_null
 from analyzer.statistics.uncertainty import from_blocks, from_series, statistical_inefficiency
 from tests import oracles, systems
 
@@ -194,7 +195,7 @@ def null_of(velocity: np.ndarray, edges: np.ndarray) -> float:
     lengths = np.diff(np.append(edges, samples))
     displaced = (np.add.reduceat(velocity, edges, axis=1) ** 2).sum()
     sums, squares = (velocity.sum(axis=1) ** 2).sum(), (velocity**2).sum()
-    return float(uncertainty.drift_null(displaced, sums, squares, (lengths**2).sum(), samples)) / weights
+    return float(drift_null(displaced, sums, squares, (lengths**2).sum(), samples)) / weights
 
 
 @pytest.mark.parametrize(("rho", "samples"), [(0.0, 2000), (0.9, 313 * 16)])
