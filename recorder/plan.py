@@ -9,7 +9,7 @@ from recorder.errors import DiskSpaceError
 from recorder.placement import free_bytes
 from recorder.schema import Schema
 
-# Measured on the paper's GCN (design targets): pcodec 1.94–3.23, lz4 1.59–2.26, by learning rate. The lower end is
+# Measured on the paper's GCN (design targets): pcodec 1.89–3.24, lz4 1.59–2.26, by learning rate. The lower end is
 # planned with.
 EXPECTED_RATIO = {"pcodec": 1.9, "lz4": 1.55, "none": 1.0}
 # Bytes a second and core, measured likewise, transposing and writing included; `recorder plan` times it here and now.
@@ -40,6 +40,6 @@ def check_plan(store: Path, schema: Schema, budget: Budget, frames: int, compres
     rate = compressing_threads() * EXPECTED_RATE[compression] / max(schema.stored_frame_bytes, 1)
     return (
         f"{frames:,} frames of {format_bytes(schema.stored_frame_bytes)}: {format_bytes(raw)}, about "
-        f"{format_bytes(expected)} compressed, {format_bytes(free)} free; chunks of {budget.chunk_steps} steps, "
+        f"{format_bytes(expected)} compressed, {format_bytes(free)} free; chunks of {budget.chunk_steps:,} steps, "
         f"spool {format_bytes(budget.pool_bytes)}; compression keeps up with about {rate:,.0f} frames a second"
     )

@@ -1,7 +1,8 @@
 """Lossless size of recorded trajectories against raw and against an entropy bound, by optimizer and learning rate.
 
 The GCN is trained at 1e-3, 1e-4 and 1e-5 in turn, and the same frames are then recorded with each compression. A second
-table tries pcodec's settings on the same chunks: orders of the difference along the steps, and levels.
+table tries pcodec's settings on the same chunks: orders of the difference along the steps, levels, and whether weights
+share pages.
 
 The bound is the Gaussian entropy of the velocity predicted from the one before: for each weight and chunk, a prediction
 error of variance σ² (least squares, one coefficient), resolved to the spacing δ of float32 at the weight's size, takes
@@ -34,11 +35,14 @@ from tests.benchmarks.recorder_workload import OPTIMIZERS, Row, table, training
 Frames = dict[str, NDArray[np.float32]]
 RATES = (1e-3, 1e-4, 1e-5)
 COMPRESSIONS = ("pcodec", "lz4", "none")
-SETTINGS: list[tuple[int | str, int]] = [
-    *((order, 8) for order in (0, 1, 2, 3, "auto")),
-    *((order, level) for level in (4, 6, 12) for order in (1, 2)),
+Setting = tuple[int | str, int, str]
+SHARED, OWN = "shared", "a weight's"
+SETTINGS: list[Setting] = [
+    *((order, 8, SHARED) for order in (0, 1, 2, 3, "auto")),
+    *((order, level, SHARED) for level in (4, 12) for order in (1, 2)),
+    *((order, level, OWN) for level in (2, 3, 4, 5, 6, 8) for order in (1, 2)),
 ]
-CHUNK_STEPS = 512  # what the recorder takes for the GCN
+CHUNK_STEPS = 1024  # what the recorder takes for the GCN
 
 
 def trajectories(optimizer: str, rates: Sequence[float], steps: int) -> Iterator[tuple[float, Frames]]:
@@ -120,8 +124,8 @@ def measure(
         core (MB/s of raw bytes).
     """
     sizes: list[Row] = []
-    settings: dict[tuple[int | str, int], dict[str, Any]] = {
-        (order, level): {"order": order, "level": level} for order, level in SETTINGS
+    settings: dict[Setting, dict[str, Any]] = {
+        (order, level, page): {"order": order, "level": level, "page": page} for order, level, page in SETTINGS
     }
     seconds = {setting: np.zeros(2) for setting in settings}
     total = 0
@@ -140,21 +144,23 @@ def measure(
                     "pcodec/bound": ratios["pcodec"] / bound,
                 }
             )
-            for (order, level), row in settings.items():
-                size, taken = encoded(frames, order, level, chunk_steps)
+            for setting, row in settings.items():
+                size, taken = encoded(frames, setting, chunk_steps)
                 row[f"{optimizer} {rate:g}"] = raw / size
-                seconds[order, level] += taken
+                seconds[setting] += taken
     for setting, row in settings.items():
         row["encode MB/s"], row["decode MB/s"] = (float(total / taken / 1e6) for taken in seconds[setting])
     return sizes, list(settings.values())
 
 
-def encoded(frames: Frames, order: int | str, level: int, chunk_steps: int) -> tuple[int, NDArray[np.float64]]:
+def encoded(frames: Frames, setting: Setting, chunk_steps: int) -> tuple[int, NDArray[np.float64]]:
     """Bytes of all chunks under one setting of pcodec, and the seconds to encode and to decode them."""
-    if order == "auto":
-        codec = PCodec(level, mode_spec="classic", delta_spec="auto")
-    else:
-        codec = PCodec(level, mode_spec="classic", delta_spec="try_consecutive", delta_encoding_order=order)
+    order, level, page = setting
+    delta: dict[str, Any] = {"delta_spec": "auto"}
+    if order != "auto":
+        delta = {"delta_spec": "try_consecutive", "delta_encoding_order": order}
+    paged = {"equal_pages_up_to": chunk_steps} if page == OWN else {}
+    codec = PCodec(level, mode_spec="classic", **delta, **paged)
     size, seconds = 0, np.zeros(2)
     for chunk in chunks(frames, chunk_steps):
         began = perf_counter()
@@ -169,10 +175,11 @@ def encoded(frames: Frames, order: int | str, level: int, chunk_steps: int) -> t
 def main() -> None:
     """Print the tables."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--steps", type=int, default=4 * CHUNK_STEPS, help="frames at each rate (default: 2048)")
+    parser.add_argument("--steps", type=int, default=2 * CHUNK_STEPS, help="frames at each rate (default: 2048)")
     sizes, settings = measure(parser.parse_args().steps)
     print(table(f"Raw over stored bytes, GCN, chunks of {CHUNK_STEPS} steps", sizes))
-    print(table("pcodec: raw over encoded bytes by order of difference and level, and speed of one core", settings))
+    title = "pcodec: raw over encoded bytes by order of difference, level and page, and speed of one core"
+    print(table(title, settings))
 
 
 if __name__ == "__main__":

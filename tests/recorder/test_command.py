@@ -24,7 +24,7 @@ def test_plan_says_what_a_run_takes():
     shown = invoke("plan", "--elements", "11786", "--steps", "187500", "--steps-per-second", "50")
     assert shown.exit_code == 0, shown.output
     assert "187,500 frames of 46.0 KiB: 8.2 GiB, about 4.3 GiB compressed" in shown.output
-    assert "chunks of 512 steps" in shown.output
+    assert "chunks of 1,024 steps" in shown.output
     assert "2.4 MB/s of frames" in shown.output
     assert "the writer keeps up" in shown.output
 

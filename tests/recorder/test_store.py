@@ -8,7 +8,7 @@ from numcodecs.pcodec import PCodec
 from torch import nn
 
 from recorder.budget import plan_budget
-from recorder.format import _PCODEC, _SAMPLE, decode_chunk, encode_chunk
+from recorder.format import _PAGED_STEPS, _SAMPLE, _pcodec_settings, decode_chunk, encode_chunk
 from recorder.schema import Parameter, Plane, Schema
 from recorder.selection import select_parameters
 from recorder.store import StoreWriter
@@ -35,14 +35,30 @@ def test_every_chunk_comes_back_bit_for_bit(dtype, compression, draft, rows):
     assert decode_chunk(data, chunk.dtype, chunk.shape, compression).tobytes() == chunk.tobytes()
 
 
+@pytest.mark.parametrize("steps", [STEPS, _PAGED_STEPS])
 @pytest.mark.parametrize("order", [1, 2])
-def test_the_better_order_of_differences_is_found_on_a_sample(order):
+def test_the_better_order_of_differences_is_found_on_a_sample(order, steps):
     """As small as pcodec's own search makes it, which looks at all of the chunk."""
-    chunk = smooth(order, 6000, STEPS)
+    chunk = smooth(order, 6000, steps)
     assert chunk.size > 8 * _SAMPLE
-    thorough = len(PCodec(**_PCODEC).encode(chunk))
-    other = {"level": 8, "mode_spec": "classic", "delta_spec": "try_consecutive", "delta_encoding_order": 3 - order}
+    thorough = len(PCodec(**_pcodec_settings(steps)).encode(chunk))
+    other = _pcodec_settings(steps) | {"delta_spec": "try_consecutive", "delta_encoding_order": 3 - order}
     assert len(encode_chunk(chunk, "pcodec")) <= 1.002 * thorough < 0.98 * len(PCodec(**other).encode(chunk))
+
+
+def test_weights_that_move_differently_have_pages_of_their_own():
+    """Gaussian steps of σ_k spacings each, σ from 2⁴ to 2¹⁴: the entropy is the mean of log2(σ_k √(2πe)) bits a number.
+
+    Pages that weights share are coded for the mixture of all σ.
+    """
+    spacing, steps = 2.0**-23, 1024  # of float32 from 1 to 2
+    sizes = np.exp2(np.linspace(4, 14, 500))
+    walk = np.random.default_rng(0).normal(0, sizes[:, None], (500, steps)).round().cumsum(axis=1)
+    chunk = (1.5 + spacing * walk).astype(np.float32)
+    assert (np.spacing(chunk) == spacing).all()
+    entropy = steps / 8 * np.log2(sizes * np.sqrt(2 * np.pi * np.e)).sum()
+    assert entropy < len(encode_chunk(chunk, "pcodec")) < 1.05 * entropy
+    assert len(PCodec(**_pcodec_settings(STEPS)).encode(chunk)) > 1.06 * entropy
 
 
 @pytest.fixture
@@ -105,8 +121,8 @@ def schema_of(elements: int) -> Schema:
 
 @pytest.mark.parametrize(
     ("elements", "chunk_steps"),
-    [(72, 1024), (8192, 1024), (11_786, 512), (30_000, 256), (1_000_000, 64), (10_000_000, 16)],
+    [(72, 1024), (8192, 1024), (11_786, 1024), (31_114, 512), (60_000, 256), (1_000_000, 64), (10_000_000, 16)],
 )
 def test_chunks_are_as_long_as_writing_them_again_stays_cheap(elements, chunk_steps):
-    """1,024 steps up to 32 MiB of all parameters, then fewer, 256 at least; below that the spool's limit decides."""
+    """1,024 steps up to 64 MiB of all parameters, then fewer, 256 at least; below that the spool's limit decides."""
     assert plan_budget(schema_of(elements), 1).chunk_steps == chunk_steps
