@@ -122,8 +122,11 @@ class Segment:
             self._array(start, plane.travel_dtype, (frames, plane.elements))
             for start, plane in zip(layout.planes, session.schema.planes, strict=True)
         ]
-        along = self.scalars[:, : 1 + session.param_groups]
-        self._rows = [tuple(row.data for row in rows) for rows in zip(along, *self.planes, strict=True)]
+        along = self.scalars[:, : 1 + session.param_groups].view(np.uint8)
+        planes = [plane.view(np.uint8) for plane in self.planes]
+        # By frame: the bytes of each plane, and before them what rides along with the update.
+        self.rows = [tuple(row.data for row in rows) for rows in zip(*planes, strict=True)]
+        self._along = [row.data for row in along]
         self._logged = self.bytes[layout.scalars : layout.scalars + 8 * frames * slots].data
 
     def _words(self, start: int, count: int, code: str) -> memoryview[Any]:
@@ -160,9 +163,9 @@ class Segment:
         """Return the checksum of one frame: its number in the recording, its step, what rode along with the update
         (skipped updates, learning rates), and all its planes, chained. The number tells it from the row's earlier use.
         """
-        value: int = (self.step_words[row] + number * _GOLDEN) & _WORD
-        for values in self._rows[row]:
-            value = xxhash.xxh3_64_intdigest(values, value)
+        value: int = xxhash.xxh3_64_intdigest(self._along[row], (self.step_words[row] + number * _GOLDEN) & _WORD)
+        for plane in self.rows[row]:
+            value = xxhash.xxh3_64_intdigest(plane, value)
         return value
 
     def is_valid(self, row: int, number: int) -> bool:
