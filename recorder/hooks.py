@@ -2,27 +2,32 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from typing import Any
-from weakref import WeakMethod, ref
+from collections.abc import Callable, Sequence
+from typing import Any, TypeVar
+from weakref import ref
 
 import torch
 from torch.optim import Optimizer
 
 from recorder.errors import UsageError
 
+T = TypeVar("T")
+Act = Callable[[T, Optimizer], None]
 
-def attach(optimizers: Sequence[Optimizer], before: WeakMethod[Any], after: WeakMethod[Any]) -> list[Any]:
+
+def attach(optimizers: Sequence[Optimizer], owner: ref[T], before: Act[T], after: Act[T]) -> list[Any]:
     """Hook into optimizers.
 
     Parameters
     ----------
     optimizers : sequence of Optimizer
         The last one completes a step.
-    before : weak method
-        Called with any of the optimizers before its step.
-    after : weak method
-        Called with the last optimizer after its step.
+    owner : weak reference
+        Whose methods the hooks call, as long as it lives.
+    before : function
+        Called with the owner and any of the optimizers before its step.
+    after : function
+        Called with the owner and the last optimizer after its step.
 
     Returns
     -------
@@ -38,19 +43,21 @@ def attach(optimizers: Sequence[Optimizer], before: WeakMethod[Any], after: Weak
 
     @torch.compiler.disable  # type: ignore[untyped-decorator]
     def before_step(optimizer: Optimizer, args: Any, kwargs: Any) -> None:
-        call = before()
-        if call is not None and any(optimizer is own() for own in known):
+        self = owner()
+        if self is not None and any(optimizer is own() for own in known):
             if on_gpu:
                 refuse_capture()
-            call(optimizer)
+            before(self, optimizer)
 
+    # Its wrapper costs 11 µs beside a training. To leave it out where nothing is compiling, as `is_compiling` tells, is
+    # no way: frames that Dynamo gave up run as they are, it says no there, and Dynamo traces what they call.
     @torch.compiler.disable  # type: ignore[untyped-decorator]
     def after_step(optimizer: Optimizer, args: Any, kwargs: Any) -> None:
-        call = after()
-        if call is not None and optimizer is last():
+        self = owner()
+        if self is not None and optimizer is last():
             if on_gpu:
                 refuse_capture()
-            call(optimizer)
+            after(self, optimizer)
 
     handles = [optimizer.register_step_pre_hook(before_step) for optimizer in optimizers]
     return [*handles, optimizers[-1].register_step_post_hook(after_step)]

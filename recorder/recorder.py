@@ -11,7 +11,6 @@ import weakref
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Literal, Self
-from weakref import WeakMethod
 
 from torch import nn
 from torch.optim import Optimizer
@@ -143,7 +142,7 @@ class Recorder:
         self._pending: dict[str, Any] = {}
         self._alternation: Alternation | None = None
         self._seconds = self._start_seconds = 0.0
-        self._handles = attach(self._optimizers, WeakMethod(self._before_update), WeakMethod(self._after_update))
+        self._handles = attach(self._optimizers, weakref.ref(self), Recorder._before_update, Recorder._after_update)
         _live.add(self)
 
     def start(self) -> None:
@@ -303,27 +302,27 @@ class Recorder:
 
     def _after_update(self, optimizer: Optimizer | None) -> None:
         try:
-            self._update(optimizer)
+            if self._feed is None:
+                self.start()
+            began = time.perf_counter()
+            self._updates += 1
+            recorded = self._alternation is None or self._alternation.records(self._updates)
+            if recorded and self._updates % self._options.stride == 0:
+                self._push(optimizer)
+            self._seconds += time.perf_counter() - began
         except (RecorderError, OSError) as error:
             self._fail(error)
-
-    def _update(self, optimizer: Optimizer | None) -> None:
-        if self._feed is None:
-            self.start()
-        began = time.perf_counter()
-        self._updates += 1
-        recorded = self._alternation is None or self._alternation.records(self._updates)
-        if recorded and self._updates % self._options.stride == 0:
-            self._push(optimizer)
-        self._seconds += time.perf_counter() - began
 
     def _push(self, optimizer: Optimizer | None) -> None:
         feed = self._feed
         assert feed is not None
         if self._frames == self._next_check:
             self._check_structure()
-        first = self._frames == 0
-        rates = None if first or not self._optimizers else [g["lr"] for o in self._optimizers for g in o.param_groups]
+        rates = []
+        if self._frames:
+            for each in self._optimizers:
+                for group in each.param_groups:
+                    rates.append(group["lr"])  # noqa: PERF401 - a comprehension is two functions more
         if feed.push(self._updates, rates, getattr(optimizer, "found_inf", None)):
             self._frames += 1
             self._recorded_update = self._updates

@@ -70,7 +70,7 @@ class DeviceFeed:
         self._thread = threading.Thread(target=self._stage, name="recorder-staging", daemon=True)
         self._thread.start()
 
-    def push(self, step: int, rates: Sequence[Any] | None, found_inf: torch.Tensor | None) -> bool:
+    def push(self, step: int, rates: Sequence[Any], found_inf: torch.Tensor | None) -> bool:
         """Record the parameters as they are now; see `HostFeed.push`. No device is waited for."""
         if found_inf is not None:
             self._skipped = found_inf.detach().double() if self._skipped is None else self._skipped + found_inf.detach()
@@ -78,7 +78,7 @@ class DeviceFeed:
         row = block.count
         self._fused.copy(block.rows[row])
         block.steps[row] = step
-        for group, rate in enumerate(rates or ()):
+        for group, rate in enumerate(rates):
             self._store(block, row, 1 + group, rate)
         if self._skipped is not None:
             self._store(block, row, 0, self._skipped)

@@ -269,6 +269,46 @@ def test_a_compiled_optimizer_step_is_recorded_outside_of_the_compiled_code(tmp_
     np.testing.assert_array_equal(read_array(tmp_path / "run.zarr", "number"), [np.nan, *range(20)])
 
 
+def test_dynamo_traces_nothing_of_the_recorder(tmp_path):
+    """Also where it gives a frame up after too many recompilations, and runs what is in it as it is."""
+    traced = pytest.importorskip("torch._dynamo.eval_frame")._debug_get_cache_entry_list
+    torch._dynamo.reset()
+    model = nn.Linear(4, 4)
+    optimizer = torch.optim.SGD(model.parameters(), lr=0.01)
+
+    @torch.compile(backend="eager")
+    def update(batch):
+        optimizer.zero_grad()
+        model(batch).square().sum().backward()
+        optimizer.step()
+
+    with torch._dynamo.config.patch(recompile_limit=1), Recorder(tmp_path / "run.zarr", model, optimizer) as recorder:
+        for number in range(8):
+            update(torch.ones(2 + number % 4, 4))
+        feed = recorder._feed
+        for called in (Recorder._before_update, Recorder._after_update, Recorder._push, feed.push, feed._spool.reserve):
+            assert not traced(called.__code__), called
+    assert read_array(tmp_path / "run.zarr", "step").tolist() == list(range(9))
+
+
+def test_a_square_parameter_that_is_transposed_is_recorded_in_its_own_order(tmp_path):
+    """Strided memory has no bytes in the frame's order: it is copied anew at each step, also where it moves."""
+    model = nn.Linear(3, 3, bias=False)
+    model.weight.data = torch.arange(9.0).reshape(3, 3).t()
+    truth = []
+    with Recorder(tmp_path / "run.zarr", model) as recorder:
+        recorder.start()
+        truth.append(model.weight.detach().clone())
+        for number in range(5):
+            if number == 3:
+                model.weight.data = (model.weight.detach() + 1).clone().t()
+            model.weight.data.add_(1)
+            recorder.step()
+            truth.append(model.weight.detach().clone())
+    found = read_array(tmp_path / "run.zarr", "parameters/weight")
+    np.testing.assert_array_equal(found, torch.stack(truth, -1).numpy())
+
+
 # -- selection ----------------------------------------------------------------------------------
 
 
