@@ -186,7 +186,7 @@ def _array(
         attributes=dict(attributes),
         fill_value=_fill(values.dtype, path),
         config={"write_empty_chunks": True},
-        **_codecs(values.dtype, compression),
+        **_codecs(values.dtype, compression, chunks[-1]),
     )
     if compression == "none" and values.dtype.itemsize > 1:
         _write_plain(array, values)
@@ -217,11 +217,12 @@ def _fill(dtype: np.dtype, path: str) -> Any:
     return np.iinfo(dtype).min if dtype.kind == "i" else np.iinfo(dtype).max
 
 
-def _codecs(dtype: np.dtype, compression: str) -> dict[str, Any]:
+def _codecs(dtype: np.dtype, compression: str, chunk_steps: int) -> dict[str, Any]:
     if dtype.itemsize == 1:
         return {"serializer": BytesCodec(), "compressors": [ZstdCodec(), Crc32cCodec()]}
     if compression == "pcodec":
-        return {"serializer": PCodec(level=8), "compressors": [Crc32cCodec()]}
+        pages = {"level": 8} if chunk_steps < 512 else {"level": 4, "equal_pages_up_to": chunk_steps}  # as the recorder
+        return {"serializer": PCodec(**pages), "compressors": [Crc32cCodec()]}
     if compression == "lz4":
         blosc = BloscCodec(cname="lz4", shuffle="bitshuffle", typesize=dtype.itemsize)
         return {"serializer": BytesCodec(), "compressors": [blosc, Crc32cCodec()]}
