@@ -211,29 +211,30 @@ class StoreWriter:
 
     def _write_chunks(self, chunk: int, filled: int, *, draft: bool = False) -> None:
         began = time.perf_counter_ns()
-        jobs = []
+        jobs, partial = [], filled < self.chunk_steps
         for spec in self._specs.values():
             buffer = self._buffers[spec.path]
-            if filled < self.chunk_steps:
+            if partial:
                 padding = buffer[filled:] if spec.step_first else buffer[..., filled:]
                 last = buffer[filled - 1 : filled] if spec.step_first else buffer[..., filled - 1 : filled]
                 # A jump to NaN in every row costs pcodec up to as much as the frames themselves.
                 padding[...] = last if draft else fill_value(spec)
             for path, where in self._pieces(spec, chunk):
-                jobs.append(self._executor.submit(self._write_piece, path, buffer[where], spec, draft))
+                padded = partial and not draft
+                jobs.append(self._executor.submit(self._write_piece, path, buffer[where], spec, draft, padded))
         self._is_draft = draft
         size = sum(job.result() for job in jobs)
         self.stored_bytes += size - (self._tail[1] if self._tail[0] == chunk else 0)
         self._tail = (chunk, size)
         self.encode_ns += time.perf_counter_ns() - began
 
-    def _write_piece(self, path: Path, part: Array, spec: ArraySpec, draft: bool) -> int:
+    def _write_piece(self, path: Path, part: Array, spec: ArraySpec, draft: bool, padded: bool) -> int:
         own = spec.chunks
         if part.shape != own:  # the last piece of a cut axis: objects are always whole
             whole = np.full(own, fill_value(spec), spec.dtype)
             whole[tuple(slice(0, size) for size in part.shape)] = part
             part = whole
-        data = encode_chunk(part, spec.compression, draft=draft)
+        data = encode_chunk(part, spec.compression, draft=draft, padded=padded)
         self._put(path, data)
         return len(data)
 

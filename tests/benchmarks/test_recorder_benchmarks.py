@@ -1,6 +1,7 @@
 """Each benchmark runs once, as small as it goes: tables are whole and their numbers finite. Timings decide nothing."""
 
 import math
+import tempfile
 from collections.abc import Sequence
 
 import numpy as np
@@ -10,7 +11,14 @@ from torch_geometric.data import Batch
 
 from examples.data.loader import load
 from examples.models import GAT, GCN
-from tests.benchmarks import recorder_gpu, recorder_pressure, recorder_size, recorder_slowdown, recorder_step_cost
+from tests.benchmarks import (
+    recorder_copies,
+    recorder_gpu,
+    recorder_pressure,
+    recorder_size,
+    recorder_slowdown,
+    recorder_step_cost,
+)
 from tests.benchmarks.recorder_workload import Row, table
 
 
@@ -28,6 +36,21 @@ def assert_whole(rows: Sequence[Row], texts: Sequence[str] = ()) -> None:
                 assert math.isfinite(value)
     lines = table("title", rows).splitlines()
     assert len(lines) == len(rows) + 5
+
+
+def test_copies() -> None:
+    assert_whole(recorder_copies.measure(steps=30))
+
+
+def test_every_way_to_copy_copies_everything() -> None:
+    model = GCN()
+    truth = torch.cat([parameter.detach().reshape(-1) for parameter in model.parameters()]).numpy()
+    with tempfile.TemporaryFile(dir="/dev/shm") as file:
+        memory = recorder_copies.shared(model, file.fileno())
+        for row, (name, way) in enumerate(recorder_copies.ways(model, memory, file.fileno()).items(), start=1):
+            way(row)
+            found = np.frombuffer(memory, np.float32).reshape(recorder_copies.ROWS, -1)[row]
+            assert np.array_equal(found, truth) != name.startswith("no copy"), name
 
 
 def test_step_cost() -> None:

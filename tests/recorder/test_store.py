@@ -61,6 +61,13 @@ def test_weights_that_move_differently_have_pages_of_their_own():
     assert len(PCodec(**_pcodec_settings(STEPS)).encode(chunk)) > 1.06 * entropy
 
 
+def test_padding_does_not_make_the_last_chunk_of_a_run_larger():
+    chunk = smooth(2, 1000, 1024)
+    chunk[:, 700:] = np.nan
+    shared = len(PCodec(**_pcodec_settings(STEPS)).encode(chunk))
+    assert len(encode_chunk(chunk, "pcodec", padded=True)) <= 1.002 * shared < 0.95 * len(encode_chunk(chunk, "pcodec"))
+
+
 @pytest.fixture
 def writer(tmp_path):
     model = nn.Sequential(nn.Linear(150, 60), nn.Linear(2, 1))
