@@ -26,7 +26,7 @@ from recorder.schema import Parameter
 #
 # A page for each weight: weights differ in size and in how they move, and the bins of one fit no other. Measured on the
 # GCN (`tests/benchmarks/recorder_size.py`): against pages of 262,144 numbers at level 8, one page a weight at level 4
-# takes 0 to 8 % less room in two thirds of the time (chunks of 1,024 steps); decoding is a third slower. Pages of fewer
+# takes 0 to 22 % less room in 0.95 of the time (chunks of 1,024 steps); decoding is a third slower. Pages of fewer
 # than 512 numbers do not pay for their bins, pages of several weights pay for the jumps between them, and so does one
 # that ends in NaN padding (11 % more at 1,000 steps of 1,024): a run's last chunk has shared pages.
 _PAGED_STEPS = 512

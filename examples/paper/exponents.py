@@ -77,7 +77,12 @@ def straight(claim: str, model: Evidence, says: str, last: str | None = None) ->
             return Verdict(
                 claim, says, measured, FAILS, f"all layers are within {NEAR} of 1, {last} bends no more than others"
             )
-        return Verdict(claim, says, measured, OPEN, "some intervals reach beyond 0.1 of 1 on both sides")
+        if others and any(e.layer == last for e in inside):
+            why = (
+                f"q is not near 1 in {', '.join(e.layer for e in others)}; {last}, which should bend more, is straight"
+            )
+            return Verdict(claim, says, measured, FAILS, why)
+        return Verdict(claim, says, measured, OPEN, f"some intervals reach beyond {NEAR} of 1, or {last} is undecided")
     if len(inside) == len(found):
         why = f"every interval lies within {NEAR} of 1; 1 itself lies in that of {', '.join(exact) or 'none'}"
         return Verdict(claim, says, measured, HOLDS, why)

@@ -8,7 +8,7 @@ slowdown is overstated, not understated.)
 Two figures of the same stretches, each with its 95 % interval: the median over stretches with recording of their time
 as a ratio to the mean of their two neighbours without (target P2), and the ratio of the sums, which also counts the
 rare stretch in which a whole chunk is compressed (bootstrap over stretches). Beside them a bound that no noise touches:
-half as many steps again are recorded without a stop, and the processor time of recorder and writer for each of them is
+two chunks of steps more are recorded without a stop, and the processor time of recorder and writer for each of them is
 taken as a share of the time of a step without: what the training loses if every core is the training's.
 
     python -m tests.benchmarks.recorder_slowdown --models GCN --threads 2 --pairs 250
@@ -31,13 +31,22 @@ import torch
 
 from examples.models import GAT, GCN
 from recorder import Recorder
+from recorder.budget import MOST_CHUNK_STEPS
 from tests.benchmarks.recorder_workload import Gate, Row, table, training
 
 STRETCH_SECONDS = 0.4
 MODELS: dict[str, type[GCN | GAT]] = {"GCN": GCN, "GAT": GAT}
 
 
-def measure(kind: type[GCN | GAT], pairs: int, *, threads: int, stretch: int | None = None, seed: int = 0) -> Row:
+def measure(
+    kind: type[GCN | GAT],
+    pairs: int,
+    *,
+    threads: int,
+    stretch: int | None = None,
+    settled: int = 2 * MOST_CHUNK_STEPS,
+    seed: int = 0,
+) -> Row:
     """Train in `pairs` + 1 stretches without and `pairs` with recording.
 
     Parameters
@@ -48,6 +57,8 @@ def measure(kind: type[GCN | GAT], pairs: int, *, threads: int, stretch: int | N
         Torch's.
     stretch : int, optional
         Steps in a stretch; default: as many as take 0.4 s.
+    settled : int
+        Steps without a stop, for the bound: fewer than a chunk would see its drafts alone, or weigh it too heavily.
     seed : int
         Of the training.
 
@@ -59,12 +70,12 @@ def measure(kind: type[GCN | GAT], pairs: int, *, threads: int, stretch: int | N
     before = torch.get_num_threads()
     torch.set_num_threads(threads)
     try:
-        return _measure(kind, pairs, threads, stretch, seed)
+        return _measure(kind, pairs, threads, stretch, settled, seed)
     finally:
         torch.set_num_threads(before)
 
 
-def _measure(kind: type[GCN | GAT], pairs: int, threads: int, stretch: int | None, seed: int) -> Row:
+def _measure(kind: type[GCN | GAT], pairs: int, threads: int, stretch: int | None, settled: int, seed: int) -> Row:
     torch.manual_seed(seed)
     model = kind()
     losses = training(model, torch.optim.Adam(model.parameters(), lr=1e-3))
@@ -91,7 +102,6 @@ def _measure(kind: type[GCN | GAT], pairs: int, threads: int, stretch: int | Non
             finally:
                 os.kill(writer, signal.SIGCONT)
             worked, own = processor_seconds(writer), recorder._seconds
-            settled = max(1, pairs * stretch // 2)
             for loss in islice(losses, settled):
                 gate.step()
                 recorder.log(loss=loss)
@@ -153,10 +163,11 @@ def main() -> None:
     parser.add_argument("--pairs", type=int, default=250, help="stretches with recording (default: 250)")
     parser.add_argument("--models", nargs="+", choices=MODELS, default=list(MODELS))
     parser.add_argument("--threads", nargs="+", type=int, default=[1, 2])
+    parser.add_argument("--settled", type=int, default=2 * MOST_CHUNK_STEPS, help="steps of the bound (default: 2048)")
     parser.add_argument("--seed", type=int, default=0)
     options = parser.parse_args()
     rows = [
-        measure(MODELS[name], options.pairs, threads=threads, seed=options.seed)
+        measure(MODELS[name], options.pairs, threads=threads, settled=options.settled, seed=options.seed)
         for name in options.models
         for threads in options.threads
     ]

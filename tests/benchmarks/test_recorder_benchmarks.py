@@ -64,7 +64,7 @@ def test_step_cost() -> None:
 
 @pytest.mark.parametrize("kind", [GCN, GAT])
 def test_slowdown(kind: type[GCN | GAT]) -> None:
-    row = recorder_slowdown.measure(kind, pairs=3, threads=1, stretch=2)
+    row = recorder_slowdown.measure(kind, pairs=3, threads=1, stretch=2, settled=3)
     texts = ("median", "95 %", "sums", "its 95 %", "bound")
     assert_whole([row], [row[name] for name in texts])
     for value, interval in (("median", "95 %"), ("sums", "its 95 %")):

@@ -84,6 +84,23 @@ def test_straight_is_an_exponent_near_1(
 
 
 @pytest.mark.parametrize(
+    ("first", "last", "verdict"),
+    [
+        ((0.75, 0.79), (0.99, 1.01), "does not hold"),
+        ((0.75, 0.79), (0.8, 1.02), "not decidable"),
+        ((0.75, 1.02), (0.99, 1.01), "not decidable"),
+        ((0.75, 0.79), (0.7, 0.8), "not decidable"),
+    ],
+)
+def test_another_layer_bends_than_the_last(
+    model: Evidence, first: tuple[float, float], last: tuple[float, float], verdict: str
+) -> None:
+    """The paper has the last layer bend most: it does not where another bends and the last is straight."""
+    write(model.folder, "sgd-batch", fit("q", {"conv1": first, "conv2": (1.01, 1.05), "out": last}))
+    assert claims.straight("C16", model, "", last="out").verdict == verdict
+
+
+@pytest.mark.parametrize(
     ("theirs", "verdict"),
     [
         ({"conv1": (0.7, 0.8), "out": (0.99, 1.01)}, "holds"),
