@@ -76,7 +76,7 @@ def plan_budget(
         Bytes that the pool may take; default: 1 GiB, and up to 4 GiB for what cannot do with less.
     chunk_steps : int, optional
         T, if the caller fixes it (a resumed store has one already). Default: the largest power of two up to 1024
-        for which three chunks of frames fit the limit, and from 256 on also all parameters' chunks fit 32 MiB.
+        for which three chunks of frames fit the limit, and from 256 on also all parameters' chunks fit 64 MiB.
 
     Returns
     -------

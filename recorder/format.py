@@ -209,10 +209,10 @@ def _codec_documents(spec: ArraySpec) -> list[dict[str, Any]]:
     return [raw, crc]
 
 
-def _pcodec_settings(steps: int, *, draft: bool = False, padded: bool = False) -> dict[str, Any]:
-    """Return pcodec's settings for a chunk of so many steps, in the words of its zarr document."""
-    if steps >= _PAGED_STEPS and not padded:
-        level, page = _DRAFT_LEVEL if draft else _LEVEL, steps
+def _pcodec_settings(length: int, *, draft: bool = False, padded: bool = False) -> dict[str, Any]:
+    """Return pcodec's settings for a chunk whose last axis is so long, in the words of its zarr document."""
+    if length >= _PAGED_STEPS and not padded:
+        level, page = _DRAFT_LEVEL if draft else _LEVEL, length
     else:
         level, page = _SHARED_DRAFT_LEVEL if draft else _SHARED_LEVEL, _PAGE
     return {"level": level, "mode_spec": "classic", "delta_spec": "auto", "equal_pages_up_to": page}
@@ -231,17 +231,16 @@ def encode_chunk(chunk: np.ndarray[Any, Any], compression: str, *, draft: bool =
         The fill value stands at its last steps.
     """
     chunk = np.ascontiguousarray(chunk)
-    if compression == "pcodec" and chunk.dtype.kind == "f":
+    compressor = _compressor(chunk.dtype, compression)
+    if isinstance(compressor, PCodec):
         compressor = _tuned(chunk, _pcodec_settings(chunk.shape[-1], draft=draft, padded=padded))
-    else:
-        compressor = _compressor(chunk.dtype, compression)
     body = bytes(compressor.encode(chunk)) if compressor else chunk.tobytes()
     return body + struct.pack("<I", google_crc32c.value(body))
 
 
 def _tuned(chunk: np.ndarray[Any, Any], settings: dict[str, Any]) -> PCodec:
     """Return the codec with the order of differences that makes some of the chunk's rows smallest."""
-    if chunk.size < 8 * _SAMPLE:
+    if chunk.size < 8 * _SAMPLE or chunk.dtype.kind != "f":
         return PCodec(**settings)
     rows = chunk.reshape(-1, chunk.shape[-1])
     sample = np.ascontiguousarray(rows[:: -(-chunk.size // _SAMPLE)])
@@ -270,7 +269,7 @@ def _compressor(dtype: np.dtype[Any], compression: str) -> Any:
     if _is_byte_type(dtype):
         return Zstd(level=3)
     if compression == "pcodec":
-        return PCodec(**_pcodec_settings(0))
+        return PCodec()  # of decoding: the bytes say how they were encoded
     if compression == "lz4":
         return Blosc("lz4", clevel=5, shuffle=Blosc.BITSHUFFLE)
     return None

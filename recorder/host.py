@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import ctypes
 from collections.abc import Sequence
 from typing import Any
 
 import torch
 
+from recorder.errors import ParameterChangedError
 from recorder.ring import as_number, look_up
 from recorder.schema import Schema
 from recorder.selection import Slot
@@ -14,6 +16,8 @@ from recorder.spool import Spool
 
 Piece = tuple[dict[str, Any], str, int, int, int, slice, memoryview]
 """A parameter: where the model holds it, its address and elements, its plane, its bytes in a row there, its memory."""
+Strided = tuple[dict[str, Any], str, int, int, int, slice]
+"""The same of a parameter whose memory is not in the order of the frame: it is copied twice."""
 
 
 class HostFeed:
@@ -22,15 +26,15 @@ class HostFeed:
     A frame is in the spool when `push` returns, and survives a SIGKILL from then on.
 
     Memory is copied as bytes, one parameter after the other: beside a training, whose code has driven all other out of
-    the caches, the GCN's ten take 15 µs so, and one `torch.cat` 34, `memmove` 31, `pwritev` 37 (in a loop that does
-    nothing else 6, 7, 9 and 8); with a look at where each lies, in the same loop, 19. Up to 16 MB a parameter this is
-    also no slower than torch's copies, which spread over threads and wait for them.
+    the caches, the GCN's ten take 17 µs so, 23 with a look at where each lies in the same loop; one `torch.cat` takes
+    34, and the look apart from it 19 (`tests/benchmarks/recorder_copies.py`). The copy is one thread's and holds the
+    GIL: 1.2 ms for 16 MB, where `torch.cat` on two idle cores takes half, and on two busy ones ten times as long.
     """
 
     def __init__(self, schema: Schema, slots: Sequence[Slot], spool: Spool) -> None:
         self._schema, self._slots, self._spool = schema, slots, spool
         self._pieces: list[Piece] = []
-        self._strided: list[tuple[int, torch.Tensor]] = []
+        self._strided: list[Strided] = []
         self._skipped = 0.0
         self.revalidate()
 
@@ -63,8 +67,13 @@ class HostFeed:
             return False
         row = spool.row
         planes = spool.segment.rows[row]  # type: ignore[union-attr]
-        while not self._copy(planes):
+        if not self._copy(planes):
             self.revalidate()
+            if not self._copy(planes):
+                raise ParameterChangedError(
+                    "parameters: expected them to lie still while they are copied, one lies elsewhere each time it is "
+                    "asked. Record plain tensors: leave out subclasses that do so (exclude=…)."
+                )
         for group, rate in enumerate(rates):
             spool.log(row, 1 + group, rate if type(rate) is float else as_number(rate))
         if self._skipped:
@@ -74,14 +83,21 @@ class HostFeed:
 
     def _copy(self, planes: Sequence[memoryview]) -> bool:
         """Copy every parameter into its part of a row; false when one is gone or lies elsewhere."""
-        for index, tensor in self._strided:
-            *place, _ = self._pieces[index]
-            self._pieces[index] = (*place, bytes_of(tensor))  # type: ignore[assignment]
         for owner, key, address, elements, plane, part, memory in self._pieces:
+            held = owner.get(key)
+            if (
+                held is None
+                or held.data_ptr() != address
+                or held.numel() != elements
+                or not held.is_contiguous()  # a square one, transposed where it lies
+            ):
+                return False
+            planes[plane][part] = memory
+        for owner, key, address, elements, plane, part in self._strided:
             held = owner.get(key)
             if held is None or held.data_ptr() != address or held.numel() != elements:
                 return False
-            planes[plane][part] = memory
+            planes[plane][part] = bytes_of(held)
         return True
 
     def log(self, slot: int, value: Any) -> None:
@@ -91,15 +107,16 @@ class HostFeed:
     def revalidate(self) -> None:
         """Look every parameter up again, check it against the schema, and find its memory anew."""
         pieces: list[Piece] = []
-        strided = []
-        for parameter, slot, tensor in zip(
-            self._schema.parameters, self._slots, look_up(self._schema, self._slots), strict=True
-        ):
+        strided: list[Strided] = []
+        tensors = look_up(self._schema, self._slots)
+        for parameter, slot, tensor in zip(self._schema.parameters, self._slots, tensors, strict=True):
             memory, start = bytes_of(tensor), parameter.offset * tensor.element_size()
             part = slice(start, start + memory.nbytes)
-            if not tensor.is_contiguous():
-                strided.append((len(pieces), tensor))
-            pieces.append((slot.owner, slot.key, tensor.data_ptr(), tensor.numel(), parameter.plane, part, memory))
+            place = (slot.owner, slot.key, tensor.data_ptr(), tensor.numel(), parameter.plane, part)
+            if tensor.is_contiguous() and ctypes.addressof(memory.obj) == tensor.data_ptr():  # type: ignore[arg-type]
+                pieces.append((*place, memory))
+            else:
+                strided.append(place)
         # Only now: an interrupt in between, in a notebook that then goes on, must not leave half.
         self._strided, self._pieces = strided, pieces
 
@@ -113,6 +130,9 @@ class HostFeed:
 
 
 def bytes_of(tensor: torch.Tensor) -> memoryview:
-    """Return the memory of a tensor, in its C order: its own where that is contiguous, else a copy."""
-    flat = tensor.contiguous().reshape(-1)
-    return flat.view(torch.uint8).numpy().data
+    """Return the memory of a tensor in its C order: its own where that is contiguous, else a copy's."""
+    flat = tensor.detach().resolve_neg().contiguous()
+    # Not by `Tensor.numpy`: torch would refuse to resize the storage, the user's parameter's, for good.
+    memory = (ctypes.c_ubyte * (flat.numel() * flat.element_size())).from_address(flat.data_ptr())
+    memory.tensor = flat  # type: ignore[attr-defined]  # lives as long as the view: no other tensor gets its address
+    return memoryview(memory).cast("B")

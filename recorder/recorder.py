@@ -26,6 +26,7 @@ from recorder.placement import place_spool
 from recorder.plan import check_plan
 from recorder.process import Waiting, WriterProcess
 from recorder.report import Report
+from recorder.ring import gone
 from recorder.segments import COMMITTED, RAW_BYTES, SKIPPED, STORED_BYTES, create_spool
 from recorder.selection import select_parameters
 from recorder.spool import Spool
@@ -54,7 +55,8 @@ class Recorder:
     stride : int, default 1
         Record every `stride`-th update.
     chunk_steps : int, optional
-        Frames in a chunk, a power of two; default: as many up to 1024 as the spool's limit allows.
+        Frames in a chunk, a power of two; default: as many up to 1024 as the spool's limit allows, above 256 no more
+        than 64 MiB of all parameters take.
     compression : {"pcodec", "lz4", "none"}
         All of them lossless.
     mode : {"w-", "w", "a"}
@@ -142,6 +144,7 @@ class Recorder:
         self._pending: dict[str, Any] = {}
         self._alternation: Alternation | None = None
         self._seconds = self._start_seconds = 0.0
+        self._told_of_groups = False
         self._handles = attach(self._optimizers, weakref.ref(self), Recorder._before_update, Recorder._after_update)
         _live.add(self)
 
@@ -166,23 +169,28 @@ class Recorder:
             )
         directory = place_spool(options.store, session.session, budget.pool_bytes, options.spool)
         create_spool(directory, session)
-        self._writer = WriterProcess(directory)
+        self._writer = writer = WriterProcess(directory)
         try:
-            self._writer.start()
-            self._writer.wait_until_running(self._tell)
+            self._spool = spool = Spool(
+                directory, session, writer, drop=options.on_pressure == "drop", report=self._tell
+            )
+            feed: HostFeed | DeviceFeed
+            if all(plane.device == "cpu" for plane in selection.schema.planes):
+                feed = HostFeed(selection.schema, selection.slots, spool)
+            else:
+                frames, slots = budget.segment_frames, budget.scalar_slots
+                feed = DeviceFeed(selection.schema, selection.slots, spool, frames, slots)
+            writer.start()  # last: what fails before leaves no process behind
+            writer.wait_until_running(self._tell)
         except BaseException:
-            self._writer.forget()
+            writer.forget()
             shutil.rmtree(directory, ignore_errors=True)
             raise
-        self._spool = Spool(directory, session, self._writer, drop=options.on_pressure == "drop", report=self._tell)
-        if all(plane.device == "cpu" for plane in selection.schema.planes):
-            self._feed = HostFeed(selection.schema, selection.slots, self._spool)
-        else:
-            frames, slots = budget.segment_frames, budget.scalar_slots
-            self._feed = DeviceFeed(selection.schema, selection.slots, self._spool, frames, slots)
         if options.compare_every is not None:
             self._alternation = Alternation(options.compare_every, selection.schema.planes[0].device)
         self._selection, self._check_every = selection, budget.segment_frames
+        self._param_groups = session.param_groups
+        self._feed = feed
         self._push(None)
         self._start_seconds = time.perf_counter() - began
 
@@ -323,12 +331,24 @@ class Recorder:
             for each in self._optimizers:
                 for group in each.param_groups:
                     rates.append(group["lr"])  # noqa: PERF401 - a comprehension is two functions more
+            if len(rates) > self._param_groups:
+                rates = self._known_rates(rates)
         if feed.push(self._updates, rates, getattr(optimizer, "found_inf", None)):
             self._frames += 1
             self._recorded_update = self._updates
             if self._pending:
                 pending, self._pending = self._pending, {}
                 self._store_scalars(pending)
+
+    def _known_rates(self, rates: list[Any]) -> list[Any]:
+        """Leave out parameter groups that came after the start: the store has no column for them."""
+        if not self._told_of_groups:
+            self._told_of_groups = True
+            self._tell(
+                f"the optimizer has {len(rates)} parameter groups, {self._param_groups} when recording began: "
+                f"learning_rate goes on for those, log(…) the new ones yourself"
+            )
+        return rates[: self._param_groups]
 
     def _check_structure(self) -> None:
         """Walk the model once a segment: a module that was replaced leaves the recorded tensors behind, unnoticed."""
@@ -339,8 +359,7 @@ class Recorder:
         current = dict(self._model.named_parameters(remove_duplicate=False))
         for parameter, slot in zip(self._selection.schema.parameters, self._selection.slots, strict=True):
             if current.get(parameter.name) is not slot.owner.get(slot.key):
-                # What the model no longer holds is gone: the same error as for a deleted parameter.
-                slot.owner.pop(slot.key, None)
+                raise gone(parameter.name)
         assert self._feed is not None
         self._feed.revalidate()
 

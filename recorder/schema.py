@@ -72,7 +72,7 @@ class Parameter:
 
 @dataclass(frozen=True, slots=True)
 class Plane:
-    """The elements of one type on one device: contiguous in every frame, filled by one fused copy."""
+    """The elements of one type on one device: contiguous in every frame."""
 
     dtype: str
     device: str

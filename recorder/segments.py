@@ -124,7 +124,7 @@ class Segment:
         ]
         along = self.scalars[:, : 1 + session.param_groups].view(np.uint8)
         planes = [plane.view(np.uint8) for plane in self.planes]
-        # By frame: the bytes of each plane, and before them what rides along with the update.
+        # By frame: the bytes of each plane, and of what rides along with the update.
         self.rows = [tuple(row.data for row in rows) for rows in zip(*planes, strict=True)]
         self._along = [row.data for row in along]
         self._logged = self.bytes[layout.scalars : layout.scalars + 8 * frames * slots].data

@@ -107,6 +107,31 @@ def _listing(names: Sequence[str], most: int = 12) -> str:
     return shown if len(names) <= most else f"{shown}, … ({len(names)} in all)"
 
 
+def check_memory(name: str, tensor: torch.Tensor) -> None:
+    """Check that a parameter's elements lie in memory of its own.
+
+    Raises
+    ------
+    SchemaError
+        It is a wrapper around other tensors (a shard of FSDP2), its storage was freed, or it never had one (`meta`).
+    """
+    last = sum((size - 1) * stride for size, stride in zip(tensor.shape, tensor.stride(), strict=True))
+    needed = (tensor.storage_offset() + last + 1) * tensor.element_size() if tensor.numel() else 0
+    try:
+        tensor.data_ptr()
+        room = 0 if tensor.is_meta else tensor.untyped_storage().nbytes()
+    except (RuntimeError, NotImplementedError):
+        room = -1
+    if room < needed:
+        what = "none" if room <= 0 else f"{room} bytes"
+        raise SchemaError(
+            f"parameter {name}: expected {needed} bytes of memory of its own, got {what} ({type(tensor.data).__name__} "
+            f"on {tensor.device}). Its elements cannot be copied from there. Leave it out with exclude=[{name!r}], "
+            "record while its storage is there, or record a module that holds its local shard as a plain parameter.",
+            parameter=name,
+        )
+
+
 def _describe(modules: dict[str, nn.Module], tensor: nn.Parameter, names: Sequence[str]) -> Parameter:
     name = names[0]
     if is_lazy(tensor):
@@ -122,6 +147,7 @@ def _describe(modules: dict[str, nn.Module], tensor: nn.Parameter, names: Sequen
             f"the store. Leave it out with exclude=[{name!r}], or record its real and imaginary part as parameters.",
             parameter=name,
         )
+    check_memory(name, tensor)
     owner, _, key = name.rpartition(".")
     layer = _layer(modules, owner)
     axes = _axes(modules[owner], key, tuple(tensor.shape))

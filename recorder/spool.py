@@ -63,7 +63,6 @@ class Spool:
         self.slots = session.budget.scalar_slots
         self._deadline = 0.0
         self._began = time.monotonic()
-        self.current = 0
         self.segment: Segment | None = None
         self.row = 0
         self._first = 0
@@ -110,7 +109,7 @@ class Spool:
         self._writer.control.words[NEWEST] = self.pushed
         self._deadline = time.monotonic() + HAND_OVER_SECONDS
         self._first, self.row = self.pushed, 0
-        self.current, self.segment = index, segment
+        self.segment = segment
         return True
 
     def push(self, step: int) -> None:

@@ -309,6 +309,105 @@ def test_a_square_parameter_that_is_transposed_is_recorded_in_its_own_order(tmp_
     np.testing.assert_array_equal(found, torch.stack(truth, -1).numpy())
 
 
+def test_a_square_parameter_transposed_where_it_lies_is_recorded_in_its_own_order(tmp_path):
+    model = nn.Linear(3, 3, bias=False)
+    truth = []
+    with Recorder(tmp_path / "run.zarr", model) as recorder:
+        recorder.start()
+        truth.append(model.weight.detach().clone())
+        for _ in range(4):
+            model.weight.data = model.weight.data.t()
+            recorder.step()
+            truth.append(model.weight.detach().clone())
+    np.testing.assert_array_equal(read_array(tmp_path / "run.zarr", "parameters/weight"), torch.stack(truth, -1))
+
+
+class Copied(nn.Parameter):
+    """A parameter of which `detach` gives a copy."""
+
+    @classmethod
+    def __torch_function__(cls, function, types, arguments=(), options=None):
+        result = super().__torch_function__(function, types, arguments, options or {})
+        return result.clone() if function is torch.Tensor.detach else result
+
+
+@pytest.mark.parametrize(
+    "weight",
+    [
+        nn.Parameter(torch.randn(1, 4)[:, 0]),
+        nn.Parameter(torch.randn(1, 4).t()[:1]),
+        nn.Parameter(torch.arange(10.0)[::5][:0]),
+        nn.Parameter(torch._neg_view(torch.randn(3))),
+        nn.Parameter(torch.randn(3, 2).t()),
+        nn.Parameter(torch.randn(2).expand(3, 2)),
+        nn.Parameter(torch.randn(8)[2:5]),
+        Copied(torch.randn(3)),
+    ],
+    ids=["one of a column", "one of a row", "none", "negative", "transposed", "expanded", "part", "copied"],
+)
+def test_a_parameter_is_recorded_however_it_lies(tmp_path, weight):
+    model = nn.Module()
+    model.weight = weight
+    truth = [weight.detach().clone()]
+    with Recorder(tmp_path / "run.zarr", model) as recorder:
+        recorder.start()
+        for _ in range(2):
+            model.weight.data = model.weight.data * 2
+            recorder.step()
+            truth.append(model.weight.detach().clone())
+    np.testing.assert_array_equal(read_array(tmp_path / "run.zarr", "parameters/weight"), torch.stack(truth, -1))
+
+
+def test_recorded_memory_can_still_be_resized(tmp_path):
+    """torch never again resizes what `Tensor.numpy` has shown: the user's parameters would be changed by a look."""
+    model = nn.Linear(2, 2)
+    with Recorder(tmp_path / "run.zarr", model) as recorder:
+        recorder.start()
+        model.weight.untyped_storage().resize_(0)
+        with pytest.raises(RecorderError, match=r"parameter weight: expected 16 bytes of memory of its own, got none"):
+            recorder.step()
+        model.weight.untyped_storage().resize_(16)
+        model.weight.data.fill_(3.0)
+        recorder.step()
+    model.weight.data.resize_(100)
+    assert (read_array(tmp_path / "run.zarr", "parameters/weight")[..., -1] == 3).all()
+
+
+def test_a_parameter_without_memory_is_refused_before_anything_is_made(tmp_path):
+    model = nn.Linear(3, 1)
+    model.weight.untyped_storage().resize_(0)
+    with pytest.raises(RecorderError, match="parameter weight: expected 12 bytes of memory"):
+        Recorder(tmp_path / "run.zarr", model).start()
+    with pytest.raises(RecorderError, match="parameter weight: expected .* on meta"):
+        Recorder(tmp_path / "run.zarr", nn.Linear(3, 1, device="meta")).start()
+    assert not (tmp_path / "run.zarr").exists()
+
+
+def test_a_module_that_was_wrapped_ends_the_recording_and_leaves_the_model_alone(tmp_path):
+    model = nn.Sequential(nn.Linear(2, 2))
+    optimizer = torch.optim.SGD(model.parameters(), lr=0.1)
+    with Recorder(tmp_path / "run.zarr", model, optimizer, on_error="warn", chunk_steps=16):
+        train(model, optimizer, 2)
+        model[0] = nn.Sequential(model[0])
+        train(model, optimizer, 8)
+    assert [name for name, _ in model.named_parameters()] == ["0.0.weight", "0.0.bias"]
+    assert read_array(tmp_path / "run.zarr", "step").tolist() == [0, 1, 2, 3]
+
+
+def test_a_parameter_group_that_is_added_does_not_reach_into_the_logged_scalars(tmp_path, capfd):
+    model = nn.Linear(2, 2)
+    optimizer = torch.optim.SGD([model.weight], lr=0.1)
+    with Recorder(tmp_path / "run.zarr", model, optimizer) as recorder:
+        train(model, optimizer, 1)
+        recorder.log(loss=1.0)
+        optimizer.add_param_group({"params": [model.bias], "lr": 0.77})
+        train(model, optimizer, 3)
+        recorder.log(loss=2.0)
+    np.testing.assert_array_equal(read_array(tmp_path / "run.zarr", "loss"), [np.nan, 1, np.nan, np.nan, 2])
+    np.testing.assert_array_equal(read_array(tmp_path / "run.zarr", "learning_rate")[1:], np.full((4, 1), 0.1))
+    assert capfd.readouterr().err.count("the optimizer has 2 parameter groups, 1 when recording began") == 1
+
+
 # -- selection ----------------------------------------------------------------------------------
 
 
