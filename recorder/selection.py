@@ -118,12 +118,13 @@ def check_memory(name: str, tensor: torch.Tensor) -> None:
     last = sum((size - 1) * stride for size, stride in zip(tensor.shape, tensor.stride(), strict=True))
     needed = (tensor.storage_offset() + last + 1) * tensor.element_size() if tensor.numel() else 0
     try:
-        tensor.data_ptr()
-        room = 0 if tensor.is_meta else tensor.untyped_storage().nbytes()
+        room = (
+            tensor.untyped_storage().nbytes() if tensor.data_ptr() else 0
+        )  # a wrapper may claim bytes that lie nowhere
     except (RuntimeError, NotImplementedError):
-        room = -1
+        room = 0
     if room < needed:
-        what = "none" if room <= 0 else f"{room} bytes"
+        what = f"{room} bytes" if room else "none"
         raise SchemaError(
             f"parameter {name}: expected {needed} bytes of memory of its own, got {what} ({type(tensor.data).__name__} "
             f"on {tensor.device}). Its elements cannot be copied from there. Leave it out with exclude=[{name!r}], "

@@ -322,6 +322,22 @@ def test_a_square_parameter_transposed_where_it_lies_is_recorded_in_its_own_orde
     np.testing.assert_array_equal(read_array(tmp_path / "run.zarr", "parameters/weight"), torch.stack(truth, -1))
 
 
+class Wrapper(torch.Tensor):
+    """Holds its elements in another tensor, as FSDP2's parameters do: its own storage lies at address 0."""
+
+    @staticmethod
+    def __new__(cls, local):
+        made = torch.Tensor._make_wrapper_subclass(cls, local.shape, dtype=local.dtype)
+        made.local = local
+        return made
+
+    @classmethod
+    def __torch_dispatch__(cls, function, types, arguments=(), options=None):
+        inner = [each.local if isinstance(each, cls) else each for each in arguments]
+        result = function(*inner, **(options or {}))
+        return cls(result) if isinstance(result, torch.Tensor) else result
+
+
 class Copied(nn.Parameter):
     """A parameter of which `detach` gives a copy."""
 
@@ -380,6 +396,10 @@ def test_a_parameter_without_memory_is_refused_before_anything_is_made(tmp_path)
         Recorder(tmp_path / "run.zarr", model).start()
     with pytest.raises(RecorderError, match="parameter weight: expected .* on meta"):
         Recorder(tmp_path / "run.zarr", nn.Linear(3, 1, device="meta")).start()
+    sharded = nn.Linear(3, 1)
+    sharded.weight = nn.Parameter(Wrapper(sharded.weight.detach()))
+    with pytest.raises(RecorderError, match=r"parameter weight: expected 12 bytes .* got none \(Wrapper"):
+        Recorder(tmp_path / "run.zarr", sharded).start()
     assert not (tmp_path / "run.zarr").exists()
 
 
