@@ -41,6 +41,8 @@ class Progress:
     rejected: int = 0
     started: bool = False
     newest: int = -1  # number of the last frame that was whole
+    raw_bytes: int = 0
+    stored_bytes: int = 0  # of the chunks before the last one, which another writer may find fuller than it is counted
 
     def document(self) -> dict[str, Any]:
         return {name: getattr(self, name) for name in self.__slots__}
@@ -209,6 +211,7 @@ class Drain:
         """Publish what was taken, then free the segments that are wholly in the store."""
         progress, attributes = self.progress, self.store.attributes
         attributes["dropped_frames"] = progress.dropped_before + self.control.words[DROPPED]
+        progress.raw_bytes, progress.stored_bytes = self.store.raw_bytes, self.store.settled_bytes
         self.store.publish(progress.document(), status=status)
         for segment in self.segments:
             if segment.words[STATE] != FINISHED:

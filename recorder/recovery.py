@@ -39,7 +39,7 @@ def open_store(spool: Path, session: Session) -> tuple[StoreWriter, Progress, in
         attributes = read_root(store)
         recording = attributes.get("recording", {})
         if recording.get("session") == session.session:  # this writer replaces one that died
-            return _reopen(store, session, attributes), Progress(**recording), lock
+            return *_take_over(store, session, attributes), lock
         if session.mode == "a":
             recover_locked(store)
             attributes = read_root(store)
@@ -109,6 +109,13 @@ def is_alive(process: int) -> bool:
         return Path(f"/proc/{process}/stat").read_text().rpartition(")")[2].split()[0] != "Z"
     except (OSError, IndexError):
         return False
+
+
+def _take_over(store: Path, session: Session, attributes: dict[str, Any]) -> tuple[StoreWriter, Progress]:
+    """Go on where the session's last writer committed, its counts too."""
+    progress, writer = Progress(**attributes["recording"]), _reopen(store, session, attributes)
+    writer.raw_bytes, writer.stored_bytes = progress.raw_bytes, progress.stored_bytes + writer.tail_bytes
+    return writer, progress
 
 
 def _reopen(store: Path, session: Session, attributes: dict[str, Any]) -> StoreWriter:
@@ -202,8 +209,8 @@ def recover_locked(store: Path) -> Recovery:
             _settle(store, attributes)
         return Recovery(held, 0, 0, tuple(messages))
     session = replace(Session.load(spool), store=str(store))
-    writer = _reopen(store, session, attributes)
-    drain = Drain(spool, session, writer, Progress(**recording))
+    writer, progress = _take_over(store, session, attributes)
+    drain = Drain(spool, session, writer, progress)
     try:
         known = {name: len(attributes.get(name, [])) for name in ("lost_frames", "lost_scalars")}
         drain.finish()

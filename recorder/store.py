@@ -190,6 +190,17 @@ class StoreWriter:
     def last_step(self) -> int:
         return int(self._buffers["step"][(self.frames - 1) % self.chunk_steps]) if self.frames else -1
 
+    @property
+    def tail_bytes(self) -> int:
+        """Bytes of the last chunk that was written or read."""
+        return self._tail[1]
+
+    @property
+    def settled_bytes(self) -> int:
+        """Bytes of the chunks before the last one, which may be written again."""
+        chunk, size = self._tail
+        return self.stored_bytes - (size if chunk == (self.frames - 1) // self.chunk_steps else 0)
+
     # -- chunks -----------------------------------------------------------------------------------
 
     def _add(self, spec: ArraySpec) -> ArraySpec:

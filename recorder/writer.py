@@ -62,8 +62,6 @@ def run(spool: Path, doorbell: int, parent: int) -> None:
     store, progress, lock = open_store(spool, session)
     drain = Drain(spool, session, store, progress)
     control = drain.control
-    # Where this writer replaces one that was killed, it counts on.
-    store.raw_bytes, store.stored_bytes = control.words[RAW_BYTES], control.words[STORED_BYTES]
     control.words[WRITER_STATE] = RUNNING
     status = _serve(drain, control, Doorbell(doorbell, parent))
     drain.finish()

@@ -120,6 +120,24 @@ def test_a_chunk_that_fills_after_a_draft_is_written_in_full(writer, tmp_path):
     assert data == encode_chunk(held, "pcodec")
 
 
+def test_bytes_are_counted_on_where_a_writer_died_after_a_chunk_that_it_had_not_committed(writer, tmp_path):
+    """The next one finds the chunk on the disk fuller, and larger, than the one that was committed."""
+    frames = smooth(2, 150 * 60 + 60 + 3, 2 * STEPS).T.copy()
+    append(writer, frames[: STEPS + 40])
+    writer.publish({})
+    settled = writer.settled_bytes
+    append(writer, frames[STEPS + 40 :])
+    attributes = {"chunk_steps": STEPS, "compression": "pcodec", "segments": [], "stride": 1}
+    second = StoreWriter(
+        tmp_path, writer._schema, attributes, frames=STEPS + 40, param_groups=1, scalars={"loss": 0}, threads=1
+    )
+    second.stored_bytes = settled + second.tail_bytes
+    append(second, frames[STEPS + 40 :])
+    second.publish({}, status="complete")
+    second.close()
+    assert second.stored_bytes == sum(file.stat().st_size for file in tmp_path.rglob("c/**/*") if file.is_file())
+
+
 def schema_of(elements: int) -> Schema:
     return Schema(
         (Parameter("w", (elements,), "float32", "", "", "", "", ("",)),), (Plane("float32", "cpu", elements),)
