@@ -63,6 +63,31 @@ def attach(optimizers: Sequence[Optimizer], owner: ref[T], before: Act[T], after
     return [*handles, optimizers[-1].register_step_post_hook(after_step)]
 
 
+class LearningRates:
+    """Reads the learning rates of optimizers, a number or tensor for each parameter group.
+
+    Lifetime: one recording. Groups that come after its start have no column in the store: they are left out, which is
+    said once.
+    """
+
+    def __init__(self, optimizers: Sequence[Optimizer], groups: int, tell: Callable[[str], None]) -> None:
+        self._optimizers, self._groups, self._tell = optimizers, groups, tell
+        self._told = False
+
+    def now(self) -> list[Any]:
+        rates = []
+        for optimizer in self._optimizers:
+            for group in optimizer.param_groups:
+                rates.append(group["lr"])  # noqa: PERF401 - a comprehension is two functions more, at every step
+        if len(rates) > self._groups and not self._told:
+            self._told = True
+            self._tell(
+                f"the optimizer has {len(rates)} parameter groups, {self._groups} when recording began: learning_rate "
+                "goes on for those, log(…) the new ones yourself"
+            )
+        return rates[: self._groups]
+
+
 def refuse_capture() -> None:
     """Refuse to be captured into a CUDA graph.
 

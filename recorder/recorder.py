@@ -18,7 +18,7 @@ from torch.optim import Optimizer
 from recorder.budget import parse_bytes
 from recorder.describe import make_session
 from recorder.errors import RecorderError, UsageError
-from recorder.hooks import attach, optimizers_of
+from recorder.hooks import LearningRates, attach, optimizers_of
 from recorder.host import HostFeed
 from recorder.options import Options, check_scalar_name, check_store
 from recorder.overhead import Alternation
@@ -26,7 +26,7 @@ from recorder.placement import place_spool
 from recorder.plan import check_plan
 from recorder.process import Waiting, WriterProcess
 from recorder.report import Report
-from recorder.ring import gone
+from recorder.ring import check_held
 from recorder.segments import COMMITTED, RAW_BYTES, SKIPPED, STORED_BYTES, create_spool
 from recorder.selection import select_parameters
 from recorder.spool import Spool
@@ -144,7 +144,6 @@ class Recorder:
         self._pending: dict[str, Any] = {}
         self._alternation: Alternation | None = None
         self._seconds = self._start_seconds = 0.0
-        self._told_of_groups = False
         self._handles = attach(self._optimizers, weakref.ref(self), Recorder._before_update, Recorder._after_update)
         _live.add(self)
 
@@ -189,7 +188,7 @@ class Recorder:
         if options.compare_every is not None:
             self._alternation = Alternation(options.compare_every, selection.schema.planes[0].device)
         self._selection, self._check_every = selection, budget.segment_frames
-        self._param_groups = session.param_groups
+        self._rates = LearningRates(self._optimizers, session.param_groups, self._tell)
         self._feed = feed
         self._push(None)
         self._start_seconds = time.perf_counter() - began
@@ -326,13 +325,7 @@ class Recorder:
         assert feed is not None
         if self._frames == self._next_check:
             self._check_structure()
-        rates = []
-        if self._frames:
-            for each in self._optimizers:
-                for group in each.param_groups:
-                    rates.append(group["lr"])  # noqa: PERF401 - a comprehension is two functions more
-            if len(rates) > self._param_groups:
-                rates = self._known_rates(rates)
+        rates = self._rates.now() if self._frames else ()
         if feed.push(self._updates, rates, getattr(optimizer, "found_inf", None)):
             self._frames += 1
             self._recorded_update = self._updates
@@ -340,26 +333,13 @@ class Recorder:
                 pending, self._pending = self._pending, {}
                 self._store_scalars(pending)
 
-    def _known_rates(self, rates: list[Any]) -> list[Any]:
-        """Leave out parameter groups that came after the start: the store has no column for them."""
-        if not self._told_of_groups:
-            self._told_of_groups = True
-            self._tell(
-                f"the optimizer has {len(rates)} parameter groups, {self._param_groups} when recording began: "
-                f"learning_rate goes on for those, log(…) the new ones yourself"
-            )
-        return rates[: self._param_groups]
-
     def _check_structure(self) -> None:
         """Walk the model once a segment: a module that was replaced leaves the recorded tensors behind, unnoticed."""
         self._next_check += self._check_every
         if self._frames == 0:
             return
         self._detach(keep=1)  # the hooks before a step were for the first one
-        current = dict(self._model.named_parameters(remove_duplicate=False))
-        for parameter, slot in zip(self._selection.schema.parameters, self._selection.slots, strict=True):
-            if current.get(parameter.name) is not slot.owner.get(slot.key):
-                raise gone(parameter.name)
+        check_held(self._model, self._selection.schema, self._selection.slots)
         assert self._feed is not None
         self._feed.revalidate()
 

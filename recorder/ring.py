@@ -12,6 +12,7 @@ from typing import Any
 
 import numpy as np
 import torch
+from torch import nn
 
 from recorder.errors import ParameterChangedError
 from recorder.schema import Plane, Schema
@@ -50,6 +51,20 @@ def look_up(schema: Schema, slots: Sequence[Slot]) -> list[torch.Tensor]:
         check_memory(parameter.name, tensor)
         tensors.append(tensor)
     return tensors
+
+
+def check_held(model: nn.Module, schema: Schema, slots: Sequence[Slot]) -> None:
+    """Check that a model still holds the recorded parameters, in the modules that held them at the start.
+
+    Raises
+    ------
+    ParameterChangedError
+        One of them is gone, or another module holds it.
+    """
+    current = dict(model.named_parameters(remove_duplicate=False))
+    for parameter, slot in zip(schema.parameters, slots, strict=True):
+        if current.get(parameter.name) is not slot.owner.get(slot.key):
+            raise gone(parameter.name)
 
 
 def gone(name: str) -> ParameterChangedError:
