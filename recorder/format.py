@@ -28,7 +28,7 @@ from recorder.schema import Parameter
 # GCN (`tests/benchmarks/recorder_size.py`): against pages of 262,144 numbers at level 8, one page a weight at level 4
 # takes 0 to 22 % less room in 0.95 of the time (chunks of 1,024 steps); decoding is a third slower. Pages of fewer
 # than 512 numbers do not pay for their bins, pages of several weights pay for the jumps between them, and so does one
-# that ends in NaN padding (11 % more at 1,000 steps of 1,024): a run's last chunk has shared pages.
+# that ends in NaN padding (`tests/recorder/test_store.py`): a run's last chunk has shared pages.
 _PAGED_STEPS = 512
 _PAGE = 1 << 18  # numbers, where weights share pages
 # A draft will be written again, fuller: level 2 takes two thirds of the time for 8 % more bytes. Where weights share
