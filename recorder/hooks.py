@@ -49,8 +49,8 @@ def attach(optimizers: Sequence[Optimizer], owner: ref[T], before: Act[T], after
                 refuse_capture()
             before(self, optimizer)
 
-    # Its wrapper is a good part of a hook's cost. To leave it out where nothing is compiling, as `is_compiling` tells, is
-    # no way: frames that Dynamo gave up run as they are, it says no there, and Dynamo traces what they call.
+    # Its wrapper is a good part of a hook's cost. To leave it out where nothing is compiling, as `is_compiling` tells,
+    # is no way: frames that Dynamo gave up run as they are, it says no there, and Dynamo traces what they call.
     @torch.compiler.disable  # type: ignore[untyped-decorator]
     def after_step(optimizer: Optimizer, args: Any, kwargs: Any) -> None:
         self = owner()

@@ -118,9 +118,8 @@ def check_memory(name: str, tensor: torch.Tensor) -> None:
     last = sum((size - 1) * stride for size, stride in zip(tensor.shape, tensor.stride(), strict=True))
     needed = (tensor.storage_offset() + last + 1) * tensor.element_size() if tensor.numel() else 0
     try:
-        room = (
-            tensor.untyped_storage().nbytes() if tensor.data_ptr() else 0
-        )  # a wrapper may claim bytes that lie nowhere
+        # A wrapper may claim bytes that lie nowhere.
+        room = tensor.untyped_storage().nbytes() if tensor.data_ptr() else 0
     except (RuntimeError, NotImplementedError):
         room = 0
     if room < needed:
