@@ -65,8 +65,9 @@ class HostFeed:
         spool = self._spool
         if not spool.reserve():
             return False
-        row = spool.row
-        planes = spool.segment.rows[row]  # type: ignore[union-attr]
+        segment, row = spool.segment, spool.row
+        assert segment is not None
+        planes = segment.rows[row]
         if not self._copy(planes):
             self.revalidate()
             if not self._copy(planes):
@@ -74,10 +75,12 @@ class HostFeed:
                     "parameters: expected them to lie still while they are copied, one lies elsewhere each time it is "
                     "asked. Record plain tensors: leave out subclasses that do so (exclude=…)."
                 )
-        for group, rate in enumerate(rates):
-            spool.log(row, 1 + group, rate if type(rate) is float else as_number(rate))
+        words, slot = segment.scalar_words, row * spool.slots
         if self._skipped:
-            spool.log(row, 0, self._skipped)
+            words[slot] = self._skipped
+        for rate in rates:
+            slot += 1
+            words[slot] = rate if type(rate) is float else as_number(rate)
         spool.push(step)
         return True
 
@@ -102,7 +105,9 @@ class HostFeed:
 
     def log(self, slot: int, value: Any) -> None:
         """Store a scalar with the newest frame."""
-        self._spool.log(self._spool.row - 1, slot, as_number(value))
+        spool = self._spool
+        number = value if type(value) is float else as_number(value)
+        spool.segment.scalar_words[(spool.row - 1) * spool.slots + slot] = number  # type: ignore[union-attr]
 
     def revalidate(self) -> None:
         """Look every parameter up again, check it against the schema, and find its memory anew."""

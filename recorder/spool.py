@@ -121,11 +121,6 @@ class Spool:
         self.row = row + 1
         segment.words[COUNT] = self._count_words[row]
 
-    def log(self, row: int, slot: int, value: float) -> None:
-        """Store a scalar of a frame of the current segment."""
-        assert self.segment is not None
-        self.segment.scalar_words[row * self.slots + slot] = value
-
     def hand_over(self) -> None:
         """Give the current segment to the writer, full or not."""
         if self.segment is not None:

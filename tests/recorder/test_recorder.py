@@ -15,7 +15,7 @@ import pytest
 import torch
 from torch import nn
 
-from recorder import Recorder, RecorderError
+from recorder import Recorder, RecorderError, hooks
 from recorder.errors import (
     DiskSpaceError,
     ParameterChangedError,
@@ -269,12 +269,21 @@ def test_a_compiled_optimizer_step_is_recorded_outside_of_the_compiled_code(tmp_
     np.testing.assert_array_equal(read_array(tmp_path / "run.zarr", "number"), [np.nan, *range(20)])
 
 
-def test_dynamo_traces_nothing_of_the_recorder(tmp_path):
+@pytest.mark.parametrize("listed", [True, False], ids=["by the list of what it skips", "by turning it off"])
+@pytest.mark.parametrize("limit", [1, 8], ids=["frames given up", "frames compiled"])
+def test_dynamo_traces_nothing_of_the_recorder(tmp_path, monkeypatch, listed, limit):
     """Also where it gives a frame up after too many recompilations, and runs what is in it as it is."""
     traced = pytest.importorskip("torch._dynamo.eval_frame")._debug_get_cache_entry_list
+    rules = torch._dynamo.trace_rules
     torch._dynamo.reset()
+    hooks.untraced.cache_clear()
+    monkeypatch.setattr(rules, "SKIP_DIRS", [each for each in rules.SKIP_DIRS if "/recorder/" not in each])
+    rules._recompile_re()
+    if not listed:
+        monkeypatch.delattr(rules, "add")
     model = nn.Linear(4, 4)
     optimizer = torch.optim.SGD(model.parameters(), lr=0.01)
+    truth = [model.weight.detach().clone()]
 
     @torch.compile(backend="eager")
     def update(batch):
@@ -282,13 +291,52 @@ def test_dynamo_traces_nothing_of_the_recorder(tmp_path):
         model(batch).square().sum().backward()
         optimizer.step()
 
-    with torch._dynamo.config.patch(recompile_limit=1), Recorder(tmp_path / "run.zarr", model, optimizer) as recorder:
-        for number in range(8):
+    with (
+        torch._dynamo.config.patch(recompile_limit=limit),
+        Recorder(tmp_path / "run.zarr", model, optimizer, chunk_steps=16) as recorder,
+    ):
+        for number in range(20):
             update(torch.ones(2 + number % 4, 4))
+            truth.append(model.weight.detach().clone())
         feed = recorder._feed
         for called in (Recorder._before_update, Recorder._after_update, Recorder._push, feed.push, feed._spool.reserve):
             assert not traced(called.__code__), called
-    assert read_array(tmp_path / "run.zarr", "step").tolist() == list(range(9))
+    hooks.untraced.cache_clear()
+    assert read_array(tmp_path / "run.zarr", "parameters/weight").tobytes() == torch.stack(truth, -1).numpy().tobytes()
+
+
+@pytest.mark.filterwarnings("ignore:The .grad attribute of a Tensor")  # Dynamo's own, of a loss after its backward
+@pytest.mark.parametrize("compare_every", [None, 5])
+def test_what_a_compiled_function_calls_of_the_recorder_is_not_compiled(tmp_path, compare_every):
+    """`log` and `step` in the middle of a compiled training step, over several segments: the values are right."""
+    torch._dynamo.reset()
+    model = nn.Linear(4, 4)
+    optimizer = torch.optim.SGD(model.parameters(), lr=0.01)
+    truth = [model.weight.detach().clone()]
+    with Recorder(tmp_path / "run.zarr", model, chunk_steps=16, compare_every=compare_every) as recorder:
+
+        @torch.compile(backend="eager")
+        def update(batch):
+            optimizer.zero_grad()
+            loss = model(batch).square().sum()
+            loss.backward()
+            optimizer.step()
+            recorder.step()
+            recorder.log(loss=loss.detach())
+            return loss.detach()
+
+        losses = []
+        recorder.start()
+        for number in range(40):
+            losses.append(update(torch.ones(2 + number % 4, 4)))
+            truth.append(model.weight.detach().clone())
+    steps = read_array(tmp_path / "run.zarr", "step")
+    assert len(steps) == 41 if compare_every is None else 41 > len(steps) > 15
+    found = read_array(tmp_path / "run.zarr", "parameters/weight")
+    assert found.tobytes() == torch.stack(truth, -1).numpy()[..., steps].tobytes()
+    np.testing.assert_array_equal(
+        read_array(tmp_path / "run.zarr", "loss")[1:], torch.stack(losses).numpy()[steps[1:] - 1]
+    )
 
 
 def test_a_square_parameter_that_is_transposed_is_recorded_in_its_own_order(tmp_path):
