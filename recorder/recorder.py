@@ -221,11 +221,21 @@ class Recorder:
         UsageError
             A name is reserved or cannot be a name in the store, or a value is no scalar.
         """
-        if not self._closed:
-            try:
-                self._log(scalars)
-            except (RecorderError, OSError) as error:
-                self._fail(error)
+        if self._closed:
+            return
+        try:
+            if self._feed is None:
+                self.start()
+            began = time.perf_counter()
+            if self._recorded_update == self._updates:
+                self._store_scalars(scalars)
+            else:
+                for name in scalars:
+                    check_scalar_name(name)
+                self._pending |= scalars
+            self._seconds += time.perf_counter() - began
+        except (RecorderError, OSError) as error:
+            self._fail(error)
 
     def close(self, status: Literal["complete", "interrupted"] = "complete") -> None:
         """Wait until every frame is in the store, and close it. Closing twice does nothing.
@@ -342,18 +352,6 @@ class Recorder:
         check_held(self._model, self._selection.schema, self._selection.slots)
         assert self._feed is not None
         self._feed.revalidate()
-
-    def _log(self, scalars: dict[str, Any]) -> None:
-        if self._feed is None:
-            self.start()
-        began = time.perf_counter()
-        if self._recorded_update == self._updates:
-            self._store_scalars(scalars)
-        else:
-            for name in scalars:
-                check_scalar_name(name)
-            self._pending |= scalars
-        self._seconds += time.perf_counter() - began
 
     def _store_scalars(self, scalars: dict[str, Any]) -> None:
         feed, spool = self._feed, self._spool
