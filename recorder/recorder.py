@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import atexit
 import os
 import shutil
 import sys
@@ -18,6 +17,7 @@ from torch.optim import Optimizer
 from recorder.budget import parse_bytes
 from recorder.describe import make_session
 from recorder.errors import RecorderError, UsageError
+from recorder.exits import unwatch, watch
 from recorder.hooks import LearningRates, attach, optimizers_of
 from recorder.host import HostFeed
 from recorder.options import Options, check_scalar_name, check_store
@@ -31,8 +31,6 @@ from recorder.segments import COMMITTED, RAW_BYTES, SKIPPED, STORED_BYTES, creat
 from recorder.selection import select_parameters
 from recorder.spool import Spool
 from recorder.staging import DeviceFeed
-
-_live: weakref.WeakSet[Recorder] = weakref.WeakSet()
 
 
 class Recorder:
@@ -145,7 +143,7 @@ class Recorder:
         self._alternation: Alternation | None = None
         self._seconds = self._start_seconds = 0.0
         self._handles = attach(self._optimizers, weakref.ref(self), Recorder._before_update, Recorder._after_update)
-        _live.add(self)
+        watch(self, Recorder._forget, Recorder._leave)
 
     def start(self) -> None:
         """Record the parameters as they are now as the first frame. The first optimizer step calls it, if you do not.
@@ -254,7 +252,7 @@ class Recorder:
             return
         self._closed = True
         self._detach()
-        _live.discard(self)
+        unwatch(self)
         if self._feed is None:
             return
         waiting = Waiting(self._tell)
@@ -306,10 +304,7 @@ class Recorder:
         if self._options.on_error == "raise":
             raise error
         self._tell(f"recording stops, training goes on: {error}")
-        try:
-            self.close("interrupted")
-        except RecorderError as failure:
-            self._tell(str(failure))
+        self._leave()
 
     def _before_update(self, optimizer: Optimizer) -> None:
         try:
@@ -373,6 +368,13 @@ class Recorder:
         while len(self._handles) > keep:
             self._handles.pop(0).remove()
 
+    def _leave(self) -> None:
+        """Close as interrupted where nobody is left to raise to."""
+        try:
+            self.close("interrupted")
+        except RecorderError as failure:
+            self._tell(str(failure))
+
     def _forget(self) -> None:
         """In a forked child: this recording is the parent's, and the segments are mapped here, too."""
         self._closed = True
@@ -382,20 +384,3 @@ class Recorder:
 
     def _tell(self, line: str) -> None:
         print(f"recorder: {line}", file=sys.stderr, flush=True)
-
-
-def _after_fork() -> None:
-    for recorder in list(_live):
-        recorder._forget()
-
-
-def _at_exit() -> None:
-    for recorder in list(_live):
-        try:
-            recorder.close("interrupted")
-        except RecorderError as failure:
-            recorder._tell(str(failure))
-
-
-os.register_at_fork(after_in_child=_after_fork)
-atexit.register(_at_exit)

@@ -75,7 +75,12 @@ def ways(model: nn.Module, memory: mmap.mmap, descriptor: int) -> dict[str, Way]
         target = bytes_rows[row]
         for owner, key, address, elements, part, piece in watched:
             tensor = owner[key]
-            if tensor is None or tensor.data_ptr() != address or tensor.numel() != elements:
+            if (
+                tensor is None
+                or tensor.data_ptr() != address
+                or tensor.numel() != elements
+                or not tensor.is_contiguous()
+            ):
                 return False
             target[part] = piece
         return True
