@@ -26,8 +26,8 @@ class HostFeed:
     A frame is in the spool when `push` returns, and survives a SIGKILL from then on.
 
     Memory is copied as bytes, one parameter after the other: beside a training, whose code has driven all other out of
-    the caches, the GCN's ten take 17 µs so, 23 with a look at where each lies in the same loop; one `torch.cat` takes
-    34, and the look apart from it 19 (`tests/benchmarks/recorder_copies.py`). The copy is one thread's and holds the
+    the caches, the GCN's ten take 16 µs so, 25 with a look at where each lies in the same loop; one `torch.cat` takes
+    36, and the look apart from it 18 (`tests/benchmarks/recorder_copies.py`). The copy is one thread's and holds the
     GIL: 1.2 ms for 16 MB, where `torch.cat` on two idle cores takes half, and on two busy ones ten times as long.
     """
 
