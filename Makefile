@@ -1,14 +1,22 @@
 # Two commands on a fresh machine: `make demo` and `make test`.
 PYTHON ?= python3
+WORKERS ?= 2
 BIN := .venv/bin
 DEMO := runs/demo.zarr
 
-.PHONY: demo test check clean
+# Modules are compiled when they are first imported: most of what is installed never is, and compiling it all takes longer
+# than installing it.
+export PYTHONDONTWRITEBYTECODE :=
 
-# The environment is remade when what it is made from changes.
-.venv/installed: pyproject.toml constraints.txt VERSION
+.PHONY: demo test check benchmarks clean
+
+# The environment is remade when what it is made from changes. A Python of two years ago brings a pip that takes three
+# times as long to find what is needed: it is renewed first.
+INSTALL := $(BIN)/python -m pip install --quiet --disable-pip-version-check --no-compile --upgrade --constraint constraints.txt
+.venv/installed: pyproject.toml constraints.txt recorder/version.py
 	$(PYTHON) -m venv .venv
-	$(BIN)/pip install --quiet --disable-pip-version-check --constraint constraints.txt --editable '.[dev]'
+	$(INSTALL) pip
+	$(INSTALL) --editable '.[dev]'
 	touch $@
 
 demo: .venv/installed
@@ -25,8 +33,16 @@ check: .venv/installed
 	$(BIN)/mypy --package examples.paper
 	$(BIN)/lint-imports
 
+# In parallel; tests that share what takes long to make say so (xdist_group) and run on one worker.
+PYTEST := $(BIN)/pytest --numprocesses $(WORKERS) --dist loadgroup --no-loadscope-reorder --durations 10
+
 test: check
-	$(BIN)/pytest
+	$(PYTEST) --ignore tests/benchmarks
+	$(MAKE) benchmarks
+
+# Every benchmark once, small, and what their tables claim.
+benchmarks: .venv/installed
+	$(PYTEST) tests/benchmarks
 
 clean:
 	rm -rf .venv runs build *.egg-info

@@ -3,21 +3,48 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from functools import wraps
+from importlib import import_module
+from types import MethodType
 from typing import Any
 
 import xarray as xr
 
-from analyzer import checks as _checks
-from analyzer import distributions as _distributions
-from analyzer import equilibria as _equilibria
-from analyzer import row_temperatures as _rows
 from analyzer import sweep as _sweep
-from analyzer import sweep_fits as _fits
-from analyzer import temperatures as _temperatures
-from analyzer import velocities as _velocities
 from analyzer.errors import SelectionError
-from analyzer.groups import nearest
+from analyzer.query.groups import nearest
 from analyzer.tree import trajectory
+
+
+class _Quantity:
+    # A method that passes its tree to the public function of the same name and has that function's docstring. The
+    # function is loaded when the method is looked up, so that a question does not wait for the code of all the others.
+
+    def __init__(self, module: str, *, by_run: bool = False) -> None:
+        self._module = f"analyzer.quantities.{module}"
+        self._by_run = by_run  # a sweep is answered run by run; else the function takes the tree, run or sweep
+
+    def __set_name__(self, owner: type, name: str) -> None:
+        self._name = name
+
+    @property
+    def __doc__(self) -> str | None:  # type: ignore[override]
+        return self._function.__doc__
+
+    @property
+    def _function(self) -> Callable[..., Any]:
+        function: Callable[..., Any] = getattr(import_module(self._module), self._name)
+        return function
+
+    def __get__(self, accessor: ThermoAccessor | None, owner: type) -> Callable[..., Any]:
+        function = self._function
+
+        @wraps(function)
+        def method(self: ThermoAccessor, **options: Any) -> Any:
+            return self._each(function, options) if by_run else function(self._run, **options)
+
+        by_run = self._by_run
+        return method if accessor is None else MethodType(method, accessor)
 
 
 @xr.register_datatree_accessor("thermo")  # type: ignore[no-untyped-call]
@@ -57,45 +84,25 @@ class ThermoAccessor:
         titles = ("row", "col", *(f"axis_{n}" for n in range(2, array.ndim)))
         return array.rename(dict(zip(array.dims[:-1], titles, strict=False)))
 
-    def select(self, **hyperparameters: Any) -> xr.DataTree:
+    def select(self, /, **hyperparameters: Any) -> xr.DataTree:
         return _sweep.select(self._run, **hyperparameters)
 
-    def temperature(self, **options: Any) -> xr.Dataset:
-        return self._each(_temperatures.temperature, options)
-
-    def rows(self, **options: Any) -> xr.Dataset:
-        return self._each(_rows.rows, options)
-
-    def equilibration(self, **options: Any) -> xr.Dataset:
-        return _equilibria.equilibration(self._run, **options)
-
-    def distribution(self, **options: Any) -> xr.Dataset:
-        return _distributions.distribution(self._run, **options)
-
-    def check(self, **options: Any) -> xr.Dataset:
-        return _checks.check(self._run, **options)
-
-    def fit(self, **options: Any) -> xr.Dataset:
-        return _fits.fit(self._run, **options)
-
-    def velocity(self, **options: Any) -> xr.DataTree:
-        return _velocities.velocity(self._run, **options)
-
-    def velocity_summary(self, **options: Any) -> xr.Dataset:
-        return self._each(_velocities.velocity_summary, options)
+    temperature = _Quantity("temperature", by_run=True)
+    rows = _Quantity("rows", by_run=True)
+    equilibration = _Quantity("equilibration")
+    distribution = _Quantity("distribution")
+    check = _Quantity("check")
+    fit = _Quantity("fit")
+    velocity = _Quantity("velocity")
+    velocity_summary = _Quantity("velocity", by_run=True)
 
     def _each(self, measure: Callable[..., xr.Dataset], options: dict[str, Any]) -> xr.Dataset:
         if not _sweep.is_sweep(self._run):
             return measure(self._run, **options)
+        _sweep.check_axes(self._run, options.get("by", "layer"))
+        lag = _sweep.common_lag(self._run, options.get("lag"))
+        options |= {} if lag is None else {"lag": lag}
         answers = [measure(run, **options) for run in _sweep.runs_of(self._run).values()]
-        return _sweep.over_runs(self._run, answers)
+        return _sweep.over_runs(_sweep.in_windows(self._run, answers), answers)
 
     select.__doc__ = _sweep.select.__doc__
-    fit.__doc__ = _fits.fit.__doc__
-    check.__doc__ = _checks.check.__doc__
-    distribution.__doc__ = _distributions.distribution.__doc__
-    equilibration.__doc__ = _equilibria.equilibration.__doc__
-    rows.__doc__ = _rows.rows.__doc__
-    temperature.__doc__ = _temperatures.temperature.__doc__
-    velocity.__doc__ = _velocities.velocity.__doc__
-    velocity_summary.__doc__ = _velocities.velocity_summary.__doc__

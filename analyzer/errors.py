@@ -1,12 +1,15 @@
-"""Every way in which an analysis can be refused.
+"""All errors and warnings of the analyzer.
 
-Each error says what was expected, what was found, why it matters and what to do; it derives from
-`AnalyzerError` and from the builtin that a caller would catch, and carries its facts as attributes.
+Each message says what was expected, what was found, why it matters and what to do. Each error derives from
+`AnalyzerError` and from the builtin that a caller would catch, and has the numbers and names of its message as
+attributes.
 """
 
 from __future__ import annotations
 
 from typing import Any
+
+from analyzer.text import printable
 
 
 class AnalyzerError(Exception):
@@ -15,9 +18,9 @@ class AnalyzerError(Exception):
     Parameters
     ----------
     message
-        What was expected, what was found, why it matters and what to do, in a sentence each.
+        What was expected, what was found, why it matters and what to do.
     **facts
-        The numbers and names of the message: they become attributes.
+        The numbers and names of the message. They become attributes of the error.
     """
 
     def __init__(self, message: str, **facts: Any) -> None:
@@ -25,19 +28,19 @@ class AnalyzerError(Exception):
         self.__dict__.update(facts)
 
     def __str__(self) -> str:
-        return str(self.args[0])
+        return printable(str(self.args[0]))  # names and paths in it are shown, not obeyed
 
 
 class StoreNotFoundError(AnalyzerError, FileNotFoundError):
-    """There is nothing at the given path."""
+    """The path does not exist."""
 
 
 class NotATrajectoryError(AnalyzerError, ValueError):
-    """Something is there, but no run that a recorder wrote."""
+    """The path exists, but it is not a store that the recorder wrote."""
 
 
 class FormatVersionError(AnalyzerError, ValueError):
-    """The store was written in a newer format than this version reads."""
+    """The store has a newer format than this version can read."""
 
 
 class DamagedStoreError(AnalyzerError, ValueError):
@@ -45,68 +48,84 @@ class DamagedStoreError(AnalyzerError, ValueError):
 
 
 class CorruptChunkError(AnalyzerError, ValueError):
-    """A chunk exists but does not decode to what was written."""
+    """A chunk exists but cannot be decoded to the data that was written."""
 
 
 class MissingChunkError(AnalyzerError, FileNotFoundError):
-    """A committed chunk does not exist; zarr alone would read it as fill, silently."""
+    """A committed chunk does not exist. Plain zarr would silently read its fill value."""
 
 
 class TrajectoryMissingError(AnalyzerError, FileNotFoundError):
-    """Only a run's sums were kept, and they do not answer the question."""
+    """Only the kept sums of the run exist, and they do not answer this question."""
 
 
 class StoreChangedError(AnalyzerError, RuntimeError):
-    """Another run stands at the path of the run that was opened."""
+    """The path of the run that was opened now holds another run."""
+
+
+class WorkerVersionError(AnalyzerError, RuntimeError):
+    """A worker of a cluster has another version of thermotrace than the process that asks."""
 
 
 class TooFewFramesError(AnalyzerError, ValueError):
-    """No velocity can be formed from the frames in the range."""
+    """The range has too few frames for a velocity."""
 
 
 class WindowError(AnalyzerError, ValueError):
-    """A window, range or lag that the run cannot fill."""
+    """The run is too short for a window, range or lag, or one of them is invalid."""
 
 
 class EpochError(AnalyzerError, ValueError):
-    """Epochs were asked for, but the run records none, or none that can be compared."""
+    """The question needs epochs, but the run recorded none, or they cannot be compared."""
 
 
 class GroupError(AnalyzerError, ValueError):
-    """An unknown kind of group, or one that no recorded parameter has."""
+    """The kind of group is unknown, or no recorded parameter has such groups."""
 
 
 class SelectionError(AnalyzerError, LookupError):
-    """A pattern that matches no recorded parameter or layer."""
+    """A pattern matches no recorded parameter or layer."""
 
 
 class OptionError(AnalyzerError, ValueError):
-    """An option outside its domain: a convention, a mass, a Boltzmann constant, a file format."""
+    """An option has an invalid value, such as a convention, a mass, a Boltzmann constant or a file format."""
 
 
 class FitError(AnalyzerError, ValueError):
-    """Points that cannot decide the coefficients of a model: too few, all at one place, or not positive."""
+    """The points do not determine the coefficients of a model: too few, all at one place, or not positive."""
 
 
 class MemoryLimitError(AnalyzerError, MemoryError):
-    """The answer, or the way to it, is projected to need more memory than allowed."""
+    """The computation would need more memory than allowed."""
 
 
 class TreeError(AnalyzerError, TypeError):
-    """The object is not a run, or it lost what an analysis needs to know about its parameters."""
+    """The object is not a run, or it lost attributes of its parameters that an analysis needs."""
 
 
 class SweepError(AnalyzerError, ValueError):
-    """Runs that make no sweep, or a hyperparameter that they did not record."""
+    """The runs do not form a sweep, or did not record a hyperparameter."""
 
 
 class ReportError(AnalyzerError, ValueError):
-    """A report that cannot be written as asked."""
+    """The report cannot be written as asked."""
 
 
 class NonFiniteWarning(UserWarning):
-    """Weights are NaN or infinite; the temperatures of their groups are NaN."""
+    """Weights are NaN or infinite, so the temperatures of their groups are NaN."""
+
+
+class SettingsWarning(UserWarning):
+    """A window spans a resume at which hyperparameters, the optimizer or the stride changed."""
+
+
+class StrideWarning(UserWarning):
+    """Runs of a sweep have different strides, so that the default lag is a multiple of them."""
 
 
 class EquilibriumWarning(UserWarning):
-    """A run that was asked for its equilibrium still drifts."""
+    """The run was asked for its equilibrium but still drifts."""
+
+
+class KeptSumsWarning(UserWarning):
+    """Sums that were kept of a run answer in its place, or answer a part of the question alone."""

@@ -7,7 +7,7 @@ from os import PathLike, fspath
 import xarray as xr
 
 from analyzer import accessor  # noqa: F401  (registers `run.thermo`)
-from analyzer.schema import read_store
+from analyzer.store.schema import read_store
 from analyzer.sweep import open_sweep as open_sweep
 from analyzer.tree import build_tree
 

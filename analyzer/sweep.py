@@ -1,23 +1,31 @@
-"""Sweeps: runs of one model that differ in their hyperparameters."""
+"""Sweeps: several runs of one model that differ in their hyperparameters."""
 
 from __future__ import annotations
 
-import glob
-from collections import Counter
-from collections.abc import Iterable, Mapping, Sequence
-from os import PathLike, fspath
-from pathlib import PurePath
+import math
+import warnings
+from collections.abc import Collection, Mapping, Sequence
 from typing import Any
 
 import numpy as np
 import xarray as xr
 
-from analyzer.errors import SweepError
-from analyzer.schema import Store, is_url, read_store
-from analyzer.tree import build_tree
+from analyzer.errors import StrideWarning, SweepError
+from analyzer.query.changes import changes_of, setting_in
+from analyzer.query.groups import By
+from analyzer.query.names import PREFIX, RESERVED, column_names
+from analyzer.query.values import column_of, decoded, same
+from analyzer.query.windows import Lag
+from analyzer.store.schema import read_store
+from analyzer.store.together import Paths, check_copies, check_models, listed, names_of
+from analyzer.store.together import matching as matching
+from analyzer.tree import build_tree, trajectory
 
 KIND = "sweep"
-Paths = str | PathLike[str] | Iterable[str | PathLike[str]]
+ORIGIN = "hyperparameter"
+"""Attribute of a coordinate whose name is not the one that the user gave the hyperparameter: that one."""
+WRITTEN = "written_as"
+"""Attribute of a coordinate whose values are JSON (`analyzer.query.values.column_of`)."""
 
 
 def open_sweep(paths: Paths) -> xr.DataTree:
@@ -26,19 +34,24 @@ def open_sweep(paths: Paths) -> xr.DataTree:
     Parameters
     ----------
     paths
-        A glob such as "runs/*.zarr", or paths and URLs; the order is kept, that of a glob is by name.
+        A glob such as "runs/*.zarr", or paths and URLs. Paths keep their order; the matches of a glob are sorted by
+        name.
 
     Returns
     -------
     xarray.DataTree
-        Root: dimension `run`, with every recorded hyperparameter as a coordinate (run,) and `inverse_batch_size` where
-        there is a `batch_size`; NaN or None where a run did not record one. Children: the runs, as `open_run` gives
-        them, by name. Sweeps index their root only, since runs differ in length.
+        The root has the dimension `run`, every recorded hyperparameter as a coordinate (run,), and
+        `inverse_batch_size` if there is a `batch_size`. The value is NaN or None if a run did not record it. Values of
+        several types, and integers beyond 64 bits, are their JSON, as text. A hyperparameter whose name our answers
+        use (`analyzer.query.names`) gets the prefix `hyperparameter_`; it is still selected, and fitted against, by
+        the name that the user gave it. The children are the runs by name, as `open_run` returns them. Only the root
+        can be indexed by run, because the runs differ in length.
 
     Raises
     ------
     SweepError
-        Nothing matches, or the runs are of different models: the message names two.
+        Nothing matches, two of the paths are copies of one run, or the runs are of different models; the message
+        names two.
     AnalyzerError
         A run cannot be opened; see `open_run`.
 
@@ -48,43 +61,56 @@ def open_sweep(paths: Paths) -> xr.DataTree:
     >>> sweep.thermo.select(batch_size=32).thermo.temperature(by="layer")["temperature"].dims
     ('run', 'group', 'window')
     """
-    stores = [read_store(path) for path in _listed(paths)]
-    _check_models(stores)
-    names = _names([store.location for store in stores])
+    stores = [read_store(path) for path in listed(paths)]
+    check_copies(stores)
+    check_models(stores)
+    names = names_of([store.location for store in stores])
     return assemble_sweep(dict(zip(names, map(build_tree, stores), strict=True)))
 
 
 def assemble_sweep(runs: Mapping[str, xr.DataTree]) -> xr.DataTree:
-    """The sweep of runs that are open, by name."""
-    known = [dict(run.attrs.get("hyperparameters") or {}) for run in runs.values()]
-    keys = list(dict.fromkeys(key for each in known for key in each))
-    coords: dict[str, Any] = {"run": ("run", np.array(list(runs), dtype=object))}
-    for key in keys:
-        name = key.replace("/", "_")  # a tree takes a slash for a path
-        if name in coords or any(isinstance(each.get(key), (list, dict)) for each in known):
-            continue  # a list or an object is no coordinate; it stays in the run's attributes
-        coords[name] = ("run", _column([each.get(key) for each in known]), {"long_name": name.replace("_", " ")})
+    """Make a sweep of open runs, by name."""
+    known = [_recorded(run) for run in runs.values()]
+    keys = dict.fromkeys(key for each in known for key in each)
+    coords: dict[str, Any] = {}
+    for key, name in column_names(keys).items():
+        if any(isinstance(each.get(key), (list, dict)) for each in known):
+            continue  # lists and objects cannot be coordinates; they stay in the run's attributes
+        column, as_json = column_of([each.get(key) for each in known])
+        attrs = {"long_name": name.removeprefix(PREFIX).replace("_", " ")} | ({ORIGIN: key} if name != key else {})
+        coords[name] = ("run", column, attrs | ({WRITTEN: "json"} if as_json else {}))
     if "batch_size" in coords and "inverse_batch_size" not in coords:
         sizes = coords["batch_size"][1]
-        if sizes.dtype.kind in "if":
-            coords["inverse_batch_size"] = ("run", 1 / sizes, {"long_name": "inverse batch size"})
-    coords["run"] = ("run", np.array([_beside(name, coords) for name in runs], dtype=object))
-    children = dict(zip(coords["run"][1], runs.values(), strict=True))
+        if sizes.dtype.kind in "iuf":
+            with np.errstate(divide="ignore"):  # a batch of none is left to whoever fits against it
+                inverse = 1 / sizes
+            coords["inverse_batch_size"] = ("run", inverse, {"long_name": "inverse batch size"})
+    names: list[str] = []
+    for name in runs:
+        names.append(_beside(name, {*coords, "run", *names}))
+    coords["run"] = ("run", np.array(names, dtype=object))
+    children = dict(zip(names, runs.values(), strict=True))
     return xr.DataTree(xr.Dataset(coords=coords, attrs={"kind": KIND}), children=children)
 
 
-def _beside(name: str, coords: Mapping[str, Any]) -> str:
-    """The name of a run where no coordinate has it too: a tree cannot hold both (`run.zarr`, `seed.zarr`)."""
-    return name if name not in coords else _beside(f"{name}.zarr", coords)
+def _recorded(run: xr.DataTree) -> dict[str, Any]:
+    """The hyperparameters of a run by the names that its user gave them."""
+    found = run.attrs.get("hyperparameters")
+    return {str(key): value for key, value in found.items()} if isinstance(found, Mapping) else {}
+
+
+def _beside(name: str, taken: Collection[str]) -> str:
+    """Return the name of a run, with ".zarr" appended if it is taken: a tree cannot hold two of one name."""
+    return name if name not in taken else _beside(f"{name}.zarr", taken)
 
 
 def is_sweep(tree: xr.DataTree) -> bool:
-    """Whether a tree is a sweep, and not a run."""
+    """Return whether a tree is a sweep (True) or a run (False)."""
     return tree.attrs.get("kind") == KIND and "run" in tree.dims
 
 
 def runs_of(sweep: xr.DataTree) -> dict[str, xr.DataTree]:
-    """The runs of a sweep by name, in the root's order, without what they inherit from it."""
+    """Return the runs of a sweep by name, in the root's order, without the coordinates inherited from the root."""
     return {name: sweep.children[name].copy(inherit=False) for name in _labels(sweep)}
 
 
@@ -92,15 +118,16 @@ def _labels(sweep: xr.DataTree) -> list[str]:
     return [str(name) for name in sweep.coords["run"].to_numpy()]
 
 
-def select(sweep: xr.DataTree, **hyperparameters: Any) -> xr.DataTree:
-    """The runs with given hyperparameters: a value, or several to choose from. Numbers match to nine digits.
+def select(sweep: xr.DataTree, /, **hyperparameters: Any) -> xr.DataTree:
+    """Select the runs of a sweep that have given hyperparameters.
 
     Parameters
     ----------
     sweep
-        As `open_sweep` gives it.
+        A sweep, as `open_sweep` returns it.
     **hyperparameters
-        By name, as in learning_rate=1e-3, or batch_size=[8, 32].
+        By the name that the user gave it, a value or a list of allowed values, as in learning_rate=1e-3 or
+        batch_size=[8, 32]. Integers are equal if all their digits are, other numbers if they agree to nine.
 
     Returns
     -------
@@ -110,18 +137,20 @@ def select(sweep: xr.DataTree, **hyperparameters: Any) -> xr.DataTree:
     Raises
     ------
     SweepError
-        No run recorded the hyperparameter, or none has the value: the message lists those there are.
+        No run recorded the hyperparameter, or no run has the value; the message lists the known names or values.
     """
     keep = np.ones(sweep.sizes["run"], dtype=bool)
     for name, wanted in hyperparameters.items():
-        values = hyperparameter(sweep, name, partial=True)
+        column = hyperparameter(sweep, name, partial=True)
+        attrs = sweep.coords[str(column_name(sweep, name))].attrs
+        values = decoded(column, attrs.get(WRITTEN) == "json")
         choices = [wanted] if isinstance(wanted, str) or np.ndim(wanted) == 0 else list(wanted)
-        found = np.array([any(_same(value, choice) for choice in choices) for value in values])
+        found = np.array([any(same(value, choice) for choice in choices) for value in values])
         if not found.any():
-            shown = ", ".join(map(str, dict.fromkeys(values.tolist())))
+            shown = ", ".join(map(str, dict.fromkeys(column.tolist())))
             raise SweepError(
                 f"select({name}={wanted!r}): expected a value that a run has, got none. The runs have: {shown}.",
-                available=tuple(values.tolist()),
+                available=tuple(values),
             )
         keep &= found
     if not keep.any():
@@ -130,107 +159,144 @@ def select(sweep: xr.DataTree, **hyperparameters: Any) -> xr.DataTree:
 
 
 def hyperparameter(sweep: xr.DataTree, name: str, *, partial: bool = False) -> np.ndarray[Any, Any]:
-    """Values (run,) of a hyperparameter.
+    """Return the values (run,) of a hyperparameter.
 
     Raises
     ------
     SweepError
-        No run recorded it or, unless `partial`, some did not: the message names them.
+        No run recorded it, or some runs did not and `partial` is False; the message names those runs.
     """
-    if name not in sweep.coords or name == "run":
-        known = [str(key) for key in sweep.coords if key != "run"]
+    column = column_name(sweep, name)
+    if column is None:
+        lists = [run for run, tree in runs_of(sweep).items() if isinstance(_recorded(tree).get(name), (list, dict))]
+        if lists:
+            raise SweepError(
+                f"Hyperparameter {name!r}: expected one value a run, got a list or an object in "
+                f"{', '.join(lists[:5])}. It is no coordinate. It stands in the attributes of the runs: "
+                f"sweep[{lists[0]!r}].attrs['hyperparameters'][{name!r}]",
+                runs=tuple(lists),
+            )
+        known = [str(coord.attrs.get(ORIGIN, key)) for key, coord in sweep.coords.items() if key != "run"]
         raise SweepError(
             f"Hyperparameter {name!r}: expected one that the runs recorded ({', '.join(known) or 'they have none'}), "
             f"got none of them. Record it: Recorder(..., hyperparameters={{{name!r}: ...}})",
             available=tuple(known),
         )
-    values = sweep.coords[name].to_numpy()
+    values = sweep.coords[column].to_numpy()
     missing = [run for run, value in zip(_labels(sweep), values, strict=True) if value is None or value != value]
     if missing and not partial:
         raise SweepError(
             f"Hyperparameter {name!r}: expected every run to have recorded it, got {len(missing)} without: "
-            f"{', '.join(missing[:5])}. They have no place on the axis. Leave them out of the sweep.",
+            f"{', '.join(missing[:5])}. Without a value, a run cannot be placed. Leave these runs out of the sweep.",
             runs=tuple(missing),
         )
     return values
 
 
+def column_name(sweep: xr.DataTree, name: str) -> str | None:
+    """Return the coordinate of a hyperparameter by the name that its user gave it; None if there is none."""
+    own = [str(key) for key, coord in sweep.coords.items() if coord.attrs.get(ORIGIN) == name]
+    return own[0] if own else name if name in sweep.coords and name != "run" else None
+
+
 def over_runs(sweep: xr.DataTree, measures: Sequence[xr.Dataset]) -> xr.Dataset:
-    """The answers of a sweep's runs as one, dims (run, group, window); windows that a run has not are NaN."""
+    """Join the answers of a sweep's runs into one, with dims (run, group, window). Windows that a run lacks are NaN."""
     by_window = [name for name, coord in measures[0].coords.items() if "window" in coord.dims and name != "window"]
-    by_window += [name for name in ("steps_per_lag",) if name in measures[0].coords]  # an epoch's depend on the run
+    by_window += [name for name in ("steps_per_lag",) if name in measures[0].coords]  # runs may differ in an epoch's
     parts = [measure.reset_coords(by_window).drop_vars("weights") for measure in measures]
     joined = xr.concat(
         parts, dim="run", join="outer", coords="minimal", compat="override", combine_attrs="drop_conflicts"
     )
     joined = joined.assign(weights=measures[0]["weights"]).set_coords(by_window)
-    coords = {
-        name: ("run", coord.values, coord.attrs) for name, coord in sweep.coords.items() if coord.dims == ("run",)
-    }
+    theirs = {str(name): coord for name, coord in sweep.coords.items() if coord.dims == ("run",) and name != "run"}
+    names = column_names(theirs, {*RESERVED, *map(str, joined.variables), *map(str, joined.dims)})
+    coords: dict[str, Any] = {"run": ("run", sweep.coords["run"].values)}
+    for name, coord in theirs.items():
+        moved = {ORIGIN: coord.attrs.get(ORIGIN, name)} if names[name] != name else {}
+        coords[names[name]] = ("run", coord.values, {**coord.attrs, **moved})
     return joined.assign_coords(coords)
 
 
-def _listed(paths: Paths) -> list[str]:
-    given = [fspath(paths)] if isinstance(paths, (str, PathLike)) else [fspath(path) for path in paths]
-    found: list[str] = []
-    for path in given:
-        matches = [path] if is_url(path) or not glob.has_magic(path) else sorted(glob.glob(path))  # noqa: PTH207
-        if not matches:
-            raise SweepError(
-                f"{path}: expected at least one store that the pattern matches, got none. Quote the pattern, and check "
-                f"it: ls -d {path}",
-                pattern=path,
-            )
-        found += matches
-    if not found:
-        raise SweepError("Sweep: expected at least one path, got none. Give a pattern such as 'runs/*.zarr'")
-    return list(dict.fromkeys(found))
+def in_windows(sweep: xr.DataTree, answers: Sequence[xr.Dataset]) -> xr.DataTree:
+    """Return the sweep with the hyperparameters that each run had in the steps of its answer.
 
-
-def _check_models(stores: Sequence[Store]) -> None:
-    first = stores[0]
-    shapes = {p.name: p.shape for p in first.parameters}
-    for other in stores[1:]:
-        theirs = {p.name: p.shape for p in other.parameters}
-        if theirs == shapes:
+    A run that was resumed with others is placed by those of the stretch that was measured. (Where an answer spans
+    several, it has been said: `SettingsWarning`.)
+    """
+    runs = runs_of(sweep)
+    moved = {}
+    for (name, run), answer in zip(runs.items(), answers, strict=True):
+        if not changes_of(run.attrs.get("segments")):
             continue
-        odd = sorted(name for name in shapes | theirs if shapes.get(name) != theirs.get(name))[0]
-        raise SweepError(
-            f"Sweep: expected runs of one model, got two: {odd} is {_shown(shapes.get(odd))} in {first.location} and "
-            f"{_shown(theirs.get(odd))} in {other.location}. They have no groups in common. Open them apart.",
-            parameter=odd,
-            runs=(first.location, other.location),
+        line = trajectory(run).line
+        start, stop = int(answer["start_step"].min()), int(answer["stop_step"].max())
+        own = setting_in("hyperparameters", run.attrs, line.steps, start, stop)
+        if isinstance(own, Mapping) and dict(own) != _recorded(run):
+            moved[name] = run.copy()
+            moved[name].attrs = {**run.attrs, "hyperparameters": dict(own)}
+    return assemble_sweep({**runs, **moved}) if moved else sweep
+
+
+def check_axes(sweep: xr.DataTree, by: By) -> None:
+    """Refuse groups that follow from the meaning of axes, where it is not the same in all runs.
+
+    Raises
+    ------
+    SweepError
+        The message names two runs.
+    """
+    if by not in ("output", "input", "head"):
+        return
+    first: tuple[str, dict[str, Any]] | None = None
+    for name, run in runs_of(sweep).items():
+        axes = {p.name: (list(p.axes), p.heads, p.head_axis) for p in trajectory(run).parameters}
+        first = first or (name, axes)
+        odd = [parameter for parameter in axes if axes[parameter] != first[1].get(parameter, axes[parameter])]
+        if odd:
+            raise SweepError(
+                f"--by {by}: expected axes of one meaning in all runs, got {first[1][odd[0]][0]} of {odd[0]} in "
+                f"{first[0]} and {axes[odd[0]][0]} in {name}. Their groups differ. Ask by row or column, or open the "
+                "runs separately.",
+                parameter=odd[0],
+            )
+
+
+def common_lag(sweep: xr.DataTree, lag: Lag | Sequence[Lag]) -> Lag | list[Lag]:
+    """Return the lag that was asked for, or several, each as one time in every run of a sweep.
+
+    The default is the stride; where the runs have several, it is the shortest time that is a multiple of them all.
+
+    Raises
+    ------
+    SweepError
+        A lag is no multiple of every stride.
+
+    Warns
+    -----
+    StrideWarning
+        The default is not the stride of every run.
+    """
+    asked: list[Lag] = [lag] if lag is None or isinstance(lag, (int, str)) else list(lag)
+    strides = {name: trajectory(run).line.stride for name, run in runs_of(sweep).items()}
+    if len(set(strides.values())) < 2:
+        return lag if lag is None or isinstance(lag, (int, str)) else asked
+    common = math.lcm(*strides.values())
+    low, high = min(strides, key=lambda name: strides[name]), max(strides, key=lambda name: strides[name])
+    found = f"{low} has a frame every {strides[low]} steps and {high} every {strides[high]}"
+    for one in asked:
+        if isinstance(one, int) and one > 0 and one % common:
+            raise SweepError(
+                f"--lag: expected a time that all runs have frames for, a multiple of {common} steps, got {one}: "
+                f"{found}. Displacements over different times are not one quantity. Write --lag {common}",
+                lag=one,
+                strides=strides,
+            )
+    if None in asked:
+        warnings.warn(
+            f"--lag: expected one stride in all runs, but {found}. Velocities are taken over {common} steps in every "
+            f"run, since displacements over different times are not one quantity. To say so: --lag {common}",
+            StrideWarning,
+            stacklevel=2,
         )
-
-
-def _shown(shape: tuple[int, ...] | None) -> str:
-    return "absent" if shape is None else f"of shape {list(shape)}"
-
-
-def _names(locations: Sequence[str]) -> list[str]:
-    """The last part of each path without its suffix; more of the path where that is not unique."""
-    parts = [PurePath(location.split("://")[-1]).parts for location in locations]
-    names = [""] * len(parts)
-    for depth in range(1, max(map(len, parts)) + 1):
-        names = ["-".join(part.removesuffix(".moments").removesuffix(".zarr") for part in p[-depth:]) for p in parts]
-        if max(Counter(names).values()) == 1:
-            break
-    return [name.replace("/", "_") for name in names]
-
-
-def _column(values: Sequence[Any]) -> np.ndarray[Any, Any]:
-    """Numbers as float64 (integers, where all are), all else as objects."""
-    if all(isinstance(value, int) and not isinstance(value, bool) for value in values):
-        return np.array(values, dtype=np.int64)
-    if all(value is None or (isinstance(value, (int, float)) and not isinstance(value, bool)) for value in values):
-        return np.array([np.nan if value is None else float(value) for value in values])
-    column = np.empty(len(values), dtype=object)
-    column[:] = values
-    return column
-
-
-def _same(value: Any, choice: Any) -> bool:
-    numbers = (int, float, np.number)
-    if isinstance(value, numbers) and isinstance(choice, numbers):
-        return bool(np.isclose(float(value), float(choice), rtol=1e-9, atol=0))
-    return bool(value == choice)
+    answer: list[Lag] = [common if one is None else one for one in asked]
+    return answer[0] if lag is None or isinstance(lag, (int, str)) else answer

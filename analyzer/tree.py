@@ -1,4 +1,4 @@
-"""A run as an `xarray.DataTree`: built from a store, and read back, modified or not."""
+"""A run as an `xarray.DataTree`: build one from a store, and read one back, even if it was modified meanwhile."""
 
 from __future__ import annotations
 
@@ -12,19 +12,34 @@ import xarray as xr
 from dask.base import tokenize
 
 from analyzer.errors import DamagedStoreError, TreeError
-from analyzer.reading import Source, check_length, read
-from analyzer.schema import Parameter, Store, parameter_of, segments_of
-from analyzer.windows import Timeline, timeline
+from analyzer.query.changes import changes_of
+from analyzer.query.windows import Timeline, timeline
+from analyzer.store.names import variable_names
+from analyzer.store.reading import check_length, read
+from analyzer.store.roots import Source
+from analyzer.store.schema import Parameter, Store, parameter_of, segments_of
 
 Array = np.ndarray[Any, np.dtype[Any]]
 
+_TAKEN = ("step", "epoch", "parameters", "learning_rate", "param_group")
+"""What the root of a tree holds besides logged scalars: variables, dimensions and groups."""
 ENCODING = "trajectory"
-"""Key of the root's encoding under which a tree remembers the store that it was opened from."""
+"""Key of the root's encoding that holds the store from which a tree was opened, as `Opened`."""
 
 
 @dataclass(frozen=True)
 class Opened:
-    """What a tree was at opening: it is untouched as long as it still holds exactly this."""
+    """The state of a tree when it was opened. A tree that still holds exactly this was not modified.
+
+    Attributes
+    ----------
+    store
+        Metadata of the store.
+    steps, epoch
+        (frames,) step and epoch of each frame; `epoch` is None if the run recorded none.
+    names
+        Name of each parameter's dask array, by path.
+    """
 
     store: Store
     steps: Array
@@ -34,18 +49,18 @@ class Opened:
 
 @dataclass(frozen=True)
 class Trajectory:
-    """What a tree says about its run.
+    """The run that a tree describes.
 
     Attributes
     ----------
     parameters
-        In the tree's order.
+        In the order of the store, or of a modified tree.
     arrays
-        By parameter name, step last.
+        Weights by parameter name, with the dimension `step` last.
     line
-        The steps.
+        Steps, segments and epochs of the frames.
     opened
-        Set only for an untouched tree: then the store may be read in the tree's place.
+        The store behind the tree, which may be read in its place. None if the tree was modified.
     lazy
         Whether any array is a dask array.
     """
@@ -56,9 +71,21 @@ class Trajectory:
     opened: Opened | None
     lazy: bool
 
+    @property
+    def kept_alone(self) -> bool:
+        """Whether only sums were kept of the run: no frame can be read."""
+        return self.opened is not None and not self.opened.store.is_trajectory
+
+    @property
+    def identity(self) -> dict[str, str]:
+        """The store that answers come from, as attributes of a result; empty for a tree that was modified."""
+        if self.opened is None:
+            return {}
+        return {"run_id": self.opened.store.run_id, "store": self.opened.store.location}
+
 
 class StoredArray:
-    """An array of a store with the part of numpy's interface that dask needs to slice it; every read is checked."""
+    """An array of a store with as much of numpy's interface as dask needs to slice it. Every read is verified."""
 
     def __init__(self, source: Source, shape: tuple[int, ...], dtype: np.dtype[Any]) -> None:
         self.source, self.shape, self.dtype, self.ndim = source, shape, dtype, len(shape)
@@ -78,12 +105,18 @@ class StoredArray:
 
 
 def source_of(store: Store, path: str) -> Source:
-    """Where an array of a store lies."""
-    return Source(store.location, store.run_id, store.frames, path)
+    """Return the location of an array of a store."""
+    return Source(store.location, store.run_id, store.frames, path, store.segments_mark)
 
 
 def build_tree(store: Store) -> xr.DataTree:
-    """The lazy tree of a store: `step` and `epoch` are coordinates of the root, inherited by every parameter."""
+    """Build the lazy tree of a store. Its parameters inherit the coordinates `step` and `epoch` from the root.
+
+    Raises
+    ------
+    DamagedStoreError
+        The steps do not increase, or the metadata describes no tree.
+    """
     names: dict[str, str] = {}
 
     def lazy(path: str, shape: tuple[int, ...], dtype: str, chunks: tuple[int, ...]) -> da.Array:
@@ -105,21 +138,25 @@ def build_tree(store: Store) -> xr.DataTree:
         place = int(np.argmax(np.append(np.diff(steps) <= 0, True)))
         raise DamagedStoreError(
             f"{store.location}: step: expected strictly increasing steps, got {steps[place : place + 2].tolist()} "
-            "at frame "
-            f"{place}. Velocities would have no time between them. Restore the store from a copy.",
+            f"at frame {place}. A velocity needs a positive time between frames. Restore the store from a copy.",
             location=store.location,
             frame=place,
         )
-    scalars = {scalar.name: scalar for scalar in store.scalars}
+    scalars = {scalar.path: scalar for scalar in store.scalars}
     epoch = eager("epoch") if "epoch" in scalars else None
+    variables = variable_names({s.path: s.name for s in store.scalars}, _TAKEN)
     coords: dict[str, Any] = {"step": ("step", steps, {"long_name": "applied updates", "units": "step"})}
     if epoch is not None:
         coords["epoch"] = ("step", epoch, {"long_name": "epoch"})
     root = xr.Dataset(
         {
-            name: (s.dims, lazy(name, s.shape, s.dtype, (store.chunk_steps, *s.shape[1:])), {"long_name": name})
-            for name, s in scalars.items()
-            if name != "epoch"
+            variables[path]: (
+                s.dims,
+                lazy(path, s.shape, s.dtype, (store.chunk_steps, *s.shape[1:])),
+                {"long_name": s.name},
+            )
+            for path, s in scalars.items()
+            if path != "epoch"
         },
         coords=coords,
         attrs=dict(store.attrs),
@@ -142,12 +179,13 @@ def build_tree(store: Store) -> xr.DataTree:
 
 
 def trajectory(tree: xr.DataTree) -> Trajectory:
-    """What a tree says about its run, from its own arrays and attributes.
+    """Read a run from a tree's own arrays and attributes.
 
     Raises
     ------
     TreeError
-        The object is no tree of a run, or its arrays lost the attributes that name their layers.
+        The object is not the tree of a run, its arrays lost the attributes that name their layers, or its steps do not
+        increase.
     """
     if not isinstance(tree, xr.DataTree) or "parameters" not in tree.children or "step" not in tree.coords:
         raise TreeError(
@@ -156,14 +194,14 @@ def trajectory(tree: xr.DataTree) -> Trajectory:
         )
     arrays: dict[str, xr.DataArray] = {}
     parameters = []
-    above = tree.path.rstrip("/")  # a run of a sweep hangs below its root
+    above = tree.path.rstrip("/")  # a run of a sweep is a child of its root
     for node in tree["parameters"].subtree:
         for name, array in node.data_vars.items():
             path = f"{node.path.removeprefix(above).strip('/')}/{name}"
             if "step" not in array.dims:
                 raise TreeError(
                     f"{path}: expected an array with the dimension 'step', got {array.dims}. Without it there is no "
-                    "velocity. Give the tree before the reduction, or drop this variable.",
+                    "velocity. Pass the tree as it was before the reduction, or drop this variable.",
                     path=path,
                 )
             last = array if array.dims[-1] == "step" else array.transpose(..., "step")
@@ -171,9 +209,8 @@ def trajectory(tree: xr.DataTree) -> Trajectory:
                 p = parameter_of(path, array.attrs, last.shape[:-1], str(array.dtype))
             except KeyError as error:
                 raise TreeError(
-                    f"{path}: expected the attribute {error}, got an array without it. It names the layer whose "
-                    "temperature "
-                    "this is. Keep attributes: with xarray.set_options(keep_attrs=True): ...",
+                    f"{path}: expected the attribute {error}, got an array without it. It says to which layer the "
+                    "weights belong. Keep attributes: with xarray.set_options(keep_attrs=True): ...",
                     path=path,
                 ) from error
             arrays[p.name] = last
@@ -186,27 +223,38 @@ def trajectory(tree: xr.DataTree) -> Trajectory:
     steps = np.asarray(tree["step"].values)
     if opened is not None:
         stride = opened.store.stride
-        # Only the chunks are the store's; all else is as the tree says it.
+        # Chunks come from the store, everything else from the tree.
         chunks = {p.path: p.chunks for p in opened.store.parameters}
         parameters = [replace(p, chunks=chunks[p.path]) for p in parameters]
     else:
-        stride = int(np.diff(steps).min()) if steps.size > 1 else 1
+        stride = _stride(steps, tree.attrs.get("stride"))
     if stride < 1:
         raise TreeError(
             "Run: expected strictly increasing steps, got steps out of order. Sort them: run.sortby('step')"
         )
     epoch = np.asarray(tree["epoch"].values, dtype=np.float64) if "epoch" in tree.variables else None
+    listed = tree.attrs.get("segments", [])
     return Trajectory(
         parameters=tuple(parameters),
         arrays={p.name: arrays[p.name] for p in parameters},
-        line=timeline(steps, stride, segments_of("run", tree.attrs.get("segments", [])), epoch),
+        line=timeline(steps, stride, segments_of("run", listed), epoch, changes_of(listed)),
         opened=opened,
         lazy=any(array.chunks is not None for array in arrays.values()),
     )
 
 
+def _stride(steps: Array, recorded: object) -> int:
+    """Return the steps between neighbouring frames of a tree: as recorded, unless the tree holds fewer frames."""
+    apart = np.diff(steps)
+    if not apart.size:
+        return 1
+    # Where a run was resumed or an update skipped, two frames may be less than a stride apart.
+    is_kept = isinstance(recorded, int) and apart.min() > 0 and bool((apart == recorded).any())
+    return int(recorded) if is_kept and isinstance(recorded, int) else int(apart.min())
+
+
 def _untouched(opened: object, tree: xr.DataTree, arrays: Mapping[str, xr.DataArray]) -> Opened | None:
-    """The store behind a tree that still holds exactly what was opened: every array by its dask name, every step."""
+    """Return the store behind a tree that was not modified, else None. Compares steps and the arrays' dask names."""
     if not isinstance(opened, Opened) or set(arrays) != {p.path for p in opened.store.parameters}:
         return None
     if not np.array_equal(tree.coords["step"].values, opened.steps):

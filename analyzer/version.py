@@ -1,17 +1,11 @@
-"""The version of the installed distribution."""
+"""The version. It stands in the code, so that a source tree that was never installed has it too."""
 
 from __future__ import annotations
 
-from functools import cache
+VERSION = "0.1.0"
+"""That of `recorder.version` (a test compares them): neither package imports the other."""
 
 
-@cache
 def version() -> str:
-    """Version of thermotrace; "unknown" when it runs from a checkout that was never installed."""
-    from importlib.metadata import PackageNotFoundError
-    from importlib.metadata import version as installed
-
-    try:
-        return installed("thermotrace")
-    except PackageNotFoundError:
-        return "unknown"
+    """Version of thermotrace."""
+    return VERSION

@@ -26,7 +26,7 @@ OPTIMIZERS = {"adam": torch.optim.Adam, "sgd": torch.optim.SGD}
 
 
 def train(options: argparse.Namespace) -> None:
-    """Train a model, every step recorded."""
+    """Train a model and record every step."""
     torch.manual_seed(options.seed)
     train_graphs, test_graphs = load(options.data)
     loader = DataLoader(train_graphs, options.batch_size, shuffle=True, drop_last=True)
@@ -60,7 +60,7 @@ def train(options: argparse.Namespace) -> None:
 
 @torch.no_grad()
 def accuracy(model: torch.nn.Module, graphs: Sequence[Data]) -> float:
-    """Count the share of graphs whose largest logit is that of their class."""
+    """Return the share of graphs whose largest logit is that of their class."""
     return sum(int((model(batch).argmax(dim=1) == batch.y).sum()) for batch in DataLoader(graphs, 250)) / len(graphs)
 
 

@@ -36,7 +36,7 @@ def steps(
     count: int,
     recorder: Recorder | None = None,
 ) -> None:
-    """Make so many updates, in an order of graphs that the seed decides; with a recorder, every one is recorded."""
+    """Make `count` updates in an order of graphs that the seed decides. A recorder, if given, records each of them."""
     order = torch.Generator().manual_seed(seed)
     loader = DataLoader(graphs, batch_size, shuffle=True, drop_last=True, generator=order)
     epochs = ((epoch, batch) for epoch in range(sys.maxsize) for batch in loader)
@@ -58,7 +58,7 @@ def branch(
     seed: int,
     options: argparse.Namespace,
 ) -> None:
-    """Record one branch of the trained model, its first steps left out."""
+    """Record one branch of the trained model, without its first steps."""
     model = copy.deepcopy(trained)
     optimizer = torch.optim.SGD(model.parameters(), lr=rate)
     steps(model, optimizer, graphs, batch_size, 2 * seed, options.discard)

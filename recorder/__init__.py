@@ -1,6 +1,6 @@
 """Record every optimizer step's parameters into a Zarr store.
 
-The public names are loaded on first use: the writer process imports this package and must never import torch.
+The public names are loaded on first use, because the writer process imports this package and must never import torch.
 """
 
 from __future__ import annotations
@@ -11,9 +11,9 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from recorder.errors import RecorderError as RecorderError
     from recorder.recorder import Recorder as Recorder
-    from recorder.report import Report as Report
+    from recorder.trainer.report import Report as Report
 
-_HOMES = {"Recorder": "recorder.recorder", "RecorderError": "recorder.errors", "Report": "recorder.report"}
+_HOMES = {"Recorder": "recorder.recorder", "RecorderError": "recorder.errors", "Report": "recorder.trainer.report"}
 
 __all__ = ["Recorder", "RecorderError", "Report", "__version__"]
 
@@ -22,9 +22,9 @@ def __getattr__(name: str) -> object:
     if name in _HOMES:
         return getattr(import_module(_HOMES[name]), name)
     if name == "__version__":
-        from importlib.metadata import version
+        from recorder.version import VERSION
 
-        return version("thermotrace")
+        return VERSION
     raise AttributeError(f"module 'recorder' has no attribute {name!r}")
 
 

@@ -1,4 +1,4 @@
-"""Sizes, decided before anything is allocated: pure functions of the schema and the limits."""
+"""The sizes of a recording: pure functions of the schema and the limits, called before anything is allocated."""
 
 from __future__ import annotations
 
@@ -12,25 +12,35 @@ import numpy as np
 from recorder.errors import UsageError
 from recorder.schema import Schema
 
-DEFAULT_SPOOL_LIMIT = 1 << 30  # memory that nobody misses; chunks longer than it allows would gain a few percent
-GREATEST_DEFAULT_LIMIT = 4 << 30  # for models so large that even the shortest chunks pass the first
+DEFAULT_SPOOL_LIMIT = 1 << 30  # few machines miss it, and the longer chunks of a larger pool would gain a few percent
+GREATEST_DEFAULT_LIMIT = 4 << 30  # for models whose shortest chunks do not fit the first limit
 MOST_CHUNK_STEPS = 1024  # beyond it compression gains 1 to 2 %, the reader nothing, and the pool doubles
-# The chunk being filled is written again while the run goes on, so that it can be analysed live: what that costs grows
-# with its bytes, what compression gains falls with its steps. The paper's GCN: 1,024 steps take 1 to 3 % less room than
-# 512, and 512 3 to 5 % less than 256 (`recorder.format`).
+# The chunk being filled is written again and again, so that the run can be analysed live. The cost grows with the
+# chunk's bytes; the gain of longer chunks shrinks with their steps. On the paper's GCN chunks of 1,024 steps take 1 to
+# 3 % less room than those of 512, and those of 512 take 3 to 5 % less than those of 256.
 ENOUGH_CHUNK_STEPS = 256
 ENOUGH_CHUNK_BYTES = 64 << 20  # of all parameters together
-FEWEST_CHUNK_STEPS = 16  # below it compression falls to that of single frames (1.55 at 8, 1.08 at 1)
+FEWEST_CHUNK_STEPS = 16  # shorter chunks compress hardly better than single frames (ratio 1.55 at 8, 1.08 at 1)
 CHUNKS_IN_POOL = 3  # one being filled, one being written, one of slack
-SEGMENTS_PER_CHUNK = 4
-# A small model steps thousands of times while one commit waits for the disk: its pool is deeper, up to 48 segments or
-# 16 MiB.
-MOST_SEGMENTS = 48
+FILES_PER_CHUNK = 4
+# A small model steps thousands of times while one commit waits for the disk. Its pool is deeper: up to 48 spool files
+# or 16 MiB.
+MOST_FILES = 48
 DEEP_POOL_BYTES = 16 << 20
 LARGEST_CHUNK_BYTES = 64 << 20
-SCALAR_SLOTS = 64  # names that log() may use; a float64 each in every spooled frame, nothing in the store until used
+SCALAR_COLUMNS = 64  # names that log() may use: 8 bytes each in every spooled frame, none in the store until used
 HEADER_BYTES = 4096
 ALIGNMENT = 64
+
+
+# Names in `session.json`, which spools of earlier versions hold too.
+_KEYS = {
+    "chunk_steps": "chunk_steps",
+    "file_frames": "segment_frames",
+    "files": "segments",
+    "scalar_columns": "scalar_slots",
+    "file_bytes": "segment_bytes",
+}
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,42 +51,49 @@ class Budget:
     ----------
     chunk_steps : int
         T: frames in a chunk of the store, a power of two.
-    segment_frames : int
-        S: frames in a spool segment; divides T.
-    segments : int
-        Segments in the pool.
-    scalar_slots : int
-        Columns of float64 that ride along with each frame.
-    segment_bytes : int
-        Size of one segment file.
+    file_frames : int
+        Frames in a spool file; divides T.
+    files : int
+        Spool files in the pool.
+    scalar_columns : int
+        Scalars (float64) that are spooled with each frame: skipped updates, learning rates, logged values.
+    file_bytes : int
+        Size of a spool file.
     """
 
     chunk_steps: int
-    segment_frames: int
-    segments: int
-    scalar_slots: int
-    segment_bytes: int
+    file_frames: int
+    files: int
+    scalar_columns: int
+    file_bytes: int
 
     @property
     def pool_bytes(self) -> int:
-        return self.segments * self.segment_bytes
+        return self.files * self.file_bytes
+
+    def to_json(self) -> dict[str, int]:
+        return {key: getattr(self, name) for name, key in _KEYS.items()}
+
+    @classmethod
+    def from_json(cls, document: dict[str, int]) -> Budget:
+        return cls(**{name: document[key] for name, key in _KEYS.items()})
 
 
 def plan_budget(
     schema: Schema, param_groups: int, *, spool_limit: int | None = None, chunk_steps: int | None = None
 ) -> Budget:
-    """Choose chunk length and pool for a schema.
+    """Choose the chunk length and the pool for a schema.
 
     Parameters
     ----------
     schema : Schema
     param_groups : int
-        Learning rates that ride along with each frame.
+        Learning rates that are spooled with each frame.
     spool_limit : int, optional
-        Bytes that the pool may take; default: 1 GiB, and up to 4 GiB for what cannot do with less.
+        Bytes that the pool may take; default: 1 GiB, or up to 4 GiB where 1 GiB is too little.
     chunk_steps : int, optional
-        T, if the caller fixes it (a resumed store has one already). Default: the largest power of two up to 1024
-        for which three chunks of frames fit the limit, and from 256 on also all parameters' chunks fit 64 MiB.
+        T, where the caller fixes it (a resumed store has one already). Default: the largest power of two up to 1024
+        for which three chunks of frames fit the limit. Above 256, the chunks of all parameters must also fit 64 MiB.
 
     Returns
     -------
@@ -85,16 +102,16 @@ def plan_budget(
     Raises
     ------
     UsageError
-        Fewer than 16 steps would fit, or `chunk_steps` is not a power of two of at least 16, or does not fit.
+        Chunks of 16 steps do not fit the limit; or `chunk_steps` is not a power of two, is below 16, or does not fit.
     """
-    slots = 1 + param_groups + SCALAR_SLOTS
+    columns = 1 + param_groups + SCALAR_COLUMNS
 
     def budget(steps: int) -> Budget:
-        frames = steps // SEGMENTS_PER_CHUNK
-        size = segment_layout(schema, frames, slots).size
-        least = CHUNKS_IN_POOL * SEGMENTS_PER_CHUNK
+        frames = steps // FILES_PER_CHUNK
+        size = file_layout(schema, frames, columns).size
+        least = CHUNKS_IN_POOL * FILES_PER_CHUNK
         deep = min(DEEP_POOL_BYTES, spool_limit or DEEP_POOL_BYTES) // size
-        return Budget(steps, frames, max(least, min(MOST_SEGMENTS, deep)), slots, size)
+        return Budget(steps, frames, max(least, min(MOST_FILES, deep)), columns, size)
 
     if spool_limit is None:
         least = budget(max(chunk_steps or 0, FEWEST_CHUNK_STEPS)).pool_bytes
@@ -106,16 +123,15 @@ def plan_budget(
     if chunk_steps is not None:
         if chunk_steps < FEWEST_CHUNK_STEPS or chunk_steps & (chunk_steps - 1):
             raise UsageError(
-                f"chunk_steps: expected a power of two of at least {FEWEST_CHUNK_STEPS}, got {chunk_steps}. The "
-                "spool is "
-                "cut into equal parts of a chunk. Take 256, or leave it out.",
+                f"chunk_steps: expected a power of two of at least {FEWEST_CHUNK_STEPS}, got {chunk_steps}. Each "
+                "spool file holds an equal part of a chunk. Take 256, or leave it out.",
                 chunk_steps=chunk_steps,
             )
         fixed = budget(chunk_steps)
         if fixed.pool_bytes > spool_limit:
             raise UsageError(
                 f"chunk_steps={chunk_steps}: expected three chunks of frames within the spool limit of "
-                f"{format_bytes(spool_limit)}, they take {format_bytes(fixed.pool_bytes)}. {remedy}",
+                f"{format_bytes(spool_limit)}, but they take {format_bytes(fixed.pool_bytes)}. {remedy}",
                 pool_bytes=fixed.pool_bytes,
                 spool_limit=spool_limit,
             )
@@ -130,15 +146,15 @@ def plan_budget(
     least = budget(FEWEST_CHUNK_STEPS).pool_bytes
     raise UsageError(
         f"spool: expected room for three chunks of {FEWEST_CHUNK_STEPS} frames of {format_bytes(schema.frame_bytes)} "
-        f"({format_bytes(least)}), the limit is {format_bytes(spool_limit)}. {remedy}",
+        f"({format_bytes(least)}), but the limit is {format_bytes(spool_limit)}. {remedy}",
         needed=least,
         spool_limit=spool_limit,
     )
 
 
 @dataclass(frozen=True, slots=True)
-class SegmentLayout:
-    """Byte offsets inside a segment file: header, then arrays with one row for each frame."""
+class FileLayout:
+    """Byte offsets in a spool file: the header comes first, then arrays with one row for each frame."""
 
     steps: int
     checksums: int
@@ -147,8 +163,8 @@ class SegmentLayout:
     size: int
 
 
-def segment_layout(schema: Schema, frames: int, slots: int) -> SegmentLayout:
-    """Place the arrays of a segment of `frames` frames; every array starts on a cache line."""
+def file_layout(schema: Schema, frames: int, columns: int) -> FileLayout:
+    """Place the arrays of a spool file of `frames` frames; every array starts on a cache line."""
     end = HEADER_BYTES
 
     def place(size: int) -> int:
@@ -157,15 +173,15 @@ def segment_layout(schema: Schema, frames: int, slots: int) -> SegmentLayout:
         end = -(-(start + size) // ALIGNMENT) * ALIGNMENT
         return start
 
-    steps, checksums, scalars = place(8 * frames), place(8 * frames), place(8 * frames * slots)
+    steps, checksums, scalars = place(8 * frames), place(8 * frames), place(8 * frames * columns)
     planes = tuple(place(frames * plane.frame_bytes) for plane in schema.planes)
-    return SegmentLayout(steps, checksums, scalars, planes, -(-end // 4096) * 4096)
+    return FileLayout(steps, checksums, scalars, planes, -(-end // 4096) * 4096)
 
 
 def chunk_shape(shape: tuple[int, ...], dtype: np.dtype[np.generic], chunk_steps: int) -> tuple[int, ...]:
-    """Return the chunk shape of a parameter: whole along its own axes unless that passes 64 MiB, T along `step`.
+    """Return the chunk shape of a parameter: whole along its own axes and T along `step`, as far as 64 MiB allow.
 
-    T is never lowered for one tensor: leading axes are cut instead, the first one first.
+    A larger chunk is cut along its leading axes, the first one first. T is the same for every parameter.
     """
     own = [max(1, size) for size in shape]
     most = LARGEST_CHUNK_BYTES // (dtype.itemsize * chunk_steps)
@@ -178,7 +194,7 @@ def chunk_shape(shape: tuple[int, ...], dtype: np.dtype[np.generic], chunk_steps
 
 
 def compressing_threads() -> int:
-    """Return how many threads the writer compresses with: half the cores that this process may use, at most 8."""
+    """Return the writer's number of compressing threads: half the cores that this process may use, at most 8."""
     return max(1, min(8, len(os.sched_getaffinity(0)) // 2))
 
 

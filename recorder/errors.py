@@ -1,10 +1,12 @@
-"""Errors of the recorder: each says what was expected, what was found, why it matters, and what to do.
+"""Errors of the recorder. Each says what was expected, what was found, why it matters and what to do.
 
 Every public error derives from `RecorderError` and from the builtin that a caller would expect, and carries its
 numbers as attributes.
 """
 
 from __future__ import annotations
+
+from recorder.text import printable
 
 
 class RecorderError(Exception):
@@ -13,14 +15,17 @@ class RecorderError(Exception):
     Parameters
     ----------
     message : str
-        One sentence or two: what is wrong and what to do.
+        What is wrong and what to do.
     **facts
-        The numbers and names of the message, kept as attributes.
+        Numbers and names of the message, which become attributes.
     """
 
     def __init__(self, message: str, **facts: object) -> None:
         super().__init__(message)
         self.__dict__.update(facts)
+
+    def __str__(self) -> str:
+        return printable(super().__str__())  # names and paths in it are shown, not obeyed
 
 
 class StoreExistsError(RecorderError, FileExistsError):
@@ -36,32 +41,55 @@ class StoreLockedError(RecorderError, BlockingIOError):
 
 
 class StoreFormatError(RecorderError, ValueError):
-    """The store is not one of ours, is damaged, or is of a newer format."""
+    """The folder is not a trajectory store, is damaged, or has a newer format."""
 
 
 class SchemaError(RecorderError, ValueError):
-    """The parameters cannot be recorded, or are not the ones that the store holds."""
+    """The parameters cannot be recorded, or differ from those in the store."""
 
 
 class ParameterChangedError(RecorderError, RuntimeError):
-    """A parameter changed its shape, type or device, or left the model, while it was being recorded."""
+    """A parameter changed its shape, type or device, or left the model, while it was recorded."""
+
+
+class RecordingError(RecorderError, RuntimeError):
+    """Something that the recorder did not expect ended the recording; the cause is chained to it."""
 
 
 class SelectionError(RecorderError, LookupError):
-    """A pattern of `include` or `exclude` leaves nothing to record."""
+    """A pattern of `include` or `exclude` matches nothing, or leaves nothing to record."""
 
 
 class UsageError(RecorderError, ValueError):
-    """An argument or a call has no meaning here."""
+    """An argument or a call is not valid."""
 
 
 class SpoolSpaceError(RecorderError, OSError):
-    """The spool finds no room, in memory or on disk."""
+    """The spool finds no room in memory or on disk."""
 
 
 class DiskSpaceError(RecorderError, OSError):
-    """The run would not fit on the disk (preflight)."""
+    """The run would not fit on the disk; raised before it starts."""
 
 
 class WriterError(RecorderError, RuntimeError):
-    """The writer process failed; what it had committed is kept, what it had not lies in the spool."""
+    """The writer process failed. Frames that it committed are kept, the others lie in the spool."""
+
+
+def expected(error: Exception, what: str) -> RecorderError:
+    """Return an error of the recorder as it is, and any other as the cause of a `RecordingError`.
+
+    Parameters
+    ----------
+    error : Exception
+    what : str
+        What the recorder was about to do, after "expected to".
+    """
+    if isinstance(error, RecorderError):
+        return error
+    failure = RecordingError(
+        f"recording: expected to {what}, got {type(error).__name__}: {error}. Frames before it are kept. Leave out "
+        "what the message names (exclude=…), or let the training go on without a recording (on_error='warn')."
+    )
+    failure.__cause__ = error
+    return failure

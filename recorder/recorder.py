@@ -1,36 +1,36 @@
-"""`Recorder`: attaches to a model and its optimizers, and records every step."""
+"""`Recorder` attaches to a model and its optimizers, and records every step."""
 
 from __future__ import annotations
 
+import contextlib
 import os
 import shutil
-import sys
 import time
 import weakref
 from collections.abc import Iterable, Mapping, Sequence
-from pathlib import Path
-from typing import Any, Literal, Self
+from typing import Any, Literal, Self, cast
 
+import torch
 from torch import nn
 from torch.optim import Optimizer
 
 from recorder.budget import parse_bytes
-from recorder.describe import make_session
-from recorder.errors import RecorderError, UsageError
-from recorder.exits import unwatch, watch
-from recorder.hooks import LearningRates, attach, optimizers_of
-from recorder.host import HostFeed
-from recorder.options import Options, check_scalar_name, check_store
-from recorder.overhead import Alternation
-from recorder.placement import place_spool
-from recorder.plan import check_plan
-from recorder.process import Waiting, WriterProcess
-from recorder.report import Report
-from recorder.ring import check_held
-from recorder.segments import COMMITTED, RAW_BYTES, SKIPPED, STORED_BYTES, create_spool
-from recorder.selection import select_parameters
-from recorder.spool import Spool
-from recorder.staging import DeviceFeed
+from recorder.errors import RecorderError, UsageError, expected
+from recorder.names import user_path
+from recorder.trainer.device_feed import DeviceFeed
+from recorder.trainer.ends import begin, drain, make_feed, nothing_recorded
+from recorder.trainer.exits import refuse_second, unwatch, watch
+from recorder.trainer.hooks import CapturedError, Rounds, attach, refuse_capture
+from recorder.trainer.host_feed import HostFeed
+from recorder.trainer.lookout import EARLY_FRAMES, LOGS_WITHOUT_A_STEP, Lookout
+from recorder.trainer.optimizers import LearningRates, optimizers_of
+from recorder.trainer.options import Options, check_store
+from recorder.trainer.overhead import Alternation
+from recorder.trainer.process import WriterProcess
+from recorder.trainer.report import Report, make_report, tell
+from recorder.trainer.scalars import Scalars
+from recorder.trainer.session import resumption_notes
+from recorder.trainer.spool import Spool
 
 
 class Recorder:
@@ -41,44 +41,48 @@ class Recorder:
     Parameters
     ----------
     store : path
-        The Zarr store to write; by custom named `*.zarr`.
+        The Zarr store to write, named `*.zarr` by custom.
     model : torch.nn.Module
         Lazy layers may still be uninitialised.
     optimizer : torch.optim.Optimizer or sequence of them, optional
-        A frame is taken after each step of the (last) optimizer. Without one, call `step` yourself.
+        A frame is recorded once each of them has stepped since the last frame; what they wrap or hold counts as
+        theirs. Without an optimizer, call `step` yourself.
     hyperparameters : mapping, optional
-        Numbers, strings, … that describe the run; kept as root attributes.
+        Numbers, strings and the like that describe the run. A resumed run keeps those that it had where none are given.
     include, exclude : str or iterable of str, optional
         Glob patterns over dotted parameter names.
     stride : int, default 1
         Record every `stride`-th update.
     chunk_steps : int, optional
-        Frames in a chunk, a power of two; default: as many up to 1024 as the spool's limit allows, above 256 no more
-        than 64 MiB of all parameters take.
+        Frames in a chunk, a power of two. Default: as many, up to 1024, as the spool's limit allows; above 256, the
+        chunks of all parameters together take at most 64 MiB.
     compression : {"pcodec", "lz4", "none"}
-        All of them lossless.
+        All are lossless. pcodec: smallest. lz4: larger, nearly three times as fast to write. none: not compressed,
+        fastest to write.
     mode : {"w-", "w", "a"}
         Refuse an existing store, replace it, or resume it.
     expected_steps : int, optional
-        Length of the run: turns on a check of disk space before step 0.
+        Length of the run. If given, the recorder checks before step 0 that the disk has room for it.
     on_pressure : {"wait", "drop"}
         When the writer cannot keep up: wait and count the time, or drop frames and record the gap.
     on_error : {"raise", "warn"}
-        When recording fails: raise in the training loop, or say so once and let the training go on unrecorded.
+        When recording fails: raise in the training loop, or say so once and let the training go on unrecorded. What
+        `log` cannot store raises neither way.
     spool : path, optional
-        Local folder for frames that are not written yet; default: shared memory, else beside the store.
+        Local folder for frames that are not in the store yet; default: shared memory, else beside the store.
     spool_limit : int or str, optional
         Most bytes that the spool may take, such as `"8GiB"`; default: 1 GiB, up to 4 GiB for models that need it.
     compare_every : int, optional
-        Measure the cost of recording in this very run: stretches of so many steps are recorded and left out in turn
-        (gaps in the store), and the report holds the paired slowdown.
+        Measure the cost of recording in this run: stretches of `compare_every` steps are recorded and left out in turn
+        (gaps in the store). The report holds the slowdown over pairs of stretches.
     user_step : int, optional
-        Your own step count at a resumption, kept with the segment.
+        Your own count of applied updates when this recording begins; a resumed run goes on at that step.
 
     Raises
     ------
     RecorderError
-        A subclass that names what is wrong, and a builtin: the store exists, a pattern matches nothing, no room, …
+        A subclass names what is wrong, and also derives from a builtin: the store exists, a pattern matches nothing,
+        there is no room, …
 
     Examples
     --------
@@ -88,6 +92,8 @@ class Recorder:
     >>> with Recorder(tempfile.mkdtemp() + "/run.zarr", model, optimizer) as recorder:
     ...     recorder.start()
     """
+
+    _tell = staticmethod(tell)
 
     def __init__(
         self,
@@ -116,7 +122,7 @@ class Recorder:
         self._model = model
         self._optimizers = optimizers_of(optimizer)
         self._options = Options(
-            store=Path(os.path.abspath(store)),  # noqa: PTH100 - resolve() would follow a link that the user chose
+            store=user_path(store),
             hyperparameters=dict(hyperparameters or {}),
             include=include,
             exclude=exclude,
@@ -127,26 +133,32 @@ class Recorder:
             expected_steps=expected_steps,
             on_pressure=on_pressure,
             on_error=on_error,
-            spool=None if spool is None else Path(spool),
+            spool=None if spool is None else user_path(spool),
             spool_limit=None if spool_limit is None else parse_bytes(spool_limit),
             compare_every=compare_every,
             user_step=user_step,
         )
+        for idle in refuse_second(self._options.store, lambda other: other._feed is not None):
+            idle._forget()
+            self._tell(f"{store}: an earlier Recorder that had recorded nothing is closed, this one takes its place")
         check_store(self._options)
         self._feed: HostFeed | DeviceFeed | None = None
-        self._closed = False
+        self._closed = self._is_deaf = False
         self._failure: BaseException | None = None
-        self._updates = self._frames = 0
+        self._updates = self._skipped = self._frames = 0  # of whole updates; those known to be skipped
         self._recorded_update = -1
         self._next_check = 0
-        self._pending: dict[str, Any] = {}
         self._alternation: Alternation | None = None
         self._seconds = self._start_seconds = 0.0
-        self._handles = attach(self._optimizers, weakref.ref(self), Recorder._before_update, Recorder._after_update)
-        watch(self, Recorder._forget, Recorder._leave)
+        self._rounds = Rounds(self._optimizers, self._tell) if len(self._optimizers) > 1 else None
+        self._is_on_gpu = torch.cuda.is_available()  # asked once, because asking takes as long as a hook
+        self._first_hooks, self._hooks = attach(
+            self._optimizers, weakref.ref(self), Recorder._before_update, Recorder._after_update
+        )
+        watch(self, self._options.store, Recorder._forget, Recorder._leave)
 
     def start(self) -> None:
-        """Record the parameters as they are now as the first frame. The first optimizer step calls it, if you do not.
+        """Record the parameters as they are now as the first frame. The first optimizer step calls it if you do not.
 
         Raises
         ------
@@ -155,69 +167,61 @@ class Recorder:
         """
         if self._feed is not None or self._closed:
             return
+        try:
+            self._begin()
+        except Exception as error:
+            self._failure = expected(error, "start")
+            raise self._failure from self._failure.__cause__
+        self._failure = None
+
+    def _begin(self) -> None:
         began = time.perf_counter()
         options = self._options
-        selection = select_parameters(self._model, options.include, options.exclude)
-        session = make_session(self._model, self._optimizers, options, selection.schema)
-        budget = session.budget
-        if options.expected_steps is not None:
-            self._tell(
-                check_plan(options.store, selection.schema, budget, options.expected_frames, options.compression)
-            )
-        directory = place_spool(options.store, session.session, budget.pool_bytes, options.spool)
-        create_spool(directory, session)
+        selection, session, directory = begin(self._model, self._optimizers, options, self._tell)
         self._writer = writer = WriterProcess(directory)
         try:
-            self._spool = spool = Spool(
-                directory, session, writer, drop=options.on_pressure == "drop", report=self._tell
-            )
-            feed: HostFeed | DeviceFeed
-            if all(plane.device == "cpu" for plane in selection.schema.planes):
-                feed = HostFeed(selection.schema, selection.slots, spool)
-            else:
-                frames, slots = budget.segment_frames, budget.scalar_slots
-                feed = DeviceFeed(selection.schema, selection.slots, spool, frames, slots)
-            writer.start()  # last: what fails before leaves no process behind
+            self._spool = spool = Spool(directory, session, writer, drop=options.on_pressure == "drop", tell=self._tell)
+            feed = make_feed(selection, spool, session.budget)
+            self._rates, self._scalars = LearningRates(self._optimizers, self._tell), Scalars(spool, feed, self._tell)
+            self._lookout = Lookout(self._model, self._optimizers, selection, options, self._tell)
+            writer.start()  # last, so that an earlier failure leaves no process behind
             writer.wait_until_running(self._tell)
+            for line in resumption_notes(options, session):
+                self._tell(line)
         except BaseException:
             writer.forget()
             shutil.rmtree(directory, ignore_errors=True)
             raise
         if options.compare_every is not None:
             self._alternation = Alternation(options.compare_every, selection.schema.planes[0].device)
-        self._selection, self._check_every = selection, budget.segment_frames
-        self._rates = LearningRates(self._optimizers, session.param_groups, self._tell)
-        self._feed = feed
-        self._push(None)
+        self._check_every, self._feed = session.budget.file_frames, feed
+        self._push()
         self._start_seconds = time.perf_counter() - began
 
     def step(self) -> None:
-        """Record the step just made, where no optimizer was given. Call `start` first: it records the state before.
+        """Record the step just made, where no optimizer was given. Call `start` before it, to record the first state.
 
         Raises
         ------
         RecorderError
             See `Recorder`.
         """
-        if self._closed:
+        if self._closed and not self._is_deaf:
             raise UsageError("recorder.step(): expected an open recorder, it is closed. Make a new one with mode='a'.")
         if self._feed is None:
             self._tell("step() came before start(): frame 0 is the state after the first update, like frame 1")
-        self._after_update(None)
+        self._after_update(None, -1)
 
-    def log(self, **scalars: Any) -> None:
+    def log(self, /, **scalars: Any) -> None:
         """Store scalars with the frame of the last step: loss and epoch, for example.
+
+        A name or a value that the store cannot hold is named once on stderr and left out.
 
         Parameters
         ----------
         **scalars
-            Numbers or one-element tensors. Tensors on a device are copied there: nothing is waited for. With a
-            `stride`, values logged between two frames go to the next one.
-
-        Raises
-        ------
-        UsageError
-            A name is reserved or cannot be a name in the store, or a value is no scalar.
+            Numbers, or arrays or tensors of one element; None is left out. A tensor on a device is copied there, and
+            nothing waits for it. With a `stride`, values logged between two frames go to the next frame.
         """
         if self._closed:
             return
@@ -226,13 +230,13 @@ class Recorder:
                 self.start()
             began = time.perf_counter()
             if self._recorded_update == self._updates:
-                self._store_scalars(scalars)
+                self._scalars.store(scalars)
+                if self._scalars.calls in LOGS_WITHOUT_A_STEP and self._optimizers and self._is_newest():
+                    self._lookout.compare(cast(HostFeed, self._feed))
             else:
-                for name in scalars:
-                    check_scalar_name(name)
-                self._pending |= scalars
+                self._scalars.keep(scalars)
             self._seconds += time.perf_counter() - began
-        except (RecorderError, OSError) as error:
+        except Exception as error:
             self._fail(error)
 
     def close(self, status: Literal["complete", "interrupted"] = "complete") -> None:
@@ -241,146 +245,156 @@ class Recorder:
         Parameters
         ----------
         status : {"complete", "interrupted"}
-            How the run ended, as the store will say.
+            How the run ended; the store's attribute `status` will say it.
 
         Raises
         ------
         RecorderError
-            The writer failed. What it had committed is kept.
+            The writer failed, and `on_error` is "raise". The frames that it committed are kept.
         """
         if self._closed:
             return
+        if self._failure is None and self._feed is None:
+            self._tell(nothing_recorded(self._options.store, self._optimizers))
+        elif self._failure is None:
+            with contextlib.suppress(Exception):  # a look must not keep the store from being closed
+                feed, is_newest = cast(HostFeed, self._feed), self._is_newest()
+                self._lookout.finish(feed, self._rounds, self._updates, status, is_newest=is_newest)
         self._closed = True
-        self._detach()
         unwatch(self)
+        if not self._is_deaf:
+            self._detach()
         if self._feed is None:
             return
-        waiting = Waiting(self._tell)
         try:
-            self._feed.close()
+            drain(self._feed, self._writer, status, str(self._options.store), self._updates, self._tell)
+        except Exception as error:
+            self._failure = expected(error, "close")
+            if self._options.on_error == "raise":
+                raise self._failure from self._failure.__cause__
+            self._tell(str(self._failure))
         finally:
-            try:
-                self._writer.close(status, lambda: waiting.show(self._frames, self._writer.control.words[COMMITTED]))
-            except KeyboardInterrupt:
-                self._tell(f"no longer waiting; the writer finishes on its own, then {self._options.store} is complete")
-                raise
-            finally:
-                self._writer.release()
-                words = self._writer.control.words
-                self.report = Report(
-                    store=str(self._options.store),
-                    status=status,
-                    steps=self._updates,
-                    frames=self._spool.pushed,
-                    dropped=self._spool.dropped,
-                    skipped=words[SKIPPED],
-                    raw_bytes=words[RAW_BYTES],
-                    stored_bytes=words[STORED_BYTES],
-                    start_seconds=self._start_seconds,
-                    seconds=self._seconds,
-                    stall_seconds=self._feed.stall_seconds,
-                    overhead=self._alternation.result() if self._alternation else None,
-                )
+            self.report = make_report(
+                self._spool,
+                self._writer.control.words,
+                store=str(self._options.store),
+                status=status,
+                steps=self._updates,
+                start_seconds=self._start_seconds,
+                seconds=self._seconds,
+                stall_seconds=self._feed.stall_seconds,
+                overhead=self._alternation.result() if self._alternation else None,
+            )
         self._tell(str(self.report))
 
     def __enter__(self) -> Self:
         return self
 
     def __exit__(self, kind: object, error: BaseException | None, traceback: object) -> None:
+        if error is not None and self._feed is None:
+            self._failure = error  # says why nothing was recorded
         try:
             self.close("complete" if error is None else "interrupted")
         except RecorderError as failure:
             if error is None:
                 raise
-            if error is not failure and error is not self._failure:
+            if error is not failure:
                 self._tell(str(failure))
 
     # -- one step ---------------------------------------------------------------------------------
-    # Every call here finds its code driven out of the caches by the training: few functions, few distinct ones.
+    # The training has driven the code of every call here out of the caches, so calls are few, and to few functions.
 
-    def _fail(self, error: BaseException) -> None:
-        """Treat a failure as `on_error` says."""
-        self._failure = error
+    def _fail(self, error: Exception) -> None:
+        """Raise a failure, or report it and stop recording, as `on_error` says."""
+        self._failure = failure = expected(error, f"record after update {self._updates}")
         if self._options.on_error == "raise":
-            raise error
-        self._tell(f"recording stops, training goes on: {error}")
-        self._leave()
+            raise failure from failure.__cause__
+        self._tell(f"recording stops, training goes on: {failure}")
+        self._is_deaf = True  # hooks cannot be removed while torch goes through them
+        if not isinstance(failure, CapturedError):  # what closing does to a device would end the capture
+            self._leave()
 
-    def _before_update(self, optimizer: Optimizer) -> None:
+    def _before_update(self) -> None:
+        if self._is_deaf:
+            return
         try:
-            self.start()  # does nothing when it has
-        except (RecorderError, OSError) as error:
+            if self._is_on_gpu:
+                refuse_capture()
+            if self._feed is None:
+                self.start()
+            elif self._frames in EARLY_FRAMES and self._feed.can_be_looked_at and self._is_newest():
+                self._lookout.compare(self._feed, early=True)
+        except Exception as error:
             self._fail(error)
 
-    def _after_update(self, optimizer: Optimizer | None) -> None:
+    def _after_update(self, optimizer: Optimizer | None, place: int) -> None:
+        if self._is_deaf:
+            return
         try:
+            if self._is_on_gpu:
+                refuse_capture()
             if self._feed is None:
                 self.start()
             began = time.perf_counter()
+            if self._rounds is None or optimizer is None:
+                found_inf = getattr(optimizer, "found_inf", None)
+            elif self._rounds.completes(place, optimizer):
+                found_inf = self._rounds.found_inf
+            else:
+                return
             self._updates += 1
+            skipped = found_inf is not None and self._feed.skip(found_inf)  # type: ignore[union-attr]
+            self._skipped += skipped
             recorded = self._alternation is None or self._alternation.records(self._updates)
-            if recorded and self._updates % self._options.stride == 0:
-                self._push(optimizer)
+            if recorded and (self._updates - self._skipped) % self._options.stride == 0:
+                self._push(skipped=skipped)
+            else:  # the steps of later frames stay true, and so does the end of the run
+                self._writer.control.note_updates(self._updates, self._skipped)
             self._seconds += time.perf_counter() - began
-        except (RecorderError, OSError) as error:
+        except Exception as error:
             self._fail(error)
 
-    def _push(self, optimizer: Optimizer | None) -> None:
+    def _push(self, *, skipped: bool = False) -> None:
         feed = self._feed
         assert feed is not None
         if self._frames == self._next_check:
             self._check_structure()
-        rates = self._rates.now() if self._frames else ()
-        if feed.push(self._updates, rates, getattr(optimizer, "found_inf", None)):
+        if feed.push(self._updates, self._rates.now() if self._frames else ()):
             self._frames += 1
+            if skipped:
+                return  # the writer drops this frame, and what is logged now would go with it
             self._recorded_update = self._updates
-            if self._pending:
-                pending, self._pending = self._pending, {}
-                self._store_scalars(pending)
+            self._scalars.calls = 0
+            if self._scalars.pending:
+                self._scalars.store_pending()
 
     def _check_structure(self) -> None:
-        """Walk the model once a segment: a module that was replaced leaves the recorded tensors behind, unnoticed."""
+        """Walk the model once a spool file: of a module that was replaced, the old parameters would be recorded."""
         self._next_check += self._check_every
-        if self._frames == 0:
-            return
-        self._detach(keep=1)  # the hooks before a step were for the first one
-        check_held(self._model, self._selection.schema, self._selection.slots)
-        assert self._feed is not None
-        self._feed.revalidate()
+        if self._frames:
+            while self._first_hooks:
+                self._first_hooks.pop().remove()
+            self._lookout.check_structure(cast(HostFeed, self._feed))
 
-    def _store_scalars(self, scalars: dict[str, Any]) -> None:
-        feed, spool = self._feed, self._spool
-        assert feed is not None
-        for name, value in scalars.items():
-            try:
-                if (slot := spool.names.get(name)) is None:
-                    check_scalar_name(name)
-                    slot = spool.slot(name)
-                feed.log(slot, value)
-            except (TypeError, ValueError, RuntimeError) as error:
-                if isinstance(error, RecorderError):
-                    raise
-                raise UsageError(
-                    f"log({name}=…): expected a number or a one-element tensor, got {type(value).__name__} ({error})."
-                ) from error
+    def _is_newest(self) -> bool:
+        """Tell whether the last update has a frame, and no part of the next one has come yet."""
+        return self._recorded_update == self._updates and (self._rounds is None or self._rounds.is_whole)
 
-    def _detach(self, keep: int = 0) -> None:
-        while len(self._handles) > keep:
-            self._handles.pop(0).remove()
+    def _detach(self) -> None:
+        for handle in (*self._first_hooks, *self._hooks):
+            handle.remove()
 
     def _leave(self) -> None:
-        """Close as interrupted where nobody is left to raise to."""
+        """Close as interrupted; report a failure of the writer instead of raising it."""
         try:
             self.close("interrupted")
-        except RecorderError as failure:
+        except Exception as failure:
             self._tell(str(failure))
 
     def _forget(self) -> None:
-        """In a forked child: this recording is the parent's, and the segments are mapped here, too."""
+        """Stop recording in a forked child, where the parent's spool files are mapped too."""
         self._closed = True
+        unwatch(self)
         self._detach()
         if self._feed is not None:
             self._writer.forget()
-
-    def _tell(self, line: str) -> None:
-        print(f"recorder: {line}", file=sys.stderr, flush=True)

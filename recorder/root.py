@@ -1,20 +1,75 @@
-"""The root of a store, as far as it can be read and judged without any codec: the training process imports this,
-never the codecs.
+"""The root of a store: its format, the arrays that stand there, and its attributes.
+
+Nothing here needs a codec, so that the training process can read and check a store.
 """
 
 from __future__ import annotations
 
 import json
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
-from recorder.errors import StoreFormatError
+from recorder.errors import StoreFormatError, UsageError
+from recorder.files import read_file
 
 FORMAT = "parameter-trajectory"
 FORMAT_VERSION = 1
-COMPRESSIONS = ("pcodec", "lz4", "none")
-RESERVED = ("step", "parameters", "learning_rate")
+CHUNK_CHECKSUMS = "chunk_checksums"  # root attribute: one for each chunk of the whole store
+PARAMETERS = "parameters"  # the group beside the arrays
+
+
+@dataclass(frozen=True, slots=True)
+class RootArray:
+    """An array at the root of a store; every document, check and text about it follows from this record.
+
+    Attributes
+    ----------
+    name : str
+        Empty where the user chooses the name.
+    dtype : str
+    dims : tuple of str
+    fill : int or float
+        The value of frames that were never written.
+    meaning : str
+        As `FORMAT.md` says it.
+    attributes : mapping
+        Attributes that every store gives it.
+    """
+
+    name: str
+    dtype: str
+    dims: tuple[str, ...]
+    fill: float
+    meaning: str
+    attributes: Mapping[str, Any] = field(default_factory=dict)
+
+
+STEP = RootArray(
+    "step", "int64", ("step",), -1, "number of applied updates at each frame",
+    {"long_name": "optimizer step", "units": "step"},
+)  # fmt: skip
+LEARNING_RATE = RootArray(
+    "learning_rate", "float64", ("step", "param_group"), math.nan, "NaN at a frame that no update produced",
+    {"long_name": "learning rate"},
+)  # fmt: skip
+LOGGED = RootArray("", "float64", ("step",), math.nan, "logged scalars, NaN where nothing was logged")
+ROOT_ARRAYS = (STEP, LEARNING_RATE, LOGGED)
+RESERVED = (STEP.name, PARAMETERS, LEARNING_RATE.name)
+
+
+def check_scalar_name(name: object) -> None:
+    """Refuse what is no name for a logged value. Any text but the empty one is a name (`recorder.names.scalar_path`).
+
+    Raises
+    ------
+    UsageError
+    """
+    if not isinstance(name, str) or not name:
+        raise UsageError(f"log: expected a name for each value, got {name!r}. Write log(loss=…).")
 
 
 def now() -> str:
@@ -28,21 +83,21 @@ def read_root(store: Path) -> dict[str, Any]:
     Raises
     ------
     StoreFormatError
-        It is not a store of ours, or its root document is damaged, or it is newer than this version.
+        The folder is not a trajectory store, its root document is damaged, or its format is newer than this version.
     """
     path = store / "zarr.json"
     try:
-        attributes = json.loads(path.read_text())["attributes"]
+        attributes = json.loads(read_file(path))["attributes"]
         found, version = attributes.get("format"), attributes.get("format_version")
-    except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
+    except (OSError, ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
         raise StoreFormatError(
-            f"{store}: expected a trajectory store, its zarr.json cannot be read ({error}). Name the folder that a "
+            f"{store}: expected a trajectory store, but its zarr.json cannot be read ({error}). Name the folder that a "
             "Recorder wrote."
         ) from error
     if found != FORMAT:
         raise StoreFormatError(
-            f"{store}: expected a trajectory store, its zarr.json says format {found!r}. It is left untouched: name "
-            "another path."
+            f"{store}: expected a trajectory store, but its zarr.json says format {found!r}. It is left untouched: "
+            "name another path."
         )
     if version != FORMAT_VERSION:
         raise StoreFormatError(

@@ -1,4 +1,4 @@
-"""What is recorded: frozen records of parameters and planes, and their JSON form. Knows neither torch nor Zarr."""
+"""What is recorded: parameters and the planes that carry them, and their JSON form. Knows neither torch nor Zarr."""
 
 from __future__ import annotations
 
@@ -8,8 +8,8 @@ from typing import Any
 
 import numpy as np
 
-# How each torch type travels and is stored. bfloat16 has no numpy type: it travels as its raw 16 bits and is widened
-# by the writer.
+# The numpy type in which each torch type is stored, and in which it travels through the spool. bfloat16 has no numpy
+# type: its raw 16 bits travel, and the writer widens them.
 STORED_DTYPES = {
     "float16": "float16",
     "bfloat16": "float32",
@@ -23,7 +23,7 @@ TRAVEL_DTYPES = {**STORED_DTYPES, "bfloat16": "uint16"}
 
 @dataclass(frozen=True, slots=True)
 class Parameter:
-    """One recorded tensor: its place in the model, its meaning, and its place in a frame.
+    """One recorded tensor: its place in the model, its meaning and its place in a frame.
 
     Attributes
     ----------
@@ -31,18 +31,18 @@ class Parameter:
         Dotted name.
     shape : tuple of int
     dtype : str
-        Type in the model (`original_dtype` in the store).
+        Torch's name of the type in the model (`original_dtype` in the store).
     layer, module, module_class, layer_class : str
         See `FORMAT.md`.
     axes : tuple of str
         Meaning of each axis.
     requires_grad : bool
     aliases : tuple of str
-        Other names of the same tied tensor.
+        Other names of the same (tied) tensor.
     heads, head_axis : int or None
     concat : bool or None
     plane, offset : int
-        The plane of the frame that holds it, and its first element there.
+        Number of the plane that holds it, and its first element there.
     """
 
     name: str
@@ -72,7 +72,7 @@ class Parameter:
 
 @dataclass(frozen=True, slots=True)
 class Plane:
-    """The elements of one type on one device: contiguous in every frame."""
+    """All recorded elements of one type on one device; they are contiguous in every frame."""
 
     dtype: str
     device: str
@@ -95,12 +95,8 @@ class Schema:
     planes: tuple[Plane, ...]
 
     @property
-    def elements(self) -> int:
-        return sum(parameter.elements for parameter in self.parameters)
-
-    @property
     def frame_bytes(self) -> int:
-        """Bytes of one frame as it travels."""
+        """Bytes of one frame in the spool."""
         return sum(plane.frame_bytes for plane in self.planes)
 
     @property

@@ -2,8 +2,34 @@
 
 from __future__ import annotations
 
+import os
 import signal
+
+import pytest
+from hypothesis import HealthCheck, settings
+
+# Before numpy and torch are loaded, here and in every process that a test starts: the models and arrays of tests gain
+# nothing from threads, and threads that wait for a busy core lose much. A test that wants threads asks for them.
+os.environ["OMP_NUM_THREADS"] = "1"
 
 # A shell starts what runs in its background with interrupts ignored, which every child inherits: the tests that send
 # them would wait in vain.
 signal.signal(signal.SIGINT, signal.default_int_handler)
+
+# Timings never decide a test. Where a test has settings of its own, these hold for what they leave open.
+settings.register_profile("timeless", deadline=None, suppress_health_check=[HealthCheck.too_slow])
+settings.load_profile("timeless")
+
+SHORT = ("tests/analyzer/fitting", "tests/analyzer/statistics", "tests/analyzer/query")
+"""Where no test takes long: their turn comes last, so that no worker ends long before the other."""
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Tests that share what takes long to make first, then the others; those of the folders of short ones last."""
+
+    def place(item: pytest.Item) -> int:
+        if item.get_closest_marker("xdist_group"):
+            return 0
+        return 2 if item.nodeid.startswith(SHORT) else 1
+
+    items.sort(key=place)

@@ -23,14 +23,15 @@ def scratch() -> tempfile.TemporaryDirectory[str]:
     return tempfile.TemporaryDirectory(dir="/dev/shm" if Path("/dev/shm").is_dir() else None)
 
 
-def segment(first_frame: int, first_step: int, continuous: bool = False) -> dict[str, Any]:
-    """One entry of the attribute `segments`."""
+def segment(first_frame: int, first_step: int, continuous: bool = False, **settings: Any) -> dict[str, Any]:
+    """One entry of the attribute `segments`; settings are `hyperparameters`, `optimizer`, `stride`, `session`."""
     return {
         "first_frame": first_frame,
         "first_step": first_step,
         "wall_time": "2026-01-01T00:00:00Z",
         "user_step": None,
         "continuous": continuous,
+        **settings,
     }
 
 

@@ -115,7 +115,7 @@ class EpochRun:
 
 @st.composite
 def epoch_runs(draw: st.DrawFn) -> EpochRun:
-    """Epochs of 2 to 9 updates, the first and the last perhaps cut, logged at every frame or at each epoch's last."""
+    """Epochs of 2 to 9 updates, the outer ones perhaps cut, logged at all frames or at each epoch's first and last."""
     length, whole = draw(st.integers(2, 9)), draw(st.integers(2, 5))
     head, tail = draw(st.integers(1, length)), draw(st.integers(0, length - 1))
     lengths = [head, *[length] * whole, *[tail] * (tail > 0)]
@@ -124,7 +124,8 @@ def epoch_runs(draw: st.DrawFn) -> EpochRun:
     epoch = np.append(0.0, np.repeat(np.arange(float(len(lengths))), lengths))
     if draw(st.booleans()):
         logged = np.full(frames, np.nan)
-        logged[ends[1:]] = epoch[ends[1:]]
+        edges = [*ends[1:], *(end + 1 for end in ends[:-1])]
+        logged[edges] = epoch[edges]
         epoch = logged
     places = sorted(draw(st.sets(st.integers(1, frames - 1), max_size=2)))
     segments = [segment(0, 0), *(segment(place, place, continuous=draw(st.booleans())) for place in places)]

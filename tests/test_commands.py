@@ -17,6 +17,7 @@ import analyzer
 from analyzer.cli import cli as analyzer_cli
 from recorder.__main__ import main as recorder_cli
 from tests.benchmarks.analyzer_workload import gcn_store
+from tests.patience import PATIENCE
 
 
 def commands() -> list[tuple[str, click.Command]]:
@@ -58,7 +59,7 @@ def test_tab_completes(words: str, variable: str, expected: str) -> None:
     name, count = words.split()[0], len(words.split()) - 1
     environment = os.environ | {variable: "bash_complete", "COMP_WORDS": words, "COMP_CWORD": str(count)}
     command = [str(Path(sys.executable).parent / name)]
-    done = subprocess.run(command, env=environment, capture_output=True, text=True, timeout=60)
+    done = subprocess.run(command, env=environment, capture_output=True, text=True, timeout=PATIENCE)
     assert done.stdout.splitlines() == [expected]
 
 
@@ -84,6 +85,6 @@ def test_a_terminal_without_colours_is_given_none(tmp_path: Path) -> None:
             break
         shown += part
     os.close(ours)
-    assert process.wait(timeout=60) == 0
+    assert process.wait(timeout=PATIENCE) == 0
     assert b"temperature" in shown
     assert re.search(rb"\x1b\[[0-9;]*(3|4|9)[0-9]", shown) is None

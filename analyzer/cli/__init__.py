@@ -1,53 +1,83 @@
-"""The command line. Modules here import click alone at the top: help and `info` must not wait for numba and xarray."""
+"""The command line. Modules of commands import click alone at the top: help and `info` must not wait for xarray."""
 
 from __future__ import annotations
 
 import os
+import sys
+from functools import partial
+from importlib import import_module
 from typing import Any
 
 import click
 
-from analyzer.cli.cache import cache
-from analyzer.cli.check import check
-from analyzer.cli.distribution import distribution
-from analyzer.cli.equilibration import equilibration
-from analyzer.cli.fit import fit
-from analyzer.cli.info import info
-from analyzer.cli.quantities import temperature, velocity
-from analyzer.cli.report import report
-from analyzer.cli.rows import rows
-from analyzer.cli.text import printable
-from analyzer.cli.verify import verify
+from analyzer.cli.text import make_encodable, printable, say, warnings_in_a_line
 from analyzer.errors import AnalyzerError
+
+COMMANDS = (
+    "info",
+    "temperature",
+    "velocity",
+    "equilibration",
+    "rows",
+    "distribution",
+    "check",
+    "fit",
+    "report",
+    "verify",
+    "cache",
+)
+"""Each is a module of this package, and the command of that name in it."""
+
+
+_HELP: Any = getattr(click.exceptions, "NoArgsIsHelpError", ())
+"""What click 8.2 and later raise where a command without arguments shows its help, which has many lines."""
 
 
 class Commands(click.Group):
-    """A group in which a refusal of the analyzer is one line on stderr and exit code 1, Ctrl-C one line and 130."""
+    """A group that turns errors into one line on stderr: exit code 1 for a refusal, 130 for Ctrl-C."""
+
+    def main(self, *arguments: Any, **rest: Any) -> Any:
+        make_encodable()
+        return super().main(*arguments, **rest)
+
+    def make_context(self, *arguments: Any, **rest: Any) -> click.Context:
+        try:
+            return super().make_context(*arguments, **rest)
+        except click.ClickException as error:
+            raise _shown(error) from None
 
     def invoke(self, ctx: click.Context) -> Any:
         try:
-            return super().invoke(ctx)
+            with warnings_in_a_line():
+                return super().invoke(ctx)
         except AnalyzerError as error:
-            raise click.ClickException(printable(str(error))) from error
+            raise _shown(click.ClickException(str(error))) from error
         except click.ClickException as error:
-            vars(error)["message"] = printable(error.message)  # what users wrote is repeated, too
-            raise
+            raise _shown(error) from error.__cause__
         except BrokenPipeError:
             raise  # whoever reads has seen enough, as in `| head`: click ends without a word
         except OSError as error:
-            raise click.ClickException(printable(_of_a_file(error))) from error
+            raise _shown(click.ClickException(_of_a_file(error))) from error
         except MemoryError as error:
             raise click.ClickException(
                 f"Memory: expected enough for this question, got none left ({error or 'no more is said'}). Nothing was "
                 "answered. Take fewer --workers, a coarser --by or longer windows."
             ) from error
         except KeyboardInterrupt:
-            click.echo("Interrupted: no output was written.", err=True)
+            say("Interrupted: no output was written.", err=True)
             raise click.exceptions.Exit(130) from None
 
 
+def _shown(error: click.ClickException) -> click.ClickException:
+    """The error, its message safe to print, with what users wrote in it; it goes to the stream that `say` writes to."""
+    if not isinstance(error, _HELP):
+        vars(error)["message"] = printable(error.message)
+    vars(error)["show"] = partial(error.show, file=sys.stderr)
+    return error
+
+
 def _of_a_file(error: OSError) -> str:
-    """A failure of the system, in a sentence: those that a command foresees say more."""
+    """An error of the system that no command foresaw, in a sentence."""
     if error.filename is None:
         return f"System: expected to read and write, got: {error.strerror or error}. Nothing was answered. Try again."
     return (
@@ -60,7 +90,7 @@ def _show_version(ctx: click.Context, _: click.Parameter, wanted: bool) -> None:
     if wanted and not ctx.resilient_parsing:
         from analyzer.version import version
 
-        click.echo(f"analyzer {version()}")
+        say(f"analyzer {version()}")
         ctx.exit()
 
 
@@ -78,5 +108,5 @@ def cli() -> None:
     """
 
 
-for command in (info, temperature, velocity, equilibration, rows, distribution, check, fit, report, verify, cache):
-    cli.add_command(command)
+for name in COMMANDS:
+    cli.add_command(getattr(import_module(f"{__name__}.{name}"), name))

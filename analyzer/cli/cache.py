@@ -4,16 +4,20 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import click
 
-from analyzer.cli.options import execution_options
+from analyzer.cli.options import UserPath, execution_options
 from analyzer.cli.text import printable
 from analyzer.errors import OptionError
-from analyzer.schema import Store, read_store
+from analyzer.store.schema import Store, read_store
 
-_folder = click.option("--cache", "chosen", type=click.Path(file_okay=False), help="The folder, where it was chosen.")
+if TYPE_CHECKING:
+    from analyzer.engine.keeping import Account
+
+_ALONE = "It stands alone: it answers whole runs and epochs without the trajectory."
+_folder = click.option("--cache", "chosen", type=UserPath(file_okay=False), help="The folder, where it was chosen.")
 
 
 @click.group(short_help="Sums kept beside a store: fill, show or drop them.")
@@ -21,7 +25,8 @@ def cache() -> None:
     """Fill, show or drop the sums that answer later questions without decoding.
 
     A full cache answers without its trajectory, too: whole runs and epochs by any group, and any window of models,
-    layers, modules and parameters.
+    layers, modules and parameters. Sums that are kept of a run are never replaced by those of another: a second run at
+    the same path has its own folder, STORE.moments/RUN_ID.
 
     \b
     analyzer cache fill runs/gcn.zarr && rm -r runs/gcn.zarr
@@ -35,21 +40,34 @@ def cache() -> None:
 def fill(store: str, **options: Any) -> None:
     """Keep all sums of STORE, so that they answer even without its trajectory.
 
+    What was written is read back. The last line says whether the trajectory may go; exit 1 where it must stay.
+
     \b
     analyzer cache fill runs/gcn.zarr
     """
-    from analyzer.cli import execution
+    from analyzer.cli.execution import computed
     from analyzer.cli.query import query_of
+    from analyzer.engine.keeping import account_of
+    from analyzer.quantities.temperature import temperature_of
     from analyzer.run import open_run
-    from analyzer.temperatures import temperature_of
 
     if options["no_cache"]:
         raise click.UsageError("--no-cache: expected a cache to fill. Leave it out.")
-    folder = _located(read_store(store), options["cache"])
-    query = query_of({"by": "model"} | options)
-    dataset, measurement = temperature_of(open_run(store), query)
-    execution.computed(dataset, [measurement], options["scheduler"], options["workers"])
-    click.echo(_account(store, folder, options["cache"]))
+    known = read_store(store)
+    _located(known, options["cache"])
+    run = open_run(store)
+    computed(options, *temperature_of(run, query_of({"by": "model"} | options)))
+    account = account_of(run, options["cache"], settle=True)
+    click.echo(_line(account))
+    if not known.is_trajectory:
+        return
+    if account.faults:
+        raise click.ClickException(
+            f"{printable(store)}: expected all of the run in {printable(str(account.home))}, got "
+            f"{len(account.faults):,} of its parts not there or not whole ({printable(account.faults[0])}). "
+            "The trajectory must stay: it is the only copy. Make room, or take another folder (--cache DIR)."
+        )
+    click.echo(f"{_ALONE} All of it was read back: {printable(store)} may go.")
 
 
 @cache.command()
@@ -63,26 +81,37 @@ def show(store: str, chosen: str | None, format_: str) -> None:
     \b
     analyzer cache show runs/gcn.zarr
     """
-    from analyzer.cache import describe
+    from analyzer.engine.homes import describe
+    from analyzer.engine.keeping import account_of
+    from analyzer.run import open_run
 
-    folder = _located(read_store(store), chosen)
+    _located(read_store(store), chosen)
+    account = account_of(open_run(store), chosen)
     if format_ == "json":
-        share = _share(store, chosen)
-        click.echo(json.dumps(describe(folder) | {"share": share, "stands_alone": share == 1.0}, indent=2))
+        known: dict[str, Any] = describe(account.home) | {"share": account.share, "stands_alone": not account.faults}
+        click.echo(json.dumps(known | {"others": [str(other) for other in account.others]}, indent=2))
         return
-    click.echo(_account(store, folder, chosen))
+    click.echo(_line(account))
+    if not account.faults:
+        click.echo(_ALONE)
+    _name_others(account)
 
 
 @cache.command()
 @click.argument("store")
 @_folder
 def drop(store: str, chosen: str | None) -> None:
-    """Delete what is kept for STORE; the store itself stays as it is.
+    """Delete what is kept for STORE; the store itself stays as it is, and so do sums of other runs.
+
+    Only sums are deleted that can be made again from the frames of STORE. Sums of another run at this path, or of other
+    frames, may be all that is left of it: they are named, and stay.
 
     \b
     analyzer cache drop runs/gcn.zarr
     """
-    from analyzer.cache import drop as remove
+    from analyzer.engine.homes import drop as remove
+    from analyzer.engine.keeping import account_of
+    from analyzer.run import open_run
 
     known = read_store(store)
     if not known.is_trajectory:
@@ -90,42 +119,38 @@ def drop(store: str, chosen: str | None) -> None:
             f"{store}: expected a store whose sums can be made again, got sums without their trajectory. Dropping them "
             f"would lose the run. If that is meant: rm -r {store}"
         )
-    folder = _located(known, chosen)
-    click.echo(f"Dropped {remove(folder):,} bytes of {printable(str(folder))}", err=True)
+    _located(known, chosen)
+    account = account_of(open_run(store), chosen)
+    click.echo(f"Dropped {remove(account.home):,} bytes of {printable(str(account.home))}", err=True)
+    _name_others(account)
 
 
-def _account(store: str, folder: Path, chosen: str | None) -> str:
-    """What is kept, in a line or two."""
-    from analyzer.cache import describe
+def _line(account: Account) -> str:
+    """What is kept, in a line."""
+    from analyzer.engine.homes import describe
 
-    known, share = describe(folder), _share(store, chosen)
-    line = f"{printable(str(folder))}: {known['files']:,} file{'' if known['files'] == 1 else 's'}, "
-    line += f"{known['bytes']:,} bytes, {share:.0%} of the run"
-    return line + ("\nIt stands alone: it answers whole runs and epochs without the trajectory." if share == 1 else "")
+    known = describe(account.home)
+    files = f"{known['files']:,} file{'' if known['files'] == 1 else 's'}"
+    return f"{printable(str(account.home))}: {files}, {known['bytes']:,} bytes, {account.share:.0%} of the run"
 
 
-def _share(store: str, chosen: str | None) -> float:
-    """Part of the sums of a run that are kept; 1 only if its metadata is, too."""
-    from analyzer.cache import folder_of, root_of
-    from analyzer.measure import Query, measure
-    from analyzer.run import open_run
-
-    known = read_store(store)
-    if not known.is_trajectory:
-        return 1.0
-    folder = folder_of(known.location, known.run_id, chosen)
-    if folder is None or root_of(folder).get("attributes", {}).get("run_id") != known.run_id:
-        return 0.0
-    kept = measure(open_run(store), Query(by="model", cache=chosen or True)).plan.kept
-    return float(kept.mean()) if kept.size else 0.0
+def _name_others(account: Account) -> None:
+    """Name the folders of other runs on stderr, which nothing here touches."""
+    for other in account.others:
+        click.echo(
+            f"{printable(str(other))}: sums of another run, perhaps all that is left of it; they stay. "
+            f"Ask them: analyzer temperature {printable(str(other))}",
+            err=True,
+        )
 
 
 def _located(known: Store, chosen: str | None) -> Path:
-    from analyzer.cache import folder_of
+    """The folder in which the sums of a store are kept; refuses a URL without one."""
+    from analyzer.engine.measure import base_for
 
-    folder = folder_of(known.location, known.run_id, chosen) if known.is_trajectory else Path(known.location)
-    if folder is None:
+    base = base_for(known, chosen or True)
+    if base is None:
         raise OptionError(
             f"{known.location}: expected --cache DIR, got none: nothing is kept beside a URL. Write --cache DIR"
         )
-    return folder
+    return base

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import json
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
 import click
 
 from analyzer.cli.options import execution_options, file_options, sample_options, series_options
+from analyzer.cli.text import printable
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 FAMILIES = ("norm", "equipartition", "normality", "adam", "floor", "correlation")
 _WIDTH = 100
 _MOST_ROWS = 40
-"""Rows of one check that a table shows; other formats have all."""
+"""Most rows of one check in a table; other formats have all."""
 
 
 @click.command(short_help="Physical checks: what is measured beside what is expected, with a verdict if one is valid.")
@@ -25,11 +25,12 @@ _MOST_ROWS = 40
 @partial(series_options, auto=True)
 @click.option("--only", type=click.Choice(FAMILIES), multiple=True, help="Only this check. Repeatable.")
 @partial(sample_options, weights=64, steps=4096)
-@click.option("--significance", type=float, default=0.05, show_default=True, help="p-value that decides.")
+@click.option(
+    "--significance", type=float, default=0.05, show_default=True, help="p-value below which an expectation fails."
+)
 @file_options
 @execution_options
 def check(
-    store: str,
     only: tuple[str, ...],
     sample_weights: int,
     sample_steps: int,
@@ -40,54 +41,40 @@ def check(
     """Physical checks of the run in STORE: norm drift, equipartition, normality of velocities, T/η² against Adam's
     range, temperatures against rounding, correlation of temperatures.
 
-    Verdicts stand only where an expectation is valid, and change no exit code: this is a measurement.
+    A check has a verdict only where its expectation is valid. Verdicts do not change the exit code: this is a
+    measurement.
 
     \b
     analyzer check runs/gcn.zarr
     analyzer check runs/gcn.zarr --start auto --only adam --only floor
     analyzer check runs/gcn.zarr --by parameter --format csv --output checks.csv
     """
-    from analyzer.checks import check_of
-    from analyzer.cli import execution, show
-    from analyzer.cli.progress import bar
-    from analyzer.cli.query import settled
-    from analyzer.run import open_run
-    from analyzer.samples import Sample
+    from analyzer.cli.answer import Shape, asked, give
+    from analyzer.cli.execution import computing
+    from analyzer.engine.sample import Sample
+    from analyzer.quantities.check import check_of
 
-    form = show.form_of(options["format_"], options["output"])
-    run = open_run(store)
-    query = settled(run, options)
-    with (
-        show.warnings_in_a_line(),
-        bar("Decoding", 1, "passes") as told,
-        execution.scheduled(options["scheduler"], execution.workers_of(options["workers"]), told),
-    ):
-        sample = Sample(sample_weights, sample_steps, seed)
-        answer = check_of(run, query, only=only or None, sample=sample, significance=significance)
-    show.put(answer, form, options["output"], lambda: frame_of(answer), lambda: _text(answer, store, form))
+    run, query = asked(options)
+    sample = Sample(sample_weights, sample_steps, seed)
+    with computing(options):
+        answer, _ = check_of(run, query, only=only or None, sample=sample, significance=significance)
+    give(options, answer, Shape(frame_of, _table))
 
 
 def frame_of(answer: xr.Dataset) -> pd.DataFrame:
-    """One row for each finding."""
+    """Return one row for each finding."""
     return answer.to_dataframe().reset_index(drop=True)[[*answer.coords, *answer.data_vars]]
 
 
-def _text(answer: xr.Dataset, store: str, form: str) -> str:
-    from analyzer.cli import show
-
-    frame = frame_of(answer)
-    if form == "csv":
-        return str(frame.to_csv(index=False))
-    if form == "json":
-        return json.dumps(show.document(answer, store, frame), indent=1, allow_nan=False) + "\n"
+def _table(answer: xr.Dataset, frame: pd.DataFrame) -> str:
     parts = [_section(str(name), some) for name, some in frame.groupby("check", sort=False)]
     return "\n\n".join([*parts, _footer(answer.attrs)]) + "\n"
 
 
 def _section(name: str, frame: pd.DataFrame) -> str:
-    """One check as a table under its title; what all rows share is said once, columns that say nothing are left out."""
-    from analyzer.cli import show
-    from analyzer.findings import TITLES
+    """One check as a table under its title: what all rows share stands once above it, empty columns are left out."""
+    from analyzer.cli.table import table_text
+    from analyzer.quantities.findings import TITLES
 
     left = len(frame) - _MOST_ROWS
     table = frame.head(_MOST_ROWS)
@@ -100,14 +87,14 @@ def _section(name: str, frame: pd.DataFrame) -> str:
     if expected[0] and len(set(expected)) == 1:
         said, expected = f"expected {expected[0]}" + (f"; {said}" if said else ""), [""] * len(expected)
     if said:
-        heading.append(said[0].upper() + said[1:])
+        heading.append(printable(said[0].upper() + said[1:]))
     if table["measured"].isna().all() and not any(notes):
         return "\n".join(heading)
     shown = table[["group", "measured"]].assign(
         error=table["standard_error"], expected=expected, p=table["p_value"], verdict=table["verdict"], note=notes
     )
     empty = [c for c in shown if c not in ("group", "measured") and (shown[c].isna() | (shown[c] == "")).all()]
-    lines = [*heading, show.table_text(shown.drop(columns=empty), wide=_WIDTH)]
+    lines = [*heading, table_text(shown.drop(columns=empty), wide=_WIDTH)]
     return "\n".join([*lines, f" … and {left:,} more: --format csv"] if left > 0 else lines)
 
 
@@ -127,7 +114,7 @@ def _footer(attrs: dict[str, Any]) -> str:
     rate = f", learning rate {attrs['learning_rate']:.4g}" if "learning_rate" in attrs else ""
     return (
         f"checks by {attrs['by']}, steps {attrs['start_step']} to {attrs['stop_step']}, "
-        f"optimizer {attrs['optimizer'] or 'not recorded'}{rate};\n"
+        f"optimizer {printable(attrs['optimizer']) or 'not recorded'}{rate};\n"
         f"errors are standard errors; verdicts at p < {attrs['significance']:g}, at which "
         f"{100 * attrs['significance']:g} in 100 true expectations fail by chance"
     )

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
@@ -13,9 +12,10 @@ from analyzer.cli.options import execution_options, output_options, sample_optio
 if TYPE_CHECKING:
     import pandas as pd
     import xarray as xr
+    from matplotlib.figure import Figure
 
 _RMS = (2, 3, 4)
-"""Multiples of the rms velocity beyond which a table says how many velocities are."""
+"""Multiples of the rms velocity: a table shows how many velocities lie beyond."""
 
 
 @click.command(short_help="How velocities are distributed, beside Maxwell and Boltzmann's curve.")
@@ -24,55 +24,46 @@ _RMS = (2, 3, 4)
 @partial(sample_options, weights=512, steps=2048)
 @output_options
 @execution_options
-def distribution(store: str, sample_weights: int, sample_steps: int, seed: int, **options: Any) -> None:
+def distribution(sample_weights: int, sample_steps: int, seed: int, **options: Any) -> None:
     """How the velocities of groups of weights of the run in STORE are distributed, beside the Gaussian of Maxwell and
     Boltzmann, from a sample.
 
-    Velocities count twice: in units of the rms of their group, where heavy tails show that weights differ in
-    temperature, and each weight's less their mean in units of its own rms. The table says how many lie far out; csv,
-    json and files have every bin.
+    There are two histograms. The first has velocities in units of the rms of their group: heavy tails show that weights
+    differ in temperature. The second has each weight's velocities less their mean, in units of its own rms. The table
+    shows how many lie far out; csv, json and files have every bin.
 
     \b
     analyzer distribution runs/gcn.zarr --start auto --plot distribution.png
     analyzer distribution runs/gcn.zarr --by model --format csv --output bins.csv
     """
-    from analyzer.cli import execution, show
-    from analyzer.cli.progress import bar
-    from analyzer.cli.query import settled
-    from analyzer.distributions import distribution_of
-    from analyzer.run import open_run
-    from analyzer.samples import Sample
+    from analyzer.cli.answer import Shape, asked, give
+    from analyzer.cli.execution import computing
+    from analyzer.engine.sample import Sample
+    from analyzer.quantities.distribution import distribution_of
 
-    form = show.form_of(options["format_"], options["output"])
-    run = open_run(store)
-    query = settled(run, options)
-    with (
-        show.warnings_in_a_line(),
-        bar("Decoding", 1, "passes") as told,
-        execution.scheduled(options["scheduler"], execution.workers_of(options["workers"]), told),
-    ):
-        answer = distribution_of(run, query, Sample(sample_weights, sample_steps, seed))
-    show.put(answer, form, options["output"], lambda: frame_of(answer), lambda: _text(answer, store, form))
-    if options["plot"]:
-        from analyzer import distribution_plots
+    run, query = asked(options)
+    with computing(options):
+        answer, _ = distribution_of(run, query, Sample(sample_weights, sample_steps, seed))
 
-        show.save_picture(distribution_plots.densities(answer), options["plot"])
+    def draw() -> Figure:
+        from analyzer.plots.distribution import densities
+
+        return densities(answer)
+
+    give(options, answer, Shape(frame_of, _table, along=("group", "bin")), draw=draw)
 
 
 def frame_of(answer: xr.Dataset) -> pd.DataFrame:
-    """One row for each group and bin."""
+    """Return one row for each group and bin."""
     columns = [*answer["density"].dims, "lower", "upper", "density", "density_error", "density_by_weight",
                "density_by_weight_error", "maxwell_boltzmann", "rms_velocity"]  # fmt: skip
     return answer.to_dataframe(dim_order=["group", "bin"]).reset_index()[columns].drop(columns="bin")
 
 
-def _text(answer: xr.Dataset, store: str, form: str) -> str:
-    from analyzer.cli import show
+def _table(answer: xr.Dataset, frame: pd.DataFrame) -> str:
+    """How many velocities lie far out, a line a group, and what the columns say."""
+    from analyzer.cli.table import table_text
 
-    if form == "csv":
-        return str(frame_of(answer).to_csv(index=False))
-    if form == "json":
-        return json.dumps(show.document(answer, store, frame_of(answer)), indent=1, allow_nan=False) + "\n"
     attrs = answer.attrs
     steps = f"steps {attrs['start_step']:,} to {attrs['stop_step']:,}"
     counts = answer["sampled"].values
@@ -82,14 +73,15 @@ def _text(answer: xr.Dataset, store: str, form: str) -> str:
         "% of velocities farther from 0 than 2, 3 and 4 rms of their group; own: of each weight, from its mean; "
         "every bin: --format csv"
     )
-    return f"{show.table_text(_table(answer))}\n\n{notes}\n"
+    return f"{table_text(_shares(answer))}\n\n{notes}\n"
 
 
-def _table(answer: xr.Dataset) -> pd.DataFrame:
+def _shares(answer: xr.Dataset) -> pd.DataFrame:
+    """Percent of the velocities of each group beyond multiples of their rms, and of the Gaussian."""
     import numpy as np
     import pandas as pd
 
-    from analyzer.distributions import beyond
+    from analyzer.quantities.distribution import beyond
 
     names = [*(str(name) or "model" for name in answer["group"].values), "Maxwell–Boltzmann"]
     table = pd.DataFrame({"group": names, "rms velocity": [*answer["rms_velocity"].values, float("nan")]})

@@ -2,13 +2,18 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import click
 from click.core import ParameterSource
 
 from analyzer.cli.options import execution_options, output_options, series_options
+from analyzer.cli.text import printable, say
 from analyzer.errors import OptionError
+
+if TYPE_CHECKING:
+    import xarray as xr
+    from matplotlib.figure import Figure
 
 
 @click.command(short_help="From which step on temperatures, displacements and the loss are stationary.")
@@ -17,28 +22,37 @@ from analyzer.errors import OptionError
 @click.option("--loss", default="loss", show_default=True, metavar="NAME", help="The logged scalar to look at.")
 @output_options
 @execution_options
-def equilibration(store: str, loss: str, **options: Any) -> None:
+def equilibration(loss: str, **options: Any) -> None:
     """From which step on the run in STORE is in equilibrium, and whether it still drifts.
 
-    Of every group the temperature of each step and the mean squared displacement over 256 steps, and the loss: each has
-    a start, where the independent samples that remain are most, the range that it is known to, and a verdict on the
-    drift from there on.
+    Three kinds of series are looked at: the temperature of every group at each step, its mean squared displacement over
+    256 steps, and the loss. Each has a start, from which on the most independent samples remain, the range within which
+    that start is known, and a verdict on the drift after it.
 
     \b
     analyzer equilibration runs/gcn.zarr --plot equilibration.png
     analyzer equilibration runs/gcn.zarr --by model --loss validation_loss --format json
     analyzer temperature runs/gcn.zarr --start auto
     """
-    from analyzer.cli import execution, show
-    from analyzer.cli.progress import bar
-    from analyzer.cli.query import query_of
-    from analyzer.cli.text import printable
-    from analyzer.equilibria import found, tracks
-    from analyzer.run import open_run
-    from analyzer.statistics.equilibrium import DRIFTING
+    from analyzer.cli.answer import asked, give
+    from analyzer.cli.execution import computing
+    from analyzer.quantities.equilibration import equilibration_of
 
-    form = show.form_of(options["format_"], options["output"])
-    run = open_run(store)
+    run, query = asked(options)
+    _check_loss(run, loss, options["store"])
+    with computing(options):
+        answer, series = equilibration_of(run, query, loss)
+
+    def draw() -> Figure | None:
+        from analyzer.plots.equilibration import starts
+
+        return starts(series, answer) if series else None
+
+    give(options, answer, draw=draw, also=lambda: _warn(answer))
+
+
+def _check_loss(run: xr.DataTree, loss: str, store: str) -> None:
+    """Refuse a loss that was not logged, if the user named it: without a loss the default is left out."""
     given = click.get_current_context().get_parameter_source("loss") is not ParameterSource.DEFAULT
     if given and loss not in run.data_vars:
         raise OptionError(
@@ -46,24 +60,18 @@ def equilibration(store: str, loss: str, **options: Any) -> None:
             f"{loss!r}. There is no such series. Mend the name, or leave it out.",
             loss=loss,
         )
-    with (
-        show.warnings_in_a_line(),
-        bar("Decoding", 1, "passes") as told,
-        execution.scheduled(options["scheduler"], execution.workers_of(options["workers"]), told),
-    ):
-        series = tracks(run, query_of(options), loss)
-    answer = found(series)
-    show.write(answer, store, form, options["output"])
+
+
+def _warn(answer: xr.Dataset) -> None:
+    """Name the series that drift on stderr; say it if there is no series at all."""
+    from analyzer.statistics.equilibrium import DRIFTING
+
     drifting = answer["group"].values[answer["verdict"].values[:, 0] == DRIFTING]
     if drifting.size:
-        click.echo(
+        say(
             f"Warning: from that step on these still change, so that it begins no equilibrium: "
             f"{', '.join(map(printable, drifting))}. Train longer.",
             err=True,
         )
-    if options["plot"] and series:
-        from analyzer import equilibria_plots
-
-        show.save_picture(equilibria_plots.starts(series, answer), options["plot"])
-    if not series:
-        click.echo("Warning: no series has the 40 samples that it takes; record longer.", err=True)
+    if not answer.sizes["group"]:
+        say("Warning: no series has the 40 samples that it takes; record longer.", err=True)

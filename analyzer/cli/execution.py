@@ -1,4 +1,4 @@
-"""Who computes an answer: threads, processes or a cluster, each with a progress bar and an end to Ctrl-C."""
+"""Computing an answer by threads, processes or a cluster: with a progress bar, and in order after Ctrl-C."""
 
 from __future__ import annotations
 
@@ -6,9 +6,10 @@ import multiprocessing
 import os
 import re
 import signal
+import sys
 import threading
 import warnings
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import Executor, Future, ProcessPoolExecutor, ThreadPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
 from contextlib import contextmanager, suppress
@@ -23,23 +24,44 @@ import xarray as xr
 from dask.callbacks import Callback
 
 from analyzer.cli.progress import bar
-from analyzer.cli.text import printable
+from analyzer.cli.text import printable, warnings_in_a_line
+from analyzer.engine.makers import check_workers
 from analyzer.errors import AnalyzerError, NonFiniteWarning
 
 if TYPE_CHECKING:
-    from analyzer.measure import Measurement
+    from analyzer.engine.measure import Measurement
 
+Options = Mapping[str, Any]
+"""What a command was given, by the names of its click parameters."""
 _Pool = TypeVar("_Pool", bound=Executor)
 _LOUD_BYTES = 1 << 28  # less is decoded in a fraction of a second
 
 
+def _load_dask_array() -> None:
+    """Load dask.array as if scipy.fftpack and scipy.sparse were not installed.
+
+    It would load both, to offer transforms and sparse arrays that no command asks it for. They are hidden while it is
+    loaded, and can be imported afterwards.
+    """
+    hidden = [name for name in ("scipy.fftpack", "scipy.sparse") if name not in sys.modules]
+    sys.modules.update(dict.fromkeys(hidden))  # type: ignore[arg-type]  # None in the place of a module: no such one
+    try:
+        import dask.array  # noqa: F401
+    finally:
+        for name in hidden:
+            del sys.modules[name]
+
+
+_load_dask_array()  # before a module of the analyzer does
+
+
 def workers_of(asked: int | None) -> int:
-    """Threads or processes that will compute."""
+    """Return how many threads or processes compute."""
     return asked or os.cpu_count() or 1
 
 
 def free_memory() -> int | None:
-    """Bytes that are free on this machine, or None where nobody says."""
+    """Return the bytes of memory that are free on this machine, or None where the system does not say."""
     try:
         fields = dict(line.split(":", 1) for line in Path("/proc/meminfo").read_text().splitlines())
         return int(fields["MemAvailable"].split()[0]) * 1024
@@ -47,21 +69,26 @@ def free_memory() -> int | None:
         return None
 
 
-def computed(dataset: xr.Dataset, measured: Sequence[Measurement], scheduler: str, workers: int | None) -> xr.Dataset:
-    """The dataset in memory; weights that are not finite are named on stderr.
+def memory_limit_of(options: Options) -> int | None:
+    """Bytes beyond which an answer is refused: those asked for, else those that are free."""
+    return options["memory_limit"] or free_memory()
+
+
+def computed(options: Options, dataset: xr.Dataset, measured: Sequence[Measurement]) -> xr.Dataset:
+    """Return the dataset in memory; weights that are not finite are named on stderr.
 
     It rests on measurements that decode their frames in one pass: the first to decode most stands for all.
     """
     planned = max((one.plan for one in measured), key=lambda plan: plan.bytes)
+    _name_empty(dataset, measured)
     if planned.bytes >= _LOUD_BYTES:
         click.echo(f"Decoding {planned.bytes / 1e9:.1f} GB in {planned.tasks:,} tasks", err=True)
     asked = dataset.assign({f"nonfinite{n}": ((), one.moments.nonfinite) for n, one in enumerate(measured)})
+    total = planned.bytes or planned.kept.size
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", NonFiniteWarning)
-        with bar("Decoding", planned.bytes) if planned.bytes else bar("Summing", planned.kept.size, "sums") as show:
-            answer = _run(
-                asked, scheduler, workers_of(workers), lambda share: show(share * (planned.bytes or planned.kept.size))
-            )
+        with bar("Decoding", total) if planned.bytes else bar("Summing", total, "sums") as show:
+            answer = _run(options, asked, lambda share: show(share * total))
     found: dict[str, int] = {}
     for n in range(len(measured)):
         for parameter, frame in answer[f"nonfinite{n}"].item().items():
@@ -76,8 +103,23 @@ def computed(dataset: xr.Dataset, measured: Sequence[Measurement], scheduler: st
     return answer.drop_vars([f"nonfinite{n}" for n in range(len(measured))])
 
 
-def _run(dataset: xr.Dataset, scheduler: str, workers: int, show: Callable[[float], None]) -> xr.Dataset:
-    with scheduled(scheduler, workers, show) as client:
+_OF_FRAMES = ("temperature_drift", "drift_null", "temperature_thermal", "floor", "mean_velocity")
+"""Columns that take more than Σv²."""
+
+
+def _name_empty(dataset: xr.Dataset, measured: Sequence[Measurement]) -> None:
+    """Say on stderr which columns are empty since kept sums hold only Σv² for this question."""
+    empty = [name for name in _OF_FRAMES if name in dataset]
+    if empty and all(one.plan.squares_only for one in measured):
+        click.echo(
+            f"Warning: {', '.join(empty)}: empty, since only sums were kept of the run and these take its frames in "
+            "this window. Ask for the whole run or epochs, or restore the trajectory.",
+            err=True,
+        )
+
+
+def _run(options: Options, dataset: xr.Dataset, show: Callable[[float], None]) -> xr.Dataset:
+    with scheduled(options, show) as client:
         if client is None:
             return dataset.compute()
         future = client.compute(dataset)
@@ -87,18 +129,24 @@ def _run(dataset: xr.Dataset, scheduler: str, workers: int, show: Callable[[floa
 
 
 @contextmanager
-def scheduled(scheduler: str, workers: int, show: Callable[[float], None]) -> Iterator[Any]:
-    """What dask computes inside is computed by threads, processes or a cluster; yields the client of a cluster.
+def computing(options: Options, title: str = "Decoding") -> Iterator[None]:
+    """Compute what is asked of dask inside as the options say, under a bar; warnings are printed in a line each."""
+    with warnings_in_a_line(), bar(title, 1, "passes") as show, scheduled(options, show):
+        yield
+
+
+@contextmanager
+def scheduled(options: Options, show: Callable[[float], None] = lambda share: None) -> Iterator[Any]:
+    """Let threads, processes or a cluster compute what is asked of dask inside; yields the client of a cluster.
 
     Parameters
     ----------
-    scheduler
-        "threads", "processes" or the address of a scheduler.
-    workers
-        How many threads or processes.
+    options
+        A command's, with its scheduler ("threads", "processes" or the address of a scheduler) and workers.
     show
         Is told how large a share of a computation is done, by threads and processes.
     """
+    scheduler, workers = options["scheduler"], workers_of(options["workers"])
     if scheduler == "threads":
         with in_threads(workers, show):
             yield None
@@ -118,7 +166,7 @@ def scheduled(scheduler: str, workers: int, show: Callable[[float], None]) -> It
 
 @contextmanager
 def in_threads(workers: int, show: Callable[[float], None]) -> Iterator[None]:
-    """What is computed inside is computed by threads, whose tasks have ended when the block has.
+    """Let threads compute what is asked of dask inside; their tasks have ended when the block has.
 
     Parameters
     ----------
@@ -134,7 +182,7 @@ def in_threads(workers: int, show: Callable[[float], None]) -> Iterator[None]:
 
 
 class _Share(Callback):
-    """Tells how large a share of the tasks is done. Lifetime: one computation."""
+    """Tells `show` how large a share of the tasks is done. Lifetime: one computation."""
 
     def __init__(self, show: Callable[[float], None]) -> None:
         super().__init__()  # type: ignore[no-untyped-call]
@@ -167,9 +215,9 @@ def _processes(workers: int) -> _Workers:
 
 @contextmanager
 def ended(pool: _Pool) -> Iterator[_Pool]:
-    """A pool whose tasks in progress end before its block does, also after Ctrl-C, and whose waiting ones never begin.
+    """Yield the pool, and end it with the block, also after Ctrl-C: running tasks finish, waiting ones never begin.
 
-    Tasks that outlive the block would find the interpreter half gone, and say so in long tracebacks.
+    Tasks that outlive the block would find the interpreter half gone, and print long tracebacks.
     """
     try:
         yield pool
@@ -180,7 +228,7 @@ def ended(pool: _Pool) -> Iterator[_Pool]:
 
 @contextmanager
 def undisturbed() -> Iterator[None]:
-    """Ctrl-C is not heard: tasks in progress take a second or so."""
+    """Ignore Ctrl-C inside: what is waited for takes a second or so."""
     if threading.current_thread() is not threading.main_thread():
         yield
         return
@@ -193,7 +241,7 @@ def undisturbed() -> Iterator[None]:
 
 @contextmanager
 def _client(address: str) -> Iterator[Any]:
-    """A connection to a scheduler, which dask takes by default; its failures are one sentence."""
+    """Yield a connection to a scheduler, which dask uses by default; its failures are one sentence each."""
     try:
         from distributed import Client
     except ImportError as error:
@@ -212,6 +260,7 @@ def _client(address: str) -> Iterator[Any]:
         ) from error
     with client:
         try:
+            check_workers(client)
             yield client
         except (AnalyzerError, click.ClickException):
             raise
@@ -225,7 +274,7 @@ def _client(address: str) -> Iterator[Any]:
 
 
 def _watch(future: Any, show: Callable[[float], None]) -> None:
-    """Follows a computation until it has ended, well or not."""
+    """Show the progress of a computation until it has ended, well or not."""
     from distributed.diagnostics.progressbar import TextProgressBar
 
     class Watched(TextProgressBar):

@@ -3,16 +3,27 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Iterable
 from typing import TYPE_CHECKING, Any
 
 import click
 
-from analyzer.cli.options import LAGS, Bound, execution_options, output_options
+from analyzer.cli.options import (
+    LAGS,
+    Bound,
+    epoch_options,
+    execution_options,
+    output_options,
+    refuse_cluster,
+    selection_options,
+)
+from analyzer.cli.query import cache_of
 from analyzer.cli.text import printable
 
 if TYPE_CHECKING:
     import pandas as pd
     import xarray as xr
+    from matplotlib.figure import Figure
 
 _MODELS = ("power", "parabola", "square", "stiff", "linear", "proportional", "inverse_power", "joint")
 _PER_GROUP = ("runs", "left_out", "scatter", "between_seed", "r_squared", "aicc", "intervals")
@@ -28,7 +39,7 @@ _PER_GROUP = ("runs", "left_out", "scatter", "between_seed", "r_squared", "aicc"
     metavar="NAME",
     help="learning_rate, batch_size, inverse_batch_size or any recorded hyperparameter; twice for joint.",
 )
-@click.option("--model", type=click.Choice(_MODELS), default="power", show_default=True, help="The curve.")
+@click.option("--model", type=click.Choice(_MODELS), default="power", show_default=True, help="Curve that is fitted.")
 @click.option("--compare", multiple=True, type=click.Choice(_MODELS), help="Also compare with this model. Repeatable.")
 @click.option(
     "--by", default="layer", show_default=True, metavar="GROUP", help="Groups, as for `analyzer temperature`."
@@ -36,9 +47,8 @@ _PER_GROUP = ("runs", "left_out", "scatter", "between_seed", "r_squared", "aicc"
 @click.option("--start", type=Bound(), help="First frame of every run; default: its first.")
 @click.option("--stop", type=Bound(), help="Last frame of every run; default: its last.")
 @LAGS
-@click.option("--parameter", multiple=True, metavar="GLOB", help="Only parameters with such names. Repeatable.")
-@click.option("--layer", multiple=True, metavar="GLOB", help="Only such layers. Repeatable.")
-@click.option("--exclude", multiple=True, metavar="GLOB", help="Leave parameters out, of d too. Repeatable.")
+@epoch_options
+@selection_options
 @click.option("--intervals", type=click.Choice(["auto", "per-seed", "pooled", "weighted"]), default="auto",
               show_default=True, help="Where intervals come from.")  # fmt: skip
 @click.option("--unfinished", is_flag=True, help="Use runs that were interrupted or still go on.")
@@ -53,45 +63,37 @@ def fit(stores: tuple[str, ...], **options: Any) -> None:
     analyzer fit 'runs/*.zarr' --against learning_rate --against batch_size --model joint
     analyzer fit 'runs/*.zarr' --lag 1,3,10,30,epoch --plot exponents.png
     """
-    import dask
-
-    from analyzer.cli import execution, show
-    from analyzer.cli.query import cache_of
+    from analyzer.cli.answer import Shape, check_output, give
+    from analyzer.cli.execution import memory_limit_of, scheduled
+    from analyzer.quantities.fit import Curve, fit_of
     from analyzer.run import open_sweep
-    from analyzer.sweep_fits import fit_by_lag, fit_sweep
 
-    form = show.form_of(options["format_"], options["output"])
+    check_output(options)
     sweep = open_sweep(stores[0] if len(stores) == 1 else stores)
-    if options["scheduler"] not in ("threads", "processes"):
-        raise click.UsageError(
-            f"--scheduler: expected threads or processes, got {options['scheduler']}. A fit reads many small answers. "
-            "Leave it out."
-        )
+    refuse_cluster(options["scheduler"], "A fit")
     asked: dict[str, Any] = {
-        **{name: options[name] for name in ("against", "model", "by", "intervals", "unfinished", "start", "stop")},
+        **{name: options[name] for name in ("by", "start", "stop", "lag", "steps_per_epoch", "unequal_epochs")},
         **{name: options[name] or None for name in ("parameter", "layer", "exclude")},
-        "alternatives": options["compare"],
-        "lag": options["lag"],
-        "memory_limit": options["memory_limit"] or execution.free_memory(),
+        "memory_limit": memory_limit_of(options),
         "cache": cache_of(options),
     }
-    found = None
-    with dask.config.set(scheduler=options["scheduler"], num_workers=execution.workers_of(options["workers"])):
-        if isinstance(options["lag"], tuple):
-            answer = fit_by_lag(sweep, **asked)
-        else:
-            found = fit_sweep(sweep, **asked)
-            answer = found.answer
-    show.put(answer, form, options["output"], lambda: frame_of(answer), lambda: _text(answer, form))
-    if options["plot"]:
-        from analyzer import fit_plots
+    own = {name: options[name] for name in ("against", "model", "intervals", "unfinished")}
+    with scheduled(options):
+        answer, found = fit_of(sweep, Curve(**own, alternatives=options["compare"]), **asked)
 
-        show.save_picture(fit_plots.fits(found) if found else fit_plots.by_lag(answer), options["plot"])
+    def draw() -> Figure:
+        from analyzer.plots import fit as plots
+
+        return plots.fits(found) if found else plots.by_lag(answer)
+
+    give(options, answer, Shape(frame_of, _table, _documents), draw=draw)
 
 
 def frame_of(answer: xr.Dataset) -> pd.DataFrame:
-    """One row for each lag, group and coefficient."""
+    """Return one row for each lag, group and coefficient."""
     import pandas as pd
+
+    from analyzer.query.groups import titles_of
 
     if "lag" in answer.dims:
         parts = [frame_of(answer.isel(lag=n, drop=True)) for n in range(answer.sizes["lag"])]
@@ -100,8 +102,8 @@ def frame_of(answer: xr.Dataset) -> pd.DataFrame:
         return pd.concat(parts, ignore_index=True)
     rows = []
     identity = [name for name, coord in answer.coords.items() if coord.dims == ("group",) and name != "group"]
-    for n, group in enumerate(answer["group"].values):
-        who = {str(name): answer[name].values[n] for name in identity} or {"group": str(group) or "model"}
+    for n, group in enumerate(titles_of(answer["group"].values)):
+        who = {str(name): answer[name].values[n] for name in identity} or {"group": group}
         whole = {name: answer[name].values[n] for name in _PER_GROUP}
         for m, coefficient in enumerate(answer["coefficient"].values):
             names = ("value", "standard_error", "low", "high", "without_low", "without_high")
@@ -109,31 +111,28 @@ def frame_of(answer: xr.Dataset) -> pd.DataFrame:
     return pd.DataFrame(rows)
 
 
-def _text(answer: xr.Dataset, form: str) -> str:
-    from analyzer.cli import show
+def _table(answer: xr.Dataset, frame: pd.DataFrame) -> str:
+    """Coefficients as a table, and remarks on each fit; of several lags, the remarks of each."""
+    from analyzer.cli.table import table_text
 
-    frame = frame_of(answer)
-    if form == "csv":
-        return str(frame.to_csv(index=False))
-    if form == "json":
-        return json.dumps(_documents(answer, frame), indent=1, allow_nan=False) + "\n"
     shown = frame.drop(columns=["without_low", "without_high", "between_seed", "intervals"])
     if not shown["left_out"].any():
         shown = shown.drop(columns="left_out")
     if "lag" not in answer.dims:
-        return "\n".join([show.table_text(shown), "", *map(printable, _remarks(answer))]) + "\n"
+        return "\n".join([table_text(shown), "", *map(printable, _remarks(answer))]) + "\n"
     shown = shown.drop(columns=["scatter", "r_squared", "aicc"])
     remarks = [(str(at["lag"].item()), _remarks(at)) for at in _lags(answer)]
     lines = [printable(f"lag {lag}: {line}") for lag, (*before, _) in remarks for line in before if line]
-    return "\n".join([show.table_text(shown), "", *lines, "", remarks[0][1][-1]]) + "\n"
+    return "\n".join([table_text(shown), "", *lines, "", remarks[0][1][-1]]) + "\n"
 
 
 def _lags(answer: xr.Dataset) -> list[xr.Dataset]:
     return [answer.isel(lag=n) for n in range(answer.sizes["lag"])]
 
 
-def _documents(answer: xr.Dataset, frame: pd.DataFrame) -> dict[str, Any]:
-    """The object that `--format json` prints; of several lags, one for each under its name."""
+def _documents(answer: xr.Dataset, frames: Iterable[pd.DataFrame], store: str) -> dict[str, Any]:
+    """The object of json; of several lags, one for each under its name. A sweep has no one `store`."""
+    (frame,) = frames
     if "lag" not in answer.dims:
         return _document(answer, frame)
     lags = {}
@@ -144,9 +143,11 @@ def _documents(answer: xr.Dataset, frame: pd.DataFrame) -> dict[str, Any]:
 
 
 def _remarks(answer: xr.Dataset) -> list[str]:
-    """Equations, hypotheses, compared models and what the reader must know of the intervals."""
+    """Lines on each fit: equation, p-values, compared models; then notes on the intervals, and units."""
+    from analyzer.query.groups import titles_of
+
     lines = []
-    for n, group in enumerate(answer["group"].values):
+    for n, name in enumerate(titles_of(answer["group"].values)):
         words = [str(answer["equation"].values[n]) or "not fitted"]
         if "p_value" in answer:
             tests = zip(answer["hypothesis"].values, answer["p_value"].values[n], strict=True)
@@ -154,7 +155,7 @@ def _remarks(answer: xr.Dataset) -> list[str]:
         if "delta_aicc" in answer:
             compared = zip(answer["alternative"].values, answer["delta_aicc"].values[n], strict=True)
             words.append("ΔAICc " + ", ".join(f"{name} {value:.1f}" for name, value in compared))
-        lines.append(f"{str(group) or 'model'}: {'; '.join(words)}")
+        lines.append(f"{name}: {'; '.join(words)}")
     notes = dict.fromkeys(str(note) for note in answer["notes"].values if note)
     lines += ["", *notes] if notes else []
     attrs = answer.attrs
@@ -164,32 +165,34 @@ def _remarks(answer: xr.Dataset) -> list[str]:
 
 
 def _document(answer: xr.Dataset, frame: pd.DataFrame) -> dict[str, Any]:
-    """The object that `--format json` prints."""
-    from analyzer.cli.show import plain
+    """The object of json, at one lag."""
+    from analyzer.cli.records import plain, records_of
+    from analyzer.query.groups import titles_of
+
+    groups = titles_of(answer["group"].values)
 
     def table(name: str, axis: str) -> dict[str, Any]:
         if name not in answer:
             return {}
         return {
-            str(group) or "model": {str(k): plain(v) for k, v in zip(answer[axis].values, row, strict=True)}
-            for group, row in zip(answer["group"].values, answer[name].values, strict=True)
+            group: {str(k): plain(v) for k, v in zip(answer[axis].values, row, strict=True)}
+            for group, row in zip(groups, answer[name].values, strict=True)
         }
 
     points = [
         {
-            "group": str(group) or "model",
+            "group": group,
             "run": str(run),
             **{name: plain(float(answer[name].values[n, m])) for name in
                ("temperature", "within", "fitted", "residual", "leverage")},
         }
-        for n, group in enumerate(answer["group"].values)
+        for n, group in enumerate(groups)
         for m, run in enumerate(answer["run"].values)
     ]  # fmt: skip
-    groups = [str(group) or "model" for group in answer["group"].values]
     return {
         "quantity": "fit",
         "attrs": {name: value for name, value in answer.attrs.items() if name != "quantity"},
-        "records": [{name: plain(value) for name, value in row.items()} for row in frame.to_dict("records")],
+        "records": records_of(frame),
         "equations": dict(zip(groups, map(str, answer["equation"].values), strict=True)),
         "notes": dict(zip(groups, map(str, answer["notes"].values), strict=True)),
         "p_values": table("p_value", "hypothesis"),

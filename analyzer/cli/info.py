@@ -7,9 +7,10 @@ from typing import Any
 
 import click
 
-from analyzer.cli.text import printable
-from analyzer.describe import describe, size_text
-from analyzer.schema import read_store
+from analyzer.cli.text import printable, say
+from analyzer.query.changes import changes_of
+from analyzer.store.describe import describe, size_text
+from analyzer.store.schema import read_store
 
 
 @click.command(short_help="What a store holds: status, frames, parameters, sizes.")
@@ -23,16 +24,25 @@ def info(store: str, format_: str) -> None:
     analyzer info runs/gcn.zarr
     analyzer info runs/gcn.zarr --format json
     """
-    known = describe(read_store(store))
+    opened = read_store(store)
+    known = describe(opened)
+    known["changes"] = [
+        {"segment": one.segment, "first_step": one.first_step, "differences": list(one.differences)}
+        for one in changes_of(opened.attrs.get("segments"))
+    ]
     if format_ == "json":
-        click.echo(json.dumps(known, indent=2))
+        say(json.dumps(known, indent=2))
         return
     for name, value in known.items():
-        if name != "parameters" and value not in (None, [], {}):
-            click.echo(f"{name.replace('_', ' '):<16} {printable(_shown(name, value))}")
-    click.echo()
+        if name == "changes":
+            for one in value:
+                said = f"segment {one['segment']}, from step {one['first_step']:,}: {', '.join(one['differences'])}"
+                say(f"{'changes':<16} {printable(said)}")
+        elif name != "parameters" and value not in (None, [], {}):
+            say(f"{name.replace('_', ' '):<16} {printable(_shown(name, value))}")
+    say()
     for line in _aligned(known["parameters"]):
-        click.echo(printable(line))
+        say(printable(line))
 
 
 def _shown(name: str, value: Any) -> str:

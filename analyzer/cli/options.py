@@ -9,6 +9,9 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from analyzer.query.kinds import WHOLE, listed
+from analyzer.store.names import user_path
+
 if TYPE_CHECKING:
     _Type = click.ParamType[Any]
 else:
@@ -20,7 +23,7 @@ PICTURES = (".png", ".pdf", ".svg")
 
 
 class StepsOrEpoch(_Type):
-    """A number of steps, or "epoch"."""
+    """Parses a number of steps, or "epoch"."""
 
     name = "STEPS|epoch"
 
@@ -34,7 +37,7 @@ class StepsOrEpoch(_Type):
 
 
 class Lags(StepsOrEpoch):
-    """One lag, or several with commas between them: then a tuple."""
+    """Parses one lag; or several with commas between them, to a tuple."""
 
     name = "STEPS|epoch[,…]"
 
@@ -45,7 +48,7 @@ class Lags(StepsOrEpoch):
 
 
 class Bound(_Type):
-    """A step, or a percentage of the range; for a start perhaps "auto", the equilibrium."""
+    """Checks a step or a percentage of the range; with `auto`, "auto" is allowed too."""
 
     def __init__(self, auto: bool = False) -> None:
         self._auto = auto
@@ -54,25 +57,32 @@ class Bound(_Type):
     def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:
         if self._auto and value == "auto":
             return value
-        if re.fullmatch(r"\d+|\d+(\.\d*)?%", str(value)) is None:
+        if re.fullmatch(r"\d+|\d+(\.\d*)?%|\d+/\d+%", str(value)) is None:
             auto = ", or auto" if self._auto else ""
             self.fail(f"expected a step or a percentage such as 50%{auto}, got {value!r}.", param, ctx)
         return value
 
 
+class UserPath(click.Path):
+    """A path in which `~` is the home, also where no shell has seen it, as in --output=~/a.csv."""
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:
+        return super().convert(user_path(value), param, ctx)
+
+
 class Picture(_Type):
-    """A file that matplotlib can write, by its suffix."""
+    """Checks that a file has a suffix that matplotlib can write."""
 
     name = "FILE"
 
     def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:
         if Path(value).suffix.lower() not in PICTURES:
             self.fail(f"expected a file ending in {', '.join(PICTURES)}, got {value!r}.", param, ctx)
-        return value
+        return user_path(value)
 
 
 class Bytes(_Type):
-    """A size: 2GB, 512MiB, or a plain number of bytes."""
+    """Parses a size such as 2GB or 512MiB, or a plain number of bytes, to bytes."""
 
     name = "BYTES"
 
@@ -88,7 +98,7 @@ class Bytes(_Type):
 
 
 class Masses(_Type):
-    """A mass, or GLOB=MASS."""
+    """Parses a mass, or GLOB=MASS, to a glob (None without one) and a number."""
 
     name = "MASS|GLOB=MASS"
 
@@ -101,7 +111,7 @@ class Masses(_Type):
 
 
 class Groups(_Type):
-    """NAME=GLOB: a group of one's own, and the parameters in it."""
+    """Parses NAME=GLOB, a group of the user's own and the parameters in it, to a pair."""
 
     name = "NAME=GLOB"
 
@@ -112,13 +122,22 @@ class Groups(_Type):
         return title, glob
 
 
+def refuse_cluster(scheduler: str, asks: str) -> None:
+    """Refuse a scheduler other than threads and processes for a question that asks for many small answers."""
+    if scheduler not in ("threads", "processes"):
+        raise click.UsageError(
+            f"--scheduler: expected threads or processes, got {scheduler}. {asks} reads many small answers. "
+            "Leave it out."
+        )
+
+
 _Decorator = Callable[[Callable[..., Any]], Callable[..., Any]]
 _GROUP = click.option(
     "--group",
     "groups",
     type=Groups(),
     multiple=True,
-    help="In place of --by: parameters that match GLOB form the group NAME. Repeatable, a name too.",
+    help="In place of --by: parameters that match GLOB form the group NAME. Repeatable; a NAME may have several GLOBs.",
 )
 _START = click.option(
     "--start",
@@ -132,20 +151,30 @@ LAGS = click.option(
     help="Time over which a velocity is taken, or several, as in 1,3,10,epoch, from one pass; default: the stride.",
 )
 _EPOCHS = (
-    click.option("--steps-per-epoch", type=click.IntRange(min=1), help="Where no epoch was recorded."),
+    click.option(
+        "--steps-per-epoch",
+        type=click.IntRange(min=1),
+        metavar="N",
+        help="Length of an epoch, in place of the recorded ones: epochs end at steps N, 2 N, ...",
+    ),
     click.option("--unequal-epochs", is_flag=True, help="Allow --lag epoch where epochs differ in length."),
 )
 _STOP = click.option("--stop", type=Bound(), help="Last frame; default: the last of the run.")
 _SELECTION = (
     click.option("--parameter", multiple=True, metavar="GLOB", help="Only parameters with such names. Repeatable."),
     click.option("--layer", multiple=True, metavar="GLOB", help="Only such layers. Repeatable."),
-    click.option("--exclude", multiple=True, metavar="GLOB", help="Leave parameters out, of d too. Repeatable."),
+    click.option(
+        "--exclude",
+        multiple=True,
+        metavar="GLOB",
+        help="Leave parameters out, of the degrees of freedom too. Repeatable.",
+    ),
 )
 _FILES = (
     click.option(
         "--format", "format_", type=click.Choice(FORMATS), help="Default: by the suffix of --output, else table."
     ),
-    click.option("--output", type=click.Path(writable=True), help="Write there, not to stdout."),
+    click.option("--output", type=UserPath(writable=True), help="Write there, not to stdout."),
 )
 
 
@@ -154,10 +183,10 @@ def _by(kinds: str) -> _Decorator:
 
 
 def query_options(command: Callable[..., Any], lag: _Decorator = _LAG) -> Callable[..., Any]:
-    """The options that say which velocities, of which weights, in which groups."""
+    """Add the options that choose velocities, weights, groups and windows."""
     for option in reversed(
         (
-            _by("model, layer, module, parameter, row, column, output, input, head or element."),
+            _by(f"{listed()}."),
             _GROUP,
             click.option("--window", type=StepsOrEpoch(), help="Length of a window; default: the whole range."),
             _START,
@@ -172,23 +201,23 @@ def query_options(command: Callable[..., Any], lag: _Decorator = _LAG) -> Callab
 
 
 def lag_query_options(command: Callable[..., Any]) -> Callable[..., Any]:
-    """`query_options` of a command that takes several lags."""
+    """Add `query_options` to a command that takes several lags."""
     return query_options(command, LAGS)
 
 
 def range_options(command: Callable[..., Any]) -> Callable[..., Any]:
-    """The options that say which velocities, of which weights, for a command with one window and groups of its own."""
+    """Add the options that choose velocities and weights, to a command with one window and groups of its own."""
     for option in reversed((_START, _STOP, _LAG, *_SELECTION, *_EPOCHS)):
         command = option(command)
     return command
 
 
 def series_options(command: Callable[..., Any], auto: bool = False) -> Callable[..., Any]:
-    """The options that say of which weights a series is made, and over which steps; perhaps from equilibrium on."""
+    """Add the options that choose weights, whole-parameter groups and a range; with `auto`, from equilibrium on."""
     start = "First frame looked at; auto: where the run is in equilibrium" if auto else "First frame looked at"
     for option in reversed(
         (
-            _by("model, layer, module or parameter."),
+            _by(f"{listed(WHOLE)}."),
             _GROUP,
             click.option("--start", type=Bound(auto), help=f"{start}; default: the first of the run."),
             _STOP,
@@ -199,13 +228,37 @@ def series_options(command: Callable[..., Any], auto: bool = False) -> Callable[
     return command
 
 
+def epoch_options(command: Callable[..., Any]) -> Callable[..., Any]:
+    """Add the options that say what an epoch is, to a command that takes a lag."""
+    for option in reversed(_EPOCHS):
+        command = option(command)
+    return command
+
+
+def selection_options(command: Callable[..., Any]) -> Callable[..., Any]:
+    """Add the options that choose parameters."""
+    for option in reversed(_SELECTION):
+        command = option(command)
+    return command
+
+
 def sample_options(command: Callable[..., Any], weights: int, steps: int) -> Callable[..., Any]:
-    """The options that say how many velocities are drawn of each group."""
+    """Add the options that say how many velocities are drawn of each group."""
     for option in reversed(
         (
-            click.option("--sample-weights", type=int, default=weights, show_default=True, help="Drawn of each group."),
-            click.option("--sample-steps", type=int, default=steps, show_default=True, help="Of each such weight."),
-            click.option("--seed", type=click.IntRange(min=0), default=0, show_default=True, help="Of that sample."),
+            click.option(
+                "--sample-weights", type=int, default=weights, show_default=True, help="Weights drawn of each group."
+            ),
+            click.option(
+                "--sample-steps",
+                type=int,
+                default=steps,
+                show_default=True,
+                help="Steps drawn of each such weight.",
+            ),
+            click.option(
+                "--seed", type=click.IntRange(min=0), default=0, show_default=True, help="Seed of the sample."
+            ),
         )
     ):
         command = option(command)
@@ -213,21 +266,21 @@ def sample_options(command: Callable[..., Any], weights: int, steps: int) -> Cal
 
 
 def file_options(command: Callable[..., Any]) -> Callable[..., Any]:
-    """The options that say where the answer goes, and in which form."""
+    """Add the options that say where the answer goes, and in which format."""
     for option in reversed(_FILES):
         command = option(command)
     return command
 
 
 def output_options(command: Callable[..., Any]) -> Callable[..., Any]:
-    """Those of a command that can draw, too."""
+    """Add `file_options`, and the option to draw."""
     return file_options(
         click.option("--plot", type=Picture(), help="Also draw a picture: .png, .pdf or .svg.")(command)
     )
 
 
 def execution_options(command: Callable[..., Any]) -> Callable[..., Any]:
-    """The options that say who computes, named as dask's own commands name them."""
+    """Add the options that say who computes, from which sums, within which memory; named as dask names them."""
     for option in reversed(
         (
             click.option(
@@ -235,13 +288,13 @@ def execution_options(command: Callable[..., Any]) -> Callable[..., Any]:
                 default="threads",
                 show_default=True,
                 metavar="threads|processes|ADDRESS",
-                help="Or the address of a dask.distributed scheduler, tcp://host:8786.",
+                help="Who computes; ADDRESS is that of a dask.distributed scheduler, tcp://host:8786.",
             ),
             click.option(
                 "--workers", type=click.IntRange(1, MOST_WORKERS), help="Threads or processes; default: one a core."
             ),
-            click.option("--no-cache", is_flag=True, help="Neither use nor keep block sums beside the store."),
-            click.option("--cache", type=click.Path(file_okay=False), help="Keep block sums in this folder instead."),
+            click.option("--no-cache", is_flag=True, help="Neither use nor keep sums beside the store."),
+            click.option("--cache", type=UserPath(file_okay=False), help="Keep the sums in this folder instead."),
             click.option(
                 "--memory-limit", type=Bytes(), help="Refuse what is projected to need more; default: what is free."
             ),

@@ -1,4 +1,4 @@
-"""A progress bar for a person: on stderr where that is a terminal, for work of more than half a second."""
+"""A progress bar on stderr, if that is a terminal and the work takes more than half a second."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ _PATIENCE = 0.5  # seconds: what ends sooner would only flicker
 
 @contextmanager
 def bar(title: str, total: float, unit: str = "B") -> Iterator[Callable[[float], None]]:
-    """Yields a function that is told how much is done so far.
+    """Show a bar inside the block; yield a function that is told how much is done so far.
 
     Parameters
     ----------

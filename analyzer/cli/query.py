@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
 import click
@@ -10,56 +11,53 @@ from click.core import ParameterSource
 if TYPE_CHECKING:
     import xarray as xr
 
-    from analyzer.measure import Query
+    from analyzer.engine.measure import Query
 
 
-def settled(run: xr.DataTree, options: dict[str, Any]) -> Query:
-    """The query that a command's options ask, start "auto" replaced by the step that equilibrium begins at."""
+def settled(run: xr.DataTree, options: Mapping[str, Any]) -> Query:
+    """Return the query of a command's options, with the step that equilibrium begins at in place of start "auto"."""
     query = query_of(options)
     if query.start != "auto":
         return query
-    from analyzer.cli import execution, show
-    from analyzer.cli.progress import bar
-    from analyzer.equilibria import from_equilibrium
+    from analyzer.cli.execution import computing
+    from analyzer.quantities.equilibration import from_equilibrium
 
-    with (
-        show.warnings_in_a_line(),
-        bar("Looking for equilibrium", 1, "passes") as told,
-        execution.scheduled(options["scheduler"], execution.workers_of(options["workers"]), told),
-    ):
+    with computing(options, "Looking for equilibrium"):
         return from_equilibrium(run, query)
 
 
-def query_of(options: dict[str, Any]) -> Query:
-    """The query that a command's options ask; those that it has not are left at their defaults."""
+def query_of(options: Mapping[str, Any]) -> Query:
+    """Return the query of a command's options; an option that the command does not have stays at its default."""
     from analyzer.cli import execution
-    from analyzer.measure import Query
+    from analyzer.engine.measure import Query
 
+    several = isinstance(options.get("lag"), tuple)
     return Query(
         by=_by(options),
         window=options.get("window"),
         start=options.get("start"),
         stop=options.get("stop"),
-        lag=options.get("lag"),
+        lag=None if several else options.get("lag"),
+        lags=options["lag"] if several else None,
         parameter=options.get("parameter") or None,
         layer=options.get("layer") or None,
         exclude=options.get("exclude") or None,
         steps_per_epoch=options.get("steps_per_epoch"),
         unequal_epochs=options.get("unequal_epochs", False),
         workers=execution.workers_of(options["workers"]),
-        memory_limit=options["memory_limit"] or execution.free_memory(),
+        memory_limit=execution.memory_limit_of(options),
         cache=cache_of(options),
         batches=not options.get("no_errors", True),
     )
 
 
-def cache_of(options: dict[str, Any]) -> bool | str:
-    """Whether sums are kept, or in which folder."""
+def cache_of(options: Mapping[str, Any]) -> bool | str:
+    """Return whether sums are kept, or the folder that they are kept in."""
     return False if options["no_cache"] else options["cache"] or True
 
 
-def _by(options: dict[str, Any]) -> str | dict[str, list[str]]:
-    """The kind of group, or the user's own: a name that is given again gathers another glob."""
+def _by(options: Mapping[str, Any]) -> str | dict[str, list[str]]:
+    """The kind of group, or the user's own groups: a name that is given twice has the globs of both."""
     if not options.get("groups"):
         return str(options["by"])
     if click.get_current_context().get_parameter_source("by") is not ParameterSource.DEFAULT:

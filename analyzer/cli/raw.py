@@ -18,16 +18,19 @@ import xarray as xr
 from click.core import ParameterSource
 
 from analyzer.cli import execution
+from analyzer.cli.files import check_folder
+from analyzer.cli.netcdf import storable_dataset
 from analyzer.cli.progress import bar
 from analyzer.cli.query import settled
-from analyzer.cli.text import printable
-from analyzer.describe import size_text
+from analyzer.cli.text import printable, say
+from analyzer.engine.measure import Query
 from analyzer.errors import AnalyzerError, OptionError, TrajectoryMissingError
-from analyzer.groups import select
-from analyzer.measure import Query
+from analyzer.quantities.velocity import velocity
+from analyzer.query.groups import select
 from analyzer.run import open_run
+from analyzer.store.describe import size_text
+from analyzer.store.files import temporary_file, temporary_folder
 from analyzer.tree import trajectory
-from analyzer.velocities import velocity
 from analyzer.version import version
 
 _FORMS = {".nc": "netcdf", ".zarr": "zarr"}
@@ -40,12 +43,12 @@ _OF_MEANS = {
     "cache": "--cache",
     "memory_limit": "--memory-limit",
 }
-"""Options that only a mean over groups and windows has a use for, or that an answer of a few numbers allows."""
+"""Options that raw velocities cannot have: of groups and windows, and of answers small enough to keep or to draw."""
 
 
-def write_raw(store: str, options: dict[str, Any]) -> None:
-    """Writes the raw velocities that a command's options ask for, and says where."""
-    form = _form_of(options["format_"], options["output"])
+def write_raw(options: execution.Options) -> None:
+    """Write the raw velocities that a command's options ask for, and say where."""
+    store, form = options["store"], _form_of(options["format_"], options["output"])
     _refuse_options_of_means()
     with written(options["output"]) as part:
         run = open_run(store)
@@ -62,11 +65,11 @@ def write_raw(store: str, options: dict[str, Any]) -> None:
                     tree.to_zarr(part, zarr_format=3, consolidated=True)
             else:
                 _write_netcdf(tree, part)
-    click.echo(f"Wrote {printable(options['output'])}: {size_text(size)} of velocities", err=True)
+    say(f"Wrote {printable(options['output'])}: {size_text(size)} of velocities", err=True)
 
 
 def raw_velocities(run: xr.DataTree, query: Query, location: str) -> xr.DataTree:
-    """The lazy velocities of selected parameters, in chunks as stored, with attributes that every format holds.
+    """Return the lazy velocities of selected parameters, in chunks as stored, with attributes that every format holds.
 
     Parameters
     ----------
@@ -80,12 +83,12 @@ def raw_velocities(run: xr.DataTree, query: Query, location: str) -> xr.DataTree
     Returns
     -------
     xarray.DataTree
-        As `analyzer.velocity` gives it: float64, weight lag⁻¹. Its attributes are those of velocities, no longer those
-        of a store: what reads weights must not take them for weights.
+        As `analyzer.velocity` gives it: float64, weight lag⁻¹. Its attributes are those of velocities, not of a store,
+        so that no reader takes them for weights.
     """
     known = trajectory(run)
     chosen = {p.path: p for p in select(known.parameters, query.parameter, query.layer, query.exclude)}
-    if known.opened is not None and not known.opened.store.is_trajectory:
+    if known.kept_alone:
         raise TrajectoryMissingError(
             f"{location}: expected the frames of a run, got only sums of them. Velocities are differences of frames, "
             "which cannot be made again. Restore the trajectory, or ask for means: leave out --raw",
@@ -130,7 +133,7 @@ def raw_velocities(run: xr.DataTree, query: Query, location: str) -> xr.DataTree
 
 
 def _plain(dataset: xr.Dataset) -> xr.Dataset:
-    """The dataset with attributes that are text or numbers, what netCDF has; the rest as JSON."""
+    """The dataset with attributes that netCDF can hold: text and numbers; others become JSON."""
     plain = dataset.copy()
     plain.attrs = _texts(dataset.attrs)
     for name in plain.variables:
@@ -148,7 +151,8 @@ def _texts(attrs: Mapping[Any, Any]) -> dict[str, Any]:
 
 
 def _write_netcdf(tree: xr.DataTree, part: Path) -> None:
-    """Writes a netCDF file in room kept for it: HDF5 does not survive a full disk, it takes the process along."""
+    """Write a netCDF file into space that is reserved first: on a full disk HDF5 ends the process."""
+    tree = xr.DataTree.from_dict({node.path: storable_dataset(node.to_dataset(inherit=False)) for node in tree.subtree})
     room = _room(tree)
     _keep_room(part, room)
     writes: Any = tree.to_netcdf(part, engine="h5netcdf", encoding=_chunked(tree), compute=False)
@@ -167,7 +171,7 @@ def _keep_room(path: Path, room: int) -> None:
 
 
 def _room(tree: xr.DataTree) -> int:
-    """Bytes of an HDF5 file: every chunk in full, one at an edge too, and what tells them apart."""
+    """Bytes of the HDF5 file at most: every chunk in full, also at the edges, and its index."""
     whole = count = 0
     for array in (array for node in tree.subtree for array in node.variables.values()):
         chunks = [array.chunksizes.get(dim, (length,)) for dim, length in array.sizes.items()]
@@ -178,7 +182,7 @@ def _room(tree: xr.DataTree) -> int:
 
 
 def _chunked(tree: xr.DataTree) -> dict[str, dict[str, dict[str, Any]]]:
-    """Chunks of a netCDF file as those of its arrays: then each is written once, in one piece."""
+    """Chunks of the netCDF file: those of its arrays, so that each is written once, in one piece."""
     return {
         node.path: {
             str(name): {"chunksizes": tuple(sizes[0] for sizes in array.chunks)}
@@ -192,8 +196,7 @@ def _chunked(tree: xr.DataTree) -> dict[str, dict[str, dict[str, Any]]]:
 def _form_of(asked: str | None, output: str | None) -> str:
     if output is None:
         raise click.UsageError("--raw: expected --output FILE.nc or DIR.zarr, got none. Give --output.")
-    if not Path(output).resolve().parent.is_dir():
-        raise click.UsageError(f"--output: expected an existing folder, got {Path(output).parent}.")
+    check_folder(output)
     form = _FORMS.get(Path(output).suffix.lower())
     if form is None or asked not in (None, form):
         raise click.UsageError(
@@ -215,12 +218,12 @@ def _refuse_options_of_means() -> None:
 
 @contextmanager
 def written(output: str) -> Iterator[Path]:
-    """The path of what becomes `output`, a file or a folder, once it is whole, and disappears when it does not.
+    """Yield the path of a temporary file or folder: renamed to `output` when the block ends well, else deleted.
 
     Raises
     ------
     OptionError
-        Something is there already: gigabytes are not replaced by the way.
+        Something is there already: gigabytes are not replaced in passing.
     """
     target = Path(output).absolute()
     if os.path.lexists(target):
@@ -229,8 +232,9 @@ def written(output: str) -> Iterator[Path]:
             "Choose another name, or remove what is there.",
             path=output,
         )
-    part = target.with_name(f".{target.stem}.{os.getpid()}.part{target.suffix}")
+    part: Path | None = None
     try:
+        part = temporary_file(target) if target.suffix.lower() == ".nc" else temporary_folder(target)
         yield part
         part.rename(target)
     except AnalyzerError:
@@ -242,9 +246,9 @@ def written(output: str) -> Iterator[Path]:
         ) from error
     finally:
         with execution.undisturbed():
-            if part.is_dir():
+            if part is not None and part.is_dir():
                 shutil.rmtree(part, ignore_errors=True)
-            else:
+            elif part is not None:
                 part.unlink(missing_ok=True)
 
 

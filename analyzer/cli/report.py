@@ -1,31 +1,40 @@
-"""`analyzer report`: what there is to know of runs, on one HTML page."""
+"""`analyzer report`: runs on one HTML page."""
 
 from __future__ import annotations
 
-import glob
+from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import click
 
-from analyzer.cli.options import Bound, execution_options
+from analyzer.cli.files import missing_folder, replaced
+from analyzer.cli.options import Bound, UserPath, execution_options, refuse_cluster
+from analyzer.cli.text import printable, say
 from analyzer.errors import ReportError
+from analyzer.query.kinds import WHOLE
+
+if TYPE_CHECKING:
+    from analyzer.report.page import Failure
 
 
 @click.command(short_help="One HTML page: overview, curves, equilibrium, rows, fits.")
 @click.argument("stores", metavar="RUNS...", nargs=-1, required=True)
-@click.option("-o", "--output", default="report.html", show_default=True, metavar="FILE.html", help="The page.")
-@click.option("--by", type=click.Choice(["model", "layer", "module", "parameter"]), default="layer",
+@click.option(
+    "-o", "--output", type=UserPath(), default="report.html", show_default=True, metavar="FILE.html", help="The page."
+)
+@click.option("--by", type=click.Choice(WHOLE), default="layer",
               show_default=True, help="Groups of the temperatures.")  # fmt: skip
 @click.option("--start", type=Bound(auto=True),
               help="First frame of temperatures, rows and fits; auto: where a run is in equilibrium.")  # fmt: skip
-@click.option("--stop", type=Bound(), help="Last frame of them.")
+@click.option("--stop", type=Bound(), help="Last frame of temperatures, rows and fits.")
 @execution_options
 def report(stores: tuple[str, ...], output: str, by: str, **options: Any) -> None:
-    """Write what there is to know of RUNS (paths, or quoted patterns) on one page.
+    """Write all that the analyzer finds in RUNS (paths, or quoted patterns) on one page.
 
-    The page needs nothing but itself: no network, no other file. Pictures zoom and tell values; what cannot be shown of
-    a run is said in its place. Several runs that differ in learning rate or batch size are fitted, too.
+    The page loads nothing: no network, no other file. Pictures zoom and show values under the pointer. Where something
+    cannot be shown, the page says why, and so does stderr. Several runs that differ in learning rate or batch size are
+    fitted, too. Exit code 1 if a section is missing for an error that the analyzer did not foresee.
 
     \b
     analyzer report runs/gcn.zarr -o report.html
@@ -33,13 +42,9 @@ def report(stores: tuple[str, ...], output: str, by: str, **options: Any) -> Non
     """
     locations = _found(stores)
     _check_place(output)
-    if options["scheduler"] not in ("threads", "processes"):
-        raise click.UsageError(
-            f"--scheduler: expected threads or processes, got {options['scheduler']}. A report reads many small "
-            "answers. Leave it out."
-        )
+    refuse_cluster(options["scheduler"], "A report")
 
-    from analyzer.cli import execution, show
+    from analyzer.cli.execution import memory_limit_of, scheduled
     from analyzer.cli.progress import bar
     from analyzer.cli.query import cache_of
     from analyzer.report.page import page, sections_of
@@ -50,25 +55,38 @@ def report(stores: tuple[str, ...], output: str, by: str, **options: Any) -> Non
         start=options["start"],
         stop=options["stop"],
         cache=cache_of(options),
-        memory_limit=options["memory_limit"] or execution.free_memory(),
+        memory_limit=memory_limit_of(options),
     )
-    with (
-        bar("Reporting", sections_of(len(locations)), "sections") as told,
-        execution.scheduled(options["scheduler"], execution.workers_of(options["workers"]), lambda share: None),
-    ):
-        text = page(locations, asked, told)
-    with show.replaced(output) as part:
+    failures: list[Failure] = []
+    with bar("Reporting", sections_of(len(locations)), "sections") as told, scheduled(options):
+        text = page(locations, asked, told, failures.append)
+    with replaced(output) as part:
         part.write_bytes(text.encode("utf-8", "replace"))  # a name may hold half a surrogate pair
-    click.echo(f"Wrote {output}: {Path(output).stat().st_size / 1e6:.2f} MB", err=True)
+    say(f"Wrote {printable(output)}: {Path(output).stat().st_size / 1e6:.2f} MB", err=True)
+    for line in _lines(failures):
+        say(f"Warning: {printable(line)}", err=True)
+    if not all(failure.foreseen for failure in failures):
+        raise click.exceptions.Exit(1)
+
+
+def _lines(failures: Sequence[Failure]) -> list[str]:
+    """What the page does not show: a line for each run and reason, with the sections that lack it."""
+    sections: dict[tuple[str, str], list[str]] = {}
+    for failure in failures:
+        sections.setdefault((failure.run, failure.why), []).append(failure.section)
+    return [
+        f"{', '.join(part for part in (run, *missing) if part)}: not shown. {why}"
+        for (run, why), missing in sections.items()
+    ]
 
 
 def _found(patterns: tuple[str, ...]) -> list[str]:
-    """The stores, each once; a path that is there is one, whatever signs are in it."""
+    """The stores that paths and patterns name, each once."""
+    from analyzer.store.together import matching, once
+
     found: list[str] = []
     for pattern in patterns:
-        matches = [pattern]
-        if "://" not in pattern and glob.has_magic(pattern) and not Path(pattern).exists():
-            matches = sorted(glob.glob(pattern))  # noqa: PTH207
+        matches = matching(pattern)
         if not matches:
             raise ReportError(
                 f"{pattern}: expected at least one store that the pattern matches, got none. There is nothing to "
@@ -76,13 +94,12 @@ def _found(patterns: tuple[str, ...]) -> list[str]:
                 pattern=pattern,
             )
         found += matches
-    return list(dict.fromkeys(found))
+    return once(found)
 
 
 def _check_place(output: str) -> None:
-    """Refuse a page in a folder that does not exist, before anything is computed."""
-    folder = Path(output).resolve().parent
-    if not folder.is_dir():
+    """Refuse a page that cannot be written where it is asked for; called before anything is computed."""
+    if folder := missing_folder(output):
         raise ReportError(
             f"--output {output}: expected an existing folder, got none at {folder}. The page would have no place. Make "
             f"it: mkdir -p {folder}",

@@ -2,37 +2,39 @@
 
 from __future__ import annotations
 
-import json
 import math
+from collections.abc import Iterable
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 import click
 
-from analyzer.cli.options import execution_options, output_options, range_options
-from analyzer.cli.query import settled
-from analyzer.cli.text import printable
+from analyzer.cli.options import UserPath, execution_options, output_options, range_options
+from analyzer.cli.text import printable, say
+from analyzer.query.kinds import COMPARED
 
 if TYPE_CHECKING:
     import pandas as pd
     import xarray as xr
+    from matplotlib.figure import Figure
 
 _HOTTEST, _COLDEST = 5, 3
-"""Rows of a parameter that a table on stdout shows where it has more than these and a few."""
+"""Rows of a long parameter that a table on stdout shows."""
 _TESTS = ("verdict", "p_value", "hottest_over_coldest", "rank_stability")
 
 
 @click.command(short_help="Rows from hot to cold, and whether they differ.")
 @click.argument("store")
-@click.option("--by", type=click.Choice(["row", "column", "output", "input", "head"]), default="row",
+@click.option("--by", type=click.Choice(COMPARED), default="row",
               show_default=True, help="What is compared within each parameter.")  # fmt: skip
 @range_options
-@click.option("--masks", type=click.Path(dir_okay=False), metavar="FILE.npz",
+@click.option("--masks", type=UserPath(dir_okay=False), metavar="FILE.npz",
               help="Also write hot, cold, random and small-norm rows as bool arrays.")  # fmt: skip
-@click.option("--fraction", type=float, default=0.2, show_default=True, help="Of the rows, in each mask.")
-@click.option("--seed", type=click.IntRange(min=0), default=0, show_default=True, help="Of the random rows.")
+@click.option("--fraction", type=float, default=0.2, show_default=True, help="Share of the rows that is in each mask.")
+@click.option("--seed", type=click.IntRange(min=0), default=0, show_default=True, help="Seed of the random rows.")
 @output_options
 @execution_options
-def rows(store: str, masks: str | None, fraction: float, seed: int, **options: Any) -> None:
+def rows(masks: str | None, fraction: float, seed: int, **options: Any) -> None:
     """Rows of the weights of the run in STORE from hot to cold, and whether those of one parameter differ.
 
     The table shows the hottest and coldest rows; csv, json and files have all. A test that cannot be trusted, as in a
@@ -51,66 +53,64 @@ def rows(store: str, masks: str | None, fraction: float, seed: int, **options: A
         if f"hot/{name}" in masks:       # or cold/, random/, small_norm/
             weight.data[torch.from_numpy(masks[f"hot/{name}"])] = 0
     """
-    from analyzer.cli import execution, show
-    from analyzer.masks import check, row_masks
-    from analyzer.row_temperatures import from_block, judged, sums_of
-    from analyzer.run import open_run
-    from analyzer.tree import trajectory
+    from analyzer.cli.answer import ROWS, Shape, asked, give, warn_of_floor
+    from analyzer.cli.execution import computed
+    from analyzer.cli.files import check_place
+    from analyzer.quantities.masks import check, row_masks
+    from analyzer.quantities.rows import from_bin, rows_of
 
-    form = show.form_of(options["format_"], options["output"])
-    show.check_place(masks, "--masks")
+    check_place(masks, "--masks")
     if masks is not None:
         check(fraction, options["by"])
-    run = open_run(store)
-    query = settled(run, options)
+    run, query = asked(options)
     if options["start"] == "auto":
-        query = from_block(run, query)
-    sums, measurement = sums_of(run, query)
-    answer = judged(execution.computed(sums, [measurement], options["scheduler"], options["workers"]), measurement)
+        query = from_bin(run, query)
+    compute = partial(computed, options)
+    answer, _ = rows_of(run, query, compute)
     chosen = None if masks is None else row_masks(answer, fraction, seed)
-    picture = None
-    if options["plot"]:
-        from analyzer import row_plots
 
-        drawn, measurement = row_plots.elements(run, query, answer)
-        squares = execution.computed(drawn, [measurement], options["scheduler"], options["workers"])
-        picture = row_plots.rows(answer, squares, trajectory(run).parameters)
-    show.put(
-        answer, form, options["output"], lambda: frame_of(answer), lambda: _text(answer, store, form, options["output"])
+    def draw() -> Figure:
+        from analyzer.plots import rows as plots
+        from analyzer.tree import trajectory
+
+        squares = compute(*plots.elements(run, query, answer))
+        return plots.rows(answer, squares, trajectory(run).parameters)
+
+    def save() -> None:
+        if chosen is not None and masks is not None:
+            _save(chosen, masks)
+
+    give(
+        options,
+        answer,
+        Shape(frame_of, partial(_table, cut=options["output"] is None), _document, ROWS),
+        draw=draw,
+        also=save,
     )
-    if chosen is not None and masks is not None:
-        _save(chosen, masks)
-    show.save_picture(picture, options["plot"])
-    show.warn_of_floor(answer)
+    warn_of_floor(answer)
 
 
 def frame_of(answer: xr.Dataset) -> pd.DataFrame:
-    """One line for each row, with the test of its parameter."""
-    from analyzer.cli import show
+    """Return one line for each row, with the test of its parameter."""
+    from analyzer.cli import records
 
-    frame = show.frame_of(answer.drop_dims("tested"))
+    frame = records.frame_of(answer.drop_dims("tested"))
     tests = answer[list(_TESTS)].to_dataframe()[list(_TESTS)]
     return frame.join(tests, on="parameter")
 
 
-def _text(answer: xr.Dataset, store: str, form: str, output: str | None) -> str:
-    from analyzer.cli import show
+def _document(answer: xr.Dataset, frames: Iterable[pd.DataFrame], store: str) -> dict[str, Any]:
+    """The object of json: rows without the tests, which stand beside them, one for each parameter."""
+    from analyzer.cli.records import document_of, records_of
 
-    frame = frame_of(answer)
-    if form == "csv":
-        return str(frame.to_csv(index=False))
-    if form == "json":
-        document = show.document(answer, store, frame.drop(columns=list(_TESTS)))
-        tests = answer[[name for name in answer.data_vars if answer[name].dims == ("tested",)]].to_dataframe()
-        named = tests.rename_axis("parameter").reset_index().to_dict("records")
-        document["tests"] = [{name: show.plain(value) for name, value in test.items()} for test in named]
-        return json.dumps(document, indent=1, allow_nan=False) + "\n"
-    return _table(answer, frame, cut=output is None)
+    tests = answer[[name for name in answer.data_vars if answer[name].dims == ("tested",)]].to_dataframe()
+    document = document_of(answer, (frame.drop(columns=list(_TESTS)) for frame in frames), store)
+    return document | {"tests": records_of(tests.rename_axis("parameter").reset_index())}
 
 
 def _table(answer: xr.Dataset, frame: pd.DataFrame, cut: bool) -> str:
-    """Rows from hot to cold, one line for each test, units; long parameters are cut, and it is said how."""
-    from analyzer.cli import show
+    """Rows from hot to cold, one line for each test, and units; if `cut`, only the ends of long parameters."""
+    from analyzer.cli.table import footer, table_text
 
     ordered = frame.drop(columns=[*_TESTS, "layer", "start_step", "stop_step", "floor"])
     place = {name: n for n, name in enumerate(answer["tested"].values)}
@@ -122,14 +122,14 @@ def _table(answer: xr.Dataset, frame: pd.DataFrame, cut: bool) -> str:
     total = ordered.groupby("parameter")["rank"].transform("size")
     hidden = cut & (total > _HOTTEST + _COLDEST + 2) & (ordered["rank"] > _HOTTEST)
     hidden &= ordered["rank"] <= total - _COLDEST
-    lines = [show.table_text(ordered[~hidden])]
+    lines = [table_text(ordered[~hidden])]
     if hidden.any():
         lines.append(
             f"The {_HOTTEST} hottest and {_COLDEST} coldest of each parameter; {int(hidden.sum()):,} more: --format csv"
         )
     lines += ["", *(printable(_line(answer.sel(tested=name))) for name in answer["tested"].values)]
     window = f"steps {int(answer['start_step'].values[0]):,} to {int(answer['stop_step'].values[0]):,}"
-    return "\n".join([*lines, "", f"{show.footer(answer.attrs)}, {window}"]) + "\n"
+    return "\n".join([*lines, "", f"{footer(answer.attrs)}, {window}"]) + "\n"
 
 
 def _line(tests: xr.Dataset) -> str:
@@ -140,7 +140,7 @@ def _line(tests: xr.Dataset) -> str:
     if verdict in words:
         told[0] += (
             f" (F = {float(tests['f']):.3g} at {float(tests['numerator']):.3g} and {float(tests['denominator']):.3g} "
-            f"degrees of freedom, p {'< 1e-99' if p < 1e-99 else f'= {p:.2g}'}; {int(tests['blocks'])} blocks of "
+            f"degrees of freedom, p {'< 1e-99' if p < 1e-99 else f'= {p:.2g}'}; {int(tests['blocks'])} batches of "
             f"{float(tests['block_steps']):,.0f} steps)"
         )
     ratio = float(tests["hottest_over_coldest"])
@@ -157,8 +157,8 @@ def _line(tests: xr.Dataset) -> str:
 def _save(masks: dict[str, Any], path: str) -> None:
     import numpy as np
 
-    from analyzer.cli import show
+    from analyzer.cli.files import replaced
 
-    with show.replaced(path, "--masks") as part, part.open("wb") as file:
+    with replaced(path, "--masks") as part, part.open("wb") as file:
         np.savez(file, **masks)
-    click.echo(f"Wrote {printable(path)}", err=True)
+    say(f"Wrote {printable(path)}", err=True)

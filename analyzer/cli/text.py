@@ -1,21 +1,78 @@
-"""Text that is safe to print: a store's names and a user's patterns are shown, never obeyed."""
+"""What a command says: to a terminal of any encoding, one line each."""
 
 from __future__ import annotations
 
-import unicodedata
+import sys
+import warnings
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
+from typing import Any
 
-_UNPRINTABLE = {"Cc", "Cf", "Cs", "Zl", "Zp"}
-"""Unicode categories: controls, invisible marks (the order of writing among them), half characters, line breaks."""
+import click
+
+from analyzer.errors import EquilibriumWarning, KeptSumsWarning, NonFiniteWarning, SettingsWarning, StrideWarning
+from analyzer.text import printable
+
+__all__ = ["make_encodable", "printable", "say", "say_all", "warnings_in_a_line"]
+
+_OURS: tuple[type[Warning], ...] = (
+    EquilibriumWarning,
+    KeptSumsWarning,
+    NonFiniteWarning,
+    SettingsWarning,
+    StrideWarning,
+)
+_AT_ONCE = 1 << 16
+"""Characters that are printed at once."""
 
 
-def printable(text: str) -> str:
-    """The text in one line, with an escape in place of every character that would move a terminal's cursor or colour.
+def say(text: str = "", err: bool = False, nl: bool = True) -> None:
+    """Print a text of our own to stdout, or to stderr; names in it have passed `printable`.
 
-    Examples
-    --------
-    >>> printable("conv\\x1b[31m")
-    'conv\\\\x1b[31m'
+    The stream is the one that Python made, with the encoding of the terminal: to one of pure ASCII click alone would
+    send UTF-8.
     """
-    if text.isprintable():
-        return text
-    return "".join(repr(c)[1:-1] if unicodedata.category(c) in _UNPRINTABLE else c for c in text)
+    click.echo(text, file=sys.stderr if err else sys.stdout, nl=nl)
+
+
+def say_all(pieces: Iterable[str]) -> None:
+    """Print pieces of a text to stdout, many at a time: each print is a call of the system."""
+    held: list[str] = []
+    length = 0
+    for piece in pieces:
+        held.append(piece)
+        length += len(piece)
+        if length >= _AT_ONCE:
+            say("".join(held), nl=False)
+            held, length = [], 0
+    say("".join(held), nl=False)
+
+
+def make_encodable() -> None:
+    """Let stdout and stderr write escapes for characters that their encoding lacks, as in ISO-8859-1."""
+    for stream in (sys.stdout, sys.stderr):
+        reconfigure = getattr(stream, "reconfigure", None)
+        if reconfigure is not None and stream.errors in ("strict", "surrogateescape"):
+            reconfigure(errors="backslashreplace")
+
+
+@contextmanager
+def warnings_in_a_line(*others: type[Warning]) -> Iterator[None]:
+    """Print each warning that the analyzer gives inside as one line on stderr, once, without the place in the code.
+
+    Warnings of the classes `others` are printed in this way, too.
+    """
+    said: set[str] = getattr(warnings.showwarning, "said", set())  # of the block around this one
+
+    def say_warning(message: Warning | str, *place: Any, **rest: Any) -> None:
+        text = printable(str(message))
+        if text not in said:
+            say(f"Warning: {text}", err=True)
+        said.add(text)
+
+    with warnings.catch_warnings():
+        for category in (*_OURS, *others):
+            warnings.simplefilter("always", category)
+        say_warning.said = said  # type: ignore[attr-defined]
+        warnings.showwarning = say_warning
+        yield

@@ -14,10 +14,12 @@ from analyzer.cli.text import printable
 @click.option(
     "--workers", type=click.IntRange(1, MOST_WORKERS), help="Threads, a chunk at a time each; default: one a core."
 )
-def verify(store: str, workers: int | None) -> None:
+@click.option("--cache", type=click.Path(file_okay=False), help="The folder of kept sums, where it was chosen.")
+def verify(store: str, workers: int | None, cache: str | None) -> None:
     """Walk every chunk of STORE and report what is wrong; exit 1 when something is.
 
-    Of sums that were kept without their trajectory, the files of sums are checked.
+    Sums that are kept beside it are made once more and compared. Where only the sums of a run were kept, without its
+    trajectory, their files are checked.
 
     \b
     analyzer verify runs/gcn.zarr
@@ -26,20 +28,20 @@ def verify(store: str, workers: int | None) -> None:
     from concurrent.futures import ThreadPoolExecutor
 
     from analyzer.cli.execution import ended, workers_of
-    from analyzer.schema import read_store
-    from analyzer.verify import Report, count_of
-    from analyzer.verify import verify as walk
+    from analyzer.engine.verify import Report, count_of
+    from analyzer.engine.verify import verify as walk
+    from analyzer.store.schema import read_store
 
     known = read_store(store)
     report, threads = Report(), workers_of(workers)
     with bar("Checking", count_of(known), "chunks") as show, ended(ThreadPoolExecutor(threads)) as pool:
-        for report in walk(known, pool, ahead=2 * threads):
+        for report in walk(known, pool, ahead=2 * threads, cache=cache or True):
             show(report.chunks + report.files)
     for note in report.notes:
         click.echo(printable(note))
     for fault in report.faults:
         click.echo(printable(f"FAULT {fault}"))
-    files = "" if known.is_trajectory else f"{report.files:,} files of sums, "
+    files = f"{report.files:,} files of sums, " if report.files or not known.is_trajectory else ""
     click.echo(f"{files}{report.chunks:,} chunks, {known.frames:,} frames, {len(report.faults)} faults")
     if report.faults:
         raise click.exceptions.Exit(1)

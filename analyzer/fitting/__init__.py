@@ -1,1 +1,1 @@
-"""Temperature against hyperparameters: models, fits, intervals and hypotheses, on plain arrays."""
+"""Fits of temperature against hyperparameters, on plain arrays: models, coefficients, intervals, hypotheses."""

@@ -1,10 +1,10 @@
-"""Temperature against hyperparameters: fitted coefficients with intervals, diagnostics, and models compared.
+"""Fit a model of temperature against hyperparameters: coefficients with intervals, and diagnostics.
 
     ln T = ln a + b ln η,   T = a η² + b η + c,   ln T = ln a + p ln η − q ln β   and the others of `models.MODELS`
 
-Points of a sweep scatter between seeds by more than a temperature's error within its run. Weights from these errors
-alone claim intervals that are far too narrow (they held the true exponent in 45 % of sweeps with 5 % scatter between
-seeds), so the default intervals come from the seeds, or from the scatter about the curve.
+Temperatures scatter between seeds by more than their standard errors within a run. Intervals from these errors alone
+are far too narrow: with 5 % scatter between seeds, they contained the true exponent in 45 % of sweeps. So the default
+intervals come from the scatter between seeds, or from the scatter about the curve.
 """
 
 from __future__ import annotations
@@ -36,11 +36,11 @@ class Coefficient:
     value
         Its estimate.
     standard_error
-        Of the estimate; for a of a model of ln T it is a times that of ln a.
+        Of the estimate. For the coefficient a of a model of ln T, it is a times the standard error of ln a.
     low, high
-        Ends of its interval; for a of a model of ln T those of ln a, exponentiated.
+        Ends of its interval. For the coefficient a of a model of ln T, they are the exponentials of those of ln a.
     without_low, without_high
-        Lowest and highest value when each setting in turn is left out; NaN if without one it is not determined.
+        Lowest and highest value if each setting in turn is left out. NaN if the other settings do not determine it.
     """
 
     name: str
@@ -59,40 +59,37 @@ class Fit:
     Attributes
     ----------
     model, points
-        What was fitted, to what; `points.left_out` counts the runs that were not used.
+        The model and the runs that it was fitted to; `points.left_out` counts the runs that were not used.
     coefficients
         In the model's order.
     level
-        Level of all intervals.
+        Level of all intervals, such as 0.95.
     theta, uncertainty
-        The coefficients with ln a in place of a (models of ln T), their covariance and how it was obtained:
-        `uncertainty.kind` is "per-seed", "pooled" or "weighted".
+        (coefficients,) θ: the coefficients, with ln a in place of a for models of ln T; and their covariance.
+        `uncertainty.kind` says where it comes from: "per-seed", "pooled" or "weighted".
     fitted
-        (runs,) T̂. For models of ln T it is the geometric mean of T at that setting.
+        (runs,) T̂, in T's units. For models of ln T it is the geometric mean of T at that setting.
     residuals
-        (runs,) ln(T/T̂) of models of ln T, else (T − T̂)/T̂.
+        (runs,) ln(T/T̂) for models of ln T, else (T − T̂)/T̂.
     leverage
-        (runs,) hat values; they sum to the number of coefficients.
-    setting_leverage
-        (settings,) the same, summed over the replicates of a setting: near 1, the curve runs through that point
-        whatever the others say.
+        (runs,) hat values; they sum to the number of coefficients. The replicates of a setting share its leverage: if
+        they sum to nearly 1, the curve passes through that setting whatever the others are.
     scatter
-        Relative standard deviation of the runs about the curve, √(Σr²/(n − k)).
+        Relative standard deviation of the runs about the curve, √(Σr²/(n − k)) for n runs and k coefficients.
     between_run
-        Relative standard deviation between runs beyond the errors within them, of "weighted"; else NaN.
-    between_seed, between_seed_freedom
-        Relative standard deviation between replicates, from settings with several seeds, and its degrees of freedom;
-        NaN and 0 where no setting has two.
+        For "weighted": relative standard deviation between runs in excess of the errors within them. Else NaN.
+    between_seed
+        Relative standard deviation between the replicates of a setting. NaN if no setting has two seeds.
     lack_of_fit
-        p-value of the F test of the curve against free means at every setting (models of ln T with replicates); small:
-        the curve misses the points by more than seeds scatter. Else NaN.
+        p-value of the F test of the curve against free means at every setting. A small value says that the curve misses
+        the points by more than the scatter between seeds. NaN unless the model is one of ln T and there are replicates.
     r_squared
-        1 − Σ(ln T − ln T̂)²/Σ(ln T − mean)²: a description, not a test. It is near 1 for any rising curve.
+        1 − Σ(ln T − ln T̂)²/Σ(ln T − mean)². It describes the fit and tests nothing: any rising curve has nearly 1.
     log_likelihood, aicc
-        Of the density of T, the scatter counted as a parameter, of the unweighted fit: comparable between models on the
-        same runs.
+        Of the unweighted fit, from the density of T, so that models fitted to the same runs compare. The scatter counts
+        as a parameter.
     notes
-        What the reader must know about the intervals.
+        Sentences about the intervals and the runs that a reader of the numbers must know.
     """
 
     model: Model
@@ -104,11 +101,9 @@ class Fit:
     fitted: Array
     residuals: Array
     leverage: Array
-    setting_leverage: Array
     scatter: float
     between_run: float
     between_seed: float
-    between_seed_freedom: int
     lack_of_fit: float
     r_squared: float
     log_likelihood: float
@@ -116,20 +111,20 @@ class Fit:
     notes: tuple[str, ...]
 
     def __getitem__(self, name: str) -> Coefficient:
-        """The coefficient of that name."""
+        """Return the coefficient of that name; raise KeyError if there is none."""
         for coefficient in self.coefficients:
             if coefficient.name == name:
                 return coefficient
         raise KeyError(name)
 
     def equation(self, symbols: Sequence[str] | None = None, digits: int = 3) -> str:
-        """The equation with the fitted values, such as T = 0.025·η^2.03."""
+        """Return the equation with the fitted values, such as T = 0.025·η^2.03."""
         return equation(self.model, symbols, {c.name: c.value for c in self.coefficients}, digits)
 
 
 @dataclass(frozen=True, eq=False)
 class Prediction:
-    """A fitted curve with its confidence band, pointwise; all (points,). `x` is (points, hyperparameters)."""
+    """A fitted curve and its pointwise confidence band, (points,) in T's units, at `x` (points, hyperparameters)."""
 
     x: Array
     temperature: Array
@@ -157,30 +152,36 @@ def fit(
     model
         A name of `models.MODELS`, or a model.
     x
-        (runs,) or (runs, hyperparameters): the hyperparameter of each run.
+        (runs,) or (runs, hyperparameters): the hyperparameters of each run.
     temperature
-        (runs,). Runs with T ≤ 0 or not finite are left out and counted.
+        (runs,). Runs whose T is not finite or not positive are left out and counted.
     within
         (runs,) standard error of each temperature within its run, in T's units. Only "weighted" uses it.
     seed
-        (runs,) labels: which runs share their seed.
+        (runs,) label of each run's seed.
     finished
-        (runs,) bool: unfinished runs are left out and counted.
+        (runs,) bool. Unfinished runs are left out and counted.
     names
         Names of the hyperparameters, for messages.
     intervals
         "per-seed": from the scatter between seeds, t(seeds − 1). "pooled": from the scatter about the curve, t(n − k),
-        which takes runs to be independent. "weighted": weights from `within` and a variance between runs, t(n − k).
-        "auto": "per-seed" for three seeds or more that have at least half of all (seed, setting) pairs, else "pooled".
+        assuming independent runs. "weighted": runs weighted by `within` and a variance between runs, t(n − k). "auto":
+        "per-seed" if there are three or more seeds with runs at no fewer than half of all (seed, setting) pairs, else
+        "pooled".
     level
-        Of all intervals.
+        Level of all intervals, between 0 and 1.
     leave_out
-        Fit again without each setting. Half of the time goes there; without it these ranges are NaN.
+        Whether to fit again without each setting, which takes half of the time. If not, `without_low` and
+        `without_high` are NaN.
+
+    Returns
+    -------
+    Fit
 
     Raises
     ------
     FitError
-        The runs do not determine the model; the message says what is missing.
+        The runs do not determine the model, or an option is invalid; the message says what is missing.
 
     Examples
     --------
@@ -221,10 +222,10 @@ def fit(
     count = best.theta.size
     without = leave_one_out(points, count, refit) if leave_out else np.full((1, count), np.nan)
     likelihood = log_likelihood(chosen, plain, points.temperature)
-    between_seed, freedom = _between_seed(points)
+    between_seed = _between_seed(points)
     logarithm = np.log(points.temperature)
     misfit, total = logarithm - np.log(best.fitted), float(((logarithm - logarithm.mean()) ** 2).sum())
-    notes = [reason, *_notes(points, chosen, freedom)]
+    notes = [reason, *_notes(points, chosen, has_replicates=not np.isnan(between_seed))]
     return Fit(
         model=chosen,
         points=points,
@@ -235,11 +236,9 @@ def fit(
         fitted=best.fitted,
         residuals=best.residuals,
         leverage=best.leverage,
-        setting_leverage=np.bincount(points.setting, weights=best.leverage),
         scatter=plain.scatter,
         between_run=best.between_run,
         between_seed=between_seed,
-        between_seed_freedom=freedom,
         lack_of_fit=_lack_of_fit(points, chosen, plain),
         r_squared=1 - float((misfit**2).sum()) / total if total > 0 else np.nan,
         log_likelihood=likelihood,
@@ -249,25 +248,25 @@ def fit(
 
 
 def aicc(likelihood: float, coefficients: int, runs: int) -> float:
-    """Akaike's criterion for small samples, −2 ln L + 2K + 2K(K + 1)/(n − K − 1).
+    """Return Akaike's criterion for small samples, −2 ln L + 2K + 2K(K + 1)/(n − K − 1).
 
-    K is the number of coefficients, and one for the scatter, so that n must be at least coefficients + 3. Hurvich &
-    Tsai 1989, Biometrika 76:297.
+    K is the number of coefficients plus one for the scatter, so n runs must be at least coefficients + 3. Hurvich and
+    Tsai, Biometrika 76:297, 1989.
     """
     count = coefficients + 1
     return -2 * likelihood + 2 * count + 2 * count * (count + 1) / (runs - count - 1)
 
 
 def predict(fitted: Fit, x: Array) -> Prediction:
-    """The fitted curve at x (points,) or (points, hyperparameters), with the band of the fit's level.
+    """Return the fitted curve at x (points,) or (points, hyperparameters), with a confidence band at the fit's level.
 
-    The band is that of the curve, not of another run, and holds at each point for itself. NaN beyond the pole of a
-    stiff square.
+    The band is for the curve, not for a further run, and for each point alone, not for all together. Both are NaN
+    beyond the pole of the model "stiff".
 
     Raises
     ------
     FitError
-        x has another number of hyperparameters than the fit, or no logarithm where the model takes one.
+        x has another number of hyperparameters than the fit, or is not positive for a model of ln T.
     """
     points = np.asarray(x, dtype=np.float64)
     points = points[:, None] if points.ndim == 1 else points
@@ -291,7 +290,7 @@ def predict(fitted: Fit, x: Array) -> Prediction:
 def _coefficients(
     model: Model, theta: Array, spread: Uncertainty, without: Array, level: float
 ) -> tuple[Coefficient, ...]:
-    """The coefficients as reported, from θ."""
+    """Return the coefficients with their intervals, from θ and its covariance."""
     variance = np.maximum(np.diag(spread.covariance), 0.0)
     half = spread.half_width(variance, level)
     values, low, high = (model.values(ends) for ends in (theta, theta - half, theta + half))
@@ -305,23 +304,26 @@ def _coefficients(
 
 
 def _replicates(points: Points) -> tuple[float, int]:
-    """Sum of squares of ln T about the mean of each setting, and its degrees of freedom."""
+    """Return the sum of squares of ln T about the mean of each setting, and its degrees of freedom."""
     logarithm = np.log(points.temperature)
     size = np.bincount(points.setting)
     means = np.bincount(points.setting, weights=logarithm) / size
     return float(((logarithm - means[points.setting]) ** 2).sum()), int((size - 1).sum())
 
 
-def _between_seed(points: Points) -> tuple[float, int]:
-    """Standard deviation of ln T between replicates and its degrees of freedom; NaN and 0 if one seed made them all."""
+def _between_seed(points: Points) -> float:
+    """Return the standard deviation of ln T between replicates; NaN without replicates or if all have one seed."""
     squares, freedom = _replicates(points)
     if not freedom or len(points.seeds) == 1:
-        return np.nan, 0
-    return float(np.sqrt(squares / freedom)), freedom
+        return np.nan
+    return float(np.sqrt(squares / freedom))
 
 
 def _lack_of_fit(points: Points, model: Model, solution: Solution) -> float:
-    """The p-value of F = ((Σr² − Σu²)/(settings − k)) / (Σu²/(n − settings)), u about each setting's mean of ln T."""
+    """Return the p-value of F = ((Σr² − Σu²)/(settings − k)) / (Σu²/(n − settings)).
+
+    r are the residuals from the curve, u the deviations of ln T from the mean of each setting.
+    """
     squares, freedom = _replicates(points)
     free = len(points.settings) - len(model.coefficients)
     if not model.of_logarithm or not freedom or not free or not squares > 0:
@@ -330,10 +332,10 @@ def _lack_of_fit(points: Points, model: Model, solution: Solution) -> float:
     return float(fdtrc(free, freedom, max(statistic, 0.0)))
 
 
-def _notes(points: Points, model: Model, freedom: int) -> list[str]:
-    """What the reader must know beside the numbers."""
+def _notes(points: Points, model: Model, *, has_replicates: bool) -> list[str]:
+    """Return sentences that a reader of the numbers must know."""
     notes = []
-    if not freedom:
+    if not has_replicates:
         notes.append("no setting has two seeds: the variance between seeds is unknown")
     if len(points.settings) == len(model.coefficients):
         notes.append(f"{len(points.settings)} settings for as many coefficients: the shape of the curve is not tested")

@@ -1,4 +1,4 @@
-"""Named hypotheses about fitted exponents: how far the estimate lies from them, and how often chance goes as far."""
+"""Named hypotheses about fitted exponents, and Wald tests of them."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from typing import Any, Literal
 
 import numpy as np
-from scipy.special import fdtrc, stdtrit
+from scipy.special import fdtrc
 
 from analyzer.errors import FitError
 from analyzer.fitting.fit import Fit
@@ -23,36 +23,34 @@ class Null:
     name
         Such as "b = 2".
     model
-        The model that has the coefficients.
+        Name of the model that has the coefficients.
     values
-        Coefficients and what they are under the hypothesis.
-    meaning
-        What it says of the temperatures.
+        Name of each coefficient and its value under the hypothesis.
     greater
-        Test against larger values only (of one coefficient): the hypothesis is then "at most", and its rejection says
-        "more than".
+        True for a one-sided test of one coefficient. The hypothesis is then "at most this value", and a rejection says
+        "more than this value".
     """
 
     name: str
     model: str
     values: tuple[tuple[str, float], ...]
-    meaning: str
     greater: bool = False
 
 
 NULLS: tuple[Null, ...] = (
-    Null("b = 2", "power", (("b", 2.0),), "T grows as the square of the learning rate"),
-    Null("b <= 2", "power", (("b", 2.0),), "T grows no faster than the square of the learning rate", greater=True),
-    Null("q = 1", "inverse_power", (("q", 1.0),), "T falls as the inverse of the batch size"),
-    Null("(p, q) = (1, 1)", "joint", (("p", 1.0), ("q", 1.0)), "T follows learning rate over batch size"),
-    Null("(p, q) = (2, 1)", "joint", (("p", 2.0), ("q", 1.0)), "plain SGD, dominated by gradient noise"),
-    Null("(p, q) = (2, 0)", "joint", (("p", 2.0), ("q", 0.0)), "Adam, per step"),
-    Null("p = 1", "joint", (("p", 1.0),), "T grows as the learning rate"),
-    Null("p = 2", "joint", (("p", 2.0),), "T grows as the square of the learning rate"),
-    Null("q = 1", "joint", (("q", 1.0),), "T falls as the inverse of the batch size"),
-    Null("q = 0", "joint", (("q", 0.0),), "T does not depend on the batch size"),
+    Null("b = 2", "power", (("b", 2.0),)),  # T grows as the square of the learning rate
+    Null("b <= 2", "power", (("b", 2.0),), greater=True),  # T grows no faster than the square of the learning rate
+    Null("q = 1", "inverse_power", (("q", 1.0),)),  # T is inversely proportional to the batch size
+    Null("(p, q) = (1, 1)", "joint", (("p", 1.0), ("q", 1.0))),  # T depends on learning rate over batch size alone
+    Null("(p, q) = (2, 1)", "joint", (("p", 2.0), ("q", 1.0))),  # expected of plain SGD dominated by gradient noise
+    Null("(p, q) = (2, 0)", "joint", (("p", 2.0), ("q", 0.0))),  # expected of Adam, per step
+    Null("p = 1", "joint", (("p", 1.0),)),  # T is proportional to the learning rate
+    Null("p = 2", "joint", (("p", 2.0),)),  # T grows as the square of the learning rate
+    Null("q = 1", "joint", (("q", 1.0),)),  # T is inversely proportional to the batch size
+    Null("q = 0", "joint", (("q", 0.0),)),  # T does not depend on the batch size
 )
-"""The hypotheses that theory and the paper name. Each p-value stands for its own test: many tests reject by chance."""
+"""The hypotheses of theory and of the paper (examples/paper/README.md). p-values are not corrected for several tests:
+among many tests, some reject by chance."""
 
 
 @dataclass(frozen=True)
@@ -62,17 +60,15 @@ class Wald:
     Attributes
     ----------
     null
-        What was tested.
+        The hypothesis.
     statistic
-        "t" of one coefficient, "F" of several.
+        "t" for one coefficient, "F" for several.
     value
-        Its value.
+        Value of the statistic.
     degrees_of_freedom
-        (of t,) or (numerator, denominator) of F.
+        (degrees,) of t, or (numerator, denominator) of F.
     p_value
-        Chance of a statistic at least as far out under the hypothesis.
-    lower_bound
-        Of a one-sided test, the bound that the coefficient exceeds at the fit's level; else NaN.
+        Probability, under the hypothesis, of a statistic at least as extreme.
     """
 
     null: Null
@@ -80,20 +76,20 @@ class Wald:
     value: float
     degrees_of_freedom: tuple[int, ...]
     p_value: float
-    lower_bound: float = np.nan
 
 
 def wald(fitted: Fit, null: Null) -> Wald:
-    """Test a hypothesis.
+    """Test a hypothesis about fitted coefficients.
 
-    One coefficient: t = (estimate − value)/standard error. Several, d = estimate − value with covariance V, r of them:
-    F = dᵀV⁻¹d/r with (r, n − k) degrees of freedom. Where V was estimated from S seeds it is Hotelling's
-    F = dᵀV⁻¹d (S − r)/(r (S − 1)) with (r, S − r): V itself is uncertain.
+    One coefficient gives t = (estimate − value)/standard error. r coefficients, with differences d and covariance V,
+    give F = dᵀV⁻¹d/r with (r, n − k) degrees of freedom for n runs and k coefficients. If V was estimated from S seeds,
+    it is itself uncertain, and Hotelling's F = dᵀV⁻¹d (S − r)/(r (S − 1)) with (r, S − r) degrees of freedom applies.
 
     Raises
     ------
     FitError
-        The fit's model lacks the coefficients, or there are too few seeds for so many of them.
+        The fit's model lacks the coefficients, the hypothesis cannot be tested (the prefactor a, or several
+        coefficients one-sided), or there are no more seeds than coefficients.
     """
     names = [name for name, _ in null.values]
     missing = [name for name in names if name not in fitted.model.coefficients]
@@ -118,20 +114,13 @@ def wald(fitted: Fit, null: Null) -> Wald:
         if count == 1:
             error = float(np.sqrt(covariance[0, 0]))
             value = float(np.divide(difference[0], error))
-            if null.greater:
-                bound = float(fitted.theta[place[0]] - stdtrit(free, fitted.level) * error)
-                return Wald(null, "t", value, (free,), spread.tail(value), bound)
-            return Wald(null, "t", value, (free,), 2 * spread.tail(abs(value)))
+            p_value = spread.tail(value) if null.greater else 2 * spread.tail(abs(value))
+            return Wald(null, "t", value, (free,), p_value)
     denominator = free - count + 1 if spread.kind == "per-seed" else free
     if denominator < 1:
         raise FitError(
             f"Hypothesis {null.name}: expected more than {count} seeds for {count} coefficients, got {free + 1}. "
-            "Their covariance is unknown. Record more seeds or fit with intervals='pooled'."
+            "So few seeds do not determine the covariance. Record more, or fit with intervals='pooled'."
         )
     value = float(difference @ np.linalg.solve(covariance, difference)) / count * denominator / free
     return Wald(null, "F", value, (count, denominator), float(fdtrc(count, denominator, value)))
-
-
-def named_tests(fitted: Fit) -> tuple[Wald, ...]:
-    """The tests of every hypothesis in `NULLS` about the fit's model, in that order."""
-    return tuple(wald(fitted, null) for null in NULLS if null.model == fitted.model.name)

@@ -1,4 +1,4 @@
-"""How uncertain fitted coefficients are: the scatter between seeds where there are some, else that about the curve."""
+"""Covariance of fitted coefficients: from the scatter between seeds if there are enough, else about the curve."""
 
 from __future__ import annotations
 
@@ -19,12 +19,12 @@ Array = np.ndarray[Any, np.dtype[Any]]
 Intervals = Literal["auto", "per-seed", "pooled", "weighted"]
 
 SEEDS = 3
-"""Seeds from which on their own scatter gives the interval."""
+"""Fewest seeds whose scatter gives the intervals."""
 
 
 @dataclass(frozen=True, eq=False)
 class Uncertainty:
-    """Covariance of the coefficients θ, and the reference distribution that belongs to it.
+    """Covariance of the coefficients θ, with the degrees of freedom of its t distribution.
 
     Attributes
     ----------
@@ -35,7 +35,7 @@ class Uncertainty:
     degrees_of_freedom
         Of Student's t.
     seed_theta
-        (seeds, coefficients) θ of each seed, of "per-seed"; else None.
+        (seeds, coefficients) θ of each seed for "per-seed", else None.
     """
 
     kind: str
@@ -44,21 +44,21 @@ class Uncertainty:
     seed_theta: Array | None = None
 
     def half_width(self, variance: Array | float, level: float) -> Array:
-        """Half of the two-sided interval of a combination of coefficients with that variance."""
+        """Return half the width of the two-sided interval of a combination of coefficients with this variance."""
         return np.asarray(stdtrit(self.degrees_of_freedom, 0.5 + level / 2) * np.sqrt(variance))
 
     def tail(self, statistic: float) -> float:
-        """P(t > statistic)."""
+        """Return the probability P(t > statistic)."""
         return float(stdtr(self.degrees_of_freedom, -statistic))
 
 
 def kind_of(points: Points, model: Model, asked: Intervals) -> tuple[str, str]:
-    """The kind of interval that the runs allow, and a sentence that says why.
+    """Return the kind of interval to use, and a sentence that says why.
 
     Raises
     ------
     FitError
-        A kind was asked for that the runs or the model do not allow.
+        The runs or the model do not allow the kind that was asked for.
     """
     seeds = _reason_against_seeds(points)
     if asked == "auto":
@@ -75,26 +75,26 @@ def kind_of(points: Points, model: Model, asked: Intervals) -> tuple[str, str]:
         raise FitError(f"intervals: expected 'auto', 'per-seed', 'pooled' or 'weighted', got {asked!r}.")
     if model.method != "log":
         raise FitError(
-            f"intervals 'weighted': expected a model linear in ln T, got {model.name}. The variance between runs is "
-            "estimated beside the errors within them there. Use 'auto'."
+            f"intervals 'weighted': expected a model linear in ln T, got {model.name}. Only such a model allows to "
+            "estimate the variance between runs. Use 'auto'."
         )
     if points.within is None or not (np.isfinite(points.within) & (points.within > 0)).all():
         raise FitError(
             "intervals 'weighted': expected a positive standard error of every temperature, got some missing. "
-            "Weights come from it. Use 'auto', which needs none."
+            "They give the weights. Use 'auto', which needs none."
         )
     return asked, "weights from the errors within runs and a variance between runs"
 
 
 def _reason_against_seeds(points: Points) -> str:
-    """Why seeds cannot give the interval; empty if they can."""
+    """Return why the scatter between seeds cannot give the intervals; empty if it can."""
     if points.seed is None:
         return "no seeds were given"
     count = len(points.seeds)
     if count < SEEDS:
         return f"there is {count} seed" if count == 1 else f"there are {count} seeds"
     covered = points.cells > 0
-    if 2 * covered.sum() < covered.size:  # runs that each have a seed of their own are no blocks
+    if 2 * covered.sum() < covered.size:  # if each run has its own seed, seeds and settings are confounded
         return (
             f"{count} seeds have {covered.sum()} of the {covered.size} runs that all of them at every setting would be"
         )
@@ -102,22 +102,22 @@ def _reason_against_seeds(points: Points) -> str:
 
 
 def uncertainty(points: Points, model: Model, solution: Solution, kind: str) -> Uncertainty:
-    """The covariance of `solution`.
+    """Return the covariance of the coefficients of `solution`.
 
     per-seed
-        Each seed in turn is left out and the model fitted to the others, θ₍ₛ₎; S θ − (S − 1) θ₍ₛ₎ is the seed's own
-        value, and the variance of these S values over S is the covariance, with t(S − 1). Of a model linear in ln T
-        whose seeds all cover every setting, these values are the coefficients fitted to each seed alone, so that this
-        is the t interval of the slopes per seed. Seeds that lack a run are used as well.
+        A jackknife over the S seeds. The model is fitted without each seed in turn, which gives θ₍ₛ₎, and the value of
+        the seed is S θ − (S − 1) θ₍ₛ₎. The covariance is that of these S values divided by S, with t(S − 1). If the
+        model is linear in ln T and every seed covers every setting, these values are the coefficients of a fit to each
+        seed alone, and the interval is the usual t interval of the slopes per seed. A seed may lack some runs.
     pooled
-        scatter² times the inverse normal matrix, with t(n − k). Independent runs.
+        scatter² times the inverse normal matrix, with t(n − k). Assumes independent runs.
     weighted
-        The inverse normal matrix of the weights 1/(τ² + variance within), with t(n − k).
+        The inverse normal matrix with weights 1/(τ² + variance within the run), with t(n − k).
 
     Raises
     ------
     FitError
-        Without one of the seeds the model cannot be fitted.
+        The model cannot be fitted without one of the seeds.
     """
     free = points.runs - solution.theta.size
     if kind == "pooled":
@@ -135,10 +135,10 @@ def uncertainty(points: Points, model: Model, solution: Solution, kind: str) -> 
 
 
 def leave_one_out(points: Points, coefficients: int, refit: Callable[[Array], Array]) -> Array:
-    """(settings, coefficients) values without each setting in turn; NaN where the others do not determine them.
+    """Return the coefficients' values without each setting in turn, (settings, coefficients).
 
-    A setting with all its replicates is left out, since without one of five seeds a point's influence stays unseen.
-    `refit` gives the coefficients' values of the runs in a mask (runs,).
+    A setting is left out with all its replicates, because leaving out one of five would not show its influence. NaN if
+    the other settings do not determine the coefficients. `refit` takes a mask of runs (runs,) and returns the values.
     """
     rows = np.full((len(points.settings), coefficients), np.nan)
     for setting in range(len(points.settings)):

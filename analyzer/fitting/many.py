@@ -1,4 +1,4 @@
-"""Several fits at once: models compared on the same runs, and one model fitted to every group of a sweep."""
+"""Several fits at once: compare models on the same runs, or fit one model to every group of a sweep."""
 
 from __future__ import annotations
 
@@ -22,13 +22,13 @@ class Comparison:
     Attributes
     ----------
     fits
-        The fits, in ascending AICc.
+        The fits in ascending order of AICc.
     delta
-        (models,) AICc above the best.
+        (models,) AICc minus the lowest one.
     weight
-        (models,) exp(−delta/2), normalised: how the evidence is shared among these models.
+        (models,) Akaike weights: exp(−delta/2), normalised to sum 1.
     refused
-        Name of each model that the runs do not allow, and why.
+        Name of each model that could not be fitted, and why.
     """
 
     fits: tuple[Fit, ...]
@@ -39,7 +39,7 @@ class Comparison:
 
 @dataclass(frozen=True, eq=False)
 class GroupFits:
-    """One model fitted to many groups. `fits` has None where a group was refused, and `refused` why (else None)."""
+    """One model fitted to many groups. For a group that cannot be fitted, `fits` has None and `refused` the reason."""
 
     fits: tuple[Fit | None, ...]
     refused: tuple[str | None, ...]
@@ -51,7 +51,7 @@ def compare(models: Sequence[str | Model], x: Array, temperature: Array, **optio
     Raises
     ------
     FitError
-        No model can be fitted; the first one's reason.
+        No model can be fitted. The error is that of the first model.
     """
     fits, refused = [], []
     for model in map(model_of, models):
@@ -65,7 +65,7 @@ def compare(models: Sequence[str | Model], x: Array, temperature: Array, **optio
         raise FitError("compare: expected at least one model, got none.")
     fits.sort(key=lambda one: one.aicc)
     criteria = np.array([one.aicc for one in fits])
-    # Noise-free data reach −∞, where differences mean nothing: models that reach it share the evidence.
+    # The AICc of data without noise is −∞. Models that reach it share the weight equally.
     delta = np.where(criteria == criteria[0], 0.0, criteria - criteria[0] if np.isfinite(criteria[0]) else np.inf)
     weight = np.exp(-delta / 2)
     return Comparison(tuple(fits), delta, weight / weight.sum(), tuple((name, str(error)) for name, error in refused))
@@ -81,18 +81,18 @@ def fit_groups(
     model
         As for `fit`.
     x
-        (runs,) or (runs, hyperparameters), of all groups.
+        (runs,) or (runs, hyperparameters), the same for all groups.
     temperature
         (groups, runs).
     within
-        (groups, runs), or None.
+        (groups, runs) standard errors within runs, in T's units, or None.
     options
-        Those of `fit`, of all groups.
+        Those of `fit`, the same for all groups.
 
     Raises
     ------
     FitError
-        No group can be fitted; the first one's reason.
+        No group can be fitted. The error is that of the first group.
     """
     table = np.asarray(temperature, dtype=np.float64)
     shapes = [table.shape] if within is None else [table.shape, np.shape(within)]

@@ -1,8 +1,8 @@
-"""The curves that temperatures are fitted with: one entry of a table each.
+"""The models that temperatures are fitted with, in one table, `MODELS`.
 
-A model is linear in T (`relative`), linear in ln T (`log`) or a curve in ln T (`nonlinear`). All three take the scatter
-of T to be a constant share of T, which is what runs that differ in their seed show: an absolute scatter would let the
-hottest point of a sweep decide alone.
+A model is linear in T (`relative`), linear in ln T (`log`) or nonlinear in ln T (`nonlinear`). All assume that T
+scatters by a constant fraction of itself, which is what different seeds show. With a constant absolute scatter, the
+hottest point of a sweep would decide the fit alone.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ class Model:
     Attributes
     ----------
     name
-        What it is called.
+        Its key in `MODELS`.
     template
         Its equation, with `{x}` (`{x1}`, `{x2}`) for the hyperparameters and `{a}` … for the coefficients.
     coefficients
@@ -35,15 +35,15 @@ class Model:
         "relative": linear least squares in T with weights 1/T̂², iterated; "log": ordinary least squares in ln T;
         "nonlinear": nonlinear least squares in ln T.
     hyperparameters
-        How many columns x has.
+        Number of columns of x.
     columns
-        x (runs, hyperparameters) → design matrix (runs, coefficients), of the linear methods.
+        For the linear methods: x (runs, hyperparameters) → design matrix (runs, coefficients).
     curve
-        x, θ → ln T (runs,) and its derivatives ∂ln T/∂θ (runs, coefficients), of the nonlinear method.
+        For the nonlinear method: x, θ → ln T (runs,) and its derivatives ∂ln T/∂θ (runs, coefficients).
     limits
-        x → the lowest and the highest θ, of the nonlinear method.
+        For the nonlinear method: x → lowest and highest θ, both (coefficients,).
     starts
-        x, ln T → values of θ to begin from, of the nonlinear method.
+        For the nonlinear method: x, ln T → values of θ to start from.
     """
 
     name: str
@@ -63,11 +63,11 @@ class Model:
 
     @property
     def of_logarithm(self) -> bool:
-        """Whether it is a model of ln T; then x must be positive, and θ[0] = ln a."""
+        """Whether it is a model of ln T. If so, x must be positive, and θ[0] is ln a."""
         return self.method != "relative"
 
     def predictor(self, x: Array, theta: Array) -> tuple[Array, Array]:
-        """T, or ln T of a model of ln T, at x (runs, hyperparameters), and its derivatives by θ (runs, k)."""
+        """Return T (ln T for a model of ln T) at x (runs, hyperparameters), and its derivatives by θ (runs, k)."""
         if self.curve is not None:
             return self.curve(x, theta)
         assert self.columns is not None
@@ -75,17 +75,17 @@ class Model:
         return design @ theta, design
 
     def mean(self, x: Array, theta: Array) -> Array:
-        """T at x (runs, hyperparameters)."""
+        """Return T at x (runs, hyperparameters)."""
         value, _ = self.predictor(x, theta)
         return np.exp(value) if self.of_logarithm else value
 
     def values(self, theta: Array) -> Array:
-        """The coefficients of θ: a for ln a."""
+        """Return the coefficients from θ (coefficients,), with a in place of ln a."""
         return np.concatenate([np.exp(theta[:1]), theta[1:]]) if self.of_logarithm else theta
 
 
 STIFFEST, SOFTEST = 1 - 1e-9, -1e4
-"""Range of c·max(x) in a·x²/(1 − c·x): below the pole at 1, and where it no longer differs from a straight line."""
+"""Largest and smallest c·max(x) in a·x²/(1 − c·x): just below the pole at 1; so negative that it is a straight line."""
 
 
 def _stiff(x: Array, theta: Array) -> tuple[Array, Array]:
@@ -102,7 +102,7 @@ def _stiff_limits(x: Array) -> tuple[Array, Array]:
 def _stiff_starts(x: Array, log_temperature: Array) -> list[Array]:
     rate = x[:, 0]
     trials = np.array([-100.0, -10.0, -3.0, -1.0, -0.3, 0.0, 0.2, 0.4, 0.6, 0.8, 0.9, 0.97, 0.99]) / rate.max()
-    # For a given c, ln a is a mean.
+    # For a given c, the best ln a is a mean.
     return [np.array([(log_temperature - 2 * np.log(rate) + np.log(1 - c * rate)).mean(), c]) for c in trials]
 
 
@@ -135,16 +135,16 @@ MODELS: dict[str, Model] = {
         Model("joint", "T = {a}·{x1}^{p}·{x2}^(−{q})", ("a", "p", "q"), "log", 2, columns=_logarithms(1, -1)),
     )
 }
-"""Every model, by name. `joint` is ln T = ln a + p ln x1 − q ln x2, of learning rate and batch size."""
+"""All models by name. `joint` is ln T = ln a + p ln x1 − q ln x2, with learning rate x1 and batch size x2."""
 
 
 def model_of(model: str | Model) -> Model:
-    """The model of that name; a model is itself.
+    """Return the model of that name, or the model itself if given one.
 
     Raises
     ------
     FitError
-        The table has no such model.
+        `MODELS` has no model of that name.
     """
     if isinstance(model, Model):
         return model
@@ -156,16 +156,16 @@ def model_of(model: str | Model) -> Model:
 def equation(
     model: Model, symbols: Sequence[str] | None = None, values: Mapping[str, float] | None = None, digits: int = 3
 ) -> str:
-    """The equation as text, for the corner of a plot.
+    """Return the equation of a model as text, for tables and plots.
 
     Parameters
     ----------
     model
-        Whose equation.
+        The model.
     symbols
-        How each hyperparameter is written; default x, or x1 and x2.
+        Symbol of each hyperparameter. Default: x, or x1 and x2.
     values
-        Coefficients by name, to be written in place of their names.
+        Values by name of the coefficients, to replace the names.
     digits
         Significant digits of the values.
 

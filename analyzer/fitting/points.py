@@ -1,4 +1,4 @@
-"""The runs that a fit is made of: which are used, which are left out and why, and which repeat another's setting."""
+"""The runs of a fit: which are used, which are left out and why, and which are replicates of one setting."""
 
 from __future__ import annotations
 
@@ -14,12 +14,12 @@ from analyzer.fitting.models import Model
 Array = np.ndarray[Any, np.dtype[Any]]
 
 DIGITS = 12
-"""Significant digits that two hyperparameters must share to be one setting."""
+"""Hyperparameters that agree to this many significant digits are one setting."""
 
 
 @dataclass(frozen=True)
 class LeftOut:
-    """How many runs a fit did not use, each counted once, by the first reason that holds."""
+    """How many runs a fit did not use. Each run counts once, under the first reason that applies."""
 
     unfinished: int = 0
     not_finite: int = 0
@@ -27,7 +27,7 @@ class LeftOut:
 
     @property
     def total(self) -> int:
-        """All of them."""
+        """Number of all runs left out."""
         return self.unfinished + self.not_finite + self.not_positive
 
     def __str__(self) -> str:
@@ -37,9 +37,9 @@ class LeftOut:
 
 @dataclass(frozen=True, eq=False)
 class Points:
-    """The runs of one group that a fit uses.
+    """The runs that a fit of one group uses.
 
-    A *setting* is one value of the hyperparameters; runs of one setting are its replicates.
+    A *setting* is one combination of hyperparameters. Runs at the same setting are its replicates.
 
     Attributes
     ----------
@@ -48,21 +48,21 @@ class Points:
     temperature
         (runs,) float64, positive.
     within
-        (runs,) standard error of each temperature within its run, or None.
+        (runs,) standard error of each temperature within its run, in T's units, or None.
     setting
-        (runs,) int64, the row of `settings` that a run has.
+        (runs,) int64, index into `settings`.
     settings
-        (settings, hyperparameters), in ascending order.
+        (settings, hyperparameters) float64, in ascending order.
     seed
-        (runs,) int64, the entry of `seeds` that a run has, or None where no labels were given.
+        (runs,) int64, index into `seeds`; None if no labels were given.
     seeds
-        The labels.
+        The different labels of seeds.
     left_out
-        What was not used.
+        Counts of the runs that are not used.
     used
-        (all runs,) bool, which of the runs given are used.
+        (all runs,) bool, which of the given runs are used.
     names
-        The hyperparameters' names.
+        Names of the hyperparameters.
     """
 
     x: Array
@@ -78,12 +78,12 @@ class Points:
 
     @property
     def runs(self) -> int:
-        """Number of runs."""
+        """Number of runs used."""
         return self.temperature.size
 
     @property
     def cells(self) -> Array:
-        """(seeds, settings) number of runs."""
+        """Number of runs of each seed at each setting, (seeds, settings)."""
         assert self.seed is not None
         count = np.zeros((len(self.seeds), len(self.settings)), dtype=np.int64)
         np.add.at(count, (self.seed, self.setting), 1)
@@ -91,7 +91,7 @@ class Points:
 
     @property
     def complete(self) -> bool:
-        """Whether every seed covers every setting, equally often."""
+        """Whether every seed has equally many runs at every setting."""
         return self.seed is not None and bool((self.cells == self.cells[0, 0]).all())
 
 
@@ -104,7 +104,7 @@ def gather(
     finished: Array | None = None,
     names: Sequence[str] | None = None,
 ) -> Points:
-    """The usable runs among those given.
+    """Select the usable runs and group them by setting and seed.
 
     Parameters
     ----------
@@ -115,16 +115,20 @@ def gather(
     within
         (runs,) standard error of each T within its run, in T's units.
     seed
-        (runs,) labels.
+        (runs,) label of each run's seed.
     finished
-        (runs,) bool; unfinished runs are left out and counted.
+        (runs,) bool. Unfinished runs are left out and counted.
     names
         Names of the hyperparameters, for messages.
+
+    Returns
+    -------
+    Points
 
     Raises
     ------
     FitError
-        Shapes disagree, a hyperparameter is missing, or no run can be used.
+        Shapes disagree, a hyperparameter is missing or not finite, or no run can be used.
     """
     points = np.asarray(x, dtype=np.float64)
     points = points[:, None] if points.ndim == 1 else points
@@ -143,7 +147,7 @@ def gather(
         if missing:
             raise FitError(
                 f"{name}: expected a finite value for every run, got {missing} of {values.size} without. "
-                "A run without its hyperparameter has no place on the curve. Leave these runs out."
+                "A run needs its hyperparameter to be a point of the curve. Leave these runs out."
             )
     done = np.ones(values.size, dtype=bool) if finished is None else np.asarray(finished, dtype=bool)
     finite = np.isfinite(values)
@@ -157,7 +161,7 @@ def gather(
         )
     settings, setting = np.unique(_rounded(points[used]), axis=0, return_inverse=True)
     first = np.array([np.flatnonzero(setting == n)[0] for n in range(len(settings))])
-    labels, index = (None, None) if seed is None else np.unique(np.asarray(seed)[used], return_inverse=True)
+    labels, index = ((), None) if seed is None else _told_apart(seed, used)
     return Points(
         x=points[used],
         temperature=values[used],
@@ -165,15 +169,31 @@ def gather(
         setting=setting.reshape(-1),
         settings=points[used][first],
         seed=index,
-        seeds=() if labels is None else tuple(labels.tolist()),
+        seeds=labels,
         left_out=left_out,
         used=used,
         names=called,
     )
 
 
+def _told_apart(seed: Array | Sequence[Any], used: Array) -> tuple[tuple[Any, ...], Array]:
+    """The different labels of the used runs, and the number of each run's: labels of any types."""
+    given = seed if isinstance(seed, np.ndarray) else np.array([*seed, None], dtype=object)[:-1]
+    chosen = given[used]
+    if chosen.dtype != object:
+        labels, index = np.unique(chosen, return_inverse=True)
+        return tuple(labels.tolist()), index
+    keys = [(type(label).__name__, label) for label in chosen.tolist()]  # True is not 1
+    if len({kind for kind, _ in keys}) == 1 and keys[0][0] in ("int", "float", "str"):
+        distinct = sorted(set(keys))
+    else:  # labels of several types have no order
+        distinct = list(dict.fromkeys(keys))
+    number = {key: n for n, key in enumerate(distinct)}
+    return tuple(label for _, label in distinct), np.array([number[key] for key in keys], dtype=np.int64)
+
+
 def _rounded(x: Array) -> Array:
-    """The values to `DIGITS` significant digits: rates that were computed in two ways are one setting."""
+    """Round values to `DIGITS` significant digits, so that rates computed in two ways are one setting."""
     size = np.abs(x)
     exponent = np.floor(np.log10(np.where(size > 0, size, 1.0)))
     unit = 10.0 ** (exponent - DIGITS + 1)
@@ -181,13 +201,13 @@ def _rounded(x: Array) -> Array:
 
 
 def require(points: Points, model: Model) -> None:
-    """Refuse what the model cannot be fitted to.
+    """Refuse runs that cannot determine the model.
 
     Raises
     ------
     FitError
-        The wrong number of hyperparameters, one run only, equal hyperparameters, fewer settings than coefficients,
-        fewer runs than k + 3, or a hyperparameter that has no logarithm.
+        The number of hyperparameters is wrong, there is one run or one setting only, there are fewer settings than
+        coefficients or fewer runs than coefficients + 3, or a model of ln T has a hyperparameter that is not positive.
     """
     n, k = points.runs, len(model.coefficients)
     whose, left = " and ".join(points.names), points.left_out
@@ -200,25 +220,25 @@ def require(points: Points, model: Model) -> None:
     if n == 1:
         raise FitError(
             f"Fit against {whose}: expected a sweep of {k + 3} or more runs, got one{after}. "
-            "One temperature does not make a curve. Record runs at other values."
+            "One temperature does not determine a curve. Record runs at other values."
         )
     if len(points.settings) == 1:
         raise FitError(
             f"Fit against {whose}: expected runs that differ in it, got {n} runs at "
             f"{', '.join(f'{value:g}' for value in points.settings[0])}{after}. "
-            "Equal hyperparameters show the scatter between runs, not a dependence. Choose the one that was varied."
+            "Equal values show only the scatter between runs. Choose the hyperparameter that was varied."
         )
     if n < k + 3:
         raise FitError(
             f"model {model.name}: expected at least {k + 3} runs for {k} coefficient(s), got {n}{after}. "
-            "With fewer, neither its interval nor its AICc means anything. Record more runs or fit a smaller model.",
+            "With fewer, intervals and AICc are meaningless. Record more runs or fit a smaller model.",
             expected=k + 3,
             found=n,
         )
     if len(points.settings) < k:
         raise FitError(
             f"model {model.name}: expected at least {k} different values of {whose}, got "
-            f"{len(points.settings)}{after}. Its {k} coefficients cannot be told apart. "
+            f"{len(points.settings)}{after}. They do not determine its {k} coefficients. "
             "Record more values or fit a smaller model.",
             expected=k,
             found=len(points.settings),

@@ -1,8 +1,9 @@
-"""Least squares: the coefficients of one model on one set of runs, and how likely they make the temperatures.
+"""Least squares: the coefficients of one model for one set of runs, and their likelihood.
 
-Every scatter is relative, so that the three methods describe one kind of data and their likelihoods, all densities of
-T itself, compare: ln T is normal about the curve (its density of T has the Jacobian 1/T), or T is gamma-distributed
-about it with a constant coefficient of variation, which least squares in T with the weights 1/T̂² solves exactly.
+All methods assume a constant relative scatter. For models of ln T, ln T is normal about the curve. For the others, T is
+gamma-distributed about it with a constant coefficient of variation, and least squares in T with weights 1/T̂² maximises
+that likelihood exactly. Likelihoods of different models compare, because all are densities of T itself: that of ln T is
+multiplied by the Jacobian 1/T.
 """
 
 from __future__ import annotations
@@ -21,31 +22,34 @@ Array = np.ndarray[Any, np.dtype[Any]]
 
 ROUNDS = 500
 CONVERGED, LEAST = 1e-14, 1e-12
-"""Relative change of T̂ at which an iteration ends, and the smallest share of a step that is tried."""
+"""The iteration ends if T̂ changes by less than the first (relative), or if not even the second fraction of a step
+improves the fit."""
 STIRLING = 100.0
-"""From this shape on, ln Γ and ψ are taken from their series, whose next term is below 1e-15 of the first."""
+"""Above this shape, ln Γ and ψ come from their asymptotic series, whose next term is below 1e-15 of the first."""
 
 
 @dataclass(frozen=True, eq=False)
 class Solution:
-    """Coefficients that fit a set of runs best.
+    """The best-fitting coefficients of a model.
 
     Attributes
     ----------
     theta
-        (coefficients,) with ln a for a in models of ln T.
+        (coefficients,) θ, with ln a in place of a for models of ln T.
     fitted
         (runs,) T̂, in T's units.
     residuals
-        (runs,) ln(T/T̂) of models of ln T, else (T − T̂)/T̂.
+        (runs,) ln(T/T̂) for models of ln T, else (T − T̂)/T̂.
     leverage
         (runs,) diagonal of the hat matrix.
     inverse
-        (coefficients, coefficients) inverse of the weighted normal matrix: the covariance over the squared scatter.
+        (coefficients, coefficients) inverse of the weighted normal matrix. Times the squared scatter it is the
+        covariance.
     scatter
-        Standard deviation of the residuals, √(Σr²/(n − k)); with given variances, of the standardized ones.
+        Standard deviation of the residuals, √(Σr²/(n − k)) for n runs and k coefficients. With given variances, of the
+        standardized residuals.
     between_run
-        Standard deviation of ln T between runs beside the given variances; NaN without them.
+        Standard deviation of ln T between runs in excess of the given variances; NaN without them.
     """
 
     theta: Array
@@ -58,26 +62,30 @@ class Solution:
 
 
 def solve(model: Model, x: Array, temperature: Array, variances: Array | None = None) -> Solution:
-    """The best coefficients of `model`.
+    """Fit `model` by least squares.
 
     Parameters
     ----------
     model
-        What to fit.
+        The model.
     x
         (runs, hyperparameters).
     temperature
         (runs,), positive.
     variances
-        (runs,) variance of each ln T within its run, of models linear in ln T: then the weights are
-        1/(τ² + variance), τ² the variance between runs that makes Σ w r² its expectation n − k (Paule & Mandel 1982,
-        J. Res. NBS 87:377), and zero where the runs scatter less than their variances say.
+        (runs,) variance of each ln T within its run, for models linear in ln T only. The weights are then
+        w = 1/(τ² + variance). The variance between runs τ² is chosen so that Σ w r² has its expected value n − k (Paule
+        and Mandel, J. Res. NBS 87:377, 1982). τ² is 0 if the runs scatter less than their variances say.
+
+    Returns
+    -------
+    Solution
 
     Raises
     ------
     FitError
-        The hyperparameters do not tell the coefficients apart, no curve of the model is positive at every run, or the
-        best one lies at the edge of its domain.
+        The hyperparameters do not determine every coefficient, no curve of the model is positive at every run, or the
+        best curve is at the edge of the model's domain.
     """
     if model.method == "nonlinear":
         return _nonlinear(model, x, temperature)
@@ -87,7 +95,7 @@ def solve(model: Model, x: Array, temperature: Array, variances: Array | None = 
     if (size == 0).any() or np.linalg.matrix_rank(design / size, tol=1e-9) < design.shape[1]:
         raise FitError(
             f"model {model.name}: expected hyperparameters that tell {', '.join(model.coefficients)} apart, got some "
-            "that are fixed, zero or follow each other. Vary each at a fixed value of the others."
+            "that are constant, zero or proportional to each other. Vary each at a fixed value of the others."
         )
     if model.method == "relative":
         return _relative(model, design, temperature)
@@ -103,9 +111,12 @@ def solve(model: Model, x: Array, temperature: Array, variances: Array | None = 
 def _solution(
     theta: Array, fitted: Array, residuals: Array, gradient: Array, weights: Array, between: float = np.nan
 ) -> Solution:
-    """What follows from the coefficients; `gradient` and `weights` are those of the least squares that they solve."""
+    """Return the solution that belongs to coefficients.
+
+    `gradient` (runs, coefficients) and `weights` (runs,) are those of the least squares problem that θ solves.
+    """
     root = np.sqrt(weights)[:, None] * gradient
-    size = np.linalg.norm(root, axis=0)  # columns of one size: their scales differ by η²
+    size = np.linalg.norm(root, axis=0)  # scale columns to one size: 1 and η² differ by many decades
     q, r = np.linalg.qr(root / size)
     half = np.linalg.solve(r, np.eye(len(theta))) / size[:, None]
     free = len(fitted) - len(theta)
@@ -115,7 +126,7 @@ def _solution(
 
 
 def _least_squares(design: Array, target: Array, weights: Array) -> Array:
-    """Coefficients that minimise Σ w (target − design θ)²."""
+    """Return the θ that minimises Σ w (target − design θ)²."""
     root = np.sqrt(weights)
     scaled = root[:, None] * design
     size = np.linalg.norm(scaled, axis=0)
@@ -125,7 +136,10 @@ def _least_squares(design: Array, target: Array, weights: Array) -> Array:
 
 
 def _between(design: Array, target: Array, variances: Array) -> float:
-    """τ² with Σ (target − design θ)²/(τ² + variance) = n − k; the sum falls as τ² grows, so there is one or none."""
+    """Return the τ² at which Σ (target − design θ)²/(τ² + variance) is n − k; 0 if there is none.
+
+    The sum falls as τ² grows, so there is at most one.
+    """
     free = len(target) - design.shape[1]
 
     def excess(tau2: float) -> float:
@@ -136,15 +150,15 @@ def _between(design: Array, target: Array, variances: Array) -> float:
     if excess(0.0) <= 0:
         return 0.0
     plain = target - design @ _least_squares(design, target, np.ones_like(target))
-    top = float((plain**2).sum()) / free  # weights 1/τ² alone already exceed the sum with the variances in them
+    top = float((plain**2).sum()) / free  # an upper bound: the sum is n − k here even without the variances
     return float(scipy.optimize.brentq(excess, 0.0, top, xtol=1e-14 * top, rtol=1e-14))
 
 
 def _relative(model: Model, design: Array, temperature: Array) -> Solution:
-    """Least squares in T with weights 1/T̂², repeated until T̂ stands still.
+    """Solve least squares in T with weights 1/T̂², repeated until T̂ no longer changes.
 
-    Its equations Σ (T − T̂)/T̂² ∂T̂ = 0 are those of the largest likelihood of gamma-distributed T. Weights 1/T² of the
-    measured T instead would pull the curve down, by twice the squared scatter (4 % at a scatter of 15 %).
+    Its equations Σ (T − T̂)/T̂² ∂T̂ = 0 are those of maximum likelihood for gamma-distributed T. Weights 1/T² from the
+    measured T would make the curve too low, by twice the squared scatter: 4 % at a scatter of 15 %.
     """
     theta = _least_squares(design, temperature, temperature**-2.0)
     if not (design @ theta > 0).all():
@@ -167,7 +181,7 @@ def _relative(model: Model, design: Array, temperature: Array) -> Solution:
 
 
 def _positive_start(model: Model, design: Array, temperature: Array) -> Array:
-    """Coefficients whose curve is positive at every run: a constant, where the model has one."""
+    """Return coefficients of a curve that is positive at every run: a constant, if the model has a constant term."""
     constant = np.flatnonzero((design == 1).all(axis=0))
     if not constant.size:
         raise FitError(
@@ -180,7 +194,7 @@ def _positive_start(model: Model, design: Array, temperature: Array) -> Array:
 
 
 def _deviance(temperature: Array, fitted: Array) -> float:
-    """Half the mean gamma deviance; infinite where a curve is not positive."""
+    """Return half the mean gamma deviance of T from T̂; infinite if a T̂ is not positive."""
     if not (fitted > 0).all():
         return np.inf
     ratio = temperature / fitted - 1
@@ -188,7 +202,7 @@ def _deviance(temperature: Array, fitted: Array) -> float:
 
 
 def _nonlinear(model: Model, x: Array, temperature: Array) -> Solution:
-    """Nonlinear least squares in ln T from the best of the model's starts."""
+    """Solve nonlinear least squares in ln T, from the best of the model's starts."""
     assert model.curve is not None
     assert model.limits is not None
     assert model.starts is not None
@@ -213,14 +227,14 @@ def _nonlinear(model: Model, x: Array, temperature: Array) -> Solution:
         if min(value - least, most - value) < 1e-6 * abs(value):
             raise FitError(
                 f"model {model.name}: expected {name} inside its domain ({least:.3g} to {most:.3g}), got its edge. "
-                f"The temperatures have no {name} of {model.equation}. Fit `power` or `linear`."
+                f"The temperatures do not follow {model.equation}. Fit `power` or `linear`."
             )
     value, gradient = curve(x, theta)
     return _solution(theta, np.exp(value), logarithm - value, gradient, np.ones_like(logarithm))
 
 
 def _polish(model: Model, x: Array, logarithm: Array, theta: Array, misfit: Any) -> Array:
-    """A few Gauss-Newton steps: the trust region stops at the square root of the precision."""
+    """Refine θ by a few Gauss-Newton steps: the trust region method is exact only to the root of machine precision."""
     assert model.curve is not None
     assert model.limits is not None
     low, high = model.limits(x)
@@ -237,11 +251,11 @@ def _polish(model: Model, x: Array, logarithm: Array, theta: Array, misfit: Any)
 
 
 def log_likelihood(model: Model, solution: Solution, temperature: Array) -> float:
-    """Logarithm of the largest density of the temperatures that the model reaches, the scatter chosen to fit.
+    """Return the maximum log likelihood of a solution, from the density of T.
 
-    Densities of T, whatever the model was fitted to. ln T normal with variance s² = Σr²/n: −n/2 (ln 2πs² + 1) − Σ ln T,
-    the last term being the Jacobian |d ln T/dT| = 1/T. T gamma-distributed with mean T̂ and shape ν, with the ν that
-    maximises it: ln ν − ψ(ν) = D, D the mean of T/T̂ − 1 − ln(T/T̂).
+    For models of ln T, ln T is normal with variance s² = Σr²/n, which gives −n/2 (ln 2πs² + 1) − Σ ln T; the last term
+    is the Jacobian |d ln T/dT| = 1/T. For the others, T is gamma-distributed with mean T̂ and shape ν. The best ν solves
+    ln ν − ψ(ν) = D, with D the mean of T/T̂ − 1 − ln(T/T̂).
     """
     n, jacobian = temperature.size, float(np.log(temperature).sum())
     with np.errstate(divide="ignore"):
@@ -255,7 +269,7 @@ def log_likelihood(model: Model, solution: Solution, temperature: Array) -> floa
 
 
 def _shape(deviance: float) -> float:
-    """ν with ln ν − ψ(ν) = deviance; the left side lies between 1/(2ν) and 1/ν."""
+    """Return the ν at which ln ν − ψ(ν) = deviance. The left side is between 1/(2ν) and 1/ν."""
 
     def gap(logarithm: float) -> float:
         shape = float(np.exp(logarithm))
@@ -269,7 +283,7 @@ def _shape(deviance: float) -> float:
 
 
 def _peak(shape: float) -> float:
-    """ν ln ν − ν − ln Γ(ν): the logarithm of the gamma density of T/T̂ at 1."""
+    """Return ν ln ν − ν − ln Γ(ν), the logarithm of the gamma density of T/T̂ at 1."""
     if shape > STIRLING:
         return float(0.5 * np.log(shape / (2 * np.pi)) - 1 / (12 * shape) + 1 / (360 * shape**3))
     return float(shape * np.log(shape) - shape - gammaln(shape))

@@ -1,1 +1,1 @@
-"""A report: what the analyzer finds in a run or a sweep, on one HTML page that needs nothing but itself."""
+"""Reports: the results for a run or a sweep on one self-contained HTML page."""

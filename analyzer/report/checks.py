@@ -1,29 +1,29 @@
-"""Physical checks: what is measured beside what is expected, with a verdict where one is valid."""
+"""The section on physical checks: measured and expected values, with a verdict if the expectation is valid."""
 
 from __future__ import annotations
 
 import numpy as np
 import xarray as xr
 
-from analyzer.checks import check
-from analyzer.findings import TITLES
-from analyzer.report.blocks import Block, Note, Table
+from analyzer.quantities.check import check
+from analyzer.quantities.findings import TITLES
+from analyzer.report.content import Content, Note, Table
 from analyzer.report.subject import Asked, Subject
 from analyzer.report.text import NONE, number, p_value
 
 _COLUMNS = ("check", "group", "measured", "expected", "p", "verdict", "note")
 _MOST_ROWS = 12
-"""Of one check: its correlations grow with the square of the groups."""
+"""Most rows of a check's table: the number of correlations grows with the square of the number of groups."""
 
 
-def checks(subject: Subject, asked: Asked) -> list[Block]:
-    """The findings of `analyzer.check`, one table a check."""
-    answer = check(subject.run, by=asked.by, **asked.range, **asked.options)
+def checks(subject: Subject, asked: Asked) -> list[Content]:
+    """Return the findings of `analyzer.check`, one table for each check."""
+    answer = check(subject.run, by=asked.by, **subject.range, **asked.options)
     optimizer = str(answer.attrs["optimizer"]) or "not recorded"
-    blocks: list[Block] = [
+    contents: list[Content] = [
         Note(
-            f"Optimizer {optimizer}; verdicts at p < {answer.attrs['significance']:g}, where an expectation is valid. "
-            "± is one standard error."
+            f"Optimizer: {optimizer}. A verdict is given at p < {answer.attrs['significance']:g} if the expectation "
+            "is valid. ± is one standard error."
         )
     ]
     names = answer["check"].values
@@ -31,9 +31,9 @@ def checks(subject: Subject, asked: Asked) -> list[Block]:
         some = answer.isel(finding=np.flatnonzero(names == name))
         rows = [_row(some.isel(finding=n)) for n in range(min(some.sizes["finding"], _MOST_ROWS))]
         left = some.sizes["finding"] - len(rows)
-        caption = TITLES[name] + (f" … and {left:,} more: analyzer check" if left else "")
-        blocks.append(Table(_COLUMNS, rows, numeric=frozenset({"measured", "expected", "p"}), caption=caption))
-    return blocks
+        caption = TITLES[name] + (f". {left:,} more rows: analyzer check" if left else "")
+        contents.append(Table(_COLUMNS, rows, numeric=frozenset({"measured", "expected", "p"}), caption=caption))
+    return contents
 
 
 def _row(one: xr.Dataset) -> tuple[str, ...]:

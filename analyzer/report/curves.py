@@ -1,4 +1,4 @@
-"""Loss and temperature against step, and the temperature of each group over the range that was asked for."""
+"""The sections on loss and temperature: curves against step, and each group's temperature over the chosen range."""
 
 from __future__ import annotations
 
@@ -8,51 +8,50 @@ from typing import Any
 import numpy as np
 import xarray as xr
 
-from analyzer.errors import AnalyzerError
-from analyzer.report.blocks import Block, Chart, Gallery, Line, Note, Table
+from analyzer.quantities.temperature import temperature
+from analyzer.query.windows import BIN_FRAMES
+from analyzer.report.content import Chart, Content, Gallery, Line, Note, Table
 from analyzer.report.subject import Asked, Subject
 from analyzer.report.text import number, plural, unit_text
-from analyzer.temperatures import temperature
 from analyzer.tree import trajectory
-from analyzer.windows import BLOCK_FRAMES
 
 Array = np.ndarray[Any, np.dtype[Any]]
 
 MOST_LINES = 28
-"""Of a chart, as in `analyzer.plots`: seven colours, four dashes."""
+"""Most lines of a chart, as in `analyzer.plots.style`: seven colours times four dashes."""
 _MOST_SCALARS = 4
-_CHEAP_BLOCKS = 64
-"""Kept blocks in a run from which on windows of whole blocks are fine enough, so that kept sums answer."""
+_ENOUGH_BINS = 64
+"""A run with this many bins of kept sums or more is drawn with windows of whole bins, so that no frame is decoded."""
 
 
-def losses(subject: Subject, asked: Asked) -> list[Block]:
-    """Logged scalars against step: means over windows, with the range from smallest to largest behind them."""
+def losses(subject: Subject, asked: Asked) -> list[Content]:
+    """Return charts of logged scalars against step: means over windows, with the range from smallest to largest."""
     steps = trajectory(subject.run).line.steps
-    blocks: list[Block] = []
-    pictures: list[Chart | Any] = []
+    contents: list[Content] = []
+    figures: list[Chart | Any] = []
     for name, values in subject.scalars.items():
         finite = values[np.isfinite(values)]
         if not finite.size:
-            blocks.append(Note(f"{name}: no finite value was logged.", problem=name == "loss"))
+            contents.append(Note(f"{name}: no finite value was logged.", problem=name == "loss"))
         elif finite.min() == finite.max():
-            blocks.append(Note(f"{name} is {number(float(finite[0]))} throughout."))
-        elif len(pictures) < _MOST_SCALARS:
-            pictures.append(_scalar(name, steps, values, asked.points, equilibrium_marks(subject)))
+            contents.append(Note(f"{name} is {number(float(finite[0]))} throughout."))
+        elif len(figures) < _MOST_SCALARS:
+            figures.append(_scalar(name, steps, values, asked.points, equilibrium_marks(subject)))
             if finite.size < values.size - 1:  # frame 0 is before the first step: nothing is logged there
                 lost = plural(values.size - finite.size, "value")
-                blocks.append(Note(f"{name}: {lost} of {values.size:,} are missing or not finite."))
-    if pictures:
-        blocks.insert(0, Gallery(pictures))
+                contents.append(Note(f"{name}: {lost} of {values.size:,} are missing or not finite."))
+    if figures:
+        contents.insert(0, Gallery(figures))
     if "loss" not in subject.scalars:
-        blocks.append(Note("No loss was logged: recorder.log(loss=loss) keeps it with the frames."))
-    return blocks
+        contents.append(Note("No loss was logged. recorder.log(loss=loss) records it with the frames."))
+    return contents
 
 
 def _scalar(name: str, steps: Array, values: Array, points: int, marks: list[tuple[float, str]]) -> Chart:
     width = -(-steps.size // points)
     edges = np.arange(0, steps.size, width)
     with warnings.catch_warnings(), np.errstate(invalid="ignore"):
-        warnings.simplefilter("ignore", RuntimeWarning)  # windows without any value are holes
+        warnings.simplefilter("ignore", RuntimeWarning)  # windows without a value are gaps of the curve
         cut = [values[edge : edge + width] for edge in edges]
         cut = [np.where(np.isfinite(part), part, np.nan) for part in cut]
         mean, low, high = (np.array([f(part) for part in cut]) for f in (np.nanmean, np.nanmin, np.nanmax))
@@ -65,37 +64,37 @@ def _scalar(name: str, steps: Array, values: Array, points: int, marks: list[tup
 
 
 def equilibrium_marks(subject: Subject) -> list[tuple[float, str]]:
-    """Where all series of the run are stationary from, the latest t0, to be drawn into its charts."""
+    """Return a mark at the latest t0, from which on all series of the run are stationary; none if it is unknown."""
     try:
         answer = subject.equilibrium
-    except AnalyzerError:  # told in the section on equilibrium
+    except Exception:  # the section on equilibrium shows the error, whatever it is
         return []
     if not answer.sizes["group"]:
         return []
     return [(float(answer["equilibrium_step"].max()), "t₀")]
 
 
-def temperatures(subject: Subject, asked: Asked) -> list[Block]:
-    """Temperature of each group over the range, and against step."""
-    whole = temperature(subject.run, by=asked.by, **asked.range, **asked.options).compute()
-    blocks: list[Block] = [_table(whole, asked.by)]
-    blocks += remarks(whole)
+def temperatures(subject: Subject, asked: Asked) -> list[Content]:
+    """Return a chart of temperature against step, and a table of each group's temperature over the range."""
+    whole = temperature(subject.run, by=asked.by, **subject.range, **asked.options).compute()
+    contents: list[Content] = [_table(whole, asked.by)]
+    contents += remarks(whole)
     windows = temperature(
         subject.run, by=asked.by, window=window_of(subject.run, asked.points), errors=False, **asked.options
     ).compute()
-    blocks.insert(0, _curves(windows, equilibrium_marks(subject)))
+    contents.insert(0, _curves(windows, equilibrium_marks(subject)))
     if windows.sizes["group"] > MOST_LINES:
-        blocks.insert(1, Note(f"The first {MOST_LINES} of {windows.sizes['group']} groups."))
-    return blocks
+        contents.insert(1, Note(f"The chart shows the first {MOST_LINES} of {windows.sizes['group']} groups."))
+    return contents
 
 
 def window_of(run: xr.DataTree, points: int) -> int:
-    """Steps of a window that cuts a run into at most so many; whole blocks of kept sums where the run is long."""
+    """Return a window in steps that divides a run into at most `points` windows, of whole bins if the run is long."""
     line = trajectory(run).line
     frames = max(line.steps.size - 1, 1)
     width = -(-frames // points)
-    if frames >= _CHEAP_BLOCKS * BLOCK_FRAMES:
-        width = -(-width // BLOCK_FRAMES) * BLOCK_FRAMES
+    if frames >= _ENOUGH_BINS * BIN_FRAMES:
+        width = -(-width // BIN_FRAMES) * BIN_FRAMES
     return int(width * line.stride)
 
 
@@ -136,31 +135,31 @@ def _table(answer: xr.Dataset, by: str) -> Table:
     return Table(columns, rows, numeric=frozenset(columns[1:]), caption=caption)
 
 
-def remarks(answer: xr.Dataset) -> list[Block]:
-    """What a reader of temperatures must know of them."""
-    notes: list[Block] = []
+def remarks(answer: xr.Dataset) -> list[Content]:
+    """Return notes on temperatures that are NaN, near rounding, or unreliable."""
+    notes: list[Content] = []
     heat, floor = answer["temperature"].values, answer["floor"].values
     if missing := int(np.isnan(heat).sum()):
         notes.append(
             Note(
                 f"{missing:,} of {heat.size:,} temperatures are NaN: weights are NaN or infinite, or no two frames "
-                "are neighbours.",
+                "are consecutive.",
                 problem=True,
             )
         )
     if low := int((heat < 10 * floor).sum()):
         notes.append(
             Note(
-                f"{low:,} of {heat.size:,} temperatures are below 10 times their floor, which rounding alone gives: "
-                "they say little of the training.",
+                f"{low:,} of {heat.size:,} temperatures are below 10 times their floor, the temperature that rounding "
+                "alone gives. They say little about the training.",
                 problem=True,
             )
         )
     if bool(answer["unreliable"].any()):
         notes.append(
             Note(
-                "Unreliable: the window is worth fewer than 200 independent samples (n eff), so the standard error is "
-                "uncertain itself; below 20 there is none."
+                "Unreliable: the window has fewer than 200 effective samples (n eff), so the standard error is itself "
+                "uncertain. Below 20 there is none."
             )
         )
     return notes

@@ -1,11 +1,11 @@
-"""Equilibrium: from which step on each series of a run is stationary, and whether it drifts from there."""
+"""The section on equilibrium: the step at which each series becomes stationary, and whether it drifts after that."""
 
 from __future__ import annotations
 
 import numpy as np
 import xarray as xr
 
-from analyzer.report.blocks import Block, Note, Table
+from analyzer.report.content import Content, Note, Table
 from analyzer.report.subject import Asked, Subject
 from analyzer.report.text import number, p_value, unit_text
 from analyzer.statistics.equilibrium import DRIFTING
@@ -15,32 +15,32 @@ _COLUMNS = ("series", "of", "t₀ (step)", "g (steps)", "n eff", "mean from t₀
 _TEXT = frozenset({"series", "of", "verdict"})
 
 
-def equilibrium(subject: Subject, asked: Asked) -> list[Block]:
-    """t0, statistical inefficiency, drift and verdict of temperatures, displacements and the loss."""
+def equilibrium(subject: Subject, asked: Asked) -> list[Content]:
+    """Return a table of t0, statistical inefficiency, drift and verdict for temperatures, displacements and loss."""
     answer = subject.equilibrium
-    blocks: list[Block] = []
+    contents: list[Content] = []
     if not answer.sizes["group"]:
-        blocks.append(Note("No series has the 40 samples that it takes to look for equilibrium: record longer."))
-        return blocks
-    blocks.append(Note(_headline(answer)))
+        contents.append(Note("No series has the 40 samples that a search for equilibrium needs. Record longer."))
+        return contents
+    contents.append(Note(_headline(answer)))
     rows = [_row(answer.isel(group=n, window=0)) for n in range(answer.sizes["group"])]
     caption = (
-        "t₀: the start from which most independent samples remain; g: steps that make one independent sample. "
-        "Displacement: mean squared, over 256 steps."
+        "t₀: the start that leaves most independent samples. g: statistical inefficiency, the steps for one "
+        "independent sample. Displacement: mean squared displacement over 256 steps."
     )
-    blocks.append(Table(_COLUMNS, rows, numeric=frozenset(_COLUMNS) - _TEXT, caption=caption))
-    return blocks
+    contents.append(Table(_COLUMNS, rows, numeric=frozenset(_COLUMNS) - _TEXT, caption=caption))
+    return contents
 
 
 def _headline(answer: xr.Dataset) -> str:
     start = int(answer["equilibrium_step"].max())
     names = answer["group"].values[answer["verdict"].values[:, 0] == DRIFTING]
     undecided = int(np.sum(answer["verdict"].values[:, 0] == "undecided"))
-    text = f"All series begin to be stationary at step {start:,} at the latest (drawn as t₀)."
+    text = f"The latest t₀ of all series is step {start:,} (marked in the charts)."
     if names.size:
-        text += f" From their t₀ on, {names.size} of {answer.sizes['group']} still drift: {', '.join(map(str, names))}."
+        text += f" {names.size} of {answer.sizes['group']} series still drift after it: {', '.join(map(str, names))}."
     if undecided:
-        text += f" {undecided} of {answer.sizes['group']} have too few independent samples to tell."
+        text += f" {undecided} of {answer.sizes['group']} series have too few independent samples to tell."
     return text
 
 

@@ -1,8 +1,7 @@
-"""Fits: the temperatures of a sweep's runs against the learning rate and the batch size, group by group."""
+"""The section on fits: temperature against learning rate and batch size over the runs of a sweep, for each group."""
 
 from __future__ import annotations
 
-import glob
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -13,17 +12,17 @@ import xarray as xr
 
 from analyzer.errors import AnalyzerError
 from analyzer.fitting.fit import Fit, predict
-from analyzer.report.blocks import Block, Chart, Gallery, Line, Note, Table
+from analyzer.quantities.fit import Curve, SweepFit, fit_of
+from analyzer.report.content import Chart, Content, Gallery, Line, Note, Table
 from analyzer.report.subject import Asked, Subject
 from analyzer.report.text import NONE, number, p_value, plural, unit_text, value_text
 from analyzer.statistics.uncertainty import NORMAL
 from analyzer.sweep import open_sweep, select
-from analyzer.sweep_fits import SweepFit, fit_sweep
 
 Array = np.ndarray[Any, np.dtype[Any]]
 
 MODELS = {"learning_rate": "power", "batch_size": "inverse_power"}
-"""Hyperparameters of the paper's figures 2, 3, 6 and 7, with the curve fitted against each."""
+"""The model that is fitted against each hyperparameter, as in the paper's figures 2, 3, 6 and 7."""
 _FEWEST_VALUES = 3
 _MOST_PANELS = 12
 _GRID = 60
@@ -31,39 +30,40 @@ _GRID = 60
 
 @dataclass(frozen=True)
 class Series:
-    """Runs that differ in one hyperparameter, `against`, while the other one is `fixed`."""
+    """Runs that differ in the hyperparameter `against`. `fixed` names the value of the other one, if it varies."""
 
     tree: xr.DataTree
     against: str
     fixed: str
 
 
-def fits(subjects: Sequence[Subject], asked: Asked) -> list[Block]:
-    """A fit for each hyperparameter that takes three values or more, among the runs that share the other one."""
-    blocks: list[Block] = []
+def fits(subjects: Sequence[Subject], asked: Asked) -> list[Content]:
+    """Return a fit for each hyperparameter with three or more values, over runs that share the other hyperparameter."""
+    contents: list[Content] = []
     openable = [subject for subject in subjects if subject.tree is not None]
-    sweep = open_sweep([glob.escape(subject.store.location) for subject in openable])
+    sweep = open_sweep([subject.store.location for subject in openable])
     found = series_of(sweep)
     for one in found:
         try:
-            result = fit_sweep(one.tree, against=one.against, model=MODELS[one.against], by=asked.by, **asked.range,
-                               **asked.options)  # fmt: skip
+            curve = Curve(against=[one.against], model=MODELS[one.against])
+            _, result = fit_of(one.tree, curve, by=asked.by, **asked.range, **asked.options)
         except AnalyzerError as error:
-            blocks.append(Note(str(error), problem=True))
+            contents.append(Note(str(error), problem=True))
             continue
-        blocks += _shown(one, result)
+        assert result is not None, "one lag has its fits"
+        contents += _shown(one, result)
     if not found:
-        blocks.append(
+        contents.append(
             Note(
-                f"No fit: neither learning_rate nor batch_size takes {_FEWEST_VALUES} values or more among the runs, "
-                "or not all recorded it. Other models and hyperparameters: analyzer fit."
+                f"No fit: neither learning_rate nor batch_size was recorded by all runs with {_FEWEST_VALUES} or more "
+                "values. For other models and hyperparameters: analyzer fit."
             )
         )
-    return blocks
+    return contents
 
 
 def series_of(sweep: xr.DataTree) -> list[Series]:
-    """What can be fitted: where both hyperparameters vary, the runs at the most common value of the other one."""
+    """Return the series to fit. If both hyperparameters vary, each is fitted at the most common value of the other."""
     answer = []
     for against in MODELS:
         chosen, fixed = sweep, ""
@@ -80,29 +80,29 @@ def series_of(sweep: xr.DataTree) -> list[Series]:
 
 
 def _column(sweep: xr.DataTree, name: str) -> list[float] | None:
-    """The hyperparameter of every run, where each recorded a number."""
+    """Return the hyperparameter of every run; None unless each run recorded a number."""
     if name not in sweep.coords:
         return None
     values = sweep.coords[name].to_numpy()
     return values.tolist() if values.dtype.kind in "if" and np.isfinite(values).all() else None
 
 
-def _shown(one: Series, found: SweepFit) -> list[Block]:
+def _shown(one: Series, found: SweepFit) -> list[Content]:
     answer = found.answer
     groups = [str(name) or "model" for name in answer["group"].values]
     title = one.against.replace("_", " ")
     at = f", at {one.fixed}" if one.fixed else ""
     lead = f"Temperature against {title}{at}: {plural(answer.sizes['run'], 'run')}, model {answer.attrs['equation']}."
     charts = [_chart(found, n, groups[n], title) for n in range(min(len(groups), _MOST_PANELS))]
-    blocks: list[Block] = [Note(lead), _table(answer, groups), Gallery(charts)]
+    contents: list[Content] = [Note(lead), _table(answer, groups), Gallery(charts)]
     if len(charts) < len(groups):
-        blocks.append(Note(f"Pictures of the first {len(charts)} of {len(groups)} groups."))
+        contents.append(Note(f"The charts show the first {len(charts)} of {len(groups)} groups."))
     notes: dict[str, list[str]] = {}
     for name, text in zip(groups, answer["notes"].values, strict=True):
         if text:
             notes.setdefault(str(text), []).append(name)
-    blocks += [Note(f"{', '.join(names)}: {text}.".replace("..", ".")) for text, names in notes.items()]
-    return blocks
+    contents += [Note(f"{', '.join(names)}: {text}.".replace("..", ".")) for text, names in notes.items()]
+    return contents
 
 
 def _table(answer: xr.Dataset, groups: Sequence[str]) -> Table:
@@ -133,7 +133,10 @@ def _interval(one: xr.Dataset) -> str:
 
 
 def _chart(found: SweepFit, n: int, name: str, title: str) -> Chart:
-    """Runs as points with intervals, the curve with its band: all on one axis, whose places are those of both."""
+    """Return a chart of runs as points with intervals and the curve with its band.
+
+    Points and curve share one horizontal axis, so its places are those of both.
+    """
     one = found.fits.fits[n]
     x = found.x[:, 0]
     values, within = found.answer["temperature"].values[n], found.answer["within"].values[n]
@@ -153,7 +156,10 @@ def _curve(one: Fit, places: Array) -> Line:
 
 
 def _points(places: Array, x: Array, values: Array, error: Array, names: Sequence[str]) -> list[Line]:
-    """The runs, those at one place (seeds) in a line each, since a line has one value at a place."""
+    """Return the runs as lines of points.
+
+    A line has one value at each place, so runs with equal hyperparameters (seeds) go into different lines.
+    """
     lines = []
     turn = np.array([int((x[:n] == x[n]).sum()) for n in range(x.size)])
     for k in range(int(turn.max()) + 1):

@@ -1,4 +1,4 @@
-"""Overview: what a run is, from its metadata, and where its training stands."""
+"""The overview of a run: its metadata and the state of its training."""
 
 from __future__ import annotations
 
@@ -8,34 +8,36 @@ from typing import Any
 
 import numpy as np
 
-from analyzer.describe import describe, mapping, size_text
 from analyzer.errors import AnalyzerError
-from analyzer.report.blocks import Block, Facts, Note, Table
+from analyzer.report.content import Content, Facts, Note, Table
 from analyzer.report.subject import Asked, Subject
 from analyzer.report.text import NONE, number, plural, value_text
+from analyzer.store.describe import describe, mapping, size_text
 from analyzer.tree import trajectory
 
 _MOST_PARAMETERS = 200
 _MOST_GAPS = 10
 
 
-def overview(subject: Subject, asked: Asked) -> list[Block]:
-    """Status, steps, epochs, segments and gaps, sizes, hyperparameters, optimizer, last loss; parameters by layer."""
+def overview(subject: Subject, asked: Asked) -> list[Content]:
+    """Return status, steps, epochs, gaps, sizes, hyperparameters, optimizer and last loss, and parameters by layer."""
     known = describe(subject.store)
-    blocks: list[Block] = []
+    contents: list[Content] = []
     if subject.problem:
-        blocks.append(Note(subject.problem, problem=True))
+        contents.append(Note(subject.problem, problem=True))
     if known["status"] != "complete":
         by = f", written by {known['written_by']}" if known["written_by"] else ""
-        blocks.append(Note(f"The status is {known['status'] or 'unknown'}{by}: the run may be shorter than planned."))
-    blocks.append(Facts([*_account(subject, known), *_training(subject)]))
+        status = known["status"] or "unknown"
+        contents.append(Note(f"The status is {status}{by}. The run may be shorter than planned."))
+    contents.append(Facts([*_account(subject, known), *_training(subject)]))
     for title, pairs in (("Hyperparameters", _hyperparameters(known)), *_optimizers(subject.store.attrs)):
         if pairs:
-            blocks.append(Facts(pairs, title))
-    blocks.append(_parameters(known["parameters"]))
+            contents.append(Facts(pairs, title))
+    contents.append(_parameters(known["parameters"]))
     if len(known["parameters"]) > _MOST_PARAMETERS:
-        blocks.append(Note(f"The first {_MOST_PARAMETERS} of {len(known['parameters']):,} parameters."))
-    return blocks
+        listed = f"{_MOST_PARAMETERS} of {len(known['parameters']):,} parameters"
+        contents.append(Note(f"The table shows the first {listed}."))
+    return contents
 
 
 def _account(subject: Subject, known: dict[str, Any]) -> list[tuple[str, str]]:
@@ -62,7 +64,7 @@ def _account(subject: Subject, known: dict[str, Any]) -> list[tuple[str, str]]:
 
 
 def _training(subject: Subject) -> list[tuple[str, str]]:
-    """Steps, epochs, segments and gaps, and the last loss: these are read, so a damaged chunk may hide them."""
+    """Return steps, epochs, segments, gaps and the last loss. They are read from chunks, which may be damaged."""
     segments = plural(len(subject.store.segments), "segment")
     if subject.tree is None:
         return [("segments", segments)]
@@ -88,13 +90,13 @@ def _training(subject: Subject) -> list[tuple[str, str]]:
 
 
 def gaps_of(steps: np.ndarray[Any, Any], stride: int) -> list[tuple[int, int]]:
-    """The steps of the frames before and after each gap."""
+    """Return the steps of the frames before and after each gap."""
     places = np.flatnonzero(np.diff(steps) > stride)
     return [(int(steps[n]), int(steps[n + 1])) for n in places]
 
 
 def last_loss(subject: Subject) -> tuple[int, float] | None:
-    """The step and value of the last loss that was logged, if it is a number and can be read."""
+    """Return the step and value of the last finite loss; None if there is none or it cannot be read."""
     try:
         values = subject.scalars.get("loss")
     except AnalyzerError:
@@ -110,7 +112,7 @@ def _hyperparameters(known: dict[str, Any]) -> list[tuple[str, str]]:
 
 
 def _optimizers(attrs: Any) -> list[tuple[str, list[tuple[str, str]]]]:
-    """The settings of each optimizer, as far as the attribute is what a recorder writes."""
+    """Return the settings of each optimizer; empty if the attribute does not have the recorder's form."""
     listed = attrs.get("optimizer")
     tables = []
     for one in listed if isinstance(listed, list) else []:
@@ -122,7 +124,7 @@ def _optimizers(attrs: Any) -> list[tuple[str, list[tuple[str, str]]]]:
 
 
 def _parameters(listed: Sequence[dict[str, Any]]) -> Table:
-    """Parameters, those of a layer together under its name."""
+    """Return a table of parameters, grouped by layer."""
     rows = []
     for _, members in groupby(listed[:_MOST_PARAMETERS], key=lambda p: p["layer"]):
         for n, p in enumerate(members):

@@ -1,10 +1,11 @@
-"""The page: sections of every run and of the sweep, styles and scripts, in one HTML text that loads nothing.
+"""The page: sections, styles and scripts in one HTML text that loads nothing from outside.
 
-Charts are drawn by uPlot (MIT licence, assets/uPlot.LICENSE.txt), 51 KB that stand in the page: it zooms, hovers and
-draws thousands of points at once, in a seventieth of plotly's bundle. Maps are a canvas of our own.
+uPlot draws the charts (MIT licence, assets/uPlot.LICENSE.txt). Its 51 KB are part of the page, a seventieth of plotly's
+size; it zooms, shows values under the pointer and draws thousands of points at once. Maps are drawn by assets/maps.js.
 
-A name in a store may be anything. Three walls stand between it and a reader's browser: the template escapes all text,
-scripts set text and never HTML, and a policy in the page runs only scripts and styles whose SHA-256 it names.
+Names in a store may contain anything, even scripts. Three things keep them from running in a reader's browser: the
+template escapes all text, the page's scripts set text and never HTML, and the page's content security policy allows
+only scripts and styles with the SHA-256 that it lists.
 """
 
 from __future__ import annotations
@@ -22,9 +23,18 @@ from typing import Any
 from jinja2 import Environment, PackageLoader, StrictUndefined
 from markupsafe import Markup
 
-from analyzer.errors import AnalyzerError, EquilibriumWarning, NonFiniteWarning, ReportError, StoreNotFoundError
-from analyzer.report.blocks import Block, Note, Section, Table
+from analyzer.errors import (
+    AnalyzerError,
+    EquilibriumWarning,
+    NonFiniteWarning,
+    ReportError,
+    SettingsWarning,
+    StoreNotFoundError,
+    StrideWarning,
+)
+from analyzer.query.names import column_names
 from analyzer.report.checks import checks
+from analyzer.report.content import Chart, Content, Gallery, Map, Note, Section, Table
 from analyzer.report.curves import losses, temperatures
 from analyzer.report.equilibrium import equilibrium
 from analyzer.report.fits import fits
@@ -38,19 +48,20 @@ from analyzer.version import version
 
 @dataclass(frozen=True)
 class Part:
-    """How a section comes about.
+    """A section of the report and the function that writes it.
 
     Attributes
     ----------
     anchor
         Its name in links: letters and dashes.
     write
-        From a run, or from all runs, its blocks. An `AnalyzerError` is told in the section's place.
+        Returns the section's contents, from a run or from all runs. If it raises an error, the section shows its
+        message.
     """
 
     anchor: str
     title: str
-    write: Callable[[Any, Asked], list[Block]]
+    write: Callable[[Any, Asked], list[Content]]
 
 
 RUN_PARTS = (
@@ -62,11 +73,11 @@ RUN_PARTS = (
     Part("velocities", "Velocities", velocities),
     Part("checks", "Physical checks", checks),
 )
-"""Of each run, in order. A further section is a function that gives blocks, and a line here."""
+"""Sections of each run, in order. A new section is a function that returns contents, and a line here."""
 SWEEP_PARTS = (Part("fits", "Fits over the sweep", fits),)
-"""Of several runs together: their functions are given all that could be read."""
+"""Sections of several runs together. Their functions receive all runs that could be read."""
 LARGEST = 5_000_000
-"""Bytes of a page."""
+"""Most bytes of a page."""
 _MOST_HYPERPARAMETERS = 6
 
 
@@ -78,31 +89,61 @@ class RunPart:
     sections: Sequence[Section]
 
 
-def page(locations: Sequence[str], asked: Asked | None = None, told: Callable[[float], None] | None = None) -> str:
-    """The report of one run, or of several.
+@dataclass(frozen=True)
+class Failure:
+    """What the page cannot show.
+
+    Attributes
+    ----------
+    run, section
+        Name of the run, empty for all runs together, and title of the section, empty for a run that was not opened.
+    why
+        The error, in one sentence.
+    foreseen
+        Whether the analyzer refused it, as of a run that is too short. Any other error is a fault of this program or
+        of the machine.
+    """
+
+    run: str
+    section: str
+    why: str
+    foreseen: bool
+
+
+def page(
+    locations: Sequence[str],
+    asked: Asked | None = None,
+    told: Callable[[float], None] | None = None,
+    failed: Callable[[Failure], None] | None = None,
+) -> str:
+    """Write the report of one or several runs.
 
     Parameters
     ----------
     locations
         Paths and URLs of stores.
     asked
-        What is shown.
+        Options of the report.
     told
-        Is told how many sections are done.
+        Called after each section with the number of sections that are done.
+    failed
+        Called with each section and each run that the page cannot show.
 
     Returns
     -------
     str
-        HTML that loads nothing. What cannot be shown of a run is said in its place: a damaged chunk, a run too short,
-        weights that are not finite.
+        HTML that loads nothing from outside. If something cannot be shown, because a chunk is damaged, the run is too
+        short or weights are not finite, the section says so. Whatever happens in a section, the others stand.
 
     Raises
     ------
     AnalyzerError
-        No run could be opened, or the page would be larger than 5 MB.
+        No run could be opened, a path does not exist, or the page would be larger than 5 MB.
     """
     asked = asked or Asked()
-    subjects, refused = _opened(locations, asked)
+    failures: list[Failure] = []
+    subjects = _opened(locations, asked, failures)
+    refused = [failure.why for failure in failures]
     asked = within_budget(subjects, asked)
     done = 0
 
@@ -114,79 +155,111 @@ def page(locations: Sequence[str], asked: Asked | None = None, told: Callable[[f
 
     common: list[Section] = []
     if len(locations) > 1:
-        common.append(_runs(subjects, refused))
+        compared = Part("runs", "Runs", lambda subjects, _: _runs(subjects, refused))
+        common.append(_written(compared, subjects, asked, "", failures))
         for part in SWEEP_PARTS if len(subjects) > 1 else ():
-            common.append(_written(part, subjects, asked))
+            common.append(_written(part, subjects, asked, "", failures))
             next_one()
     parts = []
     for subject in subjects:
         sections = []
         for part in RUN_PARTS:
-            sections.append(_written(part, subject, asked))
+            sections.append(_written(part, subject, asked, subject.name, failures))
             next_one()
         parts.append(RunPart(subject.name, sections))
+    if failed is not None:
+        for failure in failures:
+            failed(failure)
     text = render(common, parts)
     size = len(text.encode("utf-8", "replace"))
     if size > LARGEST:
         raise ReportError(
             f"Report: expected a page of at most {LARGEST / 1e6:g} MB, got {size / 1e6:.1f} MB for {len(subjects)} "
-            "runs. Browsers grow slow on it. Report fewer runs at a time, or coarser groups: --by model",
+            "runs. Larger pages are slow in a browser. Report fewer runs at a time, or coarser groups: --by model",
             size=size,
         )
     return text
 
 
 def sections_of(runs: int) -> int:
-    """How many sections a report of so many runs has."""
+    """Return the number of sections in a report of `runs` runs."""
     return runs * len(RUN_PARTS) + (len(SWEEP_PARTS) if runs > 1 else 0)
 
 
-def _opened(locations: Sequence[str], asked: Asked) -> tuple[list[Subject], dict[str, str]]:
-    """The runs, and why others are none. A path without anything is a slip of the pen, and refused at once."""
+def _opened(locations: Sequence[str], asked: Asked, failures: list[Failure]) -> list[Subject]:
+    """Open the runs; return those that could be opened. The others are added to the failures.
+
+    A path that does not exist is probably a typing error, so that error is raised.
+    """
     subjects: list[Subject] = []
-    refused: dict[str, str] = {}
-    first: AnalyzerError | None = None
+    first: Exception | None = None
     for location, name in zip(locations, _names(locations), strict=True):
         try:
             subjects.append(Subject(location, name, asked))
         except StoreNotFoundError:
             raise
-        except AnalyzerError as error:
-            refused[location] = str(error)
+        except Exception as error:  # one bad run does not take the others along
+            failures.append(Failure(name, "", sentence_of(error), isinstance(error, AnalyzerError)))
             first = first or error
     if not subjects and first is not None:
         raise first
-    return subjects, refused
+    return subjects
+
+
+def sentence_of(error: Exception) -> str:
+    """Return what an error says, in one line: its own sentence if it is ours, else one that says what it is."""
+    if isinstance(error, AnalyzerError):
+        return str(error)
+    text = " ".join(str(error).split())
+    found = f"{type(error).__name__}: {text}" if text else type(error).__name__
+    if isinstance(error, (OSError, MemoryError)):
+        return f"Report: expected a machine that reads and computes, got {found}. Mend the cause, and ask again."
+    return (
+        f"Report: expected an answer, got {found}. This is a fault of the analyzer. Ask its command alone for what the "
+        "page lacks, and report the fault with what it prints."
+    )
 
 
 def _names(locations: Sequence[str]) -> list[str]:
-    """The last part of each path, if that tells them apart."""
+    """Return the last part of each path, or whole paths if the last parts are not unique."""
     last = [PurePath(location.rstrip("/")).name or location for location in locations]
     return last if len(set(last)) == len(last) else list(locations)
 
 
-def _written(part: Part, what: Any, asked: Asked) -> Section:
-    """A section, or what kept it from being written; what the analyzer warned of stands above it."""
-    loud = (EquilibriumWarning, NonFiniteWarning)
+def _written(part: Part, what: Any, asked: Asked, name: str, failures: list[Failure]) -> Section:
+    """Write a section, or the error that prevented it. Warnings of the analyzer come first."""
+    loud = (EquilibriumWarning, NonFiniteWarning, SettingsWarning, StrideWarning)
     with warnings.catch_warnings(record=True) as heard:
         for category in loud:
             warnings.simplefilter("always", category)
         try:
-            blocks = part.write(what, asked)
-        except AnalyzerError as error:
-            blocks = [Note(str(error), problem=True)]
+            contents = part.write(what, asked)
+            _check_drawn(contents)
+        except Exception as error:  # whatever it is, the other sections stand
+            why = sentence_of(error)
+            contents = [Note(why, problem=True)]
+            failures.append(Failure(name, part.title, why, isinstance(error, AnalyzerError)))
     said = dict.fromkeys(str(warning.message) for warning in heard if issubclass(warning.category, loud))
-    return Section(part.anchor, part.title, [*(Note(text, problem=True) for text in said), *blocks])
+    return Section(part.anchor, part.title, [*(Note(text, problem=True) for text in said), *contents])
 
 
-def _runs(subjects: Sequence[Subject], refused: dict[str, str]) -> Section:
-    """The runs of a report beside each other."""
+def _check_drawn(contents: Sequence[Content]) -> None:
+    """Make the numbers of all figures: what fails there fails in its section, and not in the page."""
+    for content in contents:
+        for figure in content.figures if isinstance(content, Gallery) else (content,):
+            if isinstance(figure, (Chart, Map)) and not figure.empty:
+                figure.data()
+
+
+def _runs(subjects: Sequence[Subject], refused: Sequence[str]) -> list[Content]:
+    """Return a table that compares the runs of a report, and why others are not on the page."""
     known = [subject.store.attrs.get("hyperparameters") for subject in subjects]
     settings = [one if isinstance(one, dict) else {} for one in known]
     names = list(dict.fromkeys(str(key) for one in settings for key in one))
     varying = [name for name in names if len({value_text(one.get(name)) for one in settings}) > 1]
     shown = varying[:_MOST_HYPERPARAMETERS]
-    columns = ("run", "status", "frames", *(name.replace("_", " ") for name in shown), "last loss")
+    titles = column_names(shown, ("run", "status", "frames", "last_loss", "last loss"))
+    columns = ("run", "status", "frames", *(titles[name].replace("_", " ") for name in shown), "last loss")
     lines = []
     for subject, one in zip(subjects, settings, strict=True):
         loss = None if subject.tree is None else last_loss(subject)
@@ -200,12 +273,11 @@ def _runs(subjects: Sequence[Subject], refused: dict[str, str]) -> Section:
             )
         )
     table = Table(columns, lines, numeric=frozenset(columns[2:]))
-    notes = [Note(f"Not opened: {why}", problem=True) for why in refused.values()]
-    return Section("runs", "Runs", [*notes, table])
+    return [*(Note(f"Not opened: {why}", problem=True) for why in refused), table]
 
 
 def render(common: Sequence[Section], parts: Sequence[RunPart]) -> str:
-    """Sections as a page."""
+    """Return the HTML page of all sections."""
     environment = Environment(
         loader=PackageLoader("analyzer.report", "templates"),
         autoescape=True,

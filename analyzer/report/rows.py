@@ -1,4 +1,4 @@
-"""Rows hot and cold: whether those of a parameter differ, each row with its interval, each element as a colour."""
+"""The section on rows: whether the rows of a parameter differ, rows ranked with intervals, a map of elements."""
 
 from __future__ import annotations
 
@@ -9,63 +9,67 @@ from typing import Any
 import numpy as np
 import xarray as xr
 
+from analyzer.engine.measure import Query
 from analyzer.errors import GroupError
-from analyzer.measure import Query
-from analyzer.report.blocks import Block, Chart, Gallery, Line, Map, Note, Table
+from analyzer.quantities.rows import from_bin
+from analyzer.quantities.rows import rows as measured_rows
+from analyzer.quantities.velocity import velocity_summary_of
+from analyzer.report.content import Chart, Content, Gallery, Line, Map, Note, Table
 from analyzer.report.subject import MOST_PARAMETERS, Asked, Subject
 from analyzer.report.text import NONE, number, p_value, plural
-from analyzer.row_temperatures import rows as measured_rows
-from analyzer.schema import Parameter
 from analyzer.statistics.heterogeneity import UNDECIDED
 from analyzer.statistics.uncertainty import NORMAL
+from analyzer.store.schema import Parameter
 from analyzer.tree import trajectory
-from analyzer.velocities import velocity_statistics
 
 Array = np.ndarray[Any, np.dtype[Any]]
 
 _MOST_ROWS = 200
-"""Points of a ranking: of more rows, ranks evenly apart are drawn, the hottest and coldest among them."""
+"""Most points of a ranking. Of more rows, evenly spaced ranks are drawn, with the hottest and the coldest."""
 _MOST_ELEMENTS = 2_000_000
-"""Of a parameter whose elements are drawn: the sums of more take minutes and gigabytes."""
+"""Largest parameter whose elements are drawn. Beyond it, the sums take minutes and gigabytes."""
 _ENDS = 3
-_COLUMNS = ("parameter", "rows", "do they differ", "p of equal rows", "F", "blocks", "hottest ÷ coldest",
+_COLUMNS = ("parameter", "rows", "do they differ", "p of equal rows", "F", "batches", "hottest ÷ coldest",
             "halves agree", "hottest rows", "coldest rows")  # fmt: skip
 
 
-def rows(subject: Subject, asked: Asked) -> list[Block]:
-    """Rows of each parameter from hot to cold, tested, and the elements of the first few parameters as maps."""
+def rows(subject: Subject, asked: Asked) -> list[Content]:
+    """Return tests and rankings of the rows of each parameter, and maps of the elements of the first few."""
+    chosen = subject.range
+    if asked.start == "auto":
+        chosen["start"] = from_bin(subject.run, Query(start=chosen["start"])).start
     try:
-        answer = measured_rows(subject.run, **asked.range, **asked.options)
+        answer = measured_rows(subject.run, **chosen, **asked.options)
     except GroupError:
         return [Note("No recorded parameter has rows to compare.")]
     names = [str(name) for name in answer["tested"].values]
-    blocks: list[Block] = [_tests(answer, names)]
+    contents: list[Content] = [_tests(answer, names)]
     reasons = {n: str(answer.sel(tested=n)["reason"].item()) for n in names}
     told = dict.fromkeys(reason for reason in reasons.values() if reason)
     for reason in told:
         which = ", ".join(name for name, own in reasons.items() if own == reason)
-        blocks.append(Note(f"Undecided, {which}: {reason}."))
+        contents.append(Note(f"Undecided, {which}: {reason}."))
     shown = names[:MOST_PARAMETERS]
     squares = _elements(subject, asked, answer, shown)
     known = {p.name: p for p in trajectory(subject.run).parameters}
     for name in shown:
-        pictures: list[Chart | Map] = [_ranking(answer, name)]
+        figures: list[Chart | Map] = [_ranking(answer, name)]
         if name in squares:
-            pictures.append(_map(known[name], squares[name], answer.attrs["units"], asked.cells))
-        blocks.append(Gallery(pictures))
+            figures.append(_map(known[name], squares[name], answer.attrs["units"], asked.cells))
+        contents.append(Gallery(figures))
     if len(shown) < len(names):
-        blocks.append(Note(f"Pictures of the first {len(shown)} of {plural(len(names), 'parameter')}."))
+        contents.append(Note(f"The figures show the first {len(shown)} of {plural(len(names), 'parameter')}."))
     left = [name for name in shown if name not in squares]
     if left:
-        blocks.append(Note(f"Without a map, for more than {_MOST_ELEMENTS:,} elements: {', '.join(left)}."))
-    return blocks
+        contents.append(Note(f"No map, because of more than {_MOST_ELEMENTS:,} elements: {', '.join(left)}."))
+    return contents
 
 
 def _tests(answer: xr.Dataset, names: Sequence[str]) -> Table:
     begin, end = int(answer["start_step"].values[0]), int(answer["stop_step"].values[0])
     caption = (
-        f"Steps {begin:,} to {end:,}. Halves agree: rank correlation of the two halves of the window. "
-        "No correction for several parameters."
+        f"Steps {begin:,} to {end:,}. Halves agree: rank correlation between the two halves of the window. "
+        "p-values are not corrected for the number of parameters."
     )
     lines = [_test(answer, name) for name in names]
     text = frozenset({"parameter", "do they differ", "hottest rows", "coldest rows"})
@@ -76,7 +80,7 @@ def _test(answer: xr.Dataset, name: str) -> tuple[str, ...]:
     test, own = answer.sel(tested=name), _rows_of(answer, name)
     order = own["row"].values[np.argsort(own["rank"].values, kind="stable")]
     decided = str(test["verdict"].item()) != UNDECIDED
-    blocks = int(test["blocks"]) if np.isfinite(float(test["blocks"])) else 0
+    batches = int(test["blocks"]) if np.isfinite(float(test["blocks"])) else 0
     length = float(test["block_steps"])
     return (
         name,
@@ -84,7 +88,7 @@ def _test(answer: xr.Dataset, name: str) -> tuple[str, ...]:
         str(test["verdict"].item()),
         p_value(float(test["p_value"])) if decided else NONE,
         number(float(test["f"]), 3) if decided else NONE,
-        f"{blocks:,} of {length:,.0f} steps" if blocks and np.isfinite(length) else NONE,
+        f"{batches:,} of {length:,.0f} steps" if batches and np.isfinite(length) else NONE,
         number(float(test["hottest_over_coldest"]), 3),
         number(float(test["rank_stability"]), 2),
         ", ".join(map(str, order[:_ENDS])),
@@ -97,7 +101,7 @@ def _rows_of(answer: xr.Dataset, name: str) -> xr.Dataset:
 
 
 def _ranking(answer: xr.Dataset, name: str) -> Chart:
-    """Temperature of each row by rank, with its 95 % interval."""
+    """Return a chart of each row's temperature by rank, with 95 % intervals."""
     own = _rows_of(answer, name)
     order = np.argsort(own["rank"].values, kind="stable")
     if order.size > _MOST_ROWS:
@@ -113,7 +117,10 @@ def _ranking(answer: xr.Dataset, name: str) -> Chart:
 
 
 def _elements(subject: Subject, asked: Asked, answer: xr.Dataset, names: Sequence[str]) -> dict[str, Array]:
-    """Mean squared velocity of every element of the parameters, flat, over the window of `answer`."""
+    """Return the mean squared velocity of every element over the window of `answer`, flat, by parameter.
+
+    Parameters of more than `_MOST_ELEMENTS` elements are left out.
+    """
     known = {p.name: p for p in trajectory(subject.run).parameters}
     small = [name for name in names if known[name].weights <= _MOST_ELEMENTS]
     if not small:
@@ -126,13 +133,13 @@ def _elements(subject: Subject, asked: Asked, answer: xr.Dataset, names: Sequenc
         memory_limit=asked.memory_limit,
         cache=asked.cache,
     )
-    found = velocity_statistics(subject.run, query)[0].compute()
+    found = velocity_summary_of(subject.run, query)[0].compute()
     owners, squares = found["parameter"].values, found["mean_squared_velocity"].values[:, 0]
     return {name: squares[owners == name] for name in small}
 
 
 def _map(p: Parameter, flat: Array, units: str, most: int) -> Map:
-    """Row by element of the row; neighbours averaged where there are too many to be sent."""
+    """Return a map of a parameter's rows and their elements. Neighbours are averaged if there are more than `most`."""
     table = flat.reshape(p.shape[0], -1)
     down, across = cell_size(table.shape, most)
     title = f"{p.name}: elements"
@@ -143,7 +150,7 @@ def _map(p: Parameter, flat: Array, units: str, most: int) -> Map:
 
 
 def cell_size(shape: tuple[int, ...], most: int) -> tuple[int, int]:
-    """Rows and columns of a cell, so that there are at most so many cells; the longer axis is cut first."""
+    """Return rows and columns of a cell such that there are at most `most` cells. Longer axes get longer cells."""
     down = across = 1
     while -(-shape[0] // down) * -(-shape[1] // across) > most:
         if shape[0] / down >= shape[1] / across:
@@ -154,7 +161,7 @@ def cell_size(shape: tuple[int, ...], most: int) -> tuple[int, int]:
 
 
 def averaged(table: Array, down: int, across: int) -> Array:
-    """Means over cells of `down` rows and `across` columns; those at the far edges may be smaller."""
+    """Return means over cells of `down` rows and `across` columns. Cells at the far edges may be smaller."""
     for axis, width in ((0, down), (1, across)):
         edges = np.arange(0, table.shape[axis], width)
         lengths = np.diff(np.append(edges, table.shape[axis]))

@@ -1,7 +1,8 @@
-"""What a report is about: one run, opened as far as it can be, and what was asked."""
+"""The subject of a report: one run, opened as far as possible, and the options of the report."""
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
@@ -10,38 +11,39 @@ from typing import Any
 import numpy as np
 import xarray as xr
 
-from analyzer.equilibria import equilibration
+from analyzer.engine.measure import Query
 from analyzer.errors import AnalyzerError, DamagedStoreError
+from analyzer.quantities.equilibration import equilibration, from_equilibrium
+from analyzer.query.windows import Bound
 from analyzer.run import open_run
-from analyzer.schema import Store, read_store
-from analyzer.windows import Bound
+from analyzer.store.schema import Store, read_store
 
 Array = np.ndarray[Any, np.dtype[Any]]
 
 MOST_POINTS, _FEWEST_POINTS = 300, 40
-"""Of a curve."""
+"""Most points of a curve, and the fewest to which many runs on a page reduce it."""
 MOST_CELLS, _FEWEST_CELLS = 16_384, 256
-"""Of a map."""
+"""The same for the cells of a map."""
 MOST_PARAMETERS = 8
-"""Whose rows are drawn, as in `analyzer rows --plot`."""
+"""Most parameters whose rows are drawn, as in `analyzer rows --plot`."""
 _CURVE_BUDGET, _MAP_BUDGET = 200_000, 800_000
-"""Numbers on a page: at about 8 and 3 bytes, 1.6 MB and 2.1 MB."""
+"""Most numbers on a page in curves and in maps: 1.6 MB and 2.1 MB, at about 8 and 3 bytes each."""
 
 
 @dataclass(frozen=True)
 class Asked:
-    """What a report shows of each run.
+    """Options of a report.
 
     Attributes
     ----------
     by
-        Groups of the temperatures: of whole parameters.
+        Groups of the temperatures; only groups of whole parameters.
     start, stop
-        The range of temperatures, rows and fits; curves and equilibrium are shown from end to end.
+        Range of steps for temperatures, rows, velocities, checks and fits. Curves and equilibrium use the whole run.
     cache, memory_limit
         As for `analyzer.temperature`.
     points, cells
-        Most of them in a curve, and in a map.
+        Most points in a curve, and most cells in a map.
     """
 
     by: str = "layer"
@@ -54,26 +56,28 @@ class Asked:
 
     @property
     def options(self) -> dict[str, Any]:
-        """How anything is computed."""
+        """Options of every computation."""
         return {"cache": self.cache, "memory_limit": self.memory_limit}
 
     @property
     def range(self) -> dict[str, Any]:
-        """Over which steps."""
+        """Options that limit a computation to the range of steps."""
         return {"start": self.start, "stop": self.stop}
 
 
 class Subject:
-    """One run. Lifetime: one page, for which what several sections need is computed once.
+    """One run of a report. Lifetime: one page; results that several sections need are computed once.
 
     Attributes
     ----------
     store
-        Its metadata.
+        Metadata of the run.
     name
-        What the page calls it.
+        Its name on the page.
     tree
-        The run, or None where its steps cannot be read; `problem` says why.
+        The open run, or None if it cannot be opened.
+    problem
+        Why it cannot be opened, else empty.
     """
 
     def __init__(self, location: str, name: str, asked: Asked) -> None:
@@ -89,12 +93,12 @@ class Subject:
 
     @property
     def run(self) -> xr.DataTree:
-        """The run.
+        """The open run.
 
         Raises
         ------
         DamagedStoreError
-            It could not be opened.
+            The run could not be opened.
         """
         if self.tree is None:
             raise DamagedStoreError(self.problem, location=self.store.location)
@@ -102,19 +106,39 @@ class Subject:
 
     @cached_property
     def equilibrium(self) -> xr.Dataset:
-        """`analyzer.equilibration` of the whole run."""
+        """The answer of `analyzer.equilibration` for the whole run."""
         return equilibration(self.run, by=self.asked.by, **self.asked.options)
+
+    @property
+    def range(self) -> dict[str, Any]:
+        """The range that was asked for, start "auto" replaced by a step; warns of what was heard in finding it."""
+        start, heard = self._start
+        for message in heard:
+            warnings.warn(message, stacklevel=2)  # of every section that the range is for
+        return {"start": start, "stop": self.asked.stop}
+
+    @cached_property
+    def _start(self) -> tuple[Bound, list[Warning | str]]:
+        query = Query(start=self.asked.start, stop=self.asked.stop, **self.asked.options)
+        with warnings.catch_warnings(record=True) as heard:
+            warnings.simplefilter("always")
+            query = from_equilibrium(self.run, query)
+        return query.start, [warning.message for warning in heard]
 
     @cached_property
     def scalars(self) -> dict[str, Array]:
-        """Every logged scalar that is one number a step, (frames,) float64; the loss first."""
-        names = [str(name) for name, array in self.run.data_vars.items() if array.dims == ("step",)]
-        names.sort(key=lambda name: (name != "loss", "loss" not in name))
-        return {name: np.asarray(self.run[name].values, dtype=np.float64) for name in names}
+        """Logged scalars with one number a step, by name, (frames,) float64; the loss comes first."""
+        logged = {
+            str(array.attrs.get("long_name", variable)): array
+            for variable, array in self.run.data_vars.items()
+            if array.dims == ("step",)
+        }
+        names = sorted(logged, key=lambda name: (name != "loss", "loss" not in name))
+        return {name: np.asarray(logged[name].values, dtype=np.float64) for name in names}
 
 
 def within_budget(subjects: Sequence[Subject], asked: Asked) -> Asked:
-    """What was asked, with so few points and cells that all runs fit on a page."""
+    """Return the options with fewer points and cells, if needed, so that all runs fit on a page."""
     runs = max(len(subjects), 1)
     curves = max((len({p.layer for p in subject.store.parameters}) for subject in subjects), default=1) + 2
     points = min(asked.points, max(_CURVE_BUDGET // (runs * curves), _FEWEST_POINTS))

@@ -1,4 +1,4 @@
-"""Numbers and units as a reader wants them: four significant digits, powers of ten raised."""
+"""Numbers and units as text: four significant digits, powers of ten with superscripts."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ NONE = "–"
 
 
 def number(value: Any, digits: int = 4) -> str:
-    """A number in four significant digits: 0.001234, 5.488×10⁻⁸; a dash where there is none."""
+    """Return a number in four significant digits, as in 0.001234 or 5.488×10⁻⁸; a dash for None and NaN."""
     if isinstance(value, (bool, np.bool_)):
         return "yes" if value else "no"
     if isinstance(value, (int, np.integer)):
@@ -32,24 +32,24 @@ def number(value: Any, digits: int = 4) -> str:
 
 
 def p_value(value: float) -> str:
-    """A p-value in two digits."""
+    """Return a p-value in two significant digits."""
     if math.isnan(value):
         return NONE
     return "< 10⁻⁹⁹" if value < 1e-99 else number(value, 2)
 
 
 def unit_text(units: str) -> str:
-    """Units with raised powers: weight^2 step^-2 becomes weight² step⁻²."""
+    """Return units with superscripts: weight^2 step^-2 becomes weight² step⁻²."""
     return re.sub(r"\^(-?\d+)", lambda found: found[1].translate(_RAISED), units).removesuffix(" 1")
 
 
 def plural(count: int, word: str) -> str:
-    """1 step, 2 steps."""
+    """Return a count with its noun, as in 1 step or 2 steps."""
     return f"{count:,} {word}" if count == 1 else f"{count:,} {word}s"
 
 
 def value_text(value: Any) -> str:
-    """A recorded attribute, whatever it is."""
+    """Return a recorded attribute of any type as text."""
     if isinstance(value, (bool, np.bool_)) or value is None:
         return {True: "yes", False: "no", None: "none"}[value if value is None else bool(value)]
     if isinstance(value, (int, float, np.number)):

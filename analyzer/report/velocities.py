@@ -1,12 +1,12 @@
-"""The distribution of velocities of each group, beside Maxwell and Boltzmann's."""
+"""The section on velocities: the distribution of each group, with the Maxwell-Boltzmann curve."""
 
 from __future__ import annotations
 
 import numpy as np
 import xarray as xr
 
-from analyzer.distributions import distribution
-from analyzer.report.blocks import Block, Chart, Gallery, Line, Note
+from analyzer.quantities.distribution import distribution
+from analyzer.report.content import Chart, Content, Gallery, Line, Note
 from analyzer.report.subject import Asked, Subject
 from analyzer.report.text import number
 from analyzer.statistics.uncertainty import NORMAL
@@ -15,21 +15,23 @@ _MOST_GROUPS = 8
 _SERIES = (("density", "over the rms of the group"), ("density_by_weight", "each weight over its own rms"))
 
 
-def velocities(subject: Subject, asked: Asked) -> list[Block]:
-    """Histograms of a sample of velocities, as a whole and each weight at its own temperature."""
-    answer = distribution(subject.run, by=asked.by, **asked.range, **asked.options)
+def velocities(subject: Subject, asked: Asked) -> list[Content]:
+    """Return histograms of a sample of velocities, over the rms of the group and over each weight's own."""
+    answer = distribution(subject.run, by=asked.by, **subject.range, **asked.options)
     count = answer.sizes["group"]
-    blocks: list[Block] = [
+    contents: list[Content] = [
         Note(
             f"A sample of at most {answer.attrs['sample_weights']:,} weights of each group over "
-            f"{answer.attrs['sample_steps']:,} steps, with 95 % intervals. Tails above the curve in the first series "
-            "alone: weights differ in temperature. In both: velocities are not Gaussian."
+            f"{answer.attrs['sample_steps']:,} steps, with 95 % intervals. If only the first series has tails above "
+            "the curve, weights differ in temperature. If both have, velocities are not Gaussian."
         ),
         Gallery([_chart(answer.isel(group=n)) for n in range(min(count, _MOST_GROUPS))]),
     ]
     if count > _MOST_GROUPS:
-        blocks.append(Note(f"The first {_MOST_GROUPS} of {count} groups: analyzer distribution has all."))
-    return blocks
+        contents.append(
+            Note(f"The charts show the first {_MOST_GROUPS} of {count} groups. For all of them: analyzer distribution")
+        )
+    return contents
 
 
 def _chart(one: xr.Dataset) -> Chart:
@@ -37,7 +39,7 @@ def _chart(one: xr.Dataset) -> Chart:
     lines = [Line("Maxwell–Boltzmann", np.where(curve < 0.3 * found.where(found > 0).min().item(), np.nan, curve))]
     for name, label in _SERIES:
         height, error = one[name].values, NORMAL * one[f"{name}_error"].values
-        there = height > 0  # a logarithmic scale has no place for an empty bin, nor for an interval down to 0
+        there = height > 0  # a logarithmic scale cannot show an empty bin or an interval down to 0
         low, high = np.maximum(height - error, 0.1 * height), height + error
         lines.append(Line(label, np.where(there, height, np.nan), style="points",
                           low=np.where(there, low, np.nan), high=np.where(there, high, np.nan)))  # fmt: skip

@@ -1,1 +1,1 @@
-"""What correlated samples are worth: standard errors, equilibrium, rows that differ; on plain arrays."""
+"""Statistics of correlated samples, on plain arrays: standard errors, equilibrium, tests."""

@@ -1,4 +1,4 @@
-"""Do two series move together? Their correlation, and how many independent pairs of samples it rests on."""
+"""Do two series move together? Their correlation, and its error given that each series is correlated in time."""
 
 from __future__ import annotations
 
@@ -8,25 +8,25 @@ from typing import Any
 import numpy as np
 from scipy.special import ndtr
 
-from analyzer.statistics.uncertainty import correlations
+from analyzer.statistics.correlations import correlations
 
 Array = np.ndarray[Any, np.dtype[Any]]
 
 
 @dataclass(frozen=True)
 class CrossCorrelation:
-    """Correlation of series, pair by pair; all (series, series).
+    """Correlations of all pairs of series; all arrays are (series, series).
 
     Attributes
     ----------
     r
-        Pearson's coefficient; NaN for a series that is constant or not finite.
+        Pearson's coefficient. NaN if a series is constant or not finite.
     standard_error
-        (1 − r²)/√(n_eff − 1).
+        Of r: (1 − r²)/√(n_eff − 1).
     n_eff
-        Samples over Σ_t ρ_x(t) ρ_y(t), ρ the autocorrelations.
+        Effective number of independent pairs of samples: N/Σ_t ρ_x(t) ρ_y(t), with autocorrelations ρ.
     p_value
-        Of r = 0 by Fisher's z with n_eff samples: NaN below n_eff 4.
+        Of the hypothesis r = 0, by Fisher's z with n_eff samples. NaN for n_eff of 4 or less.
     """
 
     r: Array
@@ -36,11 +36,21 @@ class CrossCorrelation:
 
 
 def cross_correlation(series: Array) -> CrossCorrelation:
-    """Correlation of series (series, samples) at equal times.
+    """Correlate every series with every other at equal times.
 
-    Two independent series with autocorrelations ρ_x and ρ_y give r the variance Σ_t ρ_x(t) ρ_y(t)/N, t of both signs
-    (Bartlett 1935). The sum ends where the product is first not positive, past which it is noise, or at an eighth of N.
-    Autocorrelations over N samples are low by about g/N: give block means, which hardly are correlated.
+    For two independent series, r has the variance Σ_t ρ_x(t) ρ_y(t)/N over lags t of both signs (Bartlett, J. R. Stat.
+    Soc. 98:536, 1935). The sum stops at the first product that is not positive, because what follows is noise, and at
+    N/8 at the latest.
+
+    Parameters
+    ----------
+    series
+        (series, samples). Best batch means: autocorrelations estimated from N samples are too low by about g/N, with g
+        the statistical inefficiency, and means of long batches have g near 1.
+
+    Returns
+    -------
+    CrossCorrelation
     """
     table = np.asarray(series, dtype=np.float64)
     count, samples = table.shape
@@ -52,9 +62,9 @@ def cross_correlation(series: Array) -> CrossCorrelation:
     positive = (own[:, np.newaxis, 1:] > 0) & (own[np.newaxis, :, 1:] > 0)
     products = np.where(np.cumsum(~positive, axis=2) == 0, products, 0.0)
     n_eff = samples / (1 + 2 * products.sum(axis=2))
-    deviation = table - table.mean(axis=1, keepdims=True)
-    largest = np.abs(deviation).max(axis=1, keepdims=True, initial=0.0)
-    with np.errstate(divide="ignore", invalid="ignore"):
+    with np.errstate(divide="ignore", invalid="ignore"):  # a series that is not finite correlates with nothing: NaN
+        deviation = table - table.mean(axis=1, keepdims=True)
+        largest = np.abs(deviation).max(axis=1, keepdims=True, initial=0.0)
         scaled = deviation / largest  # squares of 1e-160 would underflow
         scaled /= np.sqrt((scaled**2).sum(axis=1, keepdims=True))
         r = np.clip(scaled @ scaled.T, -1, 1)

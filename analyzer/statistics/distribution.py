@@ -1,7 +1,7 @@
-"""How velocities are distributed: a histogram of a sample, with error bars, to be held against Maxwell and Boltzmann's.
+"""Histograms of velocities with error bars, and the Maxwell-Boltzmann distribution to compare them with.
 
-Each component of a velocity in equilibrium is Gaussian, f(v) = exp(−m v²/2 k_B T)/√(2π k_B T/m), T by the convention of
-molecular dynamics (k_B T = m⟨v²⟩): what the name stands for in one dimension.
+In equilibrium each component of a velocity is Gaussian: f(v) = exp(−m v²/2 k_B T)/√(2π k_B T/m). This is the
+Maxwell-Boltzmann distribution in one dimension, with T in the convention of molecular dynamics, k_B T = m⟨v²⟩.
 """
 
 from __future__ import annotations
@@ -25,10 +25,10 @@ class Histogram:
     Attributes
     ----------
     density, error
-        (bins,) mean density in each bin and its standard error, NaN where the window is worth fewer than 20 independent
-        samples in time.
+        (bins,) mean density in each bin and its standard error, both per unit of scaled velocity. The error is NaN with
+        fewer than 20 effective samples in time.
     outside
-        Share of velocities beyond the outermost edges.
+        Share of velocities beyond the outermost edges, 0 to 1.
     """
 
     density: Array
@@ -37,20 +37,25 @@ class Histogram:
 
 
 def histogram(scaled: Array, edges: Array, *, of: int | None = None) -> Histogram:
-    """Density of a sample in bins, with the error that time and the choice of weights leave.
+    """Return the density of scaled velocities in bins, with standard errors.
 
-    What falls into a bin at one step, over all weights, is one sample of a time series: its correlation and scatter say
-    how well its mean is known (weights depend on each other; nothing is assumed of how). Where only some of a group's
-    weights were drawn, the scatter between weights is added.
+    At each step, the share of all weights in a bin is one sample of a time series. The correlation and scatter of that
+    series give the error, so nothing is assumed of how weights depend on each other. If only some of a group's weights
+    were drawn, the scatter between weights is added.
 
     Parameters
     ----------
     scaled
-        (weights, stretches, samples): stretches of consecutive velocities.
+        (weights, stretches, samples): velocities over their rms, in stretches of consecutive steps.
     edges
         (bins + 1,) increasing.
     of
-        Weights that the sampled ones were drawn from; default: no others.
+        Number of weights that the sampled ones were drawn from. Default: the sample is the whole group.
+
+    Returns
+    -------
+    Histogram
+        All NaN if the sample is empty or not finite.
     """
     weights, stretches, length = scaled.shape
     samples, bins = stretches * length, edges.size - 1
@@ -67,15 +72,18 @@ def histogram(scaled: Array, edges: Array, *, of: int | None = None) -> Histogra
 
 
 def maxwell_boltzmann(edges: Array) -> Array:
-    """Mean density (bins,) of the standard normal distribution in bins: what scaled velocities tend to."""
-    # From the nearer tail: differences of numbers near 1 would lose the far one.
+    """Return the mean density of the standard normal distribution in each bin, (bins,), for `edges` (bins + 1,).
+
+    Velocities over their rms have this distribution in equilibrium.
+    """
+    # Each bin is taken from the tail on its own side: differences of numbers near 1 lose digits.
     low, high = edges[:-1], edges[1:]
     near = np.where(low > 0, ndtr(-low) - ndtr(-high), ndtr(high) - ndtr(low))
     return np.asarray(near / (high - low))
 
 
 def _counts(place: Array, bins: int) -> Array:
-    """How often each bin occurs in every line of `place` (lines, n): (bins, lines)."""
+    """Count each bin's number in every line of `place` (lines, n); returns (bins, lines)."""
     lines = len(place)
     flat = place + bins * np.arange(lines)[:, np.newaxis]
     return np.bincount(flat.reshape(-1), minlength=bins * lines).reshape(lines, bins).T.astype(np.float64)

@@ -1,6 +1,7 @@
-"""Equilibrium: from where on a series is stationary, how many independent samples remain, and whether it still drifts.
+"""Equilibrium: where a series becomes stationary, how many independent samples follow, and whether it still drifts.
 
-For any series recorded along a run: a temperature 𝒯(t), the loss, a mean squared displacement.
+It takes any series recorded along a run: a temperature 𝒯(t), the loss, a mean squared displacement. scipy is loaded
+where it is used: every question imports this module, and few look for equilibrium.
 """
 
 from __future__ import annotations
@@ -9,7 +10,6 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
-from scipy.special import ndtr, stdtrit
 
 from analyzer.statistics.uncertainty import (
     BATCHES,
@@ -24,32 +24,34 @@ Array = np.ndarray[Any, np.dtype[Any]]
 
 CANDIDATES = 100
 DIFFERENT = 0.001
+"""p-value below which the drift after t0 counts as different from the drift before it."""
 ALIKE = 0.85
-"""Starts whose N_eff is at least this share of the largest are not told from t0: g is known to some ten percent.
-The end of a sudden change lies among them in 95 to 100 of 100 series (`tests/benchmarks/COVERAGE.md`)."""
+"""Starts with at least this share of the largest N_eff cannot be distinguished from t0: g is known to some ten percent.
+They contain the end of a sudden change in 95 to 100 of 100 series (`tests/benchmarks/COVERAGE.md`)."""
 STATIONARY, DRIFTING, UNDECIDED = "stationary", "drifting", "undecided"
 
 
 @dataclass(frozen=True)
 class Equilibrium:
-    """What `detect` found; all (groups,).
+    """The result of `detect`; all arrays are (groups,).
 
     Attributes
     ----------
     start
-        t0: samples to leave out; one of the candidates.
+        t0, the number of samples to discard; one of the candidates.
     low, high
-        Range in which the transient ended: from one candidate before the earliest start that is not told from t0 to the
-        latest.
+        Range in which the transient ended, in samples. It runs from one candidate before the earliest start that cannot
+        be distinguished from t0 to the latest such start.
     inefficiency, n_eff
-        g of the samples from t0 on, and their number over g.
+        Statistical inefficiency g of the samples from t0 on, and their number divided by g.
     drift, drift_error
-        Slope of a straight line through the samples from t0 on, per sample, and its standard error: ±1.96 of it is a
-        95 % interval. NaN where n_eff < 20.
+        Slope of a straight line through the samples from t0 on, per sample, and its standard error; ±1.96 errors are
+        a 95 % interval. NaN if n_eff < 20.
     p_value
-        Of no drift.
+        Of the hypothesis that there is no drift.
     verdict
-        "stationary", "drifting" or "undecided" (not finite, or n_eff < 20 and no drift before it).
+        "stationary", "drifting" or "undecided". Undecided: the series is not finite, or n_eff < 20 and no drift was
+        seen before t0.
     """
 
     start: Array
@@ -66,45 +68,46 @@ class Equilibrium:
 def detect(
     series: Array, *, candidates: int = CANDIDATES, fast: bool = False, significance: float = 0.05
 ) -> Equilibrium:
-    """The start t0 that maximises N_eff = (N − t0)/g(t0), and what is left from there.
+    """Find the start t0 that maximises N_eff = (N − t0)/g(t0), and test the rest of the series for a drift.
 
-    Chodera, JCTC 12:1799 (2016); `pymbar.timeseries.detect_equilibration` looks at every start, this at evenly spaced
-    ones, so t0 is found to N/candidates at best.
+    The method of Chodera, JCTC 12:1799 (2016). `pymbar.timeseries.detect_equilibration` tries every start; this
+    function tries evenly spaced ones, so t0 is exact to N/candidates at best.
 
-    The slope from t0 on is tested against its error. Alone this would miss a run that drifts throughout: t0 is put
-    where the drift no longer shows. So the equally long stretch before t0 is looked at too: where it drifts
-    significantly, and the slope after t0 is not significantly different from that, the drift was not seen to end.
+    The slope after t0 is tested against its standard error. That test alone would miss a run that drifts throughout,
+    because t0 is then put where the drift no longer shows. So the equally long stretch before t0 is tested too. If it
+    drifts significantly, and the slope after t0 is not significantly different, the series counts as drifting.
 
     Parameters
     ----------
     series
         (samples,) or (groups, samples), equally spaced. A NaN makes its group NaN and undecided.
     candidates
-        Starts that are tried.
+        How many starts are tried, at most.
     fast
         As for `statistical_inefficiency`.
     significance
-        Below this p-value a drift is called one.
+        A drift counts if its p-value is below this.
 
     Returns
     -------
-    Equilibrium. A constant series is stationary from the start, with g = 1; but a constant tail after something else is
-    worth one sample, as in pymbar: a stuck series says nothing.
+    Equilibrium
+        A constant series is stationary from the start, with g = 1. A constant tail after something else is worth one
+        sample, as in pymbar, because a series that is stuck carries no information.
 
     Notes
     -----
-    The range holds the end of a sudden change in 95 of 100 series, and that of a fast exponential. A slow one has no
-    end but by agreement: where what is left of it moves the mean by less than its standard error, t0 comes before that
-    and the range, too narrow, holds it in 10 to 90 of 100. After a slow exponential the drift is looked at as well.
+    The range contains the end of a sudden change, or of a fast exponential, in 95 of 100 series. The end of a slow
+    exponential is a convention: say, where the remainder moves the mean by less than its standard error. t0 comes
+    before that point, and the range contains it in only 10 to 90 of 100 series. So look at the drift too.
 
-    A transient that decays slowly leaves a tail below the noise after t0, and a slope test over a long stretch sees it:
-    exp(−t/200) of ten standard deviations is called drifting in 4 of 10 series of 4,000 white samples. After a
-    transient, a correlated series with n_eff below 200 is called drifting in up to 18 of 100: see
-    `tests/benchmarks/COVERAGE.md`.
+    After a slow transient, t0 leaves a tail that is smaller than the noise, and a slope test over a long stretch
+    detects it: a transient exp(−t/200) of ten standard deviations is called drifting in 4 of 10 series of 4,000 white
+    samples. After a transient, a correlated series with n_eff below 200 is called drifting in up to 18 of 100 series.
+    Figures: `tests/benchmarks/COVERAGE.md`.
     """
     table = np.atleast_2d(np.asarray(series, dtype=np.float64))
     starts = candidate_starts(table.shape[1], candidates)
-    g, n_eff = _worth(table, starts, fast)
+    g, n_eff = _effective(table, starts, fast)
     best = np.argmax(np.nan_to_num(n_eff, nan=-1.0), axis=1)
     rows = np.arange(table.shape[0])
     start = starts[best]
@@ -131,16 +134,23 @@ def detect(
 
 
 def candidate_starts(samples: int, candidates: int = CANDIDATES) -> Array:
-    """Evenly spaced starts, the first at 0, (starts,) of at most `candidates`."""
+    """Return evenly spaced starts from 0 on, (starts,), at most `candidates` of them."""
     return np.arange(0, max(samples - 1, 1), max(-(-samples // candidates), 1))
 
 
 def linear_drift(series: Array) -> tuple[float, float]:
-    """Slope of the least-squares line through a series (samples,), per sample, and its standard error.
+    """Fit a straight line to a series (samples,); return its slope per sample and the standard error of the slope.
 
-    The residuals are correlated: the error is the larger of √(g·variance/Σ(t − t̄)²), g theirs, and of that of a line
-    through 20 (10) batch means, widened to t. Subtracting the line hides the slowest correlations from g.
+    The residuals are correlated, so the error is the larger of two. One is √(g·variance/Σ(t − t̄)²), with g the
+    statistical inefficiency of the residuals. The other is that of a line through 20 (10) batch means, times the ratio
+    of the t quantile to 1.96; it catches the slowest correlations, which subtracting the line hides from g.
     """
+    scale = np.ldexp(1.0, int(np.frexp(np.abs(series).max())[1]))  # a power of two: dividing by it loses no bit
+    slope, error = _linear_drift(series / scale)
+    return float(slope * scale), float(error * scale)
+
+
+def _linear_drift(series: Array) -> tuple[float, float]:
     samples = series.size
     time = np.arange(samples) - (samples - 1) / 2
     spread = float(time @ time)
@@ -156,11 +166,13 @@ def linear_drift(series: Array) -> tuple[float, float]:
     mean, place = np.add.reduceat(residual, edges) / length, np.add.reduceat(time, edges) / length
     around = mean - place * (length * place @ mean) / (length * place @ place)
     by_batches = np.sqrt((length * around @ around) / (batches - 2) / (length * place @ place))
+    from scipy.special import stdtrit
+
     return slope, float(max(by_g, by_batches * stdtrit(batches - 2, 0.975) / NORMAL))
 
 
-def _worth(table: Array, starts: Array, fast: bool) -> tuple[Array, Array]:
-    """Inefficiency and N_eff (groups, starts) of the samples from each start on."""
+def _effective(table: Array, starts: Array, fast: bool) -> tuple[Array, Array]:
+    """Return the inefficiency and N_eff of the samples after each start, both (groups, starts)."""
     groups, samples = table.shape
     g, n_eff = np.empty((groups, starts.size)), np.empty((groups, starts.size))
     for n, start in enumerate(starts):
@@ -176,10 +188,10 @@ def _worth(table: Array, starts: Array, fast: bool) -> tuple[Array, Array]:
 
 
 def _goes_on(series: Array, start: int, drift: float, error: float, significance: float) -> bool:
-    """Whether the drift before t0 is significant and the one after it is not seen to differ.
+    """Return whether the series drifts significantly before t0 and not significantly differently after it.
 
-    The stretch before t0 is as long as the one after it, or reaches back to the middle of the series if that is more.
-    Errors of short tails are themselves uncertain, so a difference counts from p < 0.001.
+    The stretch before t0 is as long as the one after it, or reaches back to the middle of the series if that is longer.
+    A difference counts only if p < 0.001, because the errors of short tails are themselves uncertain.
     """
     before = series[max(0, min(2 * start - series.size, series.size // 2)) : start]
     if before.size < 2 * FEWER_BATCHES:
@@ -191,6 +203,9 @@ def _goes_on(series: Array, start: int, drift: float, error: float, significance
 
 
 def _p_value(value: float, error: float) -> float:
+    """Return the two-sided p-value of zero for a Gaussian `value` with a standard error."""
     if error == 0:
         return 1.0 if value == 0 else 0.0
+    from scipy.special import ndtr
+
     return float(2 * ndtr(-abs(value) / error))

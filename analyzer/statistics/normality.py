@@ -1,10 +1,11 @@
-"""Are velocities Gaussian (Maxwell-Boltzmann)? Excess kurtosis and a Kolmogorov-Smirnov distance of a sample.
+"""Are velocities Gaussian (Maxwell-Boltzmann)? Excess kurtosis and Kolmogorov-Smirnov distance of a sample.
 
-The null is that each weight's velocity is Gaussian with a mean and a variance of its own: every weight is scaled by its
-own mean and rms over the window first. Pooled without that, Gaussian weights of different temperatures have heavy
-tails. Nothing is assumed of how weights depend on each other, since those of one row share their unit's error signal:
-what is averaged over weights at one step is one sample of a time series, and its scatter and correlation in time alone
-say how far to trust its mean.
+The null hypothesis: each weight's velocity is Gaussian with its own mean and variance. So each weight is scaled by its
+own mean and rms over the window before weights are pooled. Without that, Gaussian weights of different temperatures
+would show heavy tails together.
+
+Weights may depend on each other: those of one row share the error signal of their unit. So the average over weights at
+one step counts as one sample of a time series, and errors come from the scatter and correlation of that series alone.
 """
 
 from __future__ import annotations
@@ -15,34 +16,36 @@ from typing import Any
 import numpy as np
 from scipy.special import ndtr, ndtri
 
+from analyzer.statistics.correlations import correlations
 from analyzer.statistics.stretches import laid_out, present, standardised
-from analyzer.statistics.uncertainty import BATCHES, FEWER_BATCHES, RELIABLE_N_EFF, correlations, from_series
+from analyzer.statistics.uncertainty import BATCHES, FEWER_BATCHES, RELIABLE_N_EFF, from_series
 
 Array = np.ndarray[Any, np.dtype[Any]]
 
 _GRID = 63
-"""Quantiles of the normal distribution at which the scatter of the empirical one is followed."""
+"""Number of quantiles of the normal distribution at which the scatter of the empirical one is measured."""
 _DRAWS = 4000
-"""Gaussian processes that the distance is compared with: p-values of 0.05 are known to 0.003."""
+"""Number of simulated Gaussian processes for a p-value of the distance: one of 0.05 has an error of 0.003."""
 _FADED = 0.1
-"""Correlation of a velocity below which the rest of it is taken for noise."""
+"""The autocorrelation of a velocity counts as noise from the first lag at which it is below this."""
 
 
 @dataclass(frozen=True)
 class Normality:
-    """How Gaussian the velocities of a group are.
+    """Two tests of whether the velocities of a group are Gaussian.
 
     Attributes
     ----------
     kurtosis, kurtosis_error, kurtosis_p
-        Mean excess kurtosis of the weights, freed of the bias of short windows; ±1.96 of the error is a 95 % interval;
-        p-value of 0.
+        Mean excess kurtosis of the weights, corrected for the bias of short windows; its standard error (±1.96 errors
+        are a 95 % interval); the p-value of the hypothesis that it is 0.
     distance, distance_p
-        Largest distance between the distribution of the scaled velocities and the normal one, and its p-value.
+        Largest difference between the cumulative distribution of the scaled velocities and the normal one, 0 to 1, and
+        its p-value.
     n_eff
-        Independent velocities that the distribution is worth: as many would scatter as it does.
+        Effective number of independent velocities: the distribution of n_eff independent ones scatters as much.
     weights, samples
-        Weights that move, and velocities of each.
+        Number of weights that move, and of velocities of each.
     """
 
     kurtosis: float
@@ -56,30 +59,32 @@ class Normality:
 
 
 def normality(velocities: Array, *, seed: int = 0) -> Normality:
-    """Excess kurtosis and Kolmogorov-Smirnov distance from a Gaussian of each weight's own mean and variance.
+    """Test velocities against a Gaussian with each weight's own mean and variance.
 
-    Scaling by estimated moments takes the first two Hermite components out of the empirical distribution (Lilliefors
-    1967), and correlation in time damps the others unequally, so tables of the distance do not apply, whatever the
-    effective size. The distance is compared with the largest value of Gaussian processes that have the covariance in
-    time of the influence function 1(z ≤ x) − Φ(x) + φ(x)(z + x(z² − 1)/2), from batches, scaled to its standard error.
+    The usual tables of the Kolmogorov-Smirnov distance do not apply. Scaling by estimated moments removes the first two
+    Hermite components of the empirical distribution (Lilliefors, JASA 62:399, 1967), and correlation in time damps the
+    other components unequally. Instead, the distance is compared with the largest values of simulated Gaussian
+    processes. Their covariance is that of the influence function 1(z ≤ x) − Φ(x) + φ(x)(z + x(z² − 1)/2) over batches
+    of steps, scaled to its standard error.
 
     Parameters
     ----------
     velocities
-        (weights, stretches, samples): stretches of consecutive velocities, as far apart as they like. Weights that do
-        not move are left out; one that is not finite makes all NaN.
+        (weights, stretches, samples), in stretches of consecutive steps with any gaps between. Weights that do not move
+        are left out. A single value that is not finite makes every result NaN.
     seed
-        Of the Gaussian processes.
+        Of the random numbers of the simulated processes.
 
     Returns
     -------
-    Normality. p-values are NaN with fewer than 20 independent samples in time.
+    Normality
+        p-values are NaN with fewer than 20 effective samples in time.
 
     Notes
     -----
-    The kurtosis of a Gaussian over n samples is −6 g₂/n on average, g₂ = Σ_t ρ(t)² with ρ the correlation of the
-    velocity: added back. False rejections: `tests/benchmarks/NORMALITY.md`. A temperature that changes within the
-    window makes a mixture of Gaussians, which has heavy tails: test windows of equilibrium.
+    The expected kurtosis of n Gaussian samples is −6 g₂/n, with g₂ = Σ_t ρ(t)² and ρ the autocorrelation of the
+    velocity. This bias is subtracted. Rates of false rejection: `tests/benchmarks/NORMALITY.md`. A temperature that
+    changes within the window gives a mixture of Gaussians, which has heavy tails, so test windows of equilibrium only.
     """
     v = np.asarray(velocities, dtype=np.float64)
     stretches, length = v.shape[1:]
@@ -93,7 +98,8 @@ def normality(velocities: Array, *, seed: int = 0) -> Normality:
         return _nothing(len(z), samples)
     there = present(stretches, length)
     squares = z * z
-    # The mean of z² is 1, so this is the excess kurtosis; 6z² takes along what scaling takes out of its scatter.
+    # The mean of z² is 1, so the mean of this is the excess kurtosis. The term in z² gives it the smaller scatter that
+    # a kurtosis of scaled velocities has.
     fourth = (squares * (squares - 6)).mean(axis=0, keepdims=True) + 3
     tails = from_series(laid_out(fourth, stretches, length), present=there)
     bias = -6 * _squared_correlation(laid_out(z, stretches, length), there) / samples
@@ -103,12 +109,12 @@ def normality(velocities: Array, *, seed: int = 0) -> Normality:
     found = from_series(laid_out(influence, stretches, length), present=there)
     errors = found.standard_error
     if (found.n_eff >= RELIABLE_N_EFF).all():
-        # The larger of two estimates is too wide for the largest of many points; in a short window g alone is too low
-        # (of Gaussian samples 12 % were rejected at 500 steps and ρ = 0.9).
+        # The larger of two errors at each of many points would be too wide. A short window still needs it, because g
+        # alone is too low there: 12 % of Gaussian samples were rejected at 500 steps and ρ = 0.9.
         errors = np.sqrt(found.inefficiency * influence.var(axis=1) / (samples - found.inefficiency))
     n_eff = float(alone.sum() / (errors**2).sum())
     distance = _distance(z.reshape(-1))
-    # At the same points as the processes: between them the distance has a little more room to grow.
+    # The p-value compares distances at the grid points alone, because the processes are simulated only there.
     p_value = _exceeded(influence, errors, float(np.abs(influence.mean(axis=1)).max()), seed)
     return Normality(kurtosis, error, _two_sided(kurtosis, error), distance, p_value, n_eff, len(z), samples)
 
@@ -118,7 +124,7 @@ def _nothing(weights: int, samples: int) -> Normality:
 
 
 def _squared_correlation(z: Array, there: Array) -> float:
-    """g₂ = Σ_t ρ(t)² over all t, ρ the correlation of a velocity with itself, the mean over weights."""
+    """Return g₂ = Σ_t ρ(t)² over lags of both signs, with ρ the mean autocorrelation of the weights' velocities."""
     mean = np.zeros(z.shape[1])
     for _, correlation, _ in correlations(z, there):
         mean += correlation.sum(axis=0) / len(z)
@@ -128,11 +134,12 @@ def _squared_correlation(z: Array, there: Array) -> float:
 
 
 def _influence(z: Array, at: Array) -> tuple[Array, Array]:
-    """Influence function at points (points,) of the scaled velocities (weights, samples), their mean over weights.
+    """Return the influence function at points `at` (points,), averaged over the weights of z (weights, samples).
 
     Returns
     -------
-    (points, samples), and (points,) its variance for one independent Gaussian velocity: Φ(1 − Φ) − φ² (1 + x²/2).
+    The average (points, samples), and the variance (points,) that one independent Gaussian velocity would have:
+    Φ(1 − Φ) − φ² (1 + x²/2).
     """
     samples, bins = z.shape[1], at.size + 1
     place = np.searchsorted(at, z) + bins * np.arange(samples)
@@ -146,14 +153,17 @@ def _influence(z: Array, at: Array) -> tuple[Array, Array]:
 
 
 def _distance(z: Array) -> float:
-    """Largest |F_n − Φ|."""
+    """Return the largest |F_n − Φ|, with F_n the empirical cumulative distribution of z (velocities,)."""
     cdf = ndtr(np.sort(z))
     rank = np.arange(z.size + 1) / z.size
     return float(max((rank[1:] - cdf).max(), (cdf - rank[:-1]).max()))
 
 
 def _exceeded(influence: Array, errors: Array, distance: float, seed: int) -> float:
-    """How often the largest value of a Gaussian process passes a distance: t processes, as batches are few."""
+    """Return the share of simulated processes whose largest value reaches a distance.
+
+    The processes follow a t distribution, because their covariance comes from few batches.
+    """
     if not np.isfinite(errors).all():
         return float("nan")
     edges = np.linspace(0, influence.shape[1], BATCHES, endpoint=False).astype(np.int64)

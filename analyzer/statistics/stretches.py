@@ -1,4 +1,4 @@
-"""A sample of velocities (weights, stretches, samples): stretches of consecutive ones, as far apart as they like."""
+"""Samples of velocities, (weights, stretches, samples): stretches of consecutive steps with gaps between them."""
 
 from __future__ import annotations
 
@@ -10,14 +10,20 @@ Array = np.ndarray[Any, np.dtype[Any]]
 
 
 def present(stretches: int, length: int) -> Array:
-    """Which samples of a time axis with stretches, a stretch's length apart, are there."""
+    """Return a mask of the samples that exist on a time axis with a gap of one stretch's length after each stretch.
+
+    (2 × stretches × length,) bool; (length,) and all true for a single stretch.
+    """
     there = np.zeros((stretches, length if stretches == 1 else 2 * length), dtype=bool)
     there[:, :length] = True
     return there.reshape(-1)
 
 
 def laid_out(series: Array, stretches: int, length: int) -> Array:
-    """Series (groups, stretches × length) on the axis of `present`: no pair of samples crosses the end of a stretch."""
+    """Return series (groups, stretches × length) on the time axis of `present`, with zeros in the gaps.
+
+    The gaps keep samples of different stretches further apart than any lag within one.
+    """
     if stretches == 1:
         return series
     table = np.zeros((len(series), stretches, 2 * length))
@@ -26,7 +32,10 @@ def laid_out(series: Array, stretches: int, length: int) -> Array:
 
 
 def standardised(velocities: Array) -> Array:
-    """(moving weights, stretches, samples): each weight less its mean, over its rms; still ones are left out."""
+    """Return each weight's velocities with mean 0 and mean square 1, (moving weights, stretches, samples).
+
+    Weights that never move are left out. `velocities` is (weights, stretches, samples).
+    """
     v = velocities - velocities.mean(axis=(1, 2), keepdims=True)
     largest = np.abs(v).max(axis=(1, 2), initial=0.0)
     v = v[largest > 0] / largest[largest > 0, np.newaxis, np.newaxis]  # squares of 1e-160 would underflow

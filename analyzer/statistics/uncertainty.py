@@ -1,56 +1,59 @@
-"""Uncertainty of a time average whose samples are correlated: inefficiency, batch means, effective sample size.
+"""Standard errors of time averages over correlated samples: statistical inefficiency, batch means, effective size.
 
-Everything is for many groups at once: series are (groups, samples), sums of blocks (groups, blocks). What is computed
-for one group does not depend on the others.
+All functions take many groups at once: series (groups, samples), or sums over batches of samples (groups, batches). The
+result for one group does not depend on the others.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
-from scipy import fft
-from scipy.special import ndtri, stdtrit
+
+from analyzer.statistics.correlations import correlations, is_constant
 
 Array = np.ndarray[Any, np.dtype[Any]]
 
 BATCHES, FEWER_BATCHES = 20, 10
-"""Where the inefficiency is right, the larger of two estimates is a little too wide: with 10 batches it covers 97.1 %,
-with 20 96.5 % (from the normal and χ² distributions), so there are 20 unless n_eff is below 200: a batch of few
-effective samples has too small a variance."""
+"""Batches of a batch-means error: 20, or 10 if n_eff is below 200, because the means of batches with few effective
+samples vary too little. The larger of two estimates is slightly too wide: where g is right, intervals cover 97.1 % with
+10 batches and 96.5 % with 20 (from the normal and χ² distributions)."""
 LEAST_N_EFF = 20.0
-"""Below, no estimator that was tried has an error bar worth the name (coverage 72-92 %): standard errors are NaN."""
+"""Below this n_eff standard errors are NaN: every estimator that was tried covers only 72 to 92 % there."""
 RELIABLE_N_EFF, RELIABLE_N_EFF_ELEMENT = 200.0, 500.0
-"""Below, an error bar is flagged. One weight needs more: its kinetic energy is as skewed as χ² of one degree."""
-RELIABLE_BLOCKS = 10
-"""With fewer, n_eff is known so badly that those that pass are those whose error bar is too short (coverage 92 %)."""
-LEAST_BLOCKS = 4
-"""With fewer, an interval that holds the truth reaches far below zero (1.96 standard errors were 2.7 T from two
-blocks): it says nothing, so there is none."""
-NORMAL = float(ndtri(0.975))
-"""1.96: `mean ± NORMAL * standard_error` is the 95 % interval of every estimate here."""
+"""Below this n_eff an error bar is flagged. A single weight needs more, because its kinetic energy is as skewed as χ²
+with one degree of freedom."""
+RELIABLE_BATCHES = 10
+"""With fewer batches an error bar is flagged: n_eff is then so uncertain that mostly too short error bars would pass
+(coverage 92 %)."""
+LEAST_BATCHES = 4
+"""With fewer batches there is no error bar: an honest interval would reach far below zero (with two batches 1.96
+standard errors were 2.7 T)."""
+NORMAL = 1.959963984540054
+"""`mean ± NORMAL * standard_error` is the 95 % interval of every estimate here: `scipy.special.ndtri(0.975)`."""
 
-_TILE = 1 << 22  # samples transformed at once: some 200 MiB with the transforms' temporaries
+_STUDENT = {FEWER_BATCHES - 1: 2.262157162798205, BATCHES - 1: 2.0930240544083087}
+"""Quantile 0.975 of Student's t by degrees of freedom: `scipy.special.stdtrit`, whose import would take longer than a
+question from kept sums."""
 
 
 @dataclass(frozen=True)
 class Uncertainty:
-    """Time averages of groups and how far to trust them; all (groups,).
+    """Time averages of groups with their standard errors; all arrays are (groups,).
 
     Attributes
     ----------
     mean
         In the units of the samples.
     standard_error
-        In the same units, such that mean ± 1.96 of it is a 95 % interval; NaN where n_eff < 20.
+        In the same units: mean ± 1.96 standard errors is a 95 % interval. NaN if n_eff < 20.
     inefficiency
-        g: correlated samples that are worth one independent sample; at least 1.
+        Statistical inefficiency g, at least 1: g correlated samples carry the information of one independent sample.
     n_eff
-        Samples over g.
+        Effective number of independent samples: their number divided by g.
     unreliable
-        True where n_eff < 200 (500 for a single weight), or is not known, or comes from fewer than ten blocks.
+        True if n_eff is below 200 (500 for a single weight), unknown, or taken from fewer than ten batches.
     """
 
     mean: Array
@@ -63,28 +66,29 @@ class Uncertainty:
 def statistical_inefficiency(
     series: Array, *, present: Array | None = None, minimum_time: int = 3, fast: bool = False
 ) -> Array:
-    """Statistical inefficiency g = 1 + 2 Σ_t (1 − t/N) C(t), summed up to the first C(t) ≤ 0 past a minimum time.
+    """Return the statistical inefficiency g = 1 + 2 Σ_t (1 − t/N) C(t), with C the normalised autocorrelation.
 
-    The rule of Chodera et al. (JCTC 3:26, 2007), as `pymbar.timeseries.statistical_inefficiency` has it, with all
-    C(t) from one Fourier transform. The sum is cut by noise, so g is biased low where a small part of the variance is
-    correlated for long.
+    The sum stops at the first C(t) ≤ 0 after `minimum_time`: the rule of Chodera et al. (JCTC 3:26, 2007), as in
+    `pymbar.timeseries.statistical_inefficiency`. One Fourier transform gives all C(t). Noise cuts the sum short, so g
+    is too low if a small part of the variance stays correlated for long.
 
     Parameters
     ----------
     series
         (samples,) or (groups, samples).
     present
-        (samples,) False where a sample is missing (a gap in the recording; its value is not looked at): pairs across
-        a gap count at their true distance.
+        (samples,) False for a sample that is missing, as in a gap of the recording; its value is ignored. Pairs on both
+        sides of a gap count at their true distance.
     minimum_time
-        Up to this lag C(t) ≤ 0 does not end the sum.
+        A C(t) ≤ 0 at a lag up to this one does not end the sum.
     fast
-        Look at ever sparser lags 1, 2, 4, 7, 11, … only, as pymbar's `fast`: not faster here, but comparable.
+        Sum only the lags 1, 2, 4, 7, 11, …, as pymbar does with `fast=True`. It is not faster here; it allows
+        comparison with pymbar.
 
     Returns
     -------
-    g, () or (groups,), at least 1. NaN where a sample is NaN or infinite. 1 for a constant series: nothing
-    fluctuates, so nothing is correlated, and the mean is exact whatever g is (pymbar refuses such a series).
+    g, () or (groups,), at least 1. NaN if a sample is NaN or infinite. 1 for a constant series, whose mean is exact
+    (pymbar refuses such a series).
 
     Examples
     --------
@@ -99,36 +103,8 @@ def statistical_inefficiency(
     return g.reshape(np.shape(series)[:-1])
 
 
-def correlations(table: Array, present: Array) -> Iterator[tuple[slice, Array, Array]]:
-    """Normalised autocorrelation of series about their means, by tiles of groups.
-
-    Yields
-    ------
-    Which groups, C(t) (tile, samples) with C(0) = 1, and the pairs of samples at each distance (samples,). A constant
-    series has C = 0, one that is not finite NaN. Without pairs C is 0.
-    """
-    samples = table.shape[1]
-    size = fft.next_fast_len(max(2 * samples, 1), real=True)
-    count = int(np.count_nonzero(present))
-    if present.all():
-        pairs = np.arange(samples, 0, -1.0)
-    else:
-        pairs = np.rint(_products(present[np.newaxis].astype(np.float64), size)[0])
-    step = max(_TILE // size, 1)
-    for low in range(0, table.shape[0], step):
-        some = slice(low, low + step)
-        deviation = _deviations(table[some], present, count)
-        variance = np.einsum("gs,gs->g", deviation, deviation) / max(count, 1)
-        scale = np.where(variance > 0, variance, np.where(variance == 0, 1.0, np.nan))
-        correlation = (
-            np.divide(_products(deviation, size), pairs, out=np.zeros(deviation.shape), where=pairs > 0)
-            / scale[:, np.newaxis]
-        )
-        yield some, correlation, pairs
-
-
 def inefficiency_of(correlation: Array, pairs: Array, *, minimum_time: int = 3, fast: bool = False) -> Array:
-    """The rule of `statistical_inefficiency` on autocorrelations (groups, samples) with their numbers of pairs."""
+    """Apply the rule of `statistical_inefficiency` to autocorrelations (groups, samples) with `pairs` (samples,)."""
     samples = correlation.shape[1]
     if not samples:
         return np.full(correlation.shape[0], np.nan)
@@ -141,7 +117,7 @@ def inefficiency_of(correlation: Array, pairs: Array, *, minimum_time: int = 3, 
     looked = correlation[:, lags]
     ends = (looked <= 0) & (lags > minimum_time) & (pairs[lags] > 0)
     kept = np.cumsum(ends, axis=1) == 0
-    # Samples at distance t are pairs(t) of N²; without gaps pairs(t)/N = 1 − t/N.
+    # pairs(t)/N replaces the factor 1 − t/N of the formula; without gaps they are equal.
     terms = 2 * width * pairs[lags] / max(pairs[0], 1) * looked
     g = 1 + np.where(kept, terms, 0.0).sum(axis=1)
     return np.where(np.isnan(correlation[:, 0]), np.nan, np.maximum(g, 1.0))
@@ -150,23 +126,24 @@ def inefficiency_of(correlation: Array, pairs: Array, *, minimum_time: int = 3, 
 def from_series(
     series: Array, *, present: Array | None = None, epoch: Array | None = None, weights: Any = None
 ) -> Uncertainty:
-    """Time averages from the samples themselves.
+    """Average over time, with standard errors from the samples themselves.
 
-    The standard error is the larger of two: that of 20 batch means (10 where n_eff < 200), widened by the ratio of the
-    t quantile with 19 (9) degrees of freedom to 1.96; and √(g·variance/N) by `statistical_inefficiency`. The first
-    sees slow correlations that the second cuts off, the second is steady where the first is lucky.
+    The standard error is the larger of two. One is that of 20 batch means (10 if n_eff < 200), times the ratio of the
+    t quantile with 19 (9) degrees of freedom to 1.96. The other is √(g·variance/N), with g by
+    `statistical_inefficiency`. The first includes slow correlations that g cuts off; the second fluctuates less.
 
     Parameters
     ----------
     series
-        (groups, samples), for a temperature 𝒯(t) of each group. A NaN makes its group NaN.
+        (groups, samples), such as the temperature 𝒯(t) of each group. A NaN makes its group NaN.
     present
-        (samples,) False where a sample is missing.
+        (samples,) False for a sample that is missing.
     epoch
-        (samples,) label of each sample's epoch, in order. Windows of ten epochs or more use batches of whole
-        epochs: what repeats in each epoch then does not pass for noise.
+        (samples,) label of each sample's epoch, in order. With ten epochs or more, batches are whole epochs, so that a
+        pattern which repeats in each epoch does not count as noise.
     weights
-        () or (groups,) weights in each group: those with one are flagged below n_eff 500 instead of 200.
+        () or (groups,) number of weights in each group. Groups of one weight are flagged below n_eff 500, others below
+        200.
     """
     table, there = _table(series, present)
     count = int(np.count_nonzero(there))
@@ -176,15 +153,15 @@ def from_series(
         variance = np.where(there, table - mean[:, np.newaxis], 0.0)
         variance = np.einsum("gs,gs->g", variance, variance) / max(count, 1)
     g = statistical_inefficiency(table, present=there)
-    constant = _constant(table, there)
-    # The sample variance is low by variance/n_eff, because the mean is taken from the same samples.
+    constant = is_constant(table, there)
+    # The sample variance is too low by variance/n_eff, because the mean comes from the same samples.
     with np.errstate(divide="ignore", invalid="ignore"):
         by_correlation = np.sqrt(variance / np.maximum(count / g - 1, 0))
     by_batches = _batch_error(there.astype(np.float64), values, epoch, count / g)
     return _judged(mean, by_batches, by_correlation, g, count, constant, weights)
 
 
-def from_blocks(
+def from_batches(
     counts: Array,
     sums: Array,
     squares: Array | None = None,
@@ -193,49 +170,55 @@ def from_blocks(
     weights: Any = None,
     inefficiency: Array | None = None,
 ) -> Uncertainty:
-    """Time averages from sums over blocks of samples, where the samples are too many to keep.
+    """Average over time, with standard errors from sums over batches of samples. For series too long to keep.
 
-    A block mean of n samples has variance s/n with s = g·Var(sample) once blocks are longer than the correlation; s is
-    taken from all blocks, times the inefficiency of the sequence of block means where that is beyond chance, and from
-    20 (or 10) batches of blocks. The larger standard error counts, each widened by its own ratio of t to 1.96.
+    Once batches are longer than the correlation, the mean of a batch of n samples has variance s/n with
+    s = g·Var(sample). s is estimated twice: from all batches, times the inefficiency of the sequence of their means if
+    that is significant; and from 20 (or 10) long batches, made by joining neighbours. Each standard error is
+    multiplied by its own ratio of the t quantile to 1.96, and the larger one is returned.
 
     Parameters
     ----------
     counts
-        (blocks,) samples in each block, in order of time; 0 where a block is missing.
+        (batches,) number of samples in each batch, in order of time; 0 for a batch that is missing.
     sums, squares
-        (groups, blocks) Σ𝒯 and Σ𝒯² over the samples of each block.
+        (groups, batches) Σ𝒯 and Σ𝒯² over the samples of each batch.
     epoch
-        (blocks,) label of each block's epoch: as for `from_series`.
+        (batches,) label of each batch's epoch: as for `from_series`.
     weights
-        () or (groups,) weights in each group. Without `squares` and `inefficiency` it is needed: the variance of 𝒯 is
-        then taken as 2T²/weights, that of independent Gaussian velocities.
+        () or (groups,) number of weights in each group. Required without `squares` and `inefficiency`: the variance of
+        𝒯 is then taken to be 2T²/weights, that of independent Gaussian velocities.
     inefficiency
-        (groups,) g, if it is known from elsewhere, as from the series of the parameter that a row belongs to: n_eff
-        and the verdict are taken from it, the standard error is still that of the group's own blocks.
+        (groups,) g, if it is known from elsewhere, such as from the series of the parameter that a row belongs to.
+        n_eff and `unreliable` then follow from it; the standard error still comes from the group's own batches.
+
+    Raises
+    ------
+    TypeError
+        `squares`, `weights` and `inefficiency` are all missing.
 
     Notes
     -----
-    Biased where blocks are not much longer than the correlation: for 𝒯 correlated as r^t, s is low by
-    2r/((1 − r²)·n) of itself (1.8 % for n = 256, r = 0.81, Adam's), until the correlation of block means is seen.
-    g, and n_eff with it, is as uncertain as a variance from that many blocks: fewer than ten are flagged. Without
-    `squares` n_eff is too low by the factor by which the weights of a group move together, so that error bars are
-    flagged that need not be; and too low by half the excess kurtosis plus one for velocities with heavy tails.
+    Biased if batches are not much longer than the correlation. For 𝒯 correlated as r^t, s is too low by a relative
+    2r/((1 − r²)·n), 1.8 % for Adam's r = 0.81 at n = 256, until the correlation of batch means is significant. g and
+    n_eff are as uncertain as a variance of that many batches, so results from fewer than ten are flagged. Without
+    `squares`, n_eff is too low if the weights of a group move together, and too low by a factor of one plus half the
+    excess kurtosis if velocities have heavy tails; more error bars are then flagged than need be.
     """
     counts = np.asarray(counts, dtype=np.float64)
     sums = np.atleast_2d(np.asarray(sums, dtype=np.float64))
     there = counts > 0
-    samples, blocks = float(counts.sum()), int(np.count_nonzero(there))
+    samples, batches = float(counts.sum()), int(np.count_nonzero(there))
     safe = np.where(there, counts, 1.0)
     values = np.where(there, sums, 0.0)
     with np.errstate(divide="ignore", invalid="ignore"):
         mean = values.sum(axis=1) / samples
-        # √n (block mean − mean) has the same variance s in long and short blocks.
+        # √n (batch mean − mean) has the same variance s in long and short batches.
         scaled = np.where(there, np.sqrt(safe) * (values / safe - mean[:, np.newaxis]), 0.0)
-        spread = np.einsum("gb,gb->g", scaled, scaled) / (blocks - 1) if blocks > 1 else np.full(mean.shape, np.nan)
-        between = _inefficiency_of_blocks(scaled, there)
+        spread = np.einsum("gb,gb->g", scaled, scaled) / (batches - 1) if batches > 1 else np.full(mean.shape, np.nan)
+        between = _inefficiency_of_batches(scaled, there)
         long_run = spread * between
-        constant = _constant(values / safe, there)
+        constant = is_constant(values / safe, there)
         if inefficiency is not None:
             g = np.asarray(inefficiency)
         elif squares is not None:
@@ -245,28 +228,34 @@ def from_blocks(
             g = np.maximum(long_run * np.asarray(weights) / (2 * mean**2), 1.0)
         else:
             raise TypeError(
-                "from_blocks() needs squares, weights or inefficiency: without them the variance of a sample is unknown"
+                "from_batches() needs squares, weights or inefficiency: without them the variance of a sample is "
+                "unknown"
             )
         g = np.where(constant, 1.0, g)
-        freedom = np.maximum(blocks / between - 1, 1)
-        by_blocks = np.sqrt(long_run / samples) * stdtrit(freedom, 0.975) / NORMAL
-    if blocks < LEAST_BLOCKS:
-        by_blocks = np.where(constant, 0.0, np.nan)
-    by_batches = _batch_error(counts, values, epoch, samples / g)
-    return _judged(mean, by_batches, by_blocks, g, samples, constant, weights, enough=blocks >= RELIABLE_BLOCKS)
+        freedom = np.maximum(batches / between - 1, 1)
+        by_all = np.sqrt(long_run / samples) * _student(freedom) / NORMAL
+    if batches < LEAST_BATCHES:
+        by_all = np.where(constant, 0.0, np.nan)
+    by_long = _batch_error(counts, values, epoch, samples / g)
+    return _judged(mean, by_long, by_all, g, samples, constant, weights, enough=batches >= RELIABLE_BATCHES)
 
 
 def batches_of(counts: Array, batches: int, epoch: Array | None = None) -> Array:
-    """Which of (at most) so many batches of equal length each sample or block belongs to, in order of time.
+    """Divide samples, or short batches of them, into batches of about equal length in order of time.
 
     Parameters
     ----------
     counts
-        (items,) samples in each item: 1 (0) for a sample that is present (missing), a block's length.
+        (items,) number of samples in each item. For single samples: 1 if present, 0 if missing.
     batches
-        How many; no more than there are epochs where these are kept whole.
+        How many batches to make.
     epoch
-        (items,) labels: with ten epochs or more, none is cut.
+        (items,) label of each item's epoch. With ten epochs or more no epoch is cut, and there are at most as many
+        batches as epochs.
+
+    Returns
+    -------
+    (items,) number of the batch of each item, ascending from 0.
     """
     units = np.arange(counts.size)
     if epoch is not None:
@@ -282,7 +271,7 @@ def batches_of(counts: Array, batches: int, epoch: Array | None = None) -> Array
 
 
 def _batch_error(counts: Array, sums: Array, epoch: Array | None, n_eff: Array) -> Array:
-    """Standard error from batch means, widened to t; NaN with fewer than two batches."""
+    """Return the standard error from 20 (10) batch means, times t/1.96, (groups,); NaN with fewer than two batches."""
     few, many = (_error_of_batches(counts, sums, batches_of(counts, b, epoch)) for b in (FEWER_BATCHES, BATCHES))
     return np.where(n_eff >= RELIABLE_N_EFF, many, few)
 
@@ -300,14 +289,15 @@ def _error_of_batches(counts: Array, sums: Array, batch: Array) -> Array:
     with np.errstate(invalid="ignore"):
         deviation = total / length - (total.sum(axis=1) / length.sum())[:, np.newaxis]
         spread = np.einsum("gb,gb,b->g", deviation, deviation, length) / (length.size - 1)
-    ratio = float(stdtrit(length.size - 1, 0.975)) / NORMAL
+    freedom = length.size - 1
+    ratio = (_STUDENT[freedom] if freedom in _STUDENT else float(_student(freedom))) / NORMAL
     return np.asarray(np.sqrt(spread / length.sum()) * ratio)
 
 
-def _inefficiency_of_blocks(scaled: Array, there: Array) -> Array:
-    """Inefficiency of a sequence of block means: 1 unless neighbours are correlated beyond chance.
+def _inefficiency_of_batches(scaled: Array, there: Array) -> Array:
+    """Return the inefficiency of a sequence of batch means: 1 unless neighbours are significantly correlated.
 
-    On white noise the rule alone would find 1.1, because it stops where the noise turns negative.
+    On white noise the plain rule would give 1.1, because its sum stops at the first negative value.
     """
     g = np.empty(scaled.shape[0])
     for some, correlation, pairs in correlations(scaled, there):
@@ -342,29 +332,8 @@ def _table(series: Array, present: Array | None) -> tuple[Array, Array]:
     return table, there
 
 
-def _constant(table: Array, there: Array) -> Array:
-    """Groups all of whose samples are one number, to the rounding of sums; nothing is known from a single sample."""
-    kept = table[:, there]
-    if kept.shape[1] < 2:
-        return np.zeros(table.shape[0], dtype=bool)
-    with np.errstate(invalid="ignore"):
-        low, high = kept.min(axis=1), kept.max(axis=1)
-        return np.asarray(np.isfinite(high) & (high - low <= 1e-12 * np.maximum(np.abs(low), np.abs(high))))
+def _student(freedom: Any) -> Any:
+    """Quantile 0.975 of Student's t with so many degrees of freedom."""
+    from scipy.special import stdtrit
 
-
-def _deviations(table: Array, present: Array, count: int) -> Array:
-    """Deviations from the mean in units of the largest one, 0 where missing or constant; NaN where not finite."""
-    with np.errstate(invalid="ignore"):
-        values = np.where(present, table, 0.0)
-        deviation = np.where(present, values - values.sum(axis=1, keepdims=True) / max(count, 1), 0.0)
-        deviation[_constant(table, present)] = 0.0
-        # Squares of temperatures near 1e-160 would underflow.
-        largest = np.abs(deviation).max(axis=1, keepdims=True, initial=0.0)
-        return np.asarray(np.where(np.isfinite(largest), deviation / np.where(largest > 0, largest, 1.0), np.nan))
-
-
-def _products(deviation: Array, size: int) -> Array:
-    """Σ_i d(i) d(i + t) for all t, (groups, samples)."""
-    spectrum = fft.rfft(deviation, size, axis=1)
-    power = spectrum.real**2 + spectrum.imag**2
-    return np.asarray(fft.irfft(power, size, axis=1)[:, : deviation.shape[1]])
+    return stdtrit(freedom, 0.975)

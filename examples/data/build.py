@@ -45,7 +45,7 @@ Graphs = dict[str, Bytes]
 
 
 class DataError(ValueError):
-    """The graphs cannot be had: the message says why, and what to do."""
+    """There are no graphs. The message says why, and what to do."""
 
 
 def read_idx(folder: Path, name: str, md5: str | None) -> Bytes:
@@ -77,9 +77,9 @@ def read_idx(folder: Path, name: str, md5: str | None) -> Bytes:
 def superpixels(image: Bytes) -> tuple[Bytes, Bytes]:
     """Mean intensity and position of exactly 75 superpixels of one image.
 
-    SLIC starts from a lattice of seeds, 81 for a 28 x 28 image, and some of them may end empty. While too many are
-    left, the two whose union costs SLIC's objective least become one (Ward's criterion); if too few are left, SLIC is
-    run again with more weight on space, which in the limit is the lattice itself.
+    SLIC starts from a lattice of seeds, 81 for a 28 x 28 image, and some of them may end empty. While more than 75
+    superpixels are left, the two become one whose union costs SLIC's objective least (Ward's criterion). If fewer are
+    left, SLIC runs again with more weight on space; in the limit it gives the lattice itself.
 
     Parameters
     ----------
@@ -119,7 +119,7 @@ def superpixels(image: Bytes) -> tuple[Bytes, Bytes]:
 
 
 def merge_cheapest(sums: NDArray[np.int64], scale: NDArray[np.float64]) -> NDArray[np.int64]:
-    """Superpixels (count and sums of features, one a column) with the pair of least Ward cost made one."""
+    """Merge the two superpixels of least Ward cost; a column of `sums` is one superpixel: count, sums of features."""
     count, features = sums[0], sums[1:] / (sums[0] * scale)
     distance = sum((row[:, None] - row) ** 2 for row in features)
     cost = distance * count[:, None] * count / (count[:, None] + count)
@@ -131,7 +131,7 @@ def merge_cheapest(sums: NDArray[np.int64], scale: NDArray[np.float64]) -> NDArr
 
 
 def balanced(labels: Bytes, number: int) -> NDArray[np.intp]:
-    """Find the first images of every class, as many of each as `number` allows, in file order."""
+    """Find `number` images, the first of each class and equally many of each, in file order."""
     rank = np.empty(labels.size, np.int64)
     for label in np.unique(labels):
         rank[labels == label] = np.arange((labels == label).sum())
@@ -139,7 +139,7 @@ def balanced(labels: Bytes, number: int) -> NDArray[np.intp]:
 
 
 def superpixels_of(images: Sequence[Bytes] | Bytes) -> tuple[Bytes, Bytes]:
-    """Intensity (N, 75) and position (N, 75, 2) of many images, by all cores if they are many."""
+    """Intensity (N, 75) and position (N, 75, 2) of images; with many images all cores work."""
     if len(images) < PARALLEL_FROM:
         graphs = list(map(superpixels, images))
     else:

@@ -1,4 +1,4 @@
-"""Graphs for training, from wherever they are."""
+"""Graphs for training, from the shipped file, a download, or MNIST itself."""
 
 from __future__ import annotations
 
@@ -76,13 +76,13 @@ def load(source: str = "shipped") -> tuple[Sequence[Data], Sequence[Data]]:
     Returns
     -------
     train, test : sequence of Data
-        `Superpixels`, but for ``superpixels`` PyG's own datasets, whose graphs differ in their number of edges; `dense`
-        brings those to one shape.
+        `Superpixels`. For ``superpixels`` they are PyG's own datasets, whose graphs differ in their number of edges;
+        `dense` brings them to one shape.
 
     Raises
     ------
     DataError
-        If the graphs cannot be had from there.
+        The source has no graphs.
     """
     if source == "superpixels":
         return original("train"), original("test")
@@ -99,7 +99,7 @@ def load(source: str = "shipped") -> tuple[Sequence[Data], Sequence[Data]]:
 
 
 def dense(graphs: Sequence[Data], k: int = NEIGHBOURS) -> Superpixels:
-    """Graphs of 75 nodes as dense tensors, their own edges replaced by those of the k nearest neighbours."""
+    """Graphs of 75 nodes as dense tensors. Edges from the k nearest neighbours replace their own."""
     if isinstance(graphs, Superpixels) and graphs.neighbours.shape[2] == k:
         return graphs
     position = torch.stack([graph.pos for graph in graphs])

@@ -1,4 +1,4 @@
-"""Ask the analyzer what the claims need, of the runs that are finished: its answers, in small files.
+"""Ask the analyzer about the finished runs what the claims need, and keep its answers in small files.
 
 python -m examples.paper.analyse --scale small          # then: python -m examples.paper.results
 """
@@ -23,22 +23,22 @@ MODELS = ("gcn", "gat", "cnn")
 COMPARED = ("--compare", "square", "--compare", "stiff", "--compare", "parabola", "--compare", "linear")
 AGAINST_INVERSE = ("--model", "linear", "--compare", "parabola", "--compare", "proportional", "--compare", "power")
 FEWEST = 3
-"""Values of a hyperparameter below which no curve is asked for."""
+"""Fewest values of a hyperparameter for which a curve is fitted."""
 
 
 def there(place: Place, runs: Sequence[Branch]) -> list[Branch]:
-    """Those of some runs that are finished."""
+    """Return the runs that are finished."""
     return [run for run in runs if place.account(run.name).exists()]
 
 
 def opened(place: Place, run: Branch) -> Path:
-    """Where a finished run is read: its trajectory, or the sums that were kept without it."""
+    """Return what to open of a finished run: its store, or its kept sums where the trajectory was deleted."""
     store = place.store(run.name)
     return store if store.exists() else store.with_name(store.name + ".moments")
 
 
 def accounts(place: Place, scale: Scale, kind: str, into: Path) -> None:
-    """Bring together what every run cost."""
+    """Write what every run cost into one file."""
     known = [read_json(place.account(run.name)) for run in there(place, branches(scale, kind))]
     training = read_json(place.account("training")) if place.account("training").exists() else None
     planned = len(branches(scale, kind))
@@ -46,7 +46,7 @@ def accounts(place: Place, scale: Scale, kind: str, into: Path) -> None:
 
 
 def fits(place: Place, scale: Scale, into: Path, pictures: Path) -> None:
-    """Temperatures against learning rate, batch size and both, at every lag, for SGD and Adam."""
+    """Fit temperatures against learning rate, batch size and both, at every lag, for SGD and Adam."""
     lags = ",".join(map(str, (*scale.lags, "epoch")))
     for optimizer in ("sgd", "adam"):
         rates, batches = (there(place, sweep(scale, optimizer)) for sweep in (rate_sweep, batch_sweep))
@@ -75,7 +75,7 @@ def fits(place: Place, scale: Scale, into: Path, pictures: Path) -> None:
 
 
 def looked_at(place: Place, scale: Scale, into: Path, pictures: Path) -> None:
-    """Rows, physical checks, equilibrium, windows and energy of the runs at the training's own batch and rate."""
+    """Ask for rows, checks, equilibrium, windows and energy of the runs at the training's batch size and rate."""
     for optimizer in ("sgd", "adam"):
         seeds = range(scale.rate_seeds[optimizer])
         own = there(place, [Branch(optimizer, RATE, BATCH, seed) for seed in seeds])
@@ -102,7 +102,7 @@ def looked_at(place: Place, scale: Scale, into: Path, pictures: Path) -> None:
 
 
 def judged_apart(place: Place, scale: Scale, into: Path) -> None:
-    """Temperatures of three runs, recomputed from the raw arrays in plain numpy."""
+    """Recompute the temperatures of three runs from the raw arrays in plain numpy."""
     chosen = there(place, [
         Branch("sgd", scale.rates["sgd"][0], BATCH, 0),
         Branch("sgd", scale.rates["sgd"][-1], BATCH, 0),

@@ -1,7 +1,7 @@
-"""The paper's claims C1 to C20: what was measured, and a verdict by rules that stand here.
+"""The paper's claims C1 to C20: what was measured, and a verdict by rules that stand here and in `exponents.py`.
 
-A verdict is "holds", "does not hold" or "not decidable"; the last is the answer wherever the error bars, the number of
-seeds or the scale do not allow one of the others.
+A verdict is "holds", "does not hold" or "not decidable". It is "not decidable" wherever the error bars, the number of
+seeds or the scale allow neither of the others.
 """
 
 from __future__ import annotations
@@ -15,20 +15,20 @@ from .evidence import Evidence, Row, mean_and_error, rank_correlations
 from .exponents import c12, c18, parabolic, steeper, straight
 from .verdict import FAILS, HOLDS, OPEN, Verdict, span
 
-SMALL = "at this scale the model is not the paper's: "
+SMALL = "this model is not the paper's: it saw "
 
 
 def c1(gcn: Evidence, gat: Evidence) -> Verdict:
-    """Recomputed from raw arrays."""
+    """Whether numpy, from the raw arrays, gives the same temperatures."""
     checks = [run for model in (gcn, gat) for run in model.content("independent") or []]
     worst = max((d for run in checks for d in run["largest_relative_difference"].values()), default=math.nan)
     verdict = OPEN if not checks else HOLDS if worst < 1e-12 else FAILS
-    measured = f"{len(checks)} runs, whole and by epoch: largest relative difference from plain numpy {worst:.1e}"
-    return Verdict("C1", "𝒯(t) = K/(k_B d), m = 1", measured, verdict, "a definition; our reading of it is checked")
+    measured = f"largest relative difference from plain numpy {worst:.1e}, over {len(checks)} runs, whole and by epoch"
+    return Verdict("C1", "𝒯(t) = K/(k_B d), m = 1", measured, verdict, "a definition; numpy checks how we read it")
 
 
 def c2(gcn: Evidence, gat: Evidence) -> Verdict:
-    """Scatter of T between windows falls as 1/√length, and is what one window claims."""
+    """Whether the scatter of T between windows falls as 1/√length, and agrees with the standard error of one window."""
     content = gcn.content("windows-sgd")
     if not content:
         return Verdict("C2", _C2, "no run", OPEN, "nothing was measured")
@@ -42,11 +42,15 @@ def c2(gcn: Evidence, gat: Evidence) -> Verdict:
         if last["claimed"] is not None:
             ratios.append(last["claimed"] / last["scatter"])
     if not slopes:
-        return Verdict("C2", _C2, "too few windows", OPEN, "the run is too short to be cut")
+        return Verdict("C2", _C2, "too few windows", OPEN, "the run is too short to be cut into windows")
     good = all(-0.8 < slope < -0.2 for slope in slopes) and all(0.4 < ratio < 2.5 for ratio in ratios)
-    measured = (f"scatter between windows ∝ length^({span(slopes)}) (−0.5 expected of enough independent samples); "
-                f"claimed error over scatter, longest windows: {span(ratios)}")  # fmt: skip
-    why = "T converges as the window grows, and its error bar says how far" if good else "the scatter does not fall so"
+    measured = (f"scatter of T between windows ∝ length^({span(slopes)}), −0.5 expected of independent samples; "
+                f"standard error ÷ scatter in the longest windows {span(ratios)}")  # fmt: skip
+    why = (
+        "T converges as the window grows, and its error bar agrees with its scatter"
+        if good
+        else "the scatter does not fall as that of independent samples"
+    )
     return Verdict("C2", _C2, measured, HOLDS if good else OPEN, why)
 
 
@@ -54,7 +58,7 @@ _C2 = "T is the time average over a long enough τ"
 
 
 def c3(gcn: Evidence, gat: Evidence) -> Verdict:
-    """T over its floor, also in the coldest stretch."""
+    """T over its floor, in the coldest part of the run too."""
     models = [model for model in (gcn, gat) if model.findings("sgd", "floor")]
     rows = [row for model in models for row in model.findings("sgd", "floor")]
     says = "a residual velocity persists at equilibrium"
@@ -63,8 +67,9 @@ def c3(gcn: Evidence, gat: Evidence) -> Verdict:
     least = min(rows, key=lambda row: float(row["measured"]))
     persists = all(row["verdict"] == "persists" for row in rows)
     whose = " and ".join(model.kind.upper() for model in models)
-    measured = f"T/floor from {least['measured']:.1e} ({least['group']}) up, in {len(rows)} layers of {whose}"
-    return Verdict("C3", says, measured, HOLDS if persists else FAILS, "far above what rounding alone gives")
+    measured = f"T/floor at least {least['measured']:.1e} ({least['group']}), in {len(rows)} layers of {whose}"
+    why = "T is far above what rounding alone gives" if persists else "some T is near what rounding alone gives"
+    return Verdict("C3", says, measured, HOLDS if persists else FAILS, why)
 
 
 def c4(gcn: Evidence, gat: Evidence) -> Verdict:
@@ -74,16 +79,20 @@ def c4(gcn: Evidence, gat: Evidence) -> Verdict:
     if not content:
         return Verdict("C4", says, "not measured", OPEN, "nothing was measured")
     mean, scatter = content["mean"], content["standard_deviation"]
-    measured = (f"K = {mean['kinetic']:.2e} ± {scatter['kinetic']:.1e} (standard deviation of a step), V = "
-                f"{mean['loss']:.3f} ± {scatter['loss']:.3f}, K + V ± {scatter['sum']:.3f}; correlation of K and V "
-                f"{content['correlation']:.2f}")  # fmt: skip
-    why = "K + V moves from step to step as the minibatch's loss does, by far more than K itself is (m = 1)"
+    measured = (f"K = {mean['kinetic']:.2e} ± {scatter['kinetic']:.1e}, V = {mean['loss']:.3f} ± "
+                f"{scatter['loss']:.3f}, K + V ± {scatter['sum']:.3f} (±: standard deviation between steps); "
+                f"correlation of K and V {content['correlation']:.2f}")  # fmt: skip
     moves = scatter["sum"] > 10 * scatter["kinetic"]
+    why = (
+        "K + V changes from step to step with the minibatch's loss V; K is far smaller than these changes (m = 1)"
+        if moves
+        else "K + V changes by no more than ten times what K does"
+    )
     return Verdict("C4", says, measured, HOLDS if moves else OPEN, why)
 
 
 def c5(gcn: Evidence, gat: Evidence) -> Verdict:
-    """No estimator."""
+    """No verdict: nothing can be measured."""
     return Verdict("C5", "entropy is not maximised", "–", OPEN, "the paper gives no estimator of the entropy")
 
 
@@ -100,17 +109,18 @@ def accuracy_of(claim: str, model: Evidence, paper: float, says: str) -> Verdict
         measured += f"; with positions as features {with_position['test_accuracy']:.1%}"
     if training["scale"] != "full":
         steps = training["steps"]
-        why = SMALL + f"{training['train_graphs']:,} graphs of 60,000, {steps:,} steps of 1,125,000"
+        why = SMALL + f"{training['train_graphs']:,} graphs of 60,000 and {steps:,} steps of 1,125,000"
         return Verdict(claim, says, measured, OPEN, why)
     near = abs(value - paper) < 0.02 + 2 * error
-    return Verdict(claim, says, measured, HOLDS if near else FAILS, "within two points of the paper's" if near else "")
+    why = "within two points of the paper's" if near else "more than two points away from the paper's"
+    return Verdict(claim, says, measured, HOLDS if near else FAILS, why)
 
 
 def c8(gcn: Evidence, gat: Evidence) -> Verdict:
     """Drift of T, displacement and loss in every branch of one seed of the sweep.
 
-    Layers of one run are correlated, runs are not: each series is counted over the runs by itself, and the smallest
-    chance of that many drifts is taken times the number of series.
+    Layers of one run are correlated, runs are not. So the drifts of each series are counted over the runs, and give a
+    chance of that many drifts. The smallest of these chances is multiplied by the number of series (Bonferroni).
     """
     says = "equilibrium is reached before the measurement"
     series: dict[tuple[str, str, str], list[Row]] = {}
@@ -129,25 +139,23 @@ def c8(gcn: Evidence, gat: Evidence) -> Verdict:
         total[0], total[1] = total[0] + len(moving), total[1] + len(rows)
     chance = min(1.0, len(series) * min(chances))
     measured = ", ".join(f"{quantity}: {moving} of {of} drift" for quantity, (moving, of) in counts.items())
-    measured += (f" (SGD, one seed, p < 0.05 each; so many in one series by chance: p = {chance:.2g}); "
-                 f"the largest such change is {max(changes):.1%} of the mean over the window")  # fmt: skip
+    measured += (f" (SGD, one seed, p < 0.05 each; chance gives some series as many with p = {chance:.2g}); "
+                 f"the largest drift over the window is {max(changes):.1%} of the mean")  # fmt: skip
     if chance < 0.01:
         trained = [model.accounts()["training"] or {} for model in (gcn, gat)]
         shorter = all(training.get("scale") != "full" for training in trained)
         why = "more series drift than chance allows"
         if shorter:
-            why += "; but the training before them was far shorter than the paper's, of whose runs this says nothing"
+            why += ", but the training was far shorter than the paper's: this says nothing about the paper's runs"
         return Verdict("C8", says, measured, OPEN if shorter else FAILS, why)
     if "displacement" not in counts:
-        why = (
-            "T and the loss are not shown to drift (p > 0.01), but branches are too short for the displacement's drift"
-        )
+        why = "neither T nor loss is shown to drift (p > 0.01); branches are too short to see the displacement drift"
         return Verdict("C8", says, measured, OPEN, why)
     return Verdict("C8", says, measured, HOLDS, "no series is shown to drift (p > 0.01)")
 
 
 def rows_differ(claim: str, model: Evidence, parameter: str, says: str) -> Verdict:
-    """C13 and C19: the test of rows, their spread and their order in time and over seeds."""
+    """C13 and C19: whether rows differ, by how much, and whether their order lasts in time and over seeds."""
     parts, verdicts = [], {}
     for optimizer in ("sgd", "adam"):
         test = model.tests(f"rows-{optimizer}-0").get(parameter)
@@ -157,24 +165,24 @@ def rows_differ(claim: str, model: Evidence, parameter: str, says: str) -> Verdi
         spread = test["hottest_over_coldest"]
         name = {"sgd": "SGD", "adam": "Adam"}[optimizer]
         order = f", between seeds {span(between)}" if between else ""
-        parts.append(f"{name}: {test['verdict']}, hottest/coldest "
-                     f"{'∞' if spread is None else format(spread, '.3g')}, rank correlation of half-windows "
-                     f"{test['rank_stability']:.3f}{order}")  # fmt: skip
+        parts.append(f"{name}: {test['verdict']}, hottest ÷ coldest "
+                     f"{'∞' if spread is None else format(spread, '.3g')}, rank correlation between halves of the "
+                     f"window {test['rank_stability']:.3f}{order}")  # fmt: skip
         verdicts[optimizer] = test["verdict"]
     if "sgd" not in verdicts:
         return Verdict(claim, says, "not measured", OPEN, "no run")
     verdict = {"differ": HOLDS, "no difference found": FAILS}.get(verdicts["sgd"], OPEN)
     heads = model.tests("heads-sgd")
     if heads:
-        shown = [f"{name} {test['verdict']} ({test['hottest_over_coldest']:.2f}×)" for name, test in heads.items()
+        shown = [f"{name} {test['verdict']} ({test['hottest_over_coldest']:.2f})" for name, test in heads.items()
                  if test["hottest_over_coldest"] is not None]  # fmt: skip
-        parts.append(f"heads: {', '.join(shown)}")
-    why = f"rows of {parameter} under plain SGD; what differs is the gradient noise C of a unit: T = η²C/(2 − ηh)"
+        parts.append(f"heads (hottest ÷ coldest): {', '.join(shown)}")
+    why = f"judged by rows of {parameter} under plain SGD; T = η²C/(2 − ηh), and C, a unit's gradient noise, differs"
     return Verdict(claim, says, "; ".join(parts), verdict, why)
 
 
 def c17(gcn: Evidence, gat: Evidence) -> Verdict:
-    """Correlation of layers in time; b by layer."""
+    """Whether 𝒯(t) of layers is correlated, and whether their exponents b differ."""
     says = "layer temperatures behave independently"
     parts, values = [], []
     for model in (gcn, gat):
@@ -186,18 +194,17 @@ def c17(gcn: Evidence, gat: Evidence) -> Verdict:
         found = model.exponents("sgd-rate", "b")
         if found:
             apart = sum(a.high < b.low or b.high < a.low for n, a in enumerate(found) for b in found[n + 1 :])
-            parts.append(
-                f"exponents of {apart} of {len(found) * (len(found) - 1) // 2} pairs of layers have intervals apart"
-            )
+            pairs = len(found) * (len(found) - 1) // 2
+            parts.append(f"intervals of b do not overlap in {apart} of {pairs} pairs of layers")
     if not values:
         return Verdict("C17", says, "; ".join(parts) or "not measured", OPEN, "no correlation was measured")
     share = sum(values) / len(values)
-    why = f"{sum(values)} of {len(values)} pairs are correlated in time (one backward pass moves all layers)"
+    why = f"{sum(values)} of {len(values)} pairs of layers are correlated in time: one backward pass moves all layers"
     return Verdict("C17", says, "; ".join(parts), FAILS if share > 0.5 else OPEN if share > 0.1 else HOLDS, why)
 
 
 def c20(models: Sequence[Evidence]) -> Verdict:
-    """Accuracy without some rows, paired over seeds."""
+    """What accuracy costs to lose some rows, paired over seeds."""
     says = "some rows are redundant (conjecture)"
     parts, spared, any_model = [], [], False
     tried = 4 * len(models)
@@ -207,7 +214,7 @@ def c20(models: Sequence[Evidence]) -> Verdict:
             continue
         any_model = True
         if min(run["whole"] for run in content["runs"]) < 0.15:
-            parts.append(f"{model.kind.upper()}: the whole network is near chance, there is nothing to lose")
+            parts.append(f"{model.kind.upper()}: the whole network is near chance: it has no accuracy to lose")
             continue
         place = content["fractions"].index(0.2)
         for where in ("conv2", "all hidden layers"):
@@ -219,12 +226,12 @@ def c20(models: Sequence[Evidence]) -> Verdict:
                 if where == "conv2":
                     spared.append(bound < 0.01)
                 texts.append(f"{way.replace('_', ' ')} {100 * mean:.1f} ± {100 * error:.1f}")
-            parts.append(f"{model.kind.upper()}, 20 % of the rows of {where}: loss of {', '.join(texts)} points "
-                         f"({len(content['runs'])} seeds)")  # fmt: skip
+            parts.append(f"{model.kind.upper()} without 20 % of the rows of {where} loses these points: "
+                         f"{', '.join(texts)} ({len(content['runs'])} seeds)")  # fmt: skip
     if not any_model:
         return Verdict("C20", says, "not measured", OPEN, "fewer than two seeds")
     verdict = HOLDS if any(spared) else OPEN
-    why = "some fifth of conv2's rows costs less than one point (95 %, one-sided, all kinds at once)"
+    why = "some fifth of conv2's rows costs less than one point (95 %, one-sided, corrected for all choices tried)"
     if not any(spared):
         why = "no fifth of conv2's rows is shown to cost less than one point"
     return Verdict("C20", says, "; ".join(parts), verdict, why)
@@ -239,7 +246,7 @@ def judge(gcn: Evidence, gat: Evidence, cnn: Evidence) -> list[Verdict]:
         c4(gcn, gat),
         c5(gcn, gat),
         accuracy_of("C6", gcn, 0.64, "GCN reaches 64 % test accuracy"),
-        accuracy_of("C7", gat, 0.74, "GAT reaches 74 %"),
+        accuracy_of("C7", gat, 0.74, "GAT reaches 74 % test accuracy"),
         c8(gcn, gat),
         parabolic("C9", gcn, "out", "GCN: T(η) parabolic for the linear layer"),
         steeper("C10", gcn, lambda layer: "conv" in layer, "GCN: exponent > 2 for the GCNConv layers"),

@@ -1,4 +1,4 @@
-"""The CNN baseline of claim C18: plain and small, on pictures of the very superpixels that the graphs are made of."""
+"""The CNN baseline of claim C18: plain and small. It sees pictures of the superpixels that the graphs are made of."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ class CNN(Module):
         return logits
 
 
-def pictures(graphs: Superpixels, chunk: int = 500) -> Tensor:
+def pictures(graphs: Superpixels, at_once: int = 500) -> Tensor:
     """Paint each graph: every pixel takes the intensity of the superpixel whose centre is nearest.
 
     The CNN then sees what the graphs see, and differs in its architecture alone.
@@ -42,8 +42,8 @@ def pictures(graphs: Superpixels, chunk: int = 500) -> Tensor:
     y, x = torch.meshgrid(torch.arange(SIDE), torch.arange(SIDE), indexing="ij")
     pixels = torch.stack([x, y], dim=2).reshape(1, -1, 2).float()
     painted = []
-    for start in range(0, len(graphs), chunk):
-        part = slice(start, start + chunk)
+    for start in range(0, len(graphs), at_once):
+        part = slice(start, start + at_once)
         nearest = torch.cdist(pixels, graphs.position[part]).argmin(dim=2)  # (graphs, 784)
         painted.append(graphs.intensity[part, :, 0].gather(1, nearest))
     return torch.cat(painted).reshape(-1, 1, SIDE, SIDE)

@@ -18,7 +18,7 @@ def analyzer_command(*words: object, output: Path, plot: Path | None = None) -> 
 
     Returns
     -------
-    What it wrote; None where the analyzer refused, for a reason that stands in the file in its place.
+    The answer that it wrote; None where the analyzer refused. Then the file holds the reason.
     """
     output.parent.mkdir(parents=True, exist_ok=True)
     arguments = [*map(str, words), "--format", "json", "--output", str(output)]
@@ -40,7 +40,7 @@ def analyzer_command(*words: object, output: Path, plot: Path | None = None) -> 
 
 
 def read(path: Path) -> dict[str, Any] | None:
-    """An answer that is there; None where it is not, or the analyzer refused."""
+    """Return the answer in a file; None where there is no file, or the analyzer refused."""
     if not path.exists():
         return None
     content: dict[str, Any] = json.loads(path.read_text())

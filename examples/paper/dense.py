@@ -1,8 +1,8 @@
 """The networks of the paper on graphs of one shape: dense, with the PyG layers' own parameters.
 
 Every graph has 75 nodes, so a batch is one array (graphs, 75, features) and its edges are one (graphs, 75, 75), or for
-attention on a CPU (graphs, 75, 20). What PyG does with lists of edges is then a few operations of fixed shape: several
-times faster on a CPU, and fit for a CUDA graph. A test holds logits and gradients against PyG's own forward.
+attention on a CPU (graphs, 75, 20). PyG works on lists of edges. Here the same work is a few operations of fixed shape:
+several times faster on a CPU, and fit for a CUDA graph. A test compares logits and gradients with PyG's own forward.
 """
 
 from __future__ import annotations
@@ -25,15 +25,15 @@ KINDS: dict[str, type[Model]] = {"gcn": GCN, "gat": GAT, "cnn": CNN}
 
 @dataclass(frozen=True)
 class Inputs:
-    """What a model reads, resident on one device, and the answers.
+    """The arrays that a model reads and the classes that it should find, all on one device.
 
     Attributes
     ----------
     x : (N, 75, features) float32, or (N, 1, 28, 28) for the CNN
-        For the GCN, whose first layer begins by averaging over neighbours, that average is taken once and for all.
+        The features. The first layer of the GCN begins by averaging them over neighbours: here they are averages.
     edges : (N, 75, 75) float32, (N, 75, 20) int64, or (N, 0) for the CNN
-        Row i holds what reaches node i: GCN's normalised adjacency; for the GAT whom node i listens to, or what is
-        added to its scores (0 for an edge and for the node itself, −inf for all others).
+        Row i says what reaches node i. For the GCN it is a row of the normalised adjacency. For the GAT it lists the
+        nodes that i listens to, or holds what is added to their scores (0 for them and for i itself, −inf for others).
     y : (N,) int64
         Classes.
     """
@@ -46,7 +46,7 @@ class Inputs:
         return len(self.y)
 
     def take(self, index: Tensor | slice) -> Inputs:
-        """Some of the graphs, in that order."""
+        """Return the graphs with these numbers, in that order."""
         return Inputs(self.x[index], self.edges[index], self.y[index])
 
     def to(self, device: str | torch.device) -> Inputs:
@@ -76,7 +76,7 @@ def inputs(kind: str, graphs: Superpixels, *, position: bool = False, device: st
 
 
 def listed(neighbours: Tensor) -> Tensor | None:
-    """(N, nodes, neighbours + 1) int64: whom a node listens to, and itself; None where one is named twice."""
+    """(N, nodes, neighbours + 1) int64: the nodes that a node listens to, and itself; None if one is named twice."""
     count, nodes, _ = neighbours.shape
     own = torch.arange(nodes)[None, :, None].expand(count, nodes, 1)
     found = torch.cat([neighbours.long(), own], dim=2).sort(dim=2).values
@@ -113,7 +113,7 @@ def forward(model: Model, batch: Inputs) -> Tensor:
 
 
 def gcn(model: GCN, averaged: Tensor, edges: Tensor) -> Tensor:
-    """GCN's logits; `averaged` is what the first layer makes of the features before its weights: edges @ x."""
+    """GCN's logits; `averaged` is edges @ x, the features as the first layer averages them before its weights."""
     x = torch.tanh(linear(averaged, model.initial_conv.lin.weight, model.initial_conv.bias))
     for layer in (model.conv1, model.conv2, model.conv3):
         x = torch.tanh(convolution(layer, x, edges))
@@ -122,7 +122,7 @@ def gcn(model: GCN, averaged: Tensor, edges: Tensor) -> Tensor:
 
 
 def convolution(layer: GCNConv, x: Tensor, edges: Tensor) -> Tensor:
-    """GCNConv: neighbours averaged while there are fewer features to average, then weights and bias."""
+    """GCNConv: average over neighbours, then weights and bias. No layer has fewer features after its weights."""
     return linear(torch.bmm(edges, x), layer.lin.weight, layer.bias)
 
 

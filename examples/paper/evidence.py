@@ -1,4 +1,4 @@
-"""The answers of one model at one scale, as the claims read them. Nothing here computes physics: it reads files."""
+"""The answers about one model at one scale, as the claims read them. It reads files and computes no physics."""
 
 from __future__ import annotations
 
@@ -38,7 +38,7 @@ class Exponent:
 
 @dataclass(frozen=True)
 class Evidence:
-    """The folder of answers of one model."""
+    """The answers about one model, in one folder."""
 
     kind: str
     folder: Path
@@ -47,11 +47,11 @@ class Evidence:
         return (self.folder / "accounts.json").exists()
 
     def answer(self, name: str) -> dict[str, Any]:
-        """One answer, empty if it is not there or was refused."""
+        """An answer of the analyzer; empty if there is none, or if it was refused."""
         return read(self.folder / f"{name}.json") or {}
 
     def content(self, name: str) -> Any:
-        """A file of our own, None if it is not there."""
+        """A file that is no answer of the analyzer; None if there is none."""
         path = self.folder / f"{name}.json"
         return json.loads(path.read_text()) if path.exists() else None
 
@@ -61,7 +61,7 @@ class Evidence:
         return found
 
     def exponents(self, name: str, coefficient: str, lag: str | None = None) -> list[Exponent]:
-        """An exponent of every layer of a fit, in the order of the layers; none where there is no fit."""
+        """The exponents of a fit by layer, in the order of the layers; empty where there is no fit."""
         answer = self.answer(name)
         if lag is not None:
             answer = answer.get("lags", {}).get(lag, {})

@@ -9,9 +9,9 @@ from .evidence import Evidence, Exponent
 from .verdict import FAILS, HOLDS, OPEN, Verdict, span
 
 SEEDS = 5
-"""Seeds below which the exponents of C10 and C15 get no verdict (design of the sweep)."""
+"""Seeds that a verdict on C10 and C15 takes: the sweep has so many."""
 NEAR = 0.1
-"""An exponent within so much of 1 is a straight line to the eye of a figure of seven points."""
+"""An exponent this near to a whole number looks like that number in a figure of seven points."""
 
 
 def parabolic(claim: str, model: Evidence, layer: str, says: str) -> Verdict:
@@ -26,10 +26,11 @@ def parabolic(claim: str, model: Evidence, layer: str, says: str) -> Verdict:
     measured += _ranked(delta)
     if one.low <= 2 <= one.high:
         wide = one.high - one.low > 0.5
-        return Verdict(
-            claim, says, measured, OPEN if wide else HOLDS, "the interval holds 2" + (", and much else" if wide else "")
-        )
-    why = f"2 lies outside of the interval, by little: b − 2 = {one.value - 2:+.3f}; a figure would show a parabola"
+        why = "the interval holds 2" + (", but it is too wide for a verdict" if wide else "")
+        return Verdict(claim, says, measured, OPEN if wide else HOLDS, why)
+    why = f"2 lies outside the interval: b − 2 = {one.value - 2:+.3f}"
+    if abs(one.value - 2) < NEAR:
+        why += ", too little to be seen in a figure"
     return Verdict(claim, says, measured, FAILS, why)
 
 
@@ -47,9 +48,10 @@ def steeper(claim: str, model: Evidence, layers: Callable[[str], bool], says: st
     if below:
         return Verdict(claim, says, measured, FAILS, f"b is not above 2 in {', '.join(e.layer for e in below)}")
     if seeds < SEEDS or not all(e.seeds for e in found):
-        return Verdict(claim, says, measured, OPEN, f"{seeds} seeds; a verdict takes {SEEDS}")
+        why = f"there are {seeds} seeds; a verdict takes {SEEDS}, and intervals from the scatter between them"
+        return Verdict(claim, says, measured, OPEN, why)
     if len(above) == len(found):
-        return Verdict(claim, says, measured, HOLDS, "the lower bounds are above 2")
+        return Verdict(claim, says, measured, HOLDS, "all lower bounds are above 2")
     rest = ", ".join(e.layer for e in found if e not in above)
     return Verdict(claim, says, measured, OPEN, f"the interval holds 2 in {rest}")
 
@@ -64,7 +66,7 @@ def straight(claim: str, model: Evidence, says: str, last: str | None = None) ->
     delta = model.answer("sgd-inverse").get("delta_aicc", {})
     curved = [layer for layer, of in delta.items() if _number(of, "linear") - _number(of, "parabola") > 2]
     if delta:
-        measured += f"; a parabola in 1/β beats a line by ΔAICc > 2 in: {', '.join(curved) or 'no layer'}"
+        measured += f"; a parabola in 1/β beats a line by ΔAICc > 2 in {', '.join(curved) or 'no layer'}"
     inside = [e for e in found if _straight(e)]
     outside = [e for e in found if e.high < 1 - NEAR or e.low > 1 + NEAR]
     exact = [e.layer for e in found if e.low <= 1 <= e.high]
@@ -74,9 +76,8 @@ def straight(claim: str, model: Evidence, says: str, last: str | None = None) ->
         if bent and not others and len(inside) == len(found) - 1:
             return Verdict(claim, says, measured, HOLDS, f"only {last} bends")
         if len(inside) == len(found):
-            return Verdict(
-                claim, says, measured, FAILS, f"all layers are within {NEAR} of 1, {last} bends no more than others"
-            )
+            why = f"every interval lies within {NEAR} of 1; {last} bends no more than the others"
+            return Verdict(claim, says, measured, FAILS, why)
         if others and any(e.layer == last for e in inside):
             why = (
                 f"q is not near 1 in {', '.join(e.layer for e in others)}; {last}, which should bend more, is straight"
@@ -84,7 +85,7 @@ def straight(claim: str, model: Evidence, says: str, last: str | None = None) ->
             return Verdict(claim, says, measured, FAILS, why)
         return Verdict(claim, says, measured, OPEN, f"some intervals reach beyond {NEAR} of 1, or {last} is undecided")
     if len(inside) == len(found):
-        why = f"every interval lies within {NEAR} of 1; 1 itself lies in that of {', '.join(exact) or 'none'}"
+        why = f"every interval lies within {NEAR} of 1; 1 itself lies in that of {', '.join(exact) or 'no layer'}"
         return Verdict(claim, says, measured, HOLDS, why)
     if outside:
         return Verdict(claim, says, measured, FAILS, f"q is not near 1 in {', '.join(e.layer for e in outside)}")
@@ -92,7 +93,7 @@ def straight(claim: str, model: Evidence, says: str, last: str | None = None) ->
 
 
 def c12(gcn: Evidence, gat: Evidence) -> Verdict:
-    """The joint fit and p = 1."""
+    """Whether the joint fit rejects p = 1."""
     says = "T is not proportional to η/β"
     parts, rejected = [], []
     for model in (gcn, gat):
@@ -102,14 +103,14 @@ def c12(gcn: Evidence, gat: Evidence) -> Verdict:
         found = model.exponents("sgd-joint", "p"), model.exponents("sgd-joint", "q")
         if found[0]:
             parts.append(f"{model.kind.upper()}: p = {span([e.value for e in found[0]])}, "
-                         f"q = {span([e.value for e in found[1]])} in T = a·η^p·β^−q")  # fmt: skip
+                         f"q = {span([e.value for e in found[1]])}")  # fmt: skip
     if not rejected:
         return Verdict("C12", says, "no joint fit", OPEN, "too few runs")
     verdict = HOLDS if all(rejected) else OPEN if any(rejected) else FAILS
     return Verdict(
         "C12",
         says,
-        "; ".join(parts),
+        "; ".join(["fits of T = a·η^p·β^−q", *parts]),
         verdict,
         f"p = 1 is rejected (p < 0.01) in {sum(rejected)} of {len(rejected)} layers",
     )
@@ -117,7 +118,7 @@ def c12(gcn: Evidence, gat: Evidence) -> Verdict:
 
 def c18(gcn: Evidence, cnn: Evidence) -> Verdict:
     """Exponents q of the CNN's layers beside the GCN's."""
-    says = "T against 1/β differs from that of CNNs (linear in a CNN's output layer only)"
+    says = "T against 1/β differs from that of CNNs, whose output layer alone is linear"
     ours, theirs = gcn.exponents("sgd-batch", "q"), cnn.exponents("sgd-batch", "q")
     if not ours or not theirs:
         return Verdict("C18", says, "no CNN" if ours else "no fit", OPEN, "too few runs")
@@ -130,11 +131,11 @@ def c18(gcn: Evidence, cnn: Evidence) -> Verdict:
             says,
             measured,
             FAILS,
-            "the layers of this CNN, on pictures of the superpixels, are as linear as the GCN's",
+            "the layers of this CNN, which sees pictures of the superpixels, are as linear as the GCN's",
         )
     if len(bent) == len(theirs) - 1:
-        return Verdict("C18", says, measured, HOLDS, "no layer of the CNN but perhaps the last is linear")
-    return Verdict("C18", says, measured, OPEN, "some layers of the CNN are linear, others not or undecided")
+        return Verdict("C18", says, measured, HOLDS, "no layer of the CNN is linear, except perhaps the last")
+    return Verdict("C18", says, measured, OPEN, "some layers of the CNN are linear, others are not or are undecided")
 
 
 def _straight(one: Exponent) -> bool:

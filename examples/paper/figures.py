@@ -1,4 +1,4 @@
-"""The one figure that is no quantity of the analyzer: accuracy with rows taken out."""
+"""The one figure that the analyzer does not draw: accuracy with rows taken out."""
 
 from __future__ import annotations
 

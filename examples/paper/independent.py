@@ -1,4 +1,4 @@
-"""Temperatures from the raw arrays in plain numpy: the check that rules out the analyzer's own mistakes."""
+"""Temperatures from the raw arrays in plain numpy: this check rules out mistakes of the analyzer."""
 
 from __future__ import annotations
 
@@ -15,8 +15,8 @@ import analyzer
 def recompute(store: Path) -> dict[str, Any]:
     """Largest relative differences of T by layer, over whole runs and by epoch, from equation 6 written in numpy.
 
-    The layers are told from names here (`conv1.lin.weight` and `conv1.bias` belong to `conv1`), and the arrays are read
-    with zarr alone.
+    Layers follow from names alone (`conv1.lin.weight` and `conv1.bias` belong to `conv1`), and zarr alone reads the
+    arrays.
     """
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # pcodec is outside of Zarr's core specification

@@ -1,4 +1,4 @@
-"""Where the files of a scale and a model lie, how they are written whole, and how several processes share the work."""
+"""Where the files of a scale and a model lie, how they are written whole, and how processes share the work."""
 
 from __future__ import annotations
 
@@ -23,33 +23,33 @@ class Place:
     root: Path
 
     def store(self, name: str) -> Path:
-        """The trajectory of a run; its moments lie beside it."""
+        """The store of a run; its kept sums lie beside it."""
         return self.root / "runs" / f"{name}.zarr"
 
     def account(self, name: str) -> Path:
-        """What a finished run cost; it is finished exactly if this exists."""
+        """The file of what a run cost. A run is finished if this file exists, and only then."""
         return self.root / "runs" / f"{name}.json"
 
     def part(self, name: str) -> Path:
-        """Weights, optimizer and epoch of a run that was stopped between two epochs."""
+        """The file of weights, optimizer and epoch of a run that was stopped between two epochs."""
         return self.root / "runs" / f"{name}.part.pt"
 
     @property
     def trained(self) -> Path:
-        """The trained model and its optimizer's state."""
+        """The file of the trained model and its optimizer's state."""
         return self.root / "trained.pt"
 
     @property
     def training(self) -> Path:
-        """The training so far."""
+        """The file of the training so far."""
         return self.root / "training.part.pt"
 
 
 class Stop:
-    """Whether to stop at the next opportunity: a signal came, or the time is up.
+    """Says whether to stop at the next opportunity, because a signal came or the time is up.
 
-    Lifetime: one call of the script. As a context, the first SIGINT or SIGTERM is a wish to stop between two epochs;
-    the second acts at once.
+    Lifetime: one call of the script. Inside its context the first SIGINT or SIGTERM asks for a stop between two epochs.
+    The second stops at once.
 
     Parameters
     ----------
@@ -79,7 +79,7 @@ class Stop:
 
 @contextmanager
 def claim(path: Path, *, wait: bool) -> Iterator[bool]:
-    """Hold the lock of a piece of work; gives False, where another process has it and waiting is not wanted."""
+    """Hold the lock of a piece of work. Yields False if another process holds it and `wait` is false."""
     path.parent.mkdir(parents=True, exist_ok=True)
     with path.with_name(path.name + ".lock").open("w") as file:
         try:

@@ -22,7 +22,7 @@ class Branch:
     learning_rate : float
     batch_size : int
     seed : int
-        With the other three it decides the order of the graphs, so that no two runs share one.
+        Together with the other three it decides the order of the graphs. No two runs share an order.
     """
 
     optimizer: str
@@ -38,28 +38,29 @@ class Branch:
 
 @dataclass(frozen=True)
 class Scale:
-    """How much of everything.
+    """How many graphs, epochs, branches and seeds a reproduction has.
 
     Attributes
     ----------
     graphs : int
-        For training, the first of each class in the order of MNIST.
+        Graphs of the training: the first of each class in the order of MNIST.
     epochs, decay_every : int
-        Of the training; its learning rate falls to a tenth every so many epochs.
+        Epochs of the training, and after how many its learning rate falls to a tenth, each time.
     discard : int
-        First steps of a branch that are not recorded (rounded up to whole epochs).
+        Steps at the start of a branch that are not recorded (rounded up to whole epochs).
     steps, branch_epochs : int
-        A branch records so many steps or epochs, whichever are more (rounded up to whole epochs).
+        A branch records this many steps, or this many epochs if they are more (rounded up to whole epochs).
     rates, batches : mapping
         Values of each sweep, by optimizer.
     rate_seeds, batch_seeds : mapping
         Seeds of each sweep, by optimizer.
     grid_seeds : int
-        Seeds of the factorial grid (SGD): lowest, own and highest rate × lowest, own and highest batch size.
+        Seeds of the factorial grid (SGD): lowest, training's and highest rate × lowest, training's and highest batch
+        size.
     lags : tuple of int
-        Steps of a velocity beside one epoch.
+        Lags in steps. One epoch is added to them.
     test_graphs : int
-        At most so many, equally many of each class.
+        Most test graphs, equally many of each class.
     """
 
     name: str
@@ -114,7 +115,7 @@ def rate_sweep(scale: Scale, optimizer: str) -> list[Branch]:
 
 
 def batch_sweep(scale: Scale, optimizer: str) -> list[Branch]:
-    """Runs that differ in their batch size (and seed), seed by seed; one of the sizes is the other sweep's."""
+    """Runs that differ in their batch size (and seed), seed by seed; one of the sizes is that of the rate sweep."""
     seeds = range(scale.batch_seeds[optimizer])
     return [Branch(optimizer, RATE, batch, seed) for seed in seeds for batch in scale.batches[optimizer]]
 
@@ -127,11 +128,11 @@ def grid(scale: Scale) -> list[Branch]:
 
 
 def branches(scale: Scale, kind: str) -> list[Branch]:
-    """All runs of a model at a scale, each once, so ordered that a plan cut off anywhere can be analysed.
+    """All runs of a model at a scale, each once, in an order that lets one analyse a plan that was cut off anywhere.
 
-    First one seed of both SGD sweeps, then all their seeds (from three on, intervals come from the scatter between
-    them; a verdict on an exponent takes five), then Adam beside them, then the grid. The CNN is there for one
-    question, plain SGD against the batch size: it has three seeds of both SGD sweeps.
+    First comes one seed of both SGD sweeps, then their other seeds, then Adam, then the grid. From three seeds on,
+    intervals come from the scatter between seeds; a verdict on an exponent takes five. The CNN answers one question,
+    plain SGD against the batch size: it has three seeds of both SGD sweeps.
     """
     sgd_rates, sgd_batches = rate_sweep(scale, "sgd"), batch_sweep(scale, "sgd")
     adam = rate_sweep(scale, "adam") + batch_sweep(scale, "adam")
@@ -149,18 +150,18 @@ def branches(scale: Scale, kind: str) -> list[Branch]:
 
 
 def epochs_of(scale: Scale, batch_size: int) -> tuple[int, int]:
-    """Whole epochs of a branch that are discarded, and that are recorded."""
+    """How many epochs of a branch are discarded, and how many are recorded."""
     per_epoch = scale.graphs // batch_size
     recorded = max(-(-scale.steps // per_epoch), scale.branch_epochs)
     return -(-scale.discard // per_epoch), recorded
 
 
 def learning_rate(scale: Scale, epoch: int) -> float:
-    """The training's learning rate in an epoch: 1e-3, a tenth of it, a hundredth."""
+    """The training's learning rate in an epoch: 1e-3, later a tenth of it, then a hundredth."""
     return RATE * float(10.0 ** -(epoch // scale.decay_every))
 
 
 def seed_of(*words: object) -> int:
-    """Make a seed of 63 bits from what identifies a shuffle; other words give an independent one."""
+    """Make a seed of 63 bits from the words that identify a shuffle. Different words give independent seeds."""
     digest = hashlib.sha256("/".join(map(str, words)).encode()).digest()
     return int.from_bytes(digest[:8], "big") >> 1

@@ -2,8 +2,8 @@
 
 python -m examples.paper.prune --scale small --model gcn
 
-The network is that of a branch's last frame, its rows ranked over that branch: every seed has its own. A row goes with
-its element of the bias, so that the unit it stands for is always 0, as if it had been removed.
+The network is the last frame of a branch. Its rows are ranked over that branch, so every seed has its own ranking. A
+row is set to 0 together with its element of the bias: its unit then gives 0 always, as if it had been removed.
 """
 
 from __future__ import annotations
@@ -32,7 +32,7 @@ from .updates import accuracy
 WAYS = ("hot", "cold", "random", "small_norm")
 FRACTIONS = (0.05, 0.1, 0.2, 0.3, 0.4, 0.5)
 DRAWS = 3
-"""Random sets of rows for each seed and fraction."""
+"""How many random sets of rows are tried for each seed and fraction."""
 FIGURE_4 = "conv2"
 
 Masks = Mapping[str, NDArray[Any]]
@@ -50,14 +50,14 @@ def last_frame(run: xr.DataTree, kind: str) -> Model:
 
 
 def prunable(model: Model, layers: str | None) -> list[str]:
-    """Weights whose rows may go: all but the last layer's, whose rows are classes, or those of one layer."""
+    """Weights whose rows may go: those of one layer, or of all but the last layer, whose rows are classes."""
     weights = [name for name, parameter in model.named_parameters() if name.endswith("weight") and parameter.ndim > 1]
     return [name for name in weights[:-1] if layers is None or name.startswith(f"{layers}.")]
 
 
 @torch.no_grad()
 def without(model: Model, masks: Masks, way: str, weights: Sequence[str], kept: Mapping[str, torch.Tensor]) -> None:
-    """Give the model its weights, less the rows of a kind and their elements of the bias."""
+    """Give the model its weights back, with the rows of a kind and their elements of the bias set to 0."""
     for name, parameter in model.named_parameters():
         parameter.copy_(kept[name])
     parameters = dict(model.named_parameters())

@@ -1,4 +1,4 @@
-"""Write RESULTS.md from the answers that analyse.py and prune.py left: no figure in it is written by hand.
+"""Write RESULTS.md from the answers of analyse.py, prune.py and speed.py: no number in it is written by hand.
 
 python -m examples.paper.results --scale small
 """
@@ -43,8 +43,8 @@ def page(folder: Path, scale: str, hardware: dict[str, Any]) -> str:
     lines = [
         "# The paper's claims, judged",
         "",
-        f"Scale: **{scale}**. {hardware_line(hardware)} Written by `python -m examples.paper.results` from the files "
-        f"in `examples/paper/results/{scale}`; how to make them: [README.md](README.md).",
+        f"Scale: **{scale}**. {hardware_line(hardware)} `python -m examples.paper.results` wrote this page from the "
+        f"files in `examples/paper/results/{scale}`. [README.md](README.md) says how to make them.",
         "",
         _planned(known, scale),
         "",
@@ -55,8 +55,8 @@ def page(folder: Path, scale: str, hardware: dict[str, Any]) -> str:
             for v in verdicts
         ),
         "",
-        "Numbers in brackets are 95 % intervals, ± is one standard error unless said otherwise. The rules of the "
-        "verdicts stand in `claims.py`.",
+        "Numbers in brackets are 95 % intervals. ± is one standard error, unless its cell says otherwise. The rules of "
+        "the verdicts stand in `claims.py` and `exponents.py`.",
         "",
         *disagreements(verdicts),
         *trained(known),
@@ -72,13 +72,13 @@ def _planned(known: Sequence[Evidence], scale: str) -> str:
     parts = [
         f"{model.kind.upper()} {len(model.accounts()['branches'])} of {model.accounts()['planned']}" for model in known
     ]
-    said = f"Branches that are in it: {', '.join(parts)}."
+    said = f"Finished branches: {', '.join(parts)}."
     if scale != "full":
         full = " and ".join(
             f"`python -m examples.paper.run --scale full --model {kind} --device cuda --data mnist-75sp.npz`"
             for kind in ("gcn", "gat")
         )
-        said += f" The full scale is **not run**: {full} on a machine with a GPU (the CUDA path is not measured)."
+        said += f" The full scale is **not run**: it takes a GPU, and nothing was measured on one. Commands: {full}."
     return said
 
 

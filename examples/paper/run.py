@@ -1,10 +1,10 @@
-"""Train the paper's networks to equilibrium and record the branches that its temperatures are measured in.
+"""Train the paper's networks to equilibrium, and record the branches whose temperatures are measured.
 
 python -m examples.paper.run --scale small --model gcn
 python -m examples.paper.run --scale full --model gcn --device cuda --data mnist-75sp.npz --minutes 10   # repeatedly
 
-Stop it when you like: what is finished is kept, and the same command goes on. Started twice, two processes share the
-work. Then: python -m examples.paper.results
+Stop it when you like: what is finished is kept, and the same command goes on from there. If you start it twice, the two
+processes share the work. Then: python -m examples.paper.analyse, and python -m examples.paper.results
 """
 
 from __future__ import annotations
@@ -32,7 +32,7 @@ CLASSES = 10
 
 
 def chosen(graphs: Superpixels, count: int) -> Superpixels:
-    """The first so many graphs, equally many of each class, in their own order."""
+    """The first `count` graphs, equally many of each class, in their own order."""
     if count >= len(graphs):
         return graphs
     rank = torch.zeros(len(graphs), dtype=torch.long)
@@ -49,7 +49,7 @@ def chosen(graphs: Superpixels, count: int) -> Superpixels:
 
 
 def task_of(options: argparse.Namespace, scale: Scale, stop: Stop) -> Task:
-    """Load the data, resident on the device, and say where everything goes."""
+    """Load the data onto the device, and say where everything goes."""
     train_graphs, test_graphs = (dense(graphs) for graphs in load(options.data))
     if len(train_graphs) < scale.graphs:
         raise DataError(
@@ -73,7 +73,7 @@ def task_of(options: argparse.Namespace, scale: Scale, stop: Stop) -> Task:
 
 
 def work(task: Task, *, keep: bool, only_training: bool) -> bool:
-    """Train, then make every branch that is not there yet; whether all is done."""
+    """Train, then make every branch that is not there yet. Returns whether all is done."""
     if not train(task) or only_training:
         return task.place.trained.exists()
     todo = branches(task.scale, task.kind)
@@ -91,7 +91,7 @@ def work(task: Task, *, keep: bool, only_training: bool) -> bool:
 
 
 def settle(task: Task, run: Branch, *, keep: bool) -> None:
-    """Keep a run's sums, and let its trajectory go unless it is to stay."""
+    """Keep a run's sums, and delete its trajectory unless `keep` is true."""
     store = task.place.store(run.name)
     analyzer.temperature(analyzer.open_run(store), by="model", errors=False).compute()  # any answer keeps all sums
     if not keep:

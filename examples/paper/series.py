@@ -1,20 +1,22 @@
-"""Series of a run that claims C2 and C4 are about: T against the length of its window, kinetic and potential energy."""
+"""The series behind claims C2 and C4: T against the length of its window; kinetic and potential energy."""
 
 from __future__ import annotations
 
+import warnings
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 import analyzer
+from analyzer.errors import KeptSumsWarning
 
 
 def windows(store: Path) -> dict[str, Any]:
-    """T of each layer over windows of growing length: mean, scatter between windows, and the error that was claimed.
+    """T of each layer over windows of growing length: mean, scatter between windows, and mean standard error.
 
-    Where τ is long enough (equation 6), the scatter between windows falls as 1/√length, and is the standard error that
-    a single window claims.
+    Where τ is long enough (equation 6), the scatter between windows falls as 1/√length and equals the standard error of
+    a single window.
     """
     run = analyzer.open_run(store)
     length = int(run.sizes["step"]) - 1
@@ -38,10 +40,12 @@ def windows(store: Path) -> dict[str, Any]:
 def energy(store: Path) -> dict[str, Any]:
     """Kinetic energy ½Σv², the loss, and their sum, step by step: means, standard deviations, correlation.
 
-    The loss logged at step t was evaluated at w(t − 1), where step t's velocity begins.
+    The loss logged at step t was evaluated at w(t − 1): there the velocity of step t begins.
     """
     run = analyzer.open_run(store)
-    instant = analyzer.temperature(run, by="model", window=1, errors=False).compute()
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", KeptSumsWarning)  # only T is read here, and T is right from sums alone
+        instant = analyzer.temperature(run, by="model", window=1, errors=False).compute()
     kinetic = instant["temperature"].values[0] * float(instant["weights"].values[0])
     loss = run["loss"].values[1:]
     both = np.isfinite(kinetic) & np.isfinite(loss)

@@ -37,13 +37,13 @@ def processor() -> str:
 
 
 def task_on(kind: str, graphs: int, root: Path) -> Task:
-    """A task of so many shipped graphs."""
+    """A task on the first `graphs` of the shipped graphs."""
     data = inputs(kind, chosen(dense(load()[0]), graphs))
     return Task(kind, 1, SCALES["small"], Place(root), data, data.take(slice(0, 100)), Stop())
 
 
 def steps_per_second(kind: str, threads: int, steps: int) -> float:
-    """Updates of batches of 32 in a second, unrecorded."""
+    """Updates a second at batch size 32, without recording."""
     torch.set_num_threads(threads)
     with tempfile.TemporaryDirectory() as folder:
         task = task_on(kind, 500, Path(folder))
@@ -59,7 +59,7 @@ def steps_per_second(kind: str, threads: int, steps: int) -> float:
 
 
 def overhead(kind: str, epochs: int) -> dict[str, Any]:
-    """The paired slowdown of a branch of so many epochs of 500 graphs, measured inside the run."""
+    """The paired slowdown of a branch of `epochs` epochs of 500 graphs, measured inside the run."""
     torch.set_num_threads(1)
     with tempfile.TemporaryDirectory() as folder:
         task = task_on(kind, 500, Path(folder))

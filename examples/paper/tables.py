@@ -11,33 +11,34 @@ from .evidence import Evidence, Exponent
 from .plan import BATCH
 from .verdict import FAILS, Verdict
 
+NAMES = {"sgd": "SGD", "adam": "Adam"}
 EXPECTED = {
-    ("sgd", "b"): "2 + ηh/(2 − ηh) with stiffness h, from T = η²C/(2 − ηh): 2 where it is small",
-    ("sgd", "q"): "1: C ∝ 1/β",
-    ("adam", "b"): "2 (steps are η times a ratio), less where the ratio falls with η",
-    ("adam", "q"): "0 (or below: T rises with β as gradients become consistent)",
+    ("sgd", "b"): "2 + ηh/(2 − ηh), from T = η²C/(2 − ηh), gradient noise C, stiffness h; near 2 where ηh is small",
+    ("sgd", "q"): "1, because C ∝ 1/β",
+    ("adam", "b"): "2, because a step is η times a ratio of gradient means; less where the ratio falls with η",
+    ("adam", "q"): "0; below 0 where gradients become consistent as β grows, so that T rises with β",
 }
 PREDICTED = (
-    "Predicted before, from short branches of another small trained GCN: SGD b = 2.35, 2.28, 2.14, 2.14 for the "
-    "GCNConv layers and 2.03 for the linear one, q = 1.01 to 1.03, rows of conv2 224-fold apart; Adam b = 1.7 to 2.0, "
-    "q near 0, rows 1.4 to 2.2-fold apart, T/η² = 0.021 to 0.028."
+    "Short branches of another small trained GCN gave these predictions before the runs. SGD: b = 2.35, 2.28, 2.14, "
+    "2.14 for the GCNConv layers and 2.03 for the linear one, q = 1.01 to 1.03, rows of conv2 224-fold apart. Adam: "
+    "b = 1.7 to 2.0, q near 0, rows 1.4 to 2.2-fold apart, T/η² = 0.021 to 0.028."
 )
 
 
 def hardware_line(hardware: dict[str, Any]) -> str:
-    """What the runs were made on."""
+    """The machine that made the runs."""
     return f"Hardware: {hardware['processor']}, {hardware['cores']} cores, {hardware['device']}; {hardware['note']}"
 
 
 def disagreements(verdicts: Sequence[Verdict]) -> list[str]:
-    """Where a claim does not hold, and the check that rules out our own mistake."""
+    """The claims that do not hold, and the check that rules out our own mistake."""
     failed = [verdict for verdict in verdicts if verdict.verdict == FAILS]
     if not failed:
         return []
     check = next(verdict for verdict in verdicts if verdict.claim == "C1")
     lines = ["## Where this disagrees with the paper", ""]
     lines += [f"- **{verdict.claim}** ({verdict.says}): {verdict.why}." for verdict in failed]
-    lines += ["", f"That the temperatures themselves are right is checked apart: {check.measured}.", ""]
+    lines += ["", f"A check of its own shows that the temperatures themselves are right: {check.measured}.", ""]
     return lines
 
 
@@ -63,10 +64,10 @@ def trained(known: Sequence[Evidence]) -> list[str]:
                 )
     lines += [
         "",
-        "The paper has 64 % (GCN) and 74 % (GAT) after 600 epochs of 60,000 graphs. What differs here, beside the "
-        "scale: superpixels are SLIC's with exactly 75 nodes and 19 incoming edges each, so that all in-degrees are "
-        "equal and GCNConv's normalisation is a plain mean; the feature is the mean intensity alone, as in the paper's "
-        "`GCNConv(1, 32)` (`-position`: with the two coordinates as further features).",
+        "The paper reports 64 % (GCN) and 74 % (GAT) after 600 epochs of 60,000 graphs. Here the graphs differ too: "
+        "they have exactly 75 nodes, SLIC's superpixels, and each node has 19 incoming edges. All in-degrees are "
+        "therefore equal, and GCNConv's normalisation is a plain mean. The feature is the mean intensity alone, as in "
+        "the paper's `GCNConv(1, 32)`; the models named `-position` have the two coordinates as further features.",
         "",
     ]
     return lines
@@ -92,14 +93,15 @@ def side_by_side(model: Evidence) -> list[str]:
         cells = [_exponent(found[key], layer) for key in (("sgd", "b"), ("sgd", "q"), ("adam", "b"), ("adam", "q"))]
         cells += [_ratio(ratios[optimizer].get(layer)) for optimizer in ("sgd", "adam")]
         lines.append(f"| {layer} | {' | '.join(cells)} |")
-    lines += ["", "Expected: " + "; ".join(f"{n}, {o.upper() if o == 'sgd' else 'Adam'}: {text}"
-                                             for (o, n), text in EXPECTED.items()) + ".", ""]  # fmt: skip
+    lines += ["", "Expected:", ""]
+    lines += [f"- {name}, {NAMES[optimizer]}: {text}." for (optimizer, name), text in EXPECTED.items()]
+    lines += [""]
     lines += [PREDICTED, ""] if model.kind == "gcn" else []
     return lines
 
 
 def by_lag(model: Evidence) -> list[str]:
-    """Exponents by lag."""
+    """Exponents b(L) and q(L), one table for each optimizer and coefficient."""
     lines: list[str] = []
     for name, coefficient, title in (
         ("sgd-rate-lags", "b", "b(L), plain SGD"),
@@ -118,10 +120,11 @@ def by_lag(model: Evidence) -> list[str]:
         lines += [""]
     if lines:
         lines += [
-            "Half phase: from the middle of an epoch to that of the next, where minibatches without replacement make "
-            "less of a bridge. "
-            "A velocity over one epoch spans N/β steps, so that at lag epoch an exponent q of independent steps is one "
-            "more than at lag 1, and that of a steady drift two more.",
+            "At half phase a displacement runs from the middle of one epoch to the middle of the next. Minibatches are "
+            "drawn without replacement, which makes displacements between the ends of epochs smaller than those of "
+            "independent steps (a bridge); between middles the effect is weaker. A velocity over one epoch of N graphs "
+            "spans N/β steps. At lag epoch the exponent q is therefore one more than at lag 1 if steps are "
+            "independent, and two more if they drift steadily.",
             "",
         ]
     return lines
@@ -149,27 +152,28 @@ def costs(known: Sequence[Evidence], hardware: dict[str, Any]) -> list[str]:
         )
     lines += [
         "",
-        f"Wall time is that of a machine shared with other work ({hardware['sharing']}); CPU time says what the work "
-        "takes.",
+        f"The machine was shared with other work ({hardware['sharing']}), which the wall time includes. CPU time says "
+        "what the runs themselves take.",
         "",
     ]
     speeds = hardware.get("speeds", [])
     if not speeds:
-        lines += ["Steps a second with the machine to itself, and the paired slowdown by recording: not measured.", ""]
+        lines += ["Steps a second with nothing else running, and the paired slowdown by recording: not measured.", ""]
     if speeds:
-        lines += ["| model | threads | steps/s at batch 32, the machine to itself |", "|---|---|---|"]
+        lines += ["| model | threads | steps/s at batch size 32, nothing else running |", "|---|---|---|"]
         lines += [f"| {row['model']} | {row['threads']} | {row['steps_per_second']:.0f} |" for row in speeds]
         lines += [""]
     for row in hardware.get("overhead", []):
         lines.append(
-            f"- {row['model']}: training with recording took {row['slowdown'][0]:.4f}× the time without (quartiles "
-            f"{row['slowdown'][1]:.4f} to {row['slowdown'][2]:.4f}, {row['pairs']} pairs of stretches of one run)."
+            f"- {row['model']}: training with recording took {row['slowdown'][0]:.4f}× the time without it "
+            f"(quartiles {row['slowdown'][1]:.4f} to {row['slowdown'][2]:.4f}, {row['pairs']} pairs of "
+            "stretches of one run)."
         )
     return [*lines, ""] if hardware.get("overhead") else lines
 
 
 def _rate(runs: Sequence[dict[str, Any]]) -> str:
-    """Steps in a second of CPU time, recording included, over the runs at batch 32."""
+    """Steps in a second of CPU time, recording included, over the runs at batch size 32."""
     some = [run for run in runs if run["batch_size"] == BATCH]
     seconds = sum(run["cpu_seconds"] for run in some)
     return f"{sum(run['steps'] for run in some) / seconds:.0f}" if seconds else "–"

@@ -1,4 +1,4 @@
-"""Training to equilibrium, and the branches from there. Every epoch is a point at which the work may stop and go on."""
+"""Training to equilibrium, and the branches from there. The work can stop after every epoch, and go on from there."""
 
 from __future__ import annotations
 
@@ -21,15 +21,15 @@ from .updates import Update, accuracy, update_of
 
 @dataclass(frozen=True)
 class Task:
-    """All that the stages have in common.
+    """What the training and all branches share.
 
     Attributes
     ----------
     kind : {"gcn", "gat", "cnn"}
     train, test : Inputs
-        Resident on the device of the work.
+        Data on the device that trains.
     compare_every : int, optional
-        For the run that measures the cost of recording; see `Recorder`.
+        See `Recorder`; given only to the run that measures the cost of recording.
     """
 
     kind: str
@@ -44,7 +44,7 @@ class Task:
 
     @property
     def device(self) -> str:
-        """Where the work is done."""
+        """The device that trains."""
         return str(self.train.y.device)
 
 
@@ -54,7 +54,7 @@ def tell(text: str) -> None:
 
 
 def fresh_model(task: Task) -> Model:
-    """Make the model with new weights; the seed is set here, never inside a model."""
+    """Make the model with new weights. The seed is set here, never inside a model."""
     torch.manual_seed(seed_of("weights", task.kind, task.features))
     kind = KINDS[task.kind]
     return (kind() if task.kind == "cnn" else kind(task.features)).to(task.device)  # type: ignore[call-arg]
@@ -68,7 +68,7 @@ def optimizer_of(name: str, model: Model, rate: float, device: str) -> Optimizer
 
 
 def one_epoch(task: Task, update: Update, name: str, epoch: int, recorder: Recorder | None) -> float:
-    """Make every update of an epoch, short last batch dropped; the mean loss."""
+    """Make every update of an epoch, without a short last minibatch. Returns the mean loss."""
     order = torch.Generator().manual_seed(seed_of(name, "epoch", epoch))
     size = len(update.index)
     shuffled = torch.randperm(len(task.train), generator=order).to(task.device)
@@ -89,7 +89,7 @@ def one_epoch(task: Task, update: Update, name: str, epoch: int, recorder: Recor
 
 
 def train(task: Task) -> bool:
-    """Train with Adam, its last stage recorded, from wherever an earlier call stopped; False if it is not done yet."""
+    """Train with Adam from where an earlier call stopped, and record the last stage. Returns whether it is done."""
     with claim(task.place.trained, wait=True):
         if task.place.trained.exists():
             return True
@@ -111,7 +111,7 @@ def train(task: Task) -> bool:
 
 
 def _finish_training(task: Task, model: Model, state: dict[str, Any]) -> bool:
-    """Make the last stage in one piece, recorded; it begins again if it is interrupted."""
+    """Make the last stage in one piece and record it. If it is interrupted, it begins again."""
     optimizer = _training_optimizer(task, model, state)
     update = update_of(model, optimizer, task.train, BATCH)
     hyperparameters = {"learning_rate": learning_rate(task.scale, state["epoch"]), "batch_size": BATCH, "seed": 0,
@@ -151,7 +151,7 @@ def _stage(
     optimizer: Optimizer | None = None,
     update: Update | None = None,
 ) -> dict[str, Any]:
-    """Make epochs of one learning rate, up to ten at a time; the state after them."""
+    """Make epochs of one learning rate, up to ten at a time. Returns the state after them."""
     if optimizer is None or update is None:
         optimizer = _training_optimizer(task, model, state)
         update = update_of(model, optimizer, task.train, BATCH)
@@ -178,7 +178,7 @@ def _stage(
 
 
 def branch(task: Task, run: Branch) -> bool:
-    """Make one branch, or go on where it stopped; False if it is to be continued or another process has it.
+    """Make one branch, or go on where it stopped. Returns False if it must be continued, or another process has it.
 
     A branch that was stopped between two epochs goes on in its store; one that was killed begins again.
     """
@@ -269,7 +269,7 @@ def _record(
 
 
 def _added(before: Mapping[str, Any], report: Any, outside: float) -> dict[str, Any]:
-    """The account of a recording, added to that of the pieces before it; stored bytes are the store's own total."""
+    """The account of a recording, added to that of the recordings before it; stored bytes are the store's own total."""
     now = {
         "steps": report.steps,
         "recorder_seconds": report.seconds,

@@ -1,6 +1,6 @@
-"""One update of a model on one batch, in memory that does not move: called as it is, or captured as a CUDA graph.
+"""One update of a model on one minibatch, in memory that does not move: called directly, or captured as a CUDA graph.
 
-The CUDA part has been written and its pieces are tested on the CPU; on a GPU it is not measured.
+The CUDA part is written, and its pieces are tested on the CPU. On a GPU it is not measured.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ class Update:
     Attributes
     ----------
     index : (batch size,) int64
-        On the device; write there before `make`.
+        On the device. Write the numbers of the graphs there before `make`.
     loss : () float32
     make : callable
         Makes one update.
@@ -38,7 +38,7 @@ class Update:
 
 
 def update_of(model: Model, optimizer: Optimizer, data: Inputs, batch_size: int) -> Update:
-    """Return the update of a model on batches of resident data; on a GPU as a captured graph."""
+    """Return the update of a model on minibatches of data on a device; on a GPU as a captured graph."""
     device = data.y.device
     index = torch.arange(batch_size, device=device)
     held = torch.zeros((), device=device)
@@ -57,7 +57,7 @@ def update_of(model: Model, optimizer: Optimizer, data: Inputs, batch_size: int)
 
 
 def capture(update: Callable[[], None], model: Model, optimizer: Optimizer) -> Callable[[], None]:
-    """Return the replay of an update as a CUDA graph; learning rates are captured, Adam needs `capturable=True`."""
+    """Return the replay of an update as a CUDA graph. It captures the learning rates; Adam needs `capturable=True`."""
     side = torch.cuda.Stream()  # type: ignore[no-untyped-call]
     side.wait_stream(torch.cuda.current_stream())
     with torch.cuda.stream(side):
@@ -72,7 +72,7 @@ def capture(update: Callable[[], None], model: Model, optimizer: Optimizer) -> C
 
 
 def rehearse(update: Callable[[], None], model: Model, optimizer: Optimizer, times: int = 3) -> None:
-    """Make a few updates and undo them, in place: libraries are loaded and optimizer state is allocated by then."""
+    """Make a few updates and undo them in place, so that libraries are loaded and optimizer state is allocated."""
     weights = {parameter: parameter.detach().clone() for parameter in model.parameters()}
     state = {id(value): value.clone() for value in tensors_of(optimizer)}
     for _ in range(times):

@@ -1,4 +1,4 @@
-"""What a verdict is, and how numbers are shown in one."""
+"""What a verdict is, and how it shows a range of numbers."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ HOLDS, FAILS, OPEN = "holds", "does not hold", "not decidable"
 
 @dataclass(frozen=True)
 class Verdict:
-    """A claim judged."""
+    """A claim, what was measured, and the verdict with its reason."""
 
     claim: str
     says: str
@@ -22,7 +22,7 @@ class Verdict:
 
 
 def span(values: Sequence[float]) -> str:
-    """The range of some numbers, in words."""
+    """Smallest and largest of some numbers, in words."""
     if not values:
         return "–"
     low, high = float(np.min(values)), float(np.max(values))

@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Any
 
 import analyzer
+from tests.patience import PATIENCE
 
 
 @dataclass(frozen=True)
@@ -54,17 +55,17 @@ def cluster(folder: Path, workers: int = 2) -> Iterator[Cluster]:
     finally:
         for process in reversed(processes):
             process.kill()  # they hold nothing, and a worker that says goodbye waits for a scheduler that is gone
-            process.wait(30)
+            process.wait(PATIENCE)
 
 
 def _wait_for_workers(address: str, count: int) -> None:
     from distributed import Client
 
-    deadline = time.monotonic() + 60
+    deadline = time.monotonic() + PATIENCE
     while True:
         try:
             with Client(address, timeout="5s", set_as_default=False) as client:
-                client.wait_for_workers(count, timeout=30)
+                client.wait_for_workers(count, timeout=PATIENCE)
                 return
         except (OSError, TimeoutError):
             if time.monotonic() > deadline:

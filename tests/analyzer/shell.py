@@ -2,12 +2,18 @@
 
 from __future__ import annotations
 
+import signal
 import subprocess
 import sys
 
 from click.testing import CliRunner, Result
 
 from analyzer.cli import cli
+from tests.patience import PATIENCE
+
+INTERRUPTED = (130, -signal.SIGINT)
+"""Exit codes of a command that was interrupted; a shell shows both as 130. Python kills itself in the end where the
+interrupt struck while an extension module that runs Python code was imported, although the command has answered it."""
 
 
 def invoke(*arguments: object) -> Result:
@@ -16,4 +22,4 @@ def invoke(*arguments: object) -> Result:
 
 def shell(*arguments: object) -> subprocess.CompletedProcess[str]:
     command = [sys.executable, "-m", "analyzer", *map(str, arguments)]
-    return subprocess.run(command, capture_output=True, text=True, timeout=120)
+    return subprocess.run(command, capture_output=True, text=True, timeout=PATIENCE)

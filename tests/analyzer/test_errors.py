@@ -150,10 +150,6 @@ def test_missing_steps(store: Path) -> None:
 def test_replaced_store(make: Callable[..., Path]) -> None:
     run = analyzer.open_run(make(run_id="a" * 32))
     make(run_id="b" * 32)
-    from analyzer import reading
-
-    reading.open_array.cache_clear()
-    reading._root.cache_clear()
     with pytest.raises(errors.StoreChangedError, match=r"expected the run a{32}, got b{32}"):
         run.thermo.temperature().compute()
 

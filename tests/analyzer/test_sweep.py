@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -12,6 +13,8 @@ import xarray as xr
 
 import analyzer
 from analyzer import errors
+from analyzer.query.names import RESERVED
+from analyzer.sweep import hyperparameter, matching
 from tests.stores import write_store
 
 
@@ -41,6 +44,16 @@ def test_hyperparameters_are_coordinates(three: xr.DataTree) -> None:
     assert three["note"].values.tolist() == ["b", "a", "a"]
     assert "tags" not in three.coords
     assert three["run1"].attrs["hyperparameters"]["tags"] == [1, 2]
+
+
+def test_a_path_that_exists_is_itself_whatever_signs_are_in_it(sweep_of: Callable[..., Path], tmp_path: Path) -> None:
+    for name in ("lr[1]", "lr1"):
+        sweep_of(name, learning_rate=1e-3)
+    assert matching(f"{tmp_path}/lr[1].zarr") == [f"{tmp_path}/lr[1].zarr"]
+    assert matching(f"{tmp_path}/lr*.zarr") == [f"{tmp_path}/lr1.zarr", f"{tmp_path}/lr[1].zarr"]
+    assert matching("s3://runs/lr[1].zarr") == ["s3://runs/lr[1].zarr"]
+    assert matching("a" * 5000 + "*") == []
+    assert analyzer.open_sweep(f"{tmp_path}/lr[1].zarr")["run"].values.tolist() == ["lr[1]"]
 
 
 def test_temperatures_have_a_dimension_of_runs(three: xr.DataTree, tmp_path: Path) -> None:
@@ -101,8 +114,6 @@ def test_a_hyperparameter_that_some_runs_lack_is_refused_by_their_names(
     sweep_of("a", learning_rate=1e-3, momentum=0.9)
     sweep_of("b", learning_rate=1e-3)
     sweep = analyzer.open_sweep([tmp_path / "a.zarr", tmp_path / "b.zarr"])
-    from analyzer.sweep import hyperparameter
-
     assert np.isnan(sweep["momentum"].values[1])
     with pytest.raises(errors.SweepError, match=r"expected every run to have recorded it, got 1 without: b\."):
         hyperparameter(sweep, "momentum")
@@ -151,3 +162,153 @@ def test_names_that_a_tree_cannot_hold_twice_or_takes_for_a_path(tmp_path: Path)
     assert sweep["run"].values.tolist() == ["other", "run.zarr", "seed.zarr"]
     assert sweep["optimizer_rate"].values.tolist() == [3.0, 1.0, 2.0]
     assert sweep.thermo.select(optimizer_rate=2.0).thermo.temperature()["run"].values.tolist() == ["seed.zarr"]
+
+
+def test_a_hyperparameter_never_replaces_a_result(sweep_of: Callable[..., Path], tmp_path: Path) -> None:
+    """A run may call its hyperparameters as we call our variables: they stand beside these, and keep their names."""
+    names = sorted(RESERVED)
+    for n in range(2):
+        sweep_of(f"plain{n}", 1.0 + n, learning_rate=1e-3)
+        sweep_of(f"named{n}", 1.0 + n, learning_rate=1e-3, **dict.fromkeys(names, 7.0 + n))
+    plain, named = (analyzer.open_sweep(f"{tmp_path}/{kind}*.zarr") for kind in ("plain", "named"))
+    for ask in (
+        lambda sweep: sweep.thermo.temperature(by="row", window=50),
+        lambda sweep: sweep.thermo.temperature(lag=[1, "epoch"], unequal_epochs=True),
+        lambda sweep: sweep.thermo.velocity_summary(by="parameter"),
+        lambda sweep: sweep.thermo.rows(parameter="lin.weight"),
+    ):
+        truth, answer = ask(plain).compute(), ask(named).compute()
+        for name, variable in truth.variables.items():
+            if name != "run":
+                xr.testing.assert_identical(answer.variables[name], variable)
+        assert answer["hyperparameter_temperature"].values.tolist() == [7.0, 8.0]
+        assert all(answer[f"hyperparameter_{name}"].dims == ("run",) for name in names)
+    assert named["hyperparameter_floor"].values.tolist() == [7.0, 8.0]
+    for name in names:
+        assert hyperparameter(named, name).tolist() == [7.0, 8.0]
+        assert named.thermo.select(**{name: 8.0})["run"].values.tolist() == ["named1"]
+    with pytest.raises(errors.SweepError, match=r"select\(floor=9\): expected a value that a run has"):
+        named.thermo.select(floor=9)
+
+
+def test_a_coordinate_that_a_user_gave_a_sweep_is_no_result(three: xr.DataTree) -> None:
+    before = three.thermo.temperature().compute()
+    three.coords["temperature"] = ("run", [1.0, 2.0, 3.0])
+    answer = three.thermo.temperature().compute()
+    xr.testing.assert_equal(answer.drop_vars("hyperparameter_temperature"), before)
+    assert answer["hyperparameter_temperature"].values.tolist() == [1.0, 2.0, 3.0]
+
+
+def test_names_that_become_equal_stay_apart(sweep_of: Callable[..., Path], tmp_path: Path) -> None:
+    for n in range(2):
+        sweep_of(f"run{n}", **{"sgd/rate": n, "sgd_rate": 10 + n})
+    sweep = analyzer.open_sweep(tmp_path / "*.zarr")
+    assert sweep["sgd_rate"].values.tolist() == [10, 11]
+    assert sweep.thermo.select(**{"sgd/rate": 1})["run"].values.tolist() == ["run1"]
+    assert sweep.thermo.select(sgd_rate=10)["run"].values.tolist() == ["run0"]
+
+
+def test_a_list_is_no_coordinate_and_is_said_to_be_none(three: xr.DataTree) -> None:
+    with pytest.raises(errors.SweepError, match=r"'tags': expected one value a run, got a list or an object in run0, "):
+        three.thermo.select(tags=[1, 2])
+
+
+SEEDS = [
+    [2**64 - 1, 2**64 - 2, 0],
+    [2**63 - 1, 2**63 - 2, -1],
+    [10**400, 10**400 + 1, 3],
+    [2**64 - 1, -1, 0],
+    ["0", 0, None],
+    [True, False, 1],
+    [12_345_678_901, 12_345_678_902, 0.5],
+]
+
+
+@pytest.mark.parametrize("seeds", SEEDS, ids=lambda seeds: str(seeds)[:20])
+def test_seeds_of_any_type_and_size_stay_apart(sweep_of: Callable[..., Path], tmp_path: Path, seeds: list[Any]) -> None:
+    for n, seed in enumerate(seeds):
+        sweep_of(f"run{n}", seed=seed, batch_size=0)
+    sweep = analyzer.open_sweep(tmp_path / "*.zarr")
+    for n, seed in enumerate(seeds):
+        if seed is not None:
+            assert sweep.thermo.select(seed=seed)["run"].values.tolist() == [f"run{n}"]
+    answer = sweep.thermo.temperature(by="model").compute()
+    assert answer.sizes["run"] == 3
+    answer.to_netcdf(tmp_path / "answer.nc", engine="h5netcdf")
+    assert len(answer.to_dataframe().to_csv().splitlines()) == 4
+
+
+def test_paths_of_one_store_are_one_run(sweep_of: Callable[..., Path], tmp_path: Path) -> None:
+    path = sweep_of("a")
+    sweep_of("b")
+    (tmp_path / "latest.zarr").symlink_to(path)
+    given = [f"{tmp_path}/*.zarr", path, f"{path}/", f"{tmp_path}/./a.zarr"]
+    assert analyzer.open_sweep(given)["run"].values.tolist() == ["a", "b"]
+
+
+def test_copies_of_a_run_are_refused_by_name(sweep_of: Callable[..., Path], tmp_path: Path) -> None:
+    path = sweep_of("a")
+    shutil.copytree(path, tmp_path / "copy.zarr")
+    with pytest.raises(errors.SweepError, match=r"each run once, got the run \w+ twice: .*a\.zarr and .*copy\.zarr\."):
+        analyzer.open_sweep(f"{tmp_path}/*.zarr")
+    shutil.rmtree(tmp_path / "copy.zarr")
+    sweep = analyzer.open_sweep(f"{tmp_path}/*")
+    sweep.thermo.temperature().compute()
+    with pytest.raises(errors.SweepError, match=r"a\.zarr and .*a\.zarr\.moments\. A copy, or what was kept of a run"):
+        analyzer.open_sweep(f"{tmp_path}/*")
+
+
+@pytest.mark.parametrize(
+    ("paths", "names"),
+    [
+        (["a/one", "a/one.zarr"], ["one", "one.zarr"]),
+        (["x/a-b/c", "x/a/b-c", "y/c"], ["c", "b-c", "c-2"]),
+        (["seed", "seed.zarr.zarr"], ["seed.zarr", "seed.zarr.zarr"]),
+    ],
+)
+def test_no_run_is_lost_for_its_name(
+    make: Callable[..., Path], tmp_path: Path, paths: list[str], names: list[str]
+) -> None:
+    for n, path in enumerate(paths):
+        (tmp_path / path).parent.mkdir(parents=True, exist_ok=True)
+        make(path, hyperparameters={"seed": n})
+    sweep = analyzer.open_sweep([tmp_path / path for path in paths])
+    assert sweep["run"].values.tolist() == names
+    assert sweep["seed"].values.tolist() == list(range(len(paths)))
+    assert len(sweep.children) == len(paths)
+
+
+def test_a_folder_that_exists_is_itself_before_it_is_a_pattern(make: Callable[..., Path], tmp_path: Path) -> None:
+    for folder in ("sweep[1]", "sweep1"):
+        (tmp_path / folder).mkdir()
+        make(f"{folder}/run.zarr")
+    assert matching(f"{tmp_path}/sweep[1]/*.zarr") == [f"{tmp_path}/sweep[1]/run.zarr"]
+    assert matching(f"{tmp_path}/sweep[12]/*.zarr") == [f"{tmp_path}/sweep1/run.zarr"]
+
+
+def test_runs_of_several_strides_have_one_lag(tmp_path: Path) -> None:
+    """Runs with a frame every 2 and every 3 steps of the same walks: velocities are over 6 steps in all."""
+    walk = np.cumsum(np.random.default_rng(0).normal(size=(3, 4, 601)), axis=-1)
+    for stride in (2, 3):
+        write_store(tmp_path / f"every{stride}.zarr", {"lin.weight": walk[..., ::stride]}, stride=stride)
+    sweep = analyzer.open_sweep(tmp_path / "*.zarr")
+    with pytest.warns(errors.StrideWarning, match=r"every2 has a frame every 2 steps and every3 every 3\..*--lag 6"):
+        answer = sweep.thermo.temperature().compute()
+    assert answer.attrs["steps_per_lag"] == 6
+    truth = 0.5 * (np.diff(walk[..., ::6]) ** 2).mean()
+    np.testing.assert_allclose(answer["temperature"].values.reshape(-1), [truth, truth], rtol=1e-12)
+    xr.testing.assert_equal(sweep.thermo.temperature(lag=6).compute(), answer)
+    with pytest.raises(errors.SweepError, match=r"a multiple of 6 steps, got 2: every2 has .*Write --lag 6"):
+        sweep.thermo.temperature(lag=[6, 2])
+
+
+def test_axes_of_two_meanings_are_two_kinds_of_groups(make: Callable[..., Path], frames: dict[str, np.ndarray]) -> None:
+    """As where another version recorded them: rows are compared, outputs are not."""
+    paths = [make("a.zarr"), make("b.zarr", attributes={"lin.weight": {"axes": ["input", "output"]}})]
+    sweep = analyzer.open_sweep(paths)
+    assert sweep.thermo.temperature(by="row").sizes["run"] == 2
+    with pytest.raises(errors.SweepError, match=r"--by output: expected axes of one meaning .* in a and .* in b\."):
+        sweep.thermo.temperature(by="output")
+    other = make("c.zarr", attributes={"lin.weight": {"layer": "head"}})
+    with pytest.raises(errors.SweepError, match=r"lin\.weight is of layer 'lin' .*a\.zarr and of layer 'head' .*c"):
+        analyzer.open_sweep([paths[0], other])

@@ -14,7 +14,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from analyzer.statistics.uncertainty import NORMAL, Uncertainty, from_blocks, from_series
+from analyzer.statistics.uncertainty import NORMAL, Uncertainty, from_batches, from_series
 from tests import systems
 
 BLOCK = 256
@@ -67,8 +67,8 @@ def measure(cases: Sequence[Case], count: int, seed: int = 0) -> Iterator[Row]:
         sums, squares = (np.add.reduceat(x, edges, axis=1) for x in (series, series**2))
         answers = {
             "series": from_series(series, weights=weights),
-            "blocks": from_blocks(counts, sums, squares, weights=weights),
-            "blocks, no Σ𝒯²": from_blocks(counts, sums, weights=weights),
+            "blocks": from_batches(counts, sums, squares, weights=weights),
+            "blocks, no Σ𝒯²": from_batches(counts, sums, weights=weights),
         }
         for name, answer in answers.items():
             yield judged(system, weights, samples, name, answer)

@@ -24,16 +24,16 @@ LAGS: list[int | str] = [1, 3, 10, 30, "epoch"]
 PROBE = """
 import json, sys
 import analyzer
-from analyzer.measure import Query
-from analyzer.plan import memory_together
-from analyzer.temperatures import temperature_by_lag
+from analyzer.engine.measure import Query
+from analyzer.engine.plan import memory_together
+from analyzer.quantities.temperature import temperature_of
 lags = json.loads(sys.argv[2])
 def status(field):
     return int(next(line for line in open("/proc/self/status") if line.startswith(field)).split()[1]) / 1024
 run = analyzer.open_run(sys.argv[1])
 analyzer.temperature(run, stop=3, cache=False).compute(num_workers=2)  # imported, warm
 before = status("VmRSS")
-answer, measured = temperature_by_lag(run, Query(by="row", cache=False, batches=True), lags)
+answer, measured = temperature_of(run, Query(by="row", lags=lags, cache=False, batches=True))
 answer.compute(scheduler="threads", num_workers=2)
 projected = memory_together([one.plan for one in measured], 2) / 2**20
 print(json.dumps([status("VmHWM"), status("VmHWM") - before, projected]))

@@ -1,11 +1,15 @@
 """How long a command takes from the shell, and what its imports cost: whole processes, interleaved.
 
+CPU time is that of the process in user and system mode. It is given as multiples of an empty Python's in the same
+environment, of which an editable installation takes a large part: compare figures of one environment only.
+
 python -m tests.benchmarks.analyzer_latency
 """
 
 from __future__ import annotations
 
 import argparse
+import os
 import random
 import subprocess
 import sys
@@ -37,24 +41,36 @@ def commands(store: Path) -> dict[str, tuple[str, ...]]:
     }
 
 
-def measure(folder: Path, steps: int, rounds: int) -> list[tuple[str, float, float]]:
-    """Name, median seconds and times the floor, of each command."""
+def measure(folder: Path, steps: int, rounds: int) -> list[tuple[str, float, float, float, float]]:
+    """Name, median seconds and times the floor, median seconds of CPU and times the floor, of each command."""
     timed = commands(gcn_store(folder / "run.zarr", steps))
-    seconds: dict[str, list[float]] = {name: [] for name in timed}
+    taken: dict[str, list[tuple[float, float]]] = {name: [] for name in timed}
     for command in timed.values():  # files in the page cache, kernels compiled, sums kept
-        subprocess.run(command, check=True, capture_output=True)
+        run(command)
     for _ in range(rounds):
         for name in random.Random(rounds).sample(list(timed), len(timed)):
-            began = perf_counter()
-            subprocess.run(timed[name], check=True, capture_output=True)
-            seconds[name].append(perf_counter() - began)
-    floor = median(seconds["python -c pass"])
-    return [(name, median(taken), median(taken) / floor) for name, taken in seconds.items()]
+            taken[name].append(run(timed[name]))
+    middle = {name: tuple(median(column) for column in zip(*pairs, strict=True)) for name, pairs in taken.items()}
+    wall, cpu = middle["python -c pass"]
+    return [(name, seconds, seconds / wall, busy, busy / cpu) for name, (seconds, busy) in middle.items()]
 
 
-def report(rows: list[tuple[str, float, float]], steps: int) -> str:
+def run(command: tuple[str, ...]) -> tuple[float, float]:
+    """Seconds on the clock and seconds of CPU that a command takes."""
+    began = perf_counter()
+    with subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL) as process:
+        _, status, used = os.wait4(process.pid, 0)
+        process.returncode = os.waitstatus_to_exitcode(status)
+    seconds = perf_counter() - began
+    if process.returncode:
+        raise subprocess.CalledProcessError(process.returncode, command)
+    return seconds, used.ru_utime + used.ru_stime
+
+
+def report(rows: list[tuple[str, float, float, float, float]], steps: int) -> str:
     """The table."""
-    return table(f"Whole processes, a run of {steps:,} steps of the paper's GCN", ("command", "s", "x floor"), rows)
+    header = ("command", "s", "x floor", "CPU s", "x floor's CPU")
+    return table(f"Whole processes, a run of {steps:,} steps of the paper's GCN", header, rows)
 
 
 def main() -> None:

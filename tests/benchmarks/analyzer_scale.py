@@ -32,8 +32,8 @@ EPOCH = 1875
 PROBE = """
 import json, resource, sys, time
 import analyzer
-from analyzer.measure import Query, measure
-from analyzer.temperatures import temperature_of
+from analyzer.engine.measure import Query, measure
+from analyzer.quantities.temperature import temperature_of
 options = json.loads(sys.argv[2])
 threads = options.pop("threads", 2)
 scheduler = options.pop("scheduler", "threads")
@@ -45,7 +45,7 @@ run = analyzer.open_run(sys.argv[1])
 analyzer.temperature(run, stop=3, cache=False).compute(scheduler=scheduler, num_workers=threads)  # imported, warm
 before = status("VmRSS")
 began = time.perf_counter()
-answer, measurement = temperature_of(run, Query(**{"batches": False} | options))
+answer, [measurement] = temperature_of(run, Query(**{"batches": False} | options))
 planned = time.perf_counter()
 answer.compute(scheduler=scheduler, num_workers=threads)
 ended = time.perf_counter()

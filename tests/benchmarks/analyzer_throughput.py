@@ -3,7 +3,7 @@
     python -m tests.benchmarks.analyzer_throughput
 
 Target P4: by layer, row and element, whole run and epoch windows, at least 0.9 of decode-only throughput and three
-times the plain xarray expression. Decode-only is what `analyzer.chunks` does; zarr's own pipeline stands beside it.
+times the plain xarray expression. Decode-only is what `analyzer.store.codecs` does; zarr's own pipeline stands beside.
 Every way runs with the same threads on the same store, the best of a few interleaved rounds.
 """
 
@@ -21,8 +21,8 @@ import numpy as np
 import xarray as xr
 
 import analyzer
-from analyzer.reading import open_array, read
-from analyzer.schema import read_store
+from analyzer.store.reading import read, zarr_array
+from analyzer.store.schema import read_store
 from analyzer.tree import source_of
 from tests.benchmarks.analyzer_workload import gcn_store, raw_bytes, table
 
@@ -47,7 +47,7 @@ def decode_with_zarr(path: Path, threads: int) -> None:
 
     def one(parameter: Any, start: int) -> int:
         source = source_of(store, parameter.path)
-        return np.asarray(open_array(source)[..., start : start + store.chunk_steps]).size
+        return np.asarray(zarr_array(source)[..., start : start + store.chunk_steps]).size
 
     starts = range(0, store.frames, store.chunk_steps)
     tasks = [dask.delayed(one)(p, start) for start in starts for p in store.parameters]

@@ -2,7 +2,7 @@
 
 One batch of graphs, the same at every step, so that an update can be captured; the recorder's own comparison
 (`compare_every`) alternates stretches with and without, and times them by events on the compute stream. That no step
-and no `log` waits for the device is a test: `pytest tests/recorder/test_staging.py` on a machine with a GPU.
+and no `log` waits for the device is a test: `pytest tests/recorder/trainer/test_device_feed.py`, with a GPU.
 
     python -m tests.benchmarks.recorder_gpu
 """

@@ -63,7 +63,7 @@ def long_run(steps: int) -> list[Row]:
                         {
                             "step": f"{step:,}",
                             "trainer MiB": resident("self"),
-                            "writer MiB": resident(recorder._writer.pid),
+                            "writer MiB": resident(recorder._writer._process.pid),
                             "µs a step": (time.perf_counter() - began) / step * 1e6,
                         }
                     )

@@ -30,11 +30,12 @@ from numpy.typing import NDArray
 
 from examples.models import GCN
 from recorder import Recorder
+from recorder.codecs import CODECS
 from tests.benchmarks.recorder_workload import OPTIMIZERS, Row, table, training
 
 Frames = dict[str, NDArray[np.float32]]
 RATES = (1e-3, 1e-4, 1e-5)
-COMPRESSIONS = ("pcodec", "lz4", "none")
+COMPRESSIONS = tuple(CODECS)
 Setting = tuple[int | str, int, str]
 SHARED, OWN = "shared", "a weight's"
 SETTINGS: list[Setting] = [

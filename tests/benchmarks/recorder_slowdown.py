@@ -89,7 +89,7 @@ def _measure(kind: type[GCN | GAT], pairs: int, threads: int, stretch: int | Non
         gate = Gate(model)
         with Recorder(Path(folder, "run.zarr"), model, gate) as recorder:
             recorder.start()
-            writer = recorder._writer.pid
+            writer = recorder._writer._process.pid
             try:
                 for number in range(2 * pairs + 1):
                     os.kill(writer, signal.SIGCONT if number % 2 else signal.SIGSTOP)

@@ -23,6 +23,8 @@ from examples.models import GCN
 from recorder import Recorder
 from tests.recorder.runs import open_tree, read_array, store_path
 
+pytestmark = pytest.mark.xdist_group("first light")
+
 STEPS = 90
 CHUNKS = (16, 32, 1024)
 

@@ -12,12 +12,13 @@ import zarr
 from torch import nn
 
 from recorder import Recorder
+from recorder.codecs import CODECS
 from tests.recorder.runs import Scripted, Zoo, assert_frames_are_scripted, open_tree, read_array, store_path
 
 STEPS = 70  # four chunks of 16 and a part
 
 
-@pytest.mark.parametrize("compression", ["pcodec", "lz4", "none"])
+@pytest.mark.parametrize("compression", CODECS)
 @pytest.mark.parametrize("dtype", [torch.float32, torch.float64, torch.float16, torch.bfloat16], ids=str)
 def test_every_frame_is_bit_equal_to_the_parameters_after_that_step(tmp_path, dtype, compression):
     model = Zoo().to(dtype)
@@ -178,16 +179,16 @@ def test_names_that_a_path_cannot_hold_are_encoded(tmp_path):
     assert names == {"a/b": "a%2Fb", "c%d": "c%25d", "é": "%C3%A9", "__x": "%5F_x", "step": "%73tep"}
 
 
-def test_tensors_larger_than_a_chunk_are_cut_along_their_leading_axes(tmp_path, monkeypatch):
-    """A chunk holds at most 64 MiB; T stays. 3000 x 2000 float32 at T = 16 is 366 MiB a chunk: it is cut into rows."""
-    model = nn.Linear(2000, 3000, bias=False)
+def test_tensors_larger_than_a_chunk_are_cut_along_their_leading_axes(tmp_path):
+    """A chunk holds at most 64 MiB; T stays. 2500 x 1000 float32 at T = 16 is 153 MiB: it is cut into rows."""
+    model = nn.Linear(1000, 2500, bias=False)
     optimizer = Scripted(model.parameters())
     with Recorder(tmp_path / "run.zarr", model, optimizer, chunk_steps=16):
         optimizer.step()
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
         array = zarr.open_array(tmp_path / "run.zarr", path="parameters/weight", mode="r")
-    assert array.chunks == (524, 2000, 16)
+    assert array.chunks == (1048, 1000, 16)
     assert np.prod(array.chunks) * 4 <= 64 << 20
     assert_frames_are_scripted(tmp_path / "run.zarr", model, steps=np.arange(2))
 

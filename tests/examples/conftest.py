@@ -4,7 +4,3 @@ with warnings.catch_warnings():
     # torch_geometric calls torch.jit.script while it is imported, and torch deprecates that.
     warnings.simplefilter("ignore", DeprecationWarning)
     import torch_geometric.nn  # noqa: F401
-
-import torch
-
-torch.set_num_threads(1)  # these models gain nothing from threads, and threads that wait for a busy core lose much

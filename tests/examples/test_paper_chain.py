@@ -15,6 +15,8 @@ from examples.paper import analyse, prune, results, run
 from examples.paper.place import Place
 from examples.paper.plan import SCALES, branches
 
+pytestmark = pytest.mark.xdist_group("paper chain")
+
 HARDWARE = {
     "processor": "a processor",
     "cores": 2,

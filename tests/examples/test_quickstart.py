@@ -11,6 +11,8 @@ import pytest
 import torch
 import xarray as xr
 
+from tests.patience import PATIENCE
+
 EXAMPLES = Path(__file__).parents[2] / "examples"
 
 
@@ -92,7 +94,7 @@ def test_bad_options_are_told_in_one_line(
 
 def test_the_command_runs_from_anywhere(tmp_path: Path) -> None:
     command = [sys.executable, str(EXAMPLES / "quickstart.py"), "--steps", "2", "--output", "demo.zarr"]
-    done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, timeout=120, check=False)
+    done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, timeout=PATIENCE, check=False)
     assert done.returncode == 0, done.stderr
     assert done.stdout == ""
     assert "step 2/2" in done.stderr

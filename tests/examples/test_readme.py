@@ -30,6 +30,8 @@ from analyzer.cli import cli as analyzer_command
 from recorder.__main__ import main as recorder_command
 from tests.examples.markdown import Block, blocks_of, inline_code
 
+pytestmark = pytest.mark.xdist_group("readme")
+
 ROOT = Path(__file__).parents[2]
 README = (ROOT / "README.md").read_text(encoding="utf-8")
 BLOCKS = blocks_of(README)

@@ -10,8 +10,9 @@ from pathlib import Path
 import numpy as np
 from torch import nn
 
-from recorder.recovery import Recovery, recover
+from recorder.writer.recovery import Recovery, recover
 from tests.faults.trainers import make_model
+from tests.patience import PATIENCE, wait_until
 from tests.recorder.runs import assert_frames_are_scripted, open_tree, read_array, store_path, weights_at
 
 
@@ -50,7 +51,7 @@ def assert_what_is_missing_is_reported(store: Path, pushed: int, damaged: set[in
 
 def recover_when_free(store: Path) -> Recovery:
     """Recover; a writer that the trainer had just started again may still be draining: wait for it first."""
-    deadline = time.monotonic() + 100
+    deadline = time.monotonic() + PATIENCE
     while True:
         try:
             return recover(store)
@@ -92,10 +93,7 @@ def weights_of(model: nn.Module, update: int) -> list[bytes]:
 
 def wait_for_the_spool_to_go(store: Path) -> None:
     """A writer that nobody waits for closes the store first, then removes its spool."""
-    deadline = time.monotonic() + 100
-    while spools_of(store):
-        assert time.monotonic() < deadline, "the spool stays"
-        time.sleep(0.005)
+    wait_until(lambda: not spools_of(store), "the spool stays", every=0.005)
 
 
 def spools_of(store: Path) -> list[Path]:

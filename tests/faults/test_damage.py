@@ -1,4 +1,4 @@
-"""Segments of the spool that are cut short, overwritten or gone: random ones, at random places and instants."""
+"""Spool files that are cut short, overwritten or gone: random ones, at random places and instants."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from pathlib import Path
 
 import numpy as np
 
-from recorder.segments import Segment, Session, segment_path
+from recorder.spool_files import Session, SpoolFile, file_path
 from tests.faults.checks import (
     assert_recovering_again_changes_nothing,
     assert_what_is_missing_is_reported,
@@ -55,10 +55,10 @@ def test_random_damage_costs_only_its_own_frames_and_is_reported(tmp_path, chanc
     returned = trainer.kill()
     (spool,) = spools_of(store)
     session = Session.load(spool)
-    paths = [segment_path(spool, index) for index in range(session.budget.segments)]
-    intact = {path: Segment(path, session) for path in paths}
+    paths = [file_path(spool, index) for index in range(session.budget.files)]
+    intact = {path: SpoolFile(path, session) for path in paths}
     held = {path: range(s.first_frame or 0, (s.first_frame or 0) + (s.count or 0)) for path, s in intact.items()}
-    unsealed = {path for path, segment in intact.items() if not segment.words[4]}  # still being filled
+    unsealed = {path for path, file in intact.items() if not file.words[4]}  # still being filled
     pushed = max(max(frames.stop for frames in held.values()), len(read_array(store, "step")))
     assert pushed - 1 in (returned, returned + 1)
     layout = session.layout
@@ -87,7 +87,7 @@ def test_random_damage_costs_only_its_own_frames_and_is_reported(tmp_path, chanc
 
 
 def assert_what_was_logged_is_exact_or_reported(store: Path, returned: int, unsealed: set[int]) -> None:
-    """Except in damaged segments that were still being filled: their logged values have no checksum yet."""
+    """Except in damaged spool files that were still being filled: their logged values have no checksum yet."""
     if "loss" not in open_tree(store):
         return
     steps, loss = read_array(store, "step"), read_array(store, "loss")

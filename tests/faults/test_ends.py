@@ -17,7 +17,7 @@ from tests.recorder.runs import Scripted, open_tree
 
 
 def strike(chance: random.Random, action):
-    """Return an `at` that acts at one random step and position; the first and the last frame of segments among them."""
+    """Return an `at` that acts at one random step and position; first and last frames of spool files are among them."""
     where = chance.choice([chance.randrange(1, 400), 8 * chance.randrange(1, 40) + chance.choice([-1, 0, 1])])
     position = chance.choice(POSITIONS)
     return lambda update, now: action() if (update, now) == (where, position) else None
@@ -138,7 +138,7 @@ def test_workers_are_forked_and_outlive_the_trainer(tmp_path, chance, round_):
 
 
 def test_a_forked_child_that_steps_records_nothing(tmp_path):
-    """Its optimizer has the recorder's hooks, and its segments are the parent's."""
+    """Its optimizer has the recorder's hooks, and its spool files are the parent's."""
     model = make_model()
     optimizer = Scripted(model.parameters())
     with Recorder(tmp_path / "run.zarr", model, optimizer, chunk_steps=32) as recorder:

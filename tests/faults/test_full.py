@@ -8,8 +8,8 @@ import signal
 import time
 from types import SimpleNamespace
 
-from recorder.drain import Drain
-from recorder.segments import ACTIVE, FINISHED, FREE, STATE
+from recorder.spool_files import ACTIVE, FINISHED, FREE, STATE
+from recorder.writer.drain import Drain
 from tests.faults.checks import (
     assert_nothing_is_missing,
     assert_recovering_again_changes_nothing,
@@ -131,7 +131,7 @@ def test_files_may_not_grow(tmp_path, chance, round_, capfd):
     assert_recovering_again_changes_nothing(store)
 
 
-def test_a_look_at_the_pool_leaves_no_older_segment_out():
+def test_a_look_at_the_pool_leaves_no_older_file_out():
     """What the trainer hands over while the writer looks: it took the newer segment then, and skipped the older one."""
     older = SimpleNamespace(first_frame=0, words=[0, ~0, 0, ACTIVE, 0])
     newer = SimpleNamespace(first_frame=8, words=[8, ~8, 0, FREE, 0])
@@ -143,5 +143,5 @@ def test_a_look_at_the_pool_leaves_no_older_segment_out():
             yield newer
 
     drain = object.__new__(Drain)
-    drain.segments = Pool()
+    drain.files = Pool()
     assert drain.finished() == [older, newer]

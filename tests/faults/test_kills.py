@@ -12,8 +12,8 @@ import numpy as np
 import pytest
 
 from recorder import Recorder
-from recorder.recovery import recover
-from recorder.segments import COMMITTED, Session
+from recorder.spool_files import COMMITTED, Session
+from recorder.writer.recovery import recover
 from tests.faults.checks import (
     assert_nothing_is_missing,
     assert_recovering_again_changes_nothing,
@@ -21,6 +21,7 @@ from tests.faults.checks import (
     wait_for_the_spool_to_go,
 )
 from tests.faults.trainers import ROUNDS, Trainer, every_round, make_model, wait_for_status
+from tests.patience import wait_until
 from tests.recorder.runs import Scripted, assert_frames_are_scripted, open_tree, read_array
 
 
@@ -58,6 +59,10 @@ def test_the_writer_is_killed_again_and_again(tmp_path, chance):
     assert_nothing_is_missing(tmp_path / "run.zarr", total)
 
 
+def wait_for_commits(recorder: Recorder, frames: int) -> None:
+    wait_until(lambda: recorder._writer.control.words[COMMITTED] >= frames, "the writer commits nothing")
+
+
 def test_the_report_counts_on_after_a_writer_was_killed(tmp_path):
     """Bytes before and after compression are those of the whole recording, chunks written twice counted once."""
     model = make_model()
@@ -66,10 +71,8 @@ def test_the_report_counts_on_after_a_writer_was_killed(tmp_path):
         for number in range(1, 1001):
             optimizer.step()
             if number in (300, 700):
-                deadline = time.monotonic() + 20
-                while recorder._writer.control.words[COMMITTED] < number - 40 and time.monotonic() < deadline:
-                    time.sleep(0.01)
-                os.kill(recorder._writer.pid, signal.SIGKILL)
+                wait_for_commits(recorder, number - 40)
+                os.kill(recorder._writer._process.pid, signal.SIGKILL)
     report = recorder.report
     assert report.raw_bytes == 1001 * 4 * sum(parameter.numel() for parameter in model.parameters())
     assert report.stored_bytes == sum(f.stat().st_size for f in (tmp_path / "run.zarr").rglob("c/**/*") if f.is_file())
@@ -126,7 +129,7 @@ def test_resuming_after_both_were_killed_recovers_first(tmp_path):
 
 
 @pytest.mark.parametrize("damage", ["truncated", "bit flipped", "removed"])
-def test_damaged_segments_cost_only_their_own_frames_and_are_reported(tmp_path, damage):
+def test_damaged_spool_files_cost_only_their_own_frames_and_are_reported(tmp_path, damage):
     store = tmp_path / "run.zarr"
     trainer = Trainer(store, pause=0.0005)
     trainer.wait_for_step(40)
@@ -136,10 +139,10 @@ def test_damaged_segments_cost_only_their_own_frames_and_are_reported(tmp_path, 
     os.kill(trainer.writer(), signal.SIGKILL)
     returned = trainer.kill()
     held = len(read_array(store, "step"))
-    segments = sorted(spool_of(store).glob("segment-*"))
-    # The newest finished segment: words FIRST_FRAME, its check, COUNT, STATE.
-    headers = {path: np.fromfile(path, np.int64, 4) for path in segments}
-    victim = max((path for path in segments if headers[path][3] == 2), key=lambda path: headers[path][0])
+    files = sorted(spool_of(store).glob("segment-*"))
+    # The newest finished spool file: words FIRST_FRAME, its check, COUNT, STATE.
+    headers = {path: np.fromfile(path, np.int64, 4) for path in files}
+    victim = max((path for path in files if headers[path][3] == 2), key=lambda path: headers[path][0])
     first, count = int(headers[victim][0]), int(headers[victim][2]) & 0x7FFFFFFF
     assert first >= held
     if damage == "truncated":
@@ -165,8 +168,8 @@ def test_damaged_segments_cost_only_their_own_frames_and_are_reported(tmp_path, 
     assert len(open_tree(store).attrs["lost_frames"]) == 1
 
 
-def test_how_many_frames_were_in_a_lost_last_segment_is_bounded(tmp_path):
-    """Only the segment itself knew how many it held; that it was opened, the control words know."""
+def test_how_many_frames_were_in_a_lost_last_spool_file_is_bounded(tmp_path):
+    """How many frames it held only the file itself knew; the control words know that it was opened."""
     store = tmp_path / "run.zarr"
     trainer = Trainer(store, pause=0.0005)
     trainer.wait_for_step(20)

@@ -10,6 +10,7 @@ import pytest
 from nbclient import NotebookClient
 
 from tests.faults.trainers import wait_for_status
+from tests.patience import PATIENCE, SLOW_START
 from tests.recorder.runs import open_tree, read_array
 
 SETUP = """
@@ -35,7 +36,7 @@ class Kernel:
         self.notebook = nbformat.v4.new_notebook()
         resources = {"metadata": {"path": str(folder)}}
         self.client = NotebookClient(
-            self.notebook, timeout=60, kernel_name="python3", resources=resources, allow_errors=True
+            self.notebook, timeout=PATIENCE, kernel_name="python3", resources=resources, allow_errors=True
         )
         self.client.interrupt_on_timeout = True
         self.client.shutdown_kernel = "immediate" if kill else "graceful"
@@ -52,15 +53,32 @@ class Kernel:
     def run(self, source: str, interrupted_after: int | None = None) -> str:
         """Run a cell; return what it printed, and the name of the error that ended it."""
         self.notebook.cells.append(nbformat.v4.new_code_cell(source))
-        self.client.timeout = interrupted_after or 60
+        self.client.timeout = interrupted_after or PATIENCE
         cell = self.client.execute_cell(self.notebook.cells[-1], len(self.notebook.cells) - 1)
-        return "".join(output.get("text", output.get("ename", "")) for output in cell.outputs)
+        told = "".join(output.get("text", output.get("ename", "")) for output in cell.outputs)
+        return told.replace(SLOW_START, "")
 
 
-@pytest.fixture(autouse=True)
-def at_home(tmp_path, monkeypatch):
-    for variable in ("IPYTHONDIR", "JUPYTER_CONFIG_DIR", "JUPYTER_DATA_DIR", "JUPYTER_RUNTIME_DIR"):
-        monkeypatch.setenv(variable, str(tmp_path / "home"))
+@pytest.fixture(autouse=True, scope="module")
+def at_home(tmp_path_factory):
+    home = tmp_path_factory.mktemp("home")
+    with pytest.MonkeyPatch.context() as patch:
+        for variable in ("IPYTHONDIR", "JUPYTER_CONFIG_DIR", "JUPYTER_DATA_DIR", "JUPYTER_RUNTIME_DIR"):
+            patch.setenv(variable, str(home))
+        yield
+
+
+@pytest.fixture(scope="module")
+def one_kernel(at_home, tmp_path_factory):
+    with Kernel(tmp_path_factory.mktemp("kernel")) as kernel:
+        yield kernel
+
+
+@pytest.fixture
+def kernel(one_kernel, tmp_path):
+    """A kernel, in the test's own folder, that ran the cells of earlier tests: starting one takes seconds."""
+    one_kernel.run(f"os.chdir({str(tmp_path)!r}); model.weight.data.zero_()")
+    return one_kernel
 
 
 def assert_counted(store: Path, status: str) -> int:
@@ -72,35 +90,33 @@ def assert_counted(store: Path, status: str) -> int:
     return weights.shape[-1]
 
 
-def test_a_cell_that_records_may_be_run_again(tmp_path):
+@pytest.mark.xdist_group("kernel")
+def test_a_cell_that_records_may_be_run_again(tmp_path, kernel):
     record = """
 model.weight.data.zero_()
 with Recorder("run.zarr", model, mode="w") as recorder:
     train(recorder, 50)
 """
-    with Kernel(tmp_path) as kernel:
-        for _ in range(2):
-            assert "recorded 51 frames of 50 steps" in kernel.run(record)
-            assert assert_counted(tmp_path / "run.zarr", "complete") == 51
+    for _ in range(2):
+        assert "recorded 51 frames of 50 steps" in kernel.run(record)
+        assert assert_counted(tmp_path / "run.zarr", "complete") == 51
 
 
-def test_a_recorder_that_a_cell_left_open_names_itself_when_the_cell_runs_again(tmp_path):
+@pytest.mark.xdist_group("kernel")
+def test_a_recorder_that_a_cell_left_open_names_itself_when_the_cell_runs_again(tmp_path, kernel):
     record = "recorder = Recorder('run.zarr', model, mode='w'); model.weight.data.zero_(); train(recorder, 20)"
-    with Kernel(tmp_path) as kernel:
-        assert kernel.run(record) == ""
-        assert kernel.run(record.replace("recorder =", "second =").replace("recorder,", "second,")) == (
-            "StoreLockedError"
-        )
-        kernel.run("recorder.close()")
-        assert assert_counted(tmp_path / "run.zarr", "complete") == 21
-        assert kernel.run(record + "; recorder.close()").startswith("recorder: recorded 21 frames")
+    assert kernel.run(record) == ""
+    assert kernel.run(record.replace("recorder =", "second =").replace("recorder,", "second,")) == ("StoreLockedError")
+    kernel.run("recorder.close()")
+    assert assert_counted(tmp_path / "run.zarr", "complete") == 21
+    assert kernel.run(record + "; recorder.close()").startswith("recorder: recorded 21 frames")
     assert_counted(tmp_path / "run.zarr", "complete")
 
 
 @pytest.mark.parametrize("kill", [False, True], ids=["the kernel is asked to end", "the kernel is killed"])
 def test_an_interrupted_cell_and_a_kernel_that_ends_lose_nothing(tmp_path, kill):
     with Kernel(tmp_path, kill=kill) as kernel:
-        kernel.run("recorder = Recorder('run.zarr', model, chunk_steps=32)")
+        kernel.run("recorder = Recorder('run.zarr', model, chunk_steps=32); recorder.start()")
         assert "KeyboardInterrupt" in kernel.run("train(recorder, 10**9, pause=0.001)", interrupted_after=2)
         before = int(kernel.run("print(recorder._frames)"))
         assert kernel.run("train(recorder, 25)") == ""  # the recorder goes on in the next cell

@@ -6,17 +6,16 @@ import os
 import re
 import resource
 import signal
-import threading
 import time
 
 import numpy as np
 import pytest
 
-import recorder.placement
-import recorder.process
+import recorder.trainer.placement
+import recorder.trainer.process
 from recorder import Recorder
 from recorder.errors import SpoolSpaceError, WriterError
-from recorder.recovery import recover
+from recorder.writer.recovery import recover
 from tests.faults.disks import resize
 from tests.faults.trainers import Trainer, make_model
 from tests.recorder.runs import Scripted, assert_frames_are_scripted, open_tree, read_array
@@ -26,10 +25,11 @@ def test_a_stopped_writer_makes_training_wait_and_says_so_once(tmp_path, capfd):
     trainer = Trainer(tmp_path / "run.zarr", steps=3000)
     trainer.wait_for_step(10)
     os.kill(trainer.writer(), signal.SIGSTOP)
-    time.sleep(1.0)
-    stuck = trainer.returned
-    time.sleep(0.3)
-    assert trainer.returned == stuck < 3000, "the pool holds 384 frames: training waits"
+    stuck = -1
+    while stuck != trainer.returned:  # until nothing moves any more
+        stuck = trainer.returned
+        time.sleep(0.5)
+    assert stuck < 3000, "the pool holds 384 frames: training waits"
     os.kill(trainer.writer(), signal.SIGCONT)
     assert trainer.wait() == 0
     assert_frames_are_scripted(tmp_path / "run.zarr", make_model(), steps=np.arange(3001))
@@ -39,17 +39,25 @@ def test_a_stopped_writer_makes_training_wait_and_says_so_once(tmp_path, capfd):
     assert "has committed nothing yet and training produces" in told or "B/s and training produces" in told
 
 
-def test_closing_shows_how_far_the_writer_is(tmp_path, capfd):
+def test_closing_shows_how_far_the_writer_is(tmp_path, capfd, monkeypatch):
     model = make_model()
     optimizer = Scripted(model.parameters())
     running = Recorder(tmp_path / "run.zarr", model, optimizer, chunk_steps=32)
     for _ in range(100):
         optimizer.step()
-    writer = running._writer.pid
+    writer = running._writer._process.pid
     os.kill(writer, signal.SIGSTOP)
-    threading.Timer(2.6, os.kill, (writer, signal.SIGCONT)).start()
+    show, told = recorder.trainer.process.Waiting.show, []
+
+    def show_and_go_on(waiting, pushed, committed):
+        show(waiting, pushed, committed)
+        told.append(capfd.readouterr().err)
+        if "waiting for the writer:" in told[-1]:
+            os.kill(writer, signal.SIGCONT)
+
+    monkeypatch.setattr(recorder.trainer.process.Waiting, "show", show_and_go_on)
     running.close()
-    assert re.search(r"waiting for the writer: \d+ of 101 frames are still to be committed", capfd.readouterr().err)
+    assert re.search(r"waiting for the writer: \d+ of 101 frames are still to be committed", "".join(told))
     assert_frames_are_scripted(tmp_path / "run.zarr", model, steps=np.arange(101))
 
 
@@ -122,23 +130,23 @@ class recorder_spool_limit:
         self.soft, self.hard = soft, hard
 
     def __enter__(self) -> None:
-        self.original = recorder.process.subprocess.Popen
+        self.original = recorder.trainer.process.subprocess.Popen
 
         def limited(*args, **kwargs):
             return self.original(
                 *args, **kwargs, preexec_fn=lambda: resource.setrlimit(resource.RLIMIT_FSIZE, (60_000, self.hard))
             )
 
-        recorder.process.subprocess.Popen = limited
+        recorder.trainer.process.subprocess.Popen = limited
 
     def __exit__(self, *args: object) -> None:
-        recorder.process.subprocess.Popen = self.original
+        recorder.trainer.process.subprocess.Popen = self.original
 
 
 def test_no_room_in_shared_memory_puts_the_spool_beside_the_store(tmp_path, monkeypatch):
     """Containers often have 64 MB of /dev/shm, or none."""
-    monkeypatch.setattr(recorder.placement, "SHARED_MEMORY", tmp_path / "absent")
-    monkeypatch.setattr(recorder.placement, "free_bytes", lambda path: 0 if path.name == "absent" else 1 << 40)
+    monkeypatch.setattr(recorder.trainer.placement, "SHARED_MEMORY", tmp_path / "absent")
+    monkeypatch.setattr(recorder.trainer.placement, "free_bytes", lambda path: 0 if path.name == "absent" else 1 << 40)
     model = make_model()
     optimizer = Scripted(model.parameters())
     with Recorder(tmp_path / "run.zarr", model, optimizer, chunk_steps=32) as running:
@@ -151,7 +159,7 @@ def test_no_room_in_shared_memory_puts_the_spool_beside_the_store(tmp_path, monk
 
 
 def test_no_room_anywhere_is_said_before_the_first_step(tmp_path, monkeypatch):
-    monkeypatch.setattr(recorder.placement, "free_bytes", lambda path: 1000)
+    monkeypatch.setattr(recorder.trainer.placement, "free_bytes", lambda path: 1000)
     with pytest.raises(SpoolSpaceError, match=r"found neither\. Name a local folder \(spool=DIR\)"):
         Recorder(tmp_path / "run.zarr", make_model()).start()
     assert not (tmp_path / "run.zarr").exists()
@@ -161,20 +169,6 @@ def test_a_spool_that_does_not_fit_is_an_error_not_a_bus_error(small_disk, tmp_p
     with pytest.raises(SpoolSpaceError, match="expected room for"):
         Recorder(tmp_path / "run.zarr", make_model(), chunk_steps=1024, spool=small_disk).start()
     assert list(small_disk.iterdir()) == []
-
-
-def test_network_file_systems_are_recognised(tmp_path):
-    table = tmp_path / "mountinfo"
-    table.write_text(
-        "22 1 254:0 / / rw - ext4 /dev/vda rw\n30 22 0:40 / /home rw shared:1 - nfs4 server:/home rw\n"
-        "31 30 0:41 / /home/me/my\\040disk rw - xfs /dev/b rw\n"
-    )
-    from pathlib import Path
-
-    assert recorder.placement.is_network(Path("/home/me"), table)
-    assert not recorder.placement.is_network(Path("/homework"), table)
-    assert not recorder.placement.is_network(Path("/home/me/my disk/x"), table)
-    assert not recorder.placement.is_network(Path("/tmp"), tmp_path / "absent")
 
 
 def test_reading_a_run_that_never_stepped_says_so(tmp_path):
@@ -192,10 +186,10 @@ def test_a_writer_that_dies_again_and_again_is_given_up_with_the_spool_kept(tmp_
     optimizer = Scripted(model.parameters())
     running = Recorder(tmp_path / "run.zarr", model, optimizer, chunk_steps=32)
     running.start()
-    monkeypatch.setattr(recorder.process, "_BOOTSTRAP", "import os; os.kill(os.getpid(), 9)")
-    monkeypatch.setattr(recorder.process, "_MOST_RESTARTS", 2)
-    monkeypatch.setattr(recorder.process, "_RESTART_SECONDS", 0.0)
-    os.kill(running._writer.pid, signal.SIGKILL)
+    monkeypatch.setattr(recorder.trainer.process, "_BOOTSTRAP", "import os; os.kill(os.getpid(), 9)")
+    monkeypatch.setattr(recorder.trainer.process, "_MOST_RESTARTS", 2)
+    monkeypatch.setattr(recorder.trainer.process, "_RESTART_SECONDS", 0.0)
+    os.kill(running._writer._process.pid, signal.SIGKILL)
     with pytest.raises(WriterError, match=r"it ended 3 times without a commit.*recorder recover"), running:
         for _ in range(10_000):
             optimizer.step()

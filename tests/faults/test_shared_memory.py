@@ -10,6 +10,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from tests.patience import PATIENCE
 from tests.recorder.runs import open_tree, read_array
 
 SMALL = "mount -t tmpfs -o size=64m tmpfs /dev/shm && "
@@ -55,7 +56,7 @@ def run(folder: Path, body: str, width: int = 3) -> Path:
     path, store = folder / "train.py", folder / "run.zarr"
     path.write_text(SCRIPT.format(width=width) + textwrap.dedent(body))
     command = ["unshare", "-m", "sh", "-c", SMALL + 'exec "$@"', "sh", sys.executable, str(path), str(store)]
-    ended = subprocess.run(command, capture_output=True, text=True, timeout=60, check=False)
+    ended = subprocess.run(command, capture_output=True, text=True, timeout=PATIENCE, check=False)
     assert ended.returncode == 0, ended.stderr
     return store
 
@@ -71,7 +72,7 @@ def assert_counted(store: Path, frames: int) -> None:
 ASK_PLACE = """
     with Recorder(sys.argv[1], model, chunk_steps={steps}) as recorder:
         recorder.start()
-        place = str(recorder._spool.segments[0].bytes.filename)
+        place = str(recorder._spool.files[0].bytes.filename)
         assert place.startswith({place}), place
         train(recorder, 100)
 """

@@ -17,6 +17,7 @@ import pytest
 from torch import nn
 
 from recorder import Recorder
+from tests.patience import wait_until
 from tests.recorder.runs import Scripted
 
 ROUNDS = int(os.environ.get("FAULT_ROUNDS", "1"))  # random instants per test; CONTRIBUTING says how to run hundreds
@@ -132,11 +133,8 @@ class Trainer:
         """Every step that `step()` returned from."""
         return {update for update in range(self.returned + 1) if self._marks[update]}
 
-    def wait_for_step(self, step: int, timeout: float = 100) -> None:
-        deadline = time.monotonic() + timeout
-        while self.returned < step:
-            assert time.monotonic() < deadline, "the trainer does not get there"
-            time.sleep(0.001)
+    def wait_for_step(self, step: int) -> None:
+        wait_until(lambda: self.returned >= step, "the trainer does not get there", every=0.001)
 
     def wait_for_an_instant(self, chance: random.Random, steps: int = 400) -> None:
         """Wait for a random step within the next `steps`, then until somewhere within it: a step takes about 0.2 ms."""
@@ -155,19 +153,21 @@ class Trainer:
 
     def writer(self) -> int:
         """Return the process id of the trainer's writer."""
-        deadline = time.monotonic() + 30
-        while time.monotonic() < deadline:
-            if writers := self.writers():
-                return writers[0]
-            time.sleep(0.001)
-        raise AssertionError("no writer")
+        found: list[int] = []
+
+        def looked() -> bool:
+            found[:] = self.writers()
+            return bool(found)
+
+        wait_until(looked, "no writer", every=0.001)
+        return found[0]
 
     def writers(self) -> list[int]:
         found = []
         for process in Path("/proc").glob("[0-9]*"):
             with contextlib.suppress(OSError):
                 words = (process / "cmdline").read_bytes().split(b"\0")
-                if any(b"recorder.writer" in word for word in words) and str(self.pid).encode() in words:
+                if any(b"recorder.writer.__main__" in word for word in words) and str(self.pid).encode() in words:
                     found.append(int(process.name))
         return found
 
@@ -180,15 +180,14 @@ class Trainer:
                 os.kill(writer, signal.SIGKILL)
 
 
-def wait_for_status(store: Path, *expected: str, timeout: float = 100) -> dict:
+def wait_for_status(store: Path, *expected: str) -> dict:
     """Wait until the store says that it is closed; return its root attributes."""
-    deadline = time.monotonic() + timeout
-    while time.monotonic() < deadline:
-        try:
-            attributes = json.loads((store / "zarr.json").read_text())["attributes"]
-        except FileNotFoundError:
-            attributes = {}
-        if attributes.get("status") in expected:
-            return attributes
-        time.sleep(0.005)
-    raise AssertionError(f"the store does not become {expected}")
+    attributes: dict = {}
+
+    def reached() -> bool:
+        with contextlib.suppress(FileNotFoundError):
+            attributes.update(json.loads((store / "zarr.json").read_text())["attributes"])
+        return attributes.get("status") in expected
+
+    wait_until(reached, f"the store does not become {expected}", every=0.005)
+    return attributes

@@ -32,7 +32,7 @@ from analyzer.cli import cli, execution
 from tests.fuzz.cases import ABROAD, Case, case_of, write_templates
 from tests.stores import scratch
 
-SECONDS = 20
+SECONDS = 100
 BYTES = 1 << 30
 """The stores have 100 kB; the largest picture and table take some tens of megabytes."""
 _CONTROL = re.compile(r"[\x00-\x08\x0b-\x1f\x7f-\x9f\u202a-\u202e\u2066-\u2069]")

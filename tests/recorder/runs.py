@@ -86,3 +86,11 @@ def assert_frames_are_scripted(store: Path | str, model: nn.Module, *, steps: np
 
 def widened(tensor: torch.Tensor) -> np.ndarray:
     return (tensor.float() if tensor.dtype == torch.bfloat16 else tensor).detach().cpu().numpy()
+
+
+def train(model: nn.Module, optimizer: torch.optim.Optimizer, steps: int) -> None:
+    """Shrink every parameter for so many steps."""
+    for _ in range(steps):
+        optimizer.zero_grad()
+        sum(p.square().sum() for p in model.parameters() if p.requires_grad).backward()
+        optimizer.step()

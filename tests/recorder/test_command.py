@@ -12,8 +12,6 @@ from click.testing import CliRunner
 
 from recorder import Recorder
 from recorder.__main__ import main
-from recorder.budget import parse_bytes
-from recorder.errors import UsageError
 
 
 def invoke(*arguments: str):
@@ -56,7 +54,7 @@ def test_recover_tells_what_it_brought_home(tmp_path):
     body = (
         "import os, sys, signal, torch; from recorder import Recorder\n"
         "model = torch.nn.Linear(2, 2); recorder = Recorder(sys.argv[1], model); recorder.start()\n"
-        "os.kill(recorder._writer.pid, signal.SIGKILL)\n"
+        "os.kill(recorder._writer._process.pid, signal.SIGKILL)\n"
         "for _ in range(50): recorder.step()\n"
         "os.kill(os.getpid(), signal.SIGKILL)\n"
     )
@@ -75,15 +73,3 @@ def test_recover_of_a_complete_store_changes_nothing(tmp_path):
     before = (tmp_path / "run.zarr/zarr.json").stat().st_mtime_ns
     assert "1 frames, 0 of them recovered" in invoke("recover", str(tmp_path / "run.zarr")).output
     assert (tmp_path / "run.zarr/zarr.json").stat().st_mtime_ns == before
-
-
-@pytest.mark.parametrize(
-    ("text", "size"), [("4GiB", 4 << 30), ("1.5 MB", 1_500_000), ("17", 17), (12, 12), ("64kib", 65536)]
-)
-def test_sizes_are_read_as_people_write_them(text, size):
-    assert parse_bytes(text) == size
-
-
-def test_a_size_that_is_none_is_refused():
-    with pytest.raises(UsageError, match="such as 4294967296 or '4GiB'"):
-        parse_bytes("4 elephants")

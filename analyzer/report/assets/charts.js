@@ -1,11 +1,11 @@
-/* Charts: uPlot draws lines and axes; points with bars, marks, legends and tooltips are ours. */
+/* Charts: uPlot draws lines and axes. This file adds points with bars, marks, legends and tooltips. */
 
 const HEIGHT = 290;
 const NEAR = 12; // pixels within which a point counts as hovered
 
 const pointsOf = (data) => data.lines.filter((line) => line.style === "points");
 
-/** The colour of a series: points alone share one, points with lines have another, or several of their own. */
+/** The number of a series' colour: 0 if all series are points, 1 if one series of points goes with lines, else n. */
 function indexOf(data, line, n) {
   const points = pointsOf(data).length;
   if (points === data.lines.length) return 0;
@@ -69,7 +69,7 @@ function verticalAxis(data, power) {
   const text = (value, unit) => {
     if (data.log && !power && (value < 1e-2 || value >= 1e4)) return numberText(value, 2).replace(/^1×/, "");
     const scaled = value / 10 ** power;
-    const step = unit / 10 ** power; // 0.25 takes two decimals: a rounded tick would be a wrong one
+    const step = unit / 10 ** power; // 0.25 needs two decimals: a rounded tick would be wrong
     const decimals = [0, 1, 2, 3, 4, 5, 6].find((n) => Math.abs(step * 10 ** n - Math.round(step * 10 ** n)) < 1e-6) ?? 6;
     return unit ? scaled.toFixed(decimals) : numberText(scaled, 3);
   };
@@ -172,7 +172,7 @@ function drawOver(u, data) {
   ctx.restore();
 }
 
-/** What stands at the pointer, line by line: [line, place]. */
+/** The points at the pointer, as pairs [line, place]. */
 function hovered(u, data, place) {
   const at = u.cursor.left;
   return data.lines.flatMap((line) => {
@@ -232,7 +232,7 @@ function drawLegend(figure, u, data) {
   });
 }
 
-/** A chart in its figure; gives what the page needs of it. */
+/** Draws a chart in its figure; returns functions with which the page resizes and restyles it. */
 function drawChart(figure) {
   const data = JSON.parse(figure.querySelector("script").textContent);
   const box = figure.querySelector(".plot");

@@ -1,5 +1,5 @@
 "use strict";
-/* Numbers and colours: what charts and maps share. Text is set as text, never as HTML. */
+/* Numbers, colours and elements for charts and maps. Text is set as text, never as HTML. */
 
 const RAISED = { "-": "⁻", 0: "⁰", 1: "¹", 2: "²", 3: "³", 4: "⁴", 5: "⁵", 6: "⁶", 7: "⁷", 8: "⁸", 9: "⁹" };
 
@@ -24,7 +24,7 @@ const withUnits = (title, units, power = 0) => {
   return inside ? `${title} (${inside})` : title;
 };
 
-/** Power of ten that brings a value to between 1 and 10; 0 where that is no gain. */
+/** The power of ten to divide by, so that a value is between 1 and 10; 0 if it is readable as it is. */
 function powerOf(value) {
   const power = value > 0 ? Math.floor(Math.log10(value)) : 0;
   return Math.abs(power) > 2 ? power : 0;
@@ -51,7 +51,7 @@ function swatch(parent, n) {
   mark.style.borderTop = `3px ${BORDERS[Math.floor(n / COLOURS) % BORDERS.length]} ${colourOf(n)}`;
 }
 
-/** A button in a figure's heading, for those without a mouse as well. */
+/** Adds a button to a figure's heading; the keyboard reaches it too. */
 function tool(figure, text, title, act) {
   const caption = figure.querySelector("figcaption");
   const tools = caption.querySelector(".tools") ?? make("span", caption, "tools");
@@ -62,7 +62,7 @@ function tool(figure, text, title, act) {
   button.addEventListener("click", act);
 }
 
-/** Ticks of a logarithmic axis: 1, 2, 5 in few decades, powers of ten in many; evenly apart where those are too few. */
+/** Ticks of a logarithmic axis: 1, 2, 5 over few decades, powers of ten over many, evenly spaced if these are too few. */
 function logarithmicTicks(low, high, room) {
   const decades = Math.log10(high / low);
   const steps = decades < 0.8 ? [1, 1.5, 2, 3, 4, 5, 7] : decades < 3 ? [1, 2, 5] : [1];

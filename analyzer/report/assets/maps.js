@@ -27,7 +27,7 @@ const shareOf = (level) => (level - 1) / 65533;
 
 const valueOf = (data, share) => (data.log ? data.low * (data.high / data.low) ** share : data.high * share);
 
-/** The matrix as an image of one pixel a cell. */
+/** Draws the matrix as an image with one pixel for each cell. */
 function imageOf(data, levels) {
   const image = document.createElement("canvas");
   image.width = data.columns;
@@ -44,7 +44,7 @@ function imageOf(data, levels) {
   return image;
 }
 
-/** Whole numbers for a ruler over [low, high), at most so many. */
+/** At most about `most` whole numbers for a ruler over [low, high). */
 function wholeTicks(low, high, most) {
   const rough = Math.max(1, (high - low) / Math.max(most, 1));
   const unit = 10 ** Math.floor(Math.log10(rough));

@@ -1,4 +1,4 @@
-/* The page: pictures are drawn when they come near the screen; theme; choice of the run. */
+/* The page: draws charts and maps when they come near the screen, switches the theme, and selects the run. */
 
 const drawn = new Map(); // figure to picture
 
@@ -41,7 +41,7 @@ function remembered(theme) {
     if (theme) localStorage.setItem("thermotrace-theme", theme);
     return localStorage.getItem("thermotrace-theme");
   } catch {
-    return null; // a browser that keeps nothing of a local file
+    return null; // this browser stores nothing for local files
   }
 }
 

@@ -1,0 +1,153 @@
+"""An answer as rows and columns, and as the object that `--format json` prints."""
+
+from __future__ import annotations
+
+import json
+import math
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import xarray as xr
+
+from analyzer.query.kinds import PLACES
+from analyzer.text import of_cell
+
+_FIRST = ("group", "layer", "module", "parameter", *PLACES)
+_LAST = ("partial", "left_out")
+_PIECE = 1 << 14
+"""Most rows of a piece of an answer. As objects of Python they take 4 KiB each."""
+
+
+@dataclass(frozen=True)
+class Records:
+    """Rows of an answer that are made while they are written, a frame after the other."""
+
+    frames: Iterable[pd.DataFrame]
+
+    def __iter__(self) -> Iterator[dict[str, Any]]:
+        for frame in self.frames:
+            yield from _records(frame)
+
+
+def count_of(answer: xr.Dataset, along: Sequence[str]) -> int:
+    """Return the number of rows of an answer that has one for each place along these dimensions."""
+    return math.prod(answer.sizes[name] for name in along if name in answer.sizes)
+
+
+def pieces_of(answer: xr.Dataset, along: Sequence[str], most: int = _PIECE) -> Iterator[xr.Dataset]:
+    """Yield parts of an answer of at most `most` rows each, in the order of its rows; at least one, which may be empty.
+
+    Parameters
+    ----------
+    answer
+        In memory.
+    along
+        The dimensions of its rows, the slowest first; those that it has not are passed over. Without any, the answer is
+        one piece.
+    most
+        Rows of a piece.
+    """
+    dims = [name for name in along if name in answer.sizes]
+    if not dims or count_of(answer, dims) <= most:
+        yield answer
+        return
+    length = max(most // max(count_of(answer, dims[1:]), 1), 1)
+    for begin in range(0, answer.sizes[dims[0]], length):
+        part = answer.isel({dims[0]: slice(begin, begin + length)})
+        yield from pieces_of(part, dims[1:], most) if length == 1 else (part,)
+
+
+def told(answer: xr.Dataset) -> xr.Dataset:
+    """Return the answer without what its rows need not say: `partial` and `left_out` where no window is either."""
+    return answer.drop_vars([name for name in _LAST if name in answer.variables and not answer[name].any()])
+
+
+def frame_of(answer: xr.Dataset) -> pd.DataFrame:
+    """Return one row for each group, lag and window: first the columns that identify it, then its values."""
+    order = [name for name in ("group", "lag", "window") if name in answer.dims]
+    table = answer.to_dataframe(dim_order=order).reset_index()
+    user = answer.attrs.get("by") == "user"
+    first = [name for name in _FIRST if name in table and (name != "group" or user)]
+    first += [str(name) for name, c in answer.coords.items() if c.dims == ("group",) and name not in _FIRST]
+    first += [name for name in ("lag", "steps_per_lag", "epoch", "start_step", "stop_step") if name in table]
+    rest = [name for name in answer.data_vars if name in table]
+    last = [name for name in _LAST if name in table]
+    return table[first + rest + last]
+
+
+def document_of(answer: xr.Dataset, frames: Iterable[pd.DataFrame], store: str) -> dict[str, Any]:
+    """Return the object that `--format json` prints for one run."""
+    attrs = {name: value for name, value in answer.attrs.items() if name not in ("quantity", "store")}
+    return {"quantity": answer.attrs["quantity"], "store": store, "attrs": attrs, "records": Records(frames)}
+
+
+def json_text(document: Mapping[str, Any]) -> Iterator[str]:
+    """Yield the text of an object of json piece by piece: that of `json.dumps(document, indent=1)`, and a line break.
+
+    A value of the object may be `Records`, which are written one after the other; nothing below it may.
+    """
+    lead = "{"
+    for name, value in document.items():
+        yield f"{lead}\n {json.dumps(name)}: "
+        lead = ","
+        if isinstance(value, Records):
+            yield from _list_text(value)
+        else:
+            yield _indented(value, 1)
+    yield "\n}\n" if document else "{}\n"
+
+
+def _list_text(records: Records) -> Iterator[str]:
+    lead = "["
+    for record in records:
+        yield f"{lead}\n  {_indented(record, 2)}"
+        lead = ","
+    yield "[]" if lead == "[" else "\n ]"
+
+
+def _indented(value: Any, depth: int) -> str:
+    """A value as text, inside objects and lists of this depth; texts in it have no line breaks of their own."""
+    return json.dumps(value, indent=1, allow_nan=False).replace("\n", "\n" + depth * " ")
+
+
+def csv_text(frames: Iterable[pd.DataFrame]) -> Iterator[str]:
+    """Yield the text of a csv file, frame by frame, in which no name is a formula or an order to a terminal."""
+    for n, frame in enumerate(frames):
+        yield str(_cells(frame).to_csv(index=False, header=n == 0))
+
+
+def _cells(frame: pd.DataFrame) -> pd.DataFrame:
+    """The frame with texts as a cell may hold them; numbers stay as they are."""
+    names = [str(name) for name in frame.columns]
+    texts = {name: frame[name].map(_cell) for name in names if not pd.api.types.is_numeric_dtype(frame[name])}
+    return frame.assign(**texts).rename(columns=_cell)
+
+
+def _cell(value: Any) -> Any:
+    return of_cell(value) if isinstance(value, str) else value
+
+
+def records_of(frame: pd.DataFrame) -> list[dict[str, Any]]:
+    """Return one object for each row of a frame, by column."""
+    return list(_records(frame))
+
+
+def _records(frame: pd.DataFrame) -> Iterator[dict[str, Any]]:
+    names = [str(name) for name in frame.columns]
+    columns = [frame[name].tolist() for name in names]
+    for row in zip(*columns, strict=True):
+        yield {name: plain(value) for name, value in zip(names, row, strict=True)}
+
+
+def plain(value: Any) -> Any:
+    """Return a value as JSON has it; NaN and infinity become null."""
+    if isinstance(value, (bool, np.bool_)):
+        return bool(value)
+    if isinstance(value, (int, np.integer)):
+        return int(value)
+    if isinstance(value, (float, np.floating)):
+        return float(value) if math.isfinite(value) else None
+    return value

@@ -1,0 +1,167 @@
+"""Tables as text: aligned columns off a terminal; on one, drawn by rich in its width."""
+
+from __future__ import annotations
+
+import math
+import os
+import re
+import sys
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import xarray as xr
+
+from analyzer.cli.text import printable
+from analyzer.errors import MemoryLimitError
+
+_NOT_IN_TABLES = ("velocities", "temperature_thermal", "velocities_half_phase", "drift_null", "steps_per_lag")
+"""Follow from other columns, or are looked up rarely; other formats have them."""
+MOST_ROWS = 1_000_000
+"""Rows that no table has."""
+_FEW_ROWS = 10_000
+"""Rows of a table that is drawn within any memory limit: they take some ten megabytes."""
+_CELL_BYTES = 160
+"""Bytes that a cell takes at most until it is printed: an object for its text, places in three lists, and the lines."""
+_BETWEEN = 3
+"""Characters between two columns."""
+_NARROW = re.compile(r"[ -Z\]-~¡-¬®-˿΄-Ͽ–—…×]*")
+"""Text that takes one place a character and that rich prints as it is: neither markup (it has "[" and "\\"), nor marks
+that combine, nor the wide characters of Asia."""
+
+
+@dataclass(frozen=True)
+class _Column:
+    """A column of a table: its heading, its cells as text, and whether they stand at the right as numbers do."""
+
+    title: str
+    cells: Sequence[str]
+    right: bool
+
+    @property
+    def narrowest(self) -> int:
+        """Characters that the column needs if its heading may break between words; numbers and names never break."""
+        return max(map(len, [*self.title.split(), *self.cells]), default=0)
+
+    @property
+    def width(self) -> int:
+        """Characters that the column needs with its heading in one line."""
+        return max(map(len, [self.title, *self.cells]))
+
+    def lines(self) -> list[str]:
+        """The heading and the cells, all of one width."""
+        width = self.width
+        return [text.rjust(width) if self.right else text.ljust(width) for text in (self.title, *self.cells)]
+
+
+def refuse_long(rows: int, columns: int, memory_limit: int | None) -> None:
+    """Refuse a table that nobody could read, or whose text would not fit into memory.
+
+    Raises
+    ------
+    MemoryLimitError
+        There would be a million rows or more, or their text would need more than the limit.
+    """
+    needed = rows * columns * _CELL_BYTES
+    if rows < MOST_ROWS and (rows < _FEW_ROWS or memory_limit is None or needed <= memory_limit):
+        return
+    limit = f"fewer than {MOST_ROWS:,} rows" if rows >= MOST_ROWS else f"text of at most {memory_limit:,} bytes"
+    raise MemoryLimitError(
+        f"Table: expected {limit}, got {rows:,} rows of {columns} columns, which take {needed:,} bytes. A table is in "
+        "memory as a whole. Write a file, row by row: --format csv --output FILE, or netcdf or parquet; or ask for "
+        "coarser groups or longer windows.",
+        rows=rows,
+        bytes=needed,
+        limit=memory_limit,
+    )
+
+
+def table_of(answer: xr.Dataset, frame: pd.DataFrame) -> str:
+    """Return the frame as a table, and below it what it shows."""
+    return f"{table_text(frame)}\n\n{footer(answer.attrs)}\n"
+
+
+def table_text(frame: pd.DataFrame, wide: int = 240) -> str:
+    """Return a frame as a table: for a terminal in its width, else `wide`; wider where the cells need it."""
+    columns = _columns(frame)
+    needed = sum(column.narrowest + _BETWEEN for column in columns)
+    if not _rich_is_asked() and _is_plain(columns, max(wide, needed)):
+        return _plain(columns)
+    return _drawn(columns, needed, wide)
+
+
+def footer(attrs: Mapping[str, Any]) -> str:
+    """Return what a table shows, its units, its lag and its convention: as far as the answer has them."""
+    parts = [attrs["quantity"] + (f" in {attrs['units']}" if "units" in attrs else "")]
+    if "lag" in attrs and "steps_per_lag" in attrs:
+        same = attrs["lag"] == attrs["steps_per_lag"]
+        parts.append(f"lag {attrs['lag']}" + ("" if same else f" = {attrs['steps_per_lag']} steps"))
+    if "convention" in attrs:
+        parts.append(f"convention {attrs['convention']}")
+    return printable(", ".join(parts))
+
+
+def _columns(frame: pd.DataFrame) -> list[_Column]:
+    shown = frame.drop(columns=[name for name in _NOT_IN_TABLES if name in frame])
+    if "unreliable" in shown and not shown["unreliable"].any():
+        shown = shown.drop(columns="unreliable")
+    rows = [[_cell(value) for value in row] for row in shown.itertuples(index=False)]
+    titles = [printable(str(name).replace("_", " ")) for name in shown.columns]
+    right = [bool(pd.api.types.is_numeric_dtype(shown[name])) for name in shown.columns]
+    return [_Column(title, [row[n] for row in rows], right[n]) for n, title in enumerate(titles)]
+
+
+def _cell(value: Any) -> str:
+    if isinstance(value, (bool, np.bool_)):
+        return "yes" if value else ""
+    if isinstance(value, (int, np.integer)):
+        return f"{value:,}"
+    if isinstance(value, (float, np.floating)):
+        return "–" if math.isnan(value) else f"{value:.4g}"
+    return printable(str(value))
+
+
+def _rich_is_asked() -> bool:
+    """Whether rich knows better: on a terminal, for one that the environment names, and where lines cannot be drawn."""
+    if sys.stdout.isatty() or os.environ.get("FORCE_COLOR") or os.environ.get("TTY_COMPATIBLE") == "1":
+        return True
+    return not (getattr(sys.stdout, "encoding", None) or "utf-8").lower().startswith("utf")
+
+
+def _is_plain(columns: Sequence[_Column], room: int) -> bool:
+    """Whether columns side by side are what rich would draw: no heading breaks, no character is wide or markup."""
+    if not columns or sum(column.width + _BETWEEN for column in columns) - 1 > room:
+        return False
+    texts = [text for column in columns for text in (column.title, *column.cells)]
+    return all(_NARROW.fullmatch(text) and text.count(":") < 2 for text in texts)  # :name: is an emoji
+
+
+def _plain(columns: Sequence[_Column]) -> str:
+    """Columns side by side, as rich draws them without colours: rich takes longer to load than an answer to compute."""
+    heading, *rows = ((" " * _BETWEEN).join(line) for line in zip(*(c.lines() for c in columns), strict=True))
+    lines = ["", f" {heading}", " " + "─" * len(heading), *(f" {row}" for row in rows)]
+    return "\n".join(line.rstrip() for line in lines).rstrip()
+
+
+def _drawn(columns: Sequence[_Column], needed: int, wide: int) -> str:
+    """The table that rich draws."""
+    from rich import box
+    from rich.console import Console
+    from rich.markup import escape
+    from rich.table import Table
+
+    table = Table(box=box.SIMPLE_HEAD, pad_edge=False)
+    for column in columns:
+        justify: Any = "right" if column.right else "left"
+        table.add_column(column.title, justify=justify, min_width=column.narrowest, overflow="fold")
+    for row in zip(*(column.cells for column in columns), strict=True):
+        table.add_row(*map(escape, row))
+    terminal = sys.stdout.isatty()
+    # Nothing may be cut: where the cells need more room than there is, lines are longer.
+    console = Console(width=None if terminal else wide, no_color=not terminal or None, highlight=False)
+    console.width = max(console.width, needed)
+    with console.capture() as capture:
+        console.print(table)
+    return "\n".join(line.rstrip() for line in capture.get().splitlines()).rstrip()

@@ -1,0 +1,185 @@
+"""The last task of a pass: from the partials of bundles to the moments of groups, their series and batches."""
+
+from __future__ import annotations
+
+import warnings
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+
+from analyzer.engine.makers import maker, require_maker
+from analyzer.engine.moments import Partial, squares_by_window
+from analyzer.engine.pieces import Bundle, bundle_groups, piece_groups
+from analyzer.engine.remains import Remains, preserve
+from analyzer.engine.spans import Series
+from analyzer.engine.sums import MOMENTS, SQUARES
+from analyzer.errors import NonFiniteWarning
+from analyzer.query.windows import Sampling
+from analyzer.store.roots import Source, check_same
+
+Array = np.ndarray[Any, np.dtype[Any]]
+
+
+@dataclass(frozen=True)
+class Assembled:
+    """What the last task makes, before it is handed out as arrays; see `Moments`."""
+
+    table: Array
+    nonfinite: dict[str, int]
+    series: Array
+    batches: Array
+
+
+@dataclass(frozen=True)
+class Assembly:
+    """The last task's share of a plan: what is needed to number the groups, without the spans.
+
+    Attributes
+    ----------
+    source
+        An array of the store that the frames or their sums are of; None for a tree that was modified.
+    maker
+        Which version planned it (`analyzer.engine.makers`).
+    """
+
+    bundles: tuple[Bundle, ...]
+    masses: Mapping[str, float]
+    groups: int
+    sampling: Sampling
+    is_whole: bool
+    source: Source | None = None
+    maker: str = field(default_factory=maker)
+
+    @property
+    def parameters(self) -> list[str]:
+        """Names of the chosen parameters, in order."""
+        return list(dict.fromkeys(piece.parameter for bundle in self.bundles for piece in bundle.chosen))
+
+    @property
+    def series(self) -> int:
+        """How many series there are: one for each group of whole parameters, else one for each parameter."""
+        return self.groups if self.is_whole else len(self.parameters)
+
+    def mass(self, bundle: Bundle) -> Array:
+        """Mass of the weights of each local group of a bundle (groups,)."""
+        pieces = [np.full(piece_groups(piece)[1].size, self.masses[piece.parameter]) for piece in bundle.chosen]
+        return np.concatenate(pieces)
+
+
+def assemble(assembly: Assembly, partials: Sequence[Partial], origin: int | None, remains: Remains | None) -> Assembled:
+    """The table of moments of all groups and windows, and the first frame that is not finite of each parameter.
+
+    Parameters
+    ----------
+    partials
+        One for each bundle.
+    origin
+        First frame of the series, or None where there is none.
+    remains
+        What to keep beside the sums that were kept on the way.
+
+    Raises
+    ------
+    StoreChangedError
+        The store was replaced since it was opened.
+    """
+    _require_same(assembly)
+    windows = assembly.sampling.windows.velocities.size
+    table = np.zeros((MOMENTS, assembly.groups, windows))
+    found: dict[str, int] = {}
+    for bundle, partial in zip(assembly.bundles, partials, strict=True):
+        assert not partial.open, "every window is closed when all frames are seen"
+        _, numbers = bundle_groups(bundle)
+        mass = assembly.mass(bundle)[:, np.newaxis]
+        for closed, sums in partial.closed:
+            for row in range(MOMENTS):
+                np.add.at(table[row], (numbers[:, np.newaxis], closed), sums[row] * mass)
+        for parameter, frame in partial.nonfinite:
+            found[parameter] = min(frame, found.get(parameter, frame))
+    series = np.empty((0, 0))
+    if origin is not None:
+        series = _summed(assembly, [partial.series for partial in partials])
+    if origin is not None and assembly.is_whole:
+        table[SQUARES] = squares_by_window(series, assembly.sampling, origin)
+    table[:, ~np.isfinite(table[SQUARES])] = np.nan
+    if remains is not None:
+        preserve(remains)
+    return Assembled(table, found, series, _by_batch(assembly, partials))
+
+
+def assemble_series(assembly: Assembly, parts: Sequence[Series], origin: int) -> Assembled:
+    """As `assemble`, from the sums of single steps alone: all but Σv² is NaN."""
+    _require_same(assembly)
+    series = _summed(assembly, [part.values for part in parts])
+    table = np.full((MOMENTS, assembly.groups, assembly.sampling.windows.velocities.size), np.nan)
+    table[SQUARES] = squares_by_window(series, assembly.sampling, origin)
+    bad = ~np.isfinite(table[SQUARES])
+    table[SQUARES][bad] = np.nan
+    found: dict[str, int] = {}
+    if bad.any():
+        for part in parts:
+            for parameter, frame in part.nonfinite:
+                found[parameter] = min(frame, found.get(parameter, frame))
+    return Assembled(table, found, series, np.empty((0, 0)))
+
+
+def _require_same(assembly: Assembly) -> None:
+    """Refuse an answer by another version, or of another run than was opened: asked once all has been read."""
+    require_maker(assembly.maker)
+    if assembly.source is not None:
+        check_same(assembly.source)
+
+
+def _summed(assembly: Assembly, series: Sequence[tuple[Array, ...]]) -> Array:
+    """Mass-weighted Σv² of every step by group or by parameter, from that of every piece, in their order."""
+    total = np.zeros((assembly.series, max(sum(part.shape[1] for part in parts) for parts in series)))
+    order = {name: n for n, name in enumerate(assembly.parameters)}
+    for bundle, parts in zip(assembly.bundles, series, strict=True):
+        low = 0
+        for part in parts:
+            some = total[:, low : low + part.shape[1]]
+            for piece, values in zip(bundle.chosen, part, strict=True):
+                assert piece.rule is not None
+                number = piece.rule.base if assembly.is_whole else order[piece.parameter]
+                some[number] += assembly.masses[piece.parameter] * values
+            low += part.shape[1]
+    return total
+
+
+def _by_batch(assembly: Assembly, partials: Sequence[Partial]) -> Array:
+    """Mass-weighted Σv² of every group and batch."""
+    table = np.zeros((assembly.groups, assembly.sampling.batches))
+    for bundle, partial in zip(assembly.bundles, partials, strict=True):
+        _, numbers = bundle_groups(bundle)
+        mass = assembly.mass(bundle)[:, np.newaxis]
+        for batch, sums in partial.batches:
+            np.add.at(table, (numbers[:, np.newaxis], batch), sums * mass)
+    return table
+
+
+def table_of(assembled: Assembled) -> Array:
+    """The table, with a warning for each parameter that was not finite."""
+    for parameter, frame in assembled.nonfinite.items():
+        warnings.warn(
+            f"{parameter}: NaN or infinite weights from frame {frame} on; the temperatures of its groups are NaN.",
+            NonFiniteWarning,
+            stacklevel=1,
+        )
+    return assembled.table
+
+
+def nonfinite_of(assembled: Assembled) -> Array:
+    """The first frame that is not finite of each parameter that has one, as an array without axes."""
+    return np.array(assembled.nonfinite, dtype=object)
+
+
+def batches_in(assembled: Assembled) -> Array:
+    """The sums of batches."""
+    return assembled.batches
+
+
+def series_in(assembled: Assembled) -> Array:
+    """The sums of single steps."""
+    return assembled.series

@@ -1,0 +1,116 @@
+"""Where frames come from: the chunks of a store, or the arrays of a tree. The engine asks no further."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any, Protocol
+
+import dask.array as da
+import numpy as np
+
+from analyzer.query.groups import Region
+from analyzer.store.reading import read
+from analyzer.store.roots import Source
+
+Array = np.ndarray[Any, np.dtype[Any]]
+
+
+class Frames(Protocol):
+    """The frames of one piece: a region of a parameter, at every step of the run."""
+
+    def read(self, region: Region, start: int, stop: int) -> Array:
+        """Frames start to stop - 1 of the piece's region, (*region, frames)."""
+
+    def of_task(self, place: int) -> Any:
+        """What a task on the span with this number is given in place of these frames; dask fills in what it names."""
+
+    @property
+    def arrays(self) -> Sequence[da.Array]:
+        """Dask arrays that `of_task` names."""
+
+
+@dataclass(frozen=True)
+class Chunks:
+    """Frames in the chunks of a store; any process can decode them."""
+
+    source: Source
+
+    def read(self, region: Region, start: int, stop: int) -> Array:
+        return read(self.source, (*region, (start, stop)))
+
+    def of_task(self, place: int) -> Any:
+        return self
+
+    @property
+    def arrays(self) -> Sequence[da.Array]:
+        return ()
+
+
+@dataclass(frozen=True)
+class Noted:
+    """Frames in chunks whose checksums are noted as they are decoded. Lifetime: one span of one task.
+
+    Attributes
+    ----------
+    noted
+        Checksum of each chunk that was read, by its key; filled.
+    """
+
+    chunks: Chunks
+    noted: dict[str, str]
+
+    def read(self, region: Region, start: int, stop: int) -> Array:
+        return read(self.chunks.source, (*region, (start, stop)), self.noted)
+
+    def of_task(self, place: int) -> Any:
+        return self.chunks
+
+    @property
+    def arrays(self) -> Sequence[da.Array]:
+        return ()
+
+
+@dataclass(frozen=True)
+class Arrays:
+    """Frames in an array of a tree, cut in time at the plan's spans.
+
+    Attributes
+    ----------
+    values
+        (*region, frames), one chunk in space.
+    start
+        The frame that the array begins with.
+    """
+
+    values: da.Array
+    start: int
+
+    def read(self, region: Region, start: int, stop: int) -> Array:
+        return np.asarray(self.values[..., start - self.start : stop - self.start])
+
+    def of_task(self, place: int) -> Any:
+        first = self.start + sum(self.values.chunks[-1][:place])
+        return (Held, (self.values.name, *[0] * (self.values.ndim - 1), place), first)
+
+    @property
+    def arrays(self) -> Sequence[da.Array]:
+        return (self.values,)
+
+
+@dataclass(frozen=True)
+class Held:
+    """Frames in memory, from frame `start` on."""
+
+    values: Array
+    start: int
+
+    def read(self, region: Region, start: int, stop: int) -> Array:
+        return self.values[..., start - self.start : stop - self.start]
+
+    def of_task(self, place: int) -> Any:
+        return self
+
+    @property
+    def arrays(self) -> Sequence[da.Array]:
+        return ()

@@ -1,0 +1,128 @@
+"""Whether all of a run is kept: the account that decides whether its trajectory may go."""
+
+from __future__ import annotations
+
+import os
+from dataclasses import dataclass
+from pathlib import Path
+
+import xarray as xr
+
+from analyzer.engine.cache import fault_of
+from analyzer.engine.homes import files_of, homes_for
+from analyzer.engine.measure import Query, base_for, measure
+from analyzer.engine.plan import Plan
+from analyzer.engine.remains import Remains, missing_of, preserve
+from analyzer.errors import AnalyzerError, OptionError
+from analyzer.store.kept import root_of, runs_in
+from analyzer.store.roots import root_now
+from analyzer.tree import source_of, trajectory
+
+
+@dataclass(frozen=True)
+class Account:
+    """What is kept of a run.
+
+    Attributes
+    ----------
+    home
+        Its folder.
+    share
+        Share of its sums that are kept.
+    faults
+        What is missing or not whole, until the sums stand alone; empty where they do.
+    others
+        Folders at the same place that hold other runs.
+    """
+
+    home: Path
+    share: float
+    faults: tuple[str, ...]
+    others: tuple[Path, ...]
+
+
+def account_of(run: xr.DataTree, chosen: str | None = None, *, settle: bool = False) -> Account:
+    """What is kept of a run, read back from its files and held against the store.
+
+    Parameters
+    ----------
+    run
+        As `open_run` gives it.
+    chosen
+        The folder of kept sums, where it is not beside the store.
+    settle
+        Copy metadata and scalars anew, and wait until all that is kept has reached the disk.
+
+    Raises
+    ------
+    OptionError
+        The tree was modified, or the store is behind a URL and no folder was chosen.
+    """
+    opened = trajectory(run).opened
+    base = None if opened is None else base_for(opened.store, chosen or True)
+    if opened is None or base is None:
+        raise OptionError(
+            "Kept sums: expected a store at a path, or a folder for its sums, got neither. Sums are kept in files. "
+            "Write --cache DIR"
+        )
+    store = opened.store
+    if not store.is_trajectory:
+        return Account(base, 1.0, (), tuple(other for other in runs_in(base) if other != base))
+    step = source_of(store, "step")
+    plan = _plan_of(run, chosen)
+    home = (plan.home if plan is not None else None) or next(homes_for(base, root_now(step).document))
+    faults = (
+        [f"frames are still being written; if nobody does, close it: recorder recover {store.location}"]
+        if store.status == "running"
+        else []
+    )
+    faults += _faults_of(plan)
+    share = float(plan.kept.mean()) if plan is not None and plan.kept.size else 0.0
+    remains = Remains.of(store, step, home)
+    assert remains is not None
+    if settle:
+        preserve(remains, anew=True)
+    faults += [f"{home / key}" for key in missing_of(remains)]
+    if settle and not faults:
+        faults += _unsettled(home)
+    others = tuple(other for other in runs_in(base) if other != home)
+    return Account(home, share if root_of(home) else 0.0, tuple(faults), others)
+
+
+def _plan_of(run: xr.DataTree, chosen: str | None) -> Plan | None:
+    """The plan of a question that needs all sums of a run; None where it has no velocity."""
+    try:
+        return measure(run, Query(by="model", cache=chosen or True)).plan
+    except AnalyzerError:
+        return None
+
+
+def _faults_of(plan: Plan | None) -> list[str]:
+    """The files of sums that are not there, not of these frames, or not whole."""
+    if plan is None or not plan.kept.size:
+        return ["sums: the run has none"]
+    found = []
+    for bundle, row in zip(plan.bundles, plan.kept, strict=True):
+        for span, kept in zip(plan.spans, row, strict=True):
+            assert bundle.shelf is not None
+            path = bundle.shelf.file(span.start)
+            fault = "" if kept else "not kept"
+            fault = fault or fault_of(path) or ""
+            found += [f"{path}: {fault}"] if fault else []
+    return found
+
+
+def _unsettled(home: Path) -> list[str]:
+    """What of a folder of kept sums cannot be brought to the disk."""
+    files = [home / "zarr.json", *files_of(home), *(path for path in home.glob("*/c/**/*") if path.is_file())]
+    faults = []
+    for path in [*files, *{parent for file in files for parent in file.parents if home in (parent, *parent.parents)}]:
+        try:
+            descriptor = os.open(path, os.O_RDONLY)
+            try:
+                os.fsync(descriptor)
+            finally:
+                os.close(descriptor)
+        except OSError as error:
+            faults.append(f"{path}: {error.strerror}")
+    return faults

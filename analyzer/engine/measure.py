@@ -1,0 +1,382 @@
+"""Run a query: select parameters, sample velocities, group weights, plan, reduce.
+
+It returns moments. The quantities (`analyzer.quantities`) turn them into temperatures and velocities.
+"""
+
+from __future__ import annotations
+
+import itertools
+import math
+import warnings
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, replace
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import dask.array as da
+import numpy as np
+import xarray as xr
+
+from analyzer.engine.frames import Arrays, Frames
+from analyzer.engine.graph import Moments, moments, moments_together
+from analyzer.engine.homes import base_of
+from analyzer.engine.makers import check_default_workers
+from analyzer.engine.pieces import Piece
+from analyzer.engine.plan import SPAN_FRAMES, Plan, check_memory, plan, plan_arrays, size_text
+from analyzer.engine.remains import Remains
+from analyzer.errors import (
+    KeptSumsWarning,
+    MemoryLimitError,
+    OptionError,
+    SelectionError,
+    SettingsWarning,
+    TrajectoryMissingError,
+)
+from analyzer.query.changes import told, within
+from analyzer.query.groups import By, Globs, Grouping, group, matches, most_groups, select
+from analyzer.query.kinds import KINDS
+from analyzer.query.windows import BIN_FRAMES, Bound, Lag, Sampling, Window, in_batches, sample
+from analyzer.store.roots import check_same
+from analyzer.store.schema import Parameter, Store
+from analyzer.tree import Trajectory, source_of, trajectory
+from analyzer.version import version
+
+Array = np.ndarray[Any, np.dtype[Any]]
+_TITLES = {kind.column: kind.title for kind in KINDS.values()}
+_GROUP_BYTES = 100
+"""What identifies one group: its label, its columns, its number of weights."""
+Mass = float | Mapping[str, float]
+
+
+@dataclass(frozen=True)
+class Column:
+    """A column of an answer: its units and long name, and whether Σv² is all that it needs of the moments."""
+
+    units: str
+    title: str
+    squares_only: bool = False
+
+
+Columns = Mapping[str, Column]
+
+
+@dataclass(frozen=True)
+class Measurement:
+    """A query and its lazy answer."""
+
+    run: Trajectory
+    plan: Plan
+    moments: Moments
+
+
+@dataclass(frozen=True, kw_only=True)
+class Query:
+    """What is asked of a run, apart from the quantity.
+
+    Attributes
+    ----------
+    by, window, start, stop, lag, parameter, layer, exclude, steps_per_epoch, unequal_epochs, memory_limit
+        As for `analyzer.temperature`.
+    lags
+        Several lags in place of `lag`, for a quantity that takes them.
+    workers
+        Threads or processes that will compute, for the projection of memory.
+    cache
+        Whether the moments cache is used and filled, or its folder if that is not beside the store.
+    batches
+        Whether velocities of groups without a series are cut into batches, for error bars.
+    half_phase
+        Whether displacements of lag "epoch" are shifted by half an epoch.
+    shortest_batch
+        Velocities of neighbouring frames in the shortest batch. Kept sums answer only if this is the length of a bin.
+    """
+
+    by: By = "layer"
+    window: Window = None
+    start: Bound = None
+    stop: Bound = None
+    lag: Lag = None
+    lags: Sequence[Lag] | None = None
+    parameter: Globs = None
+    layer: Globs = None
+    exclude: Globs = None
+    steps_per_epoch: int | None = None
+    unequal_epochs: bool = False
+    workers: int = 1
+    memory_limit: int | None = None
+    cache: bool | str = True
+    batches: bool = False
+    half_phase: bool = False
+    shortest_batch: int = BIN_FRAMES
+
+
+def measure(tree: xr.DataTree, query: Query, mass: Mass = 1.0) -> Measurement:
+    """The lazy moments of a query on a run. Every fault of the query is raised here, before anything is read."""
+    return measure_together(tree, [query], mass)[0]
+
+
+def measure_together(tree: xr.DataTree, queries: Sequence[Query], mass: Mass = 1.0) -> list[Measurement]:
+    """The lazy moments of queries that differ only in their sampling, from one pass over the frames.
+
+    Computed together, as variables of one Dataset, they decode each chunk at most once.
+    """
+    check_default_workers()
+    run = trajectory(tree)
+    first = queries[0]
+    chosen = select(run.parameters, first.parameter, first.layer, first.exclude)
+    masses = masses_of(chosen, mass)
+    check_groups(chosen, first.by, first.memory_limit)
+    grouping = group(chosen, first.by)
+    remains: list[Remains | None] = [None for _ in queries]
+    if run.opened is None:
+        shared = False
+        plans = [_plan_of_tree(run, chosen, _drawn(run, query, grouping)[0], grouping) for query in queries]
+    else:
+        store, base = run.opened.store, base_for(run.opened.store, first.cache)
+        listings: dict[str, Any] = {}
+        plans = [_plan_of_store(run, store, base, listings, query, grouping) for query in queries]
+        step = source_of(store, "step")
+        check_same(step)
+        remains = [Remains.of(store, step, plan.home) for plan in plans]
+        shared = sum(plan.tasks > 0 for plan in plans) > 1
+    check_memory(plans, first.workers, first.memory_limit)
+    warn_of_changes(run, plans)
+    if shared:
+        found = moments_together(plans, masses, remains)
+    else:
+        found = [moments(plan, masses, kept) for plan, kept in zip(plans, remains, strict=True)]
+    return [Measurement(run, plan, answer) for plan, answer in zip(plans, found, strict=True)]
+
+
+def _drawn(run: Trajectory, query: Query, grouping: Grouping) -> list[Sampling]:
+    """The velocities of a query, best first: cut into batches where its error bars come from them, then whole."""
+    sampling = sample(
+        run.line,
+        window=query.window,
+        start=query.start,
+        stop=query.stop,
+        lag=query.lag,
+        steps_per_epoch=query.steps_per_epoch,
+        unequal_epochs=query.unequal_epochs,
+        half_phase=query.half_phase,
+    )
+    if query.batches and not (grouping.is_whole and (sampling.spacing == 1).all()):
+        return [in_batches(sampling, query.shortest_batch), sampling]
+    return [sampling]
+
+
+def _plan_of_store(
+    run: Trajectory, store: Store, base: Path | None, listings: dict[str, Any], query: Query, grouping: Grouping
+) -> Plan:
+    """The plan of a query on a store."""
+    sources = {p.name: source_of(store, p.path) for p in store.parameters}
+    known = replace(store, parameters=run.parameters)
+    *in_parts, whole = _drawn(run, query, grouping)
+    for sampling in in_parts:
+        try:
+            return plan(sampling, grouping, known, sources, run.line, base, listings)
+        except TrajectoryMissingError:
+            pass  # kept sums end at bins: without batches they may answer, but with no error bar
+    return plan(whole, grouping, known, sources, run.line, base, listings)
+
+
+def warn_of_changes(run: Trajectory, plans: Sequence[Plan]) -> None:
+    """Say once that the settings of a run changed within the steps that are measured.
+
+    Warns
+    -----
+    SettingsWarning
+        They did; the message has the steps of the stretches with equal settings.
+    """
+    if not run.line.changes:
+        return
+    start = min(int(plan.sampling.windows.start_step[0]) for plan in plans)
+    stop = max(int(plan.sampling.windows.stop_step[-1]) for plan in plans)
+    if found := within(run.line.changes, run.line.steps, start, stop):
+        where = run.identity.get("store", "Run")
+        warnings.warn(f"{where}: {told(found, run.line.changes, run.line.steps)}", SettingsWarning, stacklevel=2)
+
+
+def check_groups(parameters: Sequence[Parameter], by: By, limit: int | None) -> None:
+    """Refuse more groups than a limit in bytes has room for, before they are listed."""
+    needed = most_groups(parameters, by) * _GROUP_BYTES
+    if limit is not None and needed > limit:
+        raise MemoryLimitError(
+            f"Memory: expected at most {size_text(limit)} (--memory-limit), got a projected {size_text(needed)} for "
+            f"the names of {needed // _GROUP_BYTES:,} groups. Nothing was read. Choose a coarser --by, fewer "
+            "parameters (--parameter), or raise --memory-limit.",
+            needed=needed,
+            limit=limit,
+        )
+
+
+def base_for(store: Store, cache: bool | str) -> Path | None:
+    """Where the sums of a store are kept. Sums that were kept without their trajectory are there themselves."""
+    if not store.is_trajectory:
+        return Path(store.location)
+    chosen = cache if isinstance(cache, str) else None
+    return base_of(store.location, store.run_id, chosen) if cache is not False else None
+
+
+def masses_of(parameters: Sequence[Parameter], mass: Mass) -> dict[str, float]:
+    """Mass of the weights of each parameter: one number, or that of the first glob of a mapping that matches, else 1.
+
+    Raises
+    ------
+    OptionError
+        A mass is not a positive finite number.
+    SelectionError
+        A glob matches nothing.
+    """
+    given = mass.values() if isinstance(mass, Mapping) else (mass,)
+    for value in given:
+        if not isinstance(value, (int, float)) or not math.isfinite(value) or value <= 0:
+            raise OptionError(
+                f"mass: expected a positive finite number, got {value!r}. A temperature is Σ ½ m v² / (k_B d). "
+                "Leave it out for m = 1.",
+                mass=mass,
+            )
+    if not isinstance(mass, Mapping):
+        return {p.name: float(mass) for p in parameters}
+    masses = {p.name: 1.0 for p in parameters}
+    for glob, value in reversed(list(mass.items())):
+        matched = matches(glob, list(masses))
+        if not matched:
+            raise SelectionError(
+                f"mass {glob!r}: expected a pattern that matches one of: {', '.join(masses)}; got no match. "
+                "The mass would be without effect. Mend the pattern.",
+                pattern=glob,
+            )
+        masses |= {name: float(value) for name in matched}
+    return masses
+
+
+def result(
+    measurement: Measurement,
+    quantity: str,
+    formula: Callable[[Array, Array, Array], Sequence[Array]],
+    columns: Columns,
+    extra: Mapping[str, Any] | None = None,
+) -> xr.Dataset:
+    """The tidy Dataset of a query: `weights`, `velocities` and columns (group, window).
+
+    Parameters
+    ----------
+    quantity
+        Name of what is measured.
+    formula
+        From moments (MOMENTS, groups, windows), weights of a group (groups, 1) and velocities of a weight (windows,),
+        NaN where there are none, to the columns.
+    columns
+        By name, in the formula's order.
+    extra
+        Further variables, as xarray takes them.
+    """
+    sampling, grouping = measurement.plan.sampling, measurement.plan.grouping
+    windows = sampling.windows
+    coords: dict[str, Any] = {"group": ("group", grouping.label, {"long_name": f"group by {grouping.by}"})}
+    coords |= {
+        name: ("group", values, {"long_name": _TITLES.get(name, name)}) for name, values in grouping.columns.items()
+    }
+    coords |= {
+        "window": ("window", np.arange(windows.velocities.size), {"long_name": "window"}),
+        "start_step": ("window", windows.start_step, {"units": "step", "long_name": "window start (excluded)"}),
+        "stop_step": ("window", windows.stop_step, {"units": "step", "long_name": "window end (included)"}),
+        "partial": ("window", windows.partial, {"long_name": "window shorter than asked for"}),
+        "left_out": (
+            "window",
+            windows.left_out,
+            {"long_name": "velocities of each weight lost to gaps and resumptions"},
+        ),
+    }
+    if windows.epoch is not None:
+        coords["epoch"] = ("window", windows.epoch, {"long_name": "epoch"})
+    weights, dims = grouping.weights[:, np.newaxis], ("group", "window")
+    data: dict[str, Any] = {
+        "weights": ("group", grouping.weights, {"units": "1", "long_name": "degrees of freedom"}),
+        "velocities": (dims, weights * windows.velocities, {"units": "1", "long_name": "velocities averaged"}),
+    }
+    # All columns in one task, none derived from another: dask.compute on a Dataset loses such a variable (dask 2026.8).
+    count = np.where(windows.velocities == 0, np.nan, windows.velocities)
+    stacked = partial(_stacked, formula=formula, weights=weights, count=count)
+    answers = {
+        table.name: da.map_blocks(  # type: ignore[no-untyped-call]
+            stacked, table, chunks=((len(columns),), *table.chunks[1:]), meta=np.empty((0, 0, 0))
+        )
+        for table in {t.name: t for t in (measurement.moments.table, measurement.moments.squares)}.values()
+    }
+    for n, (name, column) in enumerate(columns.items()):
+        table = measurement.moments.squares if column.squares_only else measurement.moments.table
+        data[name] = (dims, answers[table.name][n], {"units": column.units, "long_name": column.title})
+    data |= extra or {}
+    dataset = xr.Dataset(data, coords=coords, attrs=_attrs(measurement, quantity))
+    return dataset if measurement.run.lazy else dataset.compute(scheduler="synchronous")
+
+
+def _stacked(table: Array, *, formula: Any, weights: Array, count: Array) -> Array:
+    return np.stack(list(formula(table, weights, count)))
+
+
+def warn_of_empty(measured: Sequence[Measurement], columns: str) -> None:
+    """Warn of columns that are NaN since kept sums hold only Σv² for a question, and the frames are not there.
+
+    Warns
+    -----
+    KeptSumsWarning
+    """
+    if all(one.plan.squares_only for one in measured):
+        warnings.warn(
+            f"Kept sums: expected the frames of the run for {columns} in this window, got only sums. Those columns are "
+            "NaN, the others are right. Ask for the whole run or epochs, or restore the trajectory.",
+            KeptSumsWarning,
+            stacklevel=3,
+        )
+
+
+def unit_of(sampling: Sampling) -> str:
+    """Unit of time of a velocity: displacement per lag, which is per step only at lag 1."""
+    return "step" if sampling.lag == 1 else "lag"
+
+
+def _attrs(measurement: Measurement, quantity: str) -> dict[str, Any]:
+    sampling, grouping = measurement.plan.sampling, measurement.plan.grouping
+    attrs: dict[str, Any] = {
+        "quantity": quantity,
+        "by": grouping.by,
+        "lag": sampling.lag,
+        "steps_per_lag": sampling.steps_per_lag,
+        "parameters_left_out": len(grouping.left_out),
+        "thermotrace_version": version(),
+    }
+    return attrs | measurement.run.identity
+
+
+def _plan_of_tree(run: Trajectory, chosen: Sequence[Parameter], sampling: Sampling, grouping: Grouping) -> Plan:
+    """A plan over the tree's own arrays: their chunks become the tasks, and the same kernels run over them."""
+    low = int(sampling.first.min())
+    high = int((sampling.first + (sampling.count - 1) * sampling.spacing).max()) + 1
+    arrays = {}
+    edges = {low, high}
+    for p in chosen:
+        if p.name not in grouping.rules or not p.weights:
+            continue
+        values = run.arrays[p.name].data
+        if not isinstance(values, da.Array):
+            chunks = (*(-1 for _ in p.shape), SPAN_FRAMES)
+            values = da.from_array(values, chunks=chunks, name=False)  # type: ignore[no-untyped-call]
+        arrays[p.name] = values[..., low:high]
+        edges |= {low + int(edge) for edge in np.cumsum(arrays[p.name].chunks[-1])}
+    ordered = sorted(edges)
+    pieces: dict[Piece, Frames] = {}
+    for p in chosen:
+        if p.name not in arrays:
+            continue
+        values = arrays[p.name].rechunk({len(p.shape): tuple(np.diff(ordered).tolist())})
+        leading = [np.cumsum([0, *lengths]).tolist() for lengths in values.chunks[:-1]]
+        regions = [tuple(itertools.pairwise(cuts)) for cuts in leading]
+        for place in np.ndindex(*(len(r) for r in regions)):
+            region = tuple(regions[axis][n] for axis, n in enumerate(place))
+            piece = Piece(p.name, p.shape, region, grouping.rules[p.name], str(values.dtype), p.original_dtype)
+            pieces[piece] = Arrays(values.blocks[place] if place else values, low)
+    return plan_arrays(sampling, grouping, pieces, ordered)

@@ -1,0 +1,376 @@
+"""What will be read, in which tasks, and what it will cost, before anything runs.
+
+The partition into tasks follows from the store and the query alone, never from workers, memory or scheduler: it fixes
+the order of every sum, so that threads, processes and a cluster give the same bits.
+"""
+
+from __future__ import annotations
+
+import itertools
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from analyzer.engine.bins import Cut, cut, is_aligned
+from analyzer.engine.cache import OTHER, SAME, Look, Shelf, compare, shelf_folder
+from analyzer.engine.contents import continuation, look, places_of
+from analyzer.engine.frames import Chunks, Frames
+from analyzer.engine.homes import homes_for
+from analyzer.engine.makers import maker
+from analyzer.engine.pieces import BUNDLE_BYTES, Bundle, Piece, bundled, chunk_regions
+from analyzer.engine.sums import KERNELS, MOMENTS
+from analyzer.errors import MemoryLimitError, TrajectoryMissingError
+from analyzer.query.clips import Clip, clip
+from analyzer.query.epochs import epochs_of
+from analyzer.query.groups import Grouping
+from analyzer.query.windows import Sampling, Timeline
+from analyzer.store.roots import Source, root_now
+from analyzer.store.schema import Store
+
+Array = np.ndarray[Any, np.dtype[Any]]
+
+SPAN_FRAMES = 1024
+"""Frames of one task where chunks are shorter: scheduling a task costs as much as decoding a hundred kilobytes."""
+KEPT_FRAMES = 16384
+"""Frames of one task of an aligned query, decoded SPAN_FRAMES at a time. Fewer files to keep and to read: on 8.8 GB
+(GCN, 187,500 steps) a second question by layer took 63, 38, 28 ms at 4,096, 8,192, 16,384. More would leave a short run
+to one thread, and let a live one recompute a longer tail."""
+FAN_IN = 8
+"""Partials that merge at once: a tree, since a chain would keep every partial in memory until its turn."""
+
+
+@dataclass(frozen=True)
+class Span:
+    """The frames of one task, the velocities in them, and, for an aligned query, their bins; and who planned it."""
+
+    start: int
+    stop: int
+    part: Clip
+    bins: Cut | None = None
+    full: bool = False
+    maker: str = field(default_factory=maker)
+
+
+@dataclass(frozen=True)
+class Plan:
+    """A query, cut into tasks: every bundle over every span.
+
+    Attributes
+    ----------
+    frames
+        By bundle: where the frames of each of its pieces come from.
+    kept
+        (bundles, spans) bool: sums are on the shelf and need no decoding.
+    with_series
+        Whether the sums of single steps are taken along, at a lag of one stride: for groups of whole parameters, whose
+        Σv² comes from them, and for others if their velocities are in batches.
+    shelved
+        Where no window need begin on a bin's edge: the spans of the series, if the shelves hold them all. Then Σv²
+        needs no decoding, all else does.
+    bytes
+        Raw bytes that will be decoded.
+    result_bytes
+        Memory of the table of moments: groups × windows × 40 (five float64).
+    task_bytes
+        Memory that one task needs at most.
+    unit, length
+        Frames that are decoded at once, and those of one task of an aligned query; both follow from the store.
+    home
+        The folder in which its sums are kept, if they are.
+    """
+
+    sampling: Sampling
+    grouping: Grouping
+    spans: tuple[Span, ...]
+    bundles: tuple[Bundle, ...]
+    frames: tuple[tuple[Frames, ...], ...]
+    kept: Array
+    with_series: bool
+    shelved: tuple[Span, ...]
+    bytes: int
+    result_bytes: int
+    task_bytes: int
+    unit: int
+    length: int
+    home: Path | None = None
+
+    @property
+    def squares_only(self) -> bool:
+        """Whether Σv² is all that there is: of sums kept without their trajectory, in a window that ends anywhere."""
+        return bool(self.shelved) and not self.spans
+
+    @property
+    def tasks(self) -> int:
+        """Tasks that decode."""
+        return int((~self.kept).sum())
+
+    @property
+    def parameters(self) -> list[str]:
+        """Names of the chosen parameters, in order."""
+        return list(dict.fromkeys(piece.parameter for bundle in self.bundles for piece in bundle.chosen))
+
+    def memory(self, workers: int) -> int:
+        """Projected peak of the data in memory with so many workers, in bytes."""
+        weights = sum(piece.weights for bundle in self.bundles for piece in bundle.chosen)
+        pending = weights * 48 * FAN_IN * max(_depth(len(self.spans)), 1)
+        return self.task_bytes * workers + 2 * self.result_bytes + pending + 3 * self.series_bytes
+
+    @property
+    def series_bytes(self) -> int:
+        """Memory of the sums of single steps: every chosen piece over the range."""
+        if not self.with_series or not self.spans:
+            return 0
+        return 8 * sum(len(bundle.chosen) for bundle in self.bundles) * (self.spans[-1].stop - self.spans[0].start)
+
+
+def plan(
+    sampling: Sampling,
+    grouping: Grouping,
+    store: Store,
+    sources: Mapping[str, Source],
+    line: Timeline,
+    base: Path | None = None,
+    listings: dict[str, Any] | None = None,
+) -> Plan:
+    """The tasks of a query on a store.
+
+    Bundles and spans follow from the store alone, so that every query that can use what another one kept, does.
+
+    Parameters
+    ----------
+    sources
+        Where each parameter lies, by name.
+    base
+        Where sums are kept (`analyzer.engine.homes`), or None to keep and use none.
+    listings
+        What was seen for other plans of the same question (`analyzer.store.chunks.stamps`); filled.
+    """
+    pieces = [
+        Piece(p.name, p.shape, region, grouping.rules.get(p.name), p.dtype, p.original_dtype)
+        for p in store.parameters
+        for region in chunk_regions(p)
+    ]
+    largest = max((piece.frame_bytes for piece in pieces), default=1)
+    repeats = min(-(-SPAN_FRAMES // store.chunk_steps), BUNDLE_BYTES // max(largest * store.chunk_steps, 1))
+    unit = store.chunk_steps * max(repeats, 1)
+    length = unit * max(KEPT_FRAMES // unit, 1)
+    bundles = [bundle for bundle in map(Bundle, bundled(pieces, unit)) if bundle.chosen]
+    frames = tuple(tuple(Chunks(sources[piece.parameter]) for piece in bundle.pieces) for bundle in bundles)
+    binned = _binned_spans(sampling, line, length, unit, store.status != "running")
+    aligned = all(span.bins is not None and is_aligned(span.part, span.bins.fine) for span in binned)
+    spans = binned if aligned else _spans(sampling, unit)
+    by_step = grouping.is_whole and _with_series(sampling, grouping)
+    home = None
+    if base is not None and (aligned or by_step):
+        source = next(iter(sources.values()))
+        home, shelves = _shelves(
+            base, store, source, bundles, frames, binned, length, {} if listings is None else listings
+        )
+        bundles = [replace(bundle, shelf=shelf) for bundle, shelf in zip(bundles, shelves, strict=True)]
+    planned = replace(_costed(sampling, grouping, spans, bundles, frames, unit, length), home=home)
+    whole = max(
+        (math.prod(p.chunks) * np.dtype(p.dtype).itemsize for p in store.parameters if p.name in sources), default=0
+    )
+    planned = replace(planned, task_bytes=max(planned.task_bytes, 3 * whole))
+    if not aligned and by_step and _kept(bundles, binned).all():
+        planned = replace(planned, shelved=binned)
+    return planned if store.is_trajectory else _without_frames(planned, store)
+
+
+def _without_frames(planned: Plan, store: Store) -> Plan:
+    """The plan of a run of which only sums were kept: nothing can be decoded."""
+    if planned.kept.all():
+        return planned
+    if planned.shelved:
+        return replace(planned, spans=(), kept=planned.kept[:, :0], bytes=0)
+    raise unanswered(store)
+
+
+def unanswered(store: Store) -> TrajectoryMissingError:
+    """The refusal of a question that sums kept without their trajectory do not answer."""
+    return TrajectoryMissingError(
+        f"{store.location}: expected a question that the kept sums answer: whole runs and epochs by any group, lag "
+        f"epoch, or model, layer, module and parameter at lag {store.stride} for any window, got one that needs the "
+        "frames, which are not there, or sums that were not kept. Ask one of those, or restore the trajectory.",
+        location=store.location,
+    )
+
+
+def plan_arrays(sampling: Sampling, grouping: Grouping, pieces: Mapping[Piece, Frames], edges: Sequence[int]) -> Plan:
+    """The tasks of a query on arrays that are already cut along step at `edges`, one bundle for each piece of them."""
+    spans = tuple(Span(start, stop, clip(sampling, start, stop)) for start, stop in itertools.pairwise(edges))
+    longest = max((span.stop - span.start for span in spans), default=0)
+    bundles, frames = [Bundle((piece,)) for piece in pieces], tuple((one,) for one in pieces.values())
+    return _costed(sampling, grouping, spans, bundles, frames, longest, longest)
+
+
+def memory_together(plans: Sequence[Plan], workers: int) -> int:
+    """Projected peak of plans that are answered in one pass: one task's frames, and the partials of all."""
+    weights = max(sum(piece.weights for piece in bundle.chosen) for plan in plans for bundle in plan.bundles)
+    loose = sum(plan.length // plan.unit for plan in plans if plan.spans and plan.spans[0].bins is None)
+    task = max(plan.task_bytes for plan in plans) + 100 * weights * loose
+    return sum(plan.memory(0) for plan in plans) + workers * task
+
+
+def check_memory(plans: Sequence[Plan], workers: int, limit: int | None) -> None:
+    """Refuses plans whose projected peak passes a limit in bytes."""
+    plan = plans[0]
+    needed = plan.memory(workers) if len(plans) == 1 else memory_together(plans, workers)
+    if limit is not None and needed > limit:
+        windows, groups = sum(p.sampling.windows.velocities.size for p in plans), plan.grouping.weights.size
+        raise MemoryLimitError(
+            f"Memory: expected at most {size_text(limit)} (--memory-limit), got a projected {size_text(needed)}: "
+            f"{groups} groups × {windows} windows × {8 * MOMENTS} bytes, twice, and {workers} × "
+            f"{size_text(plan.task_bytes)} of frames at work. "
+            "The machine would swap or kill the run. Choose longer windows (--window), a coarser --by, fewer "
+            "parameters "
+            "(--parameter), fewer --workers, or raise --memory-limit.",
+            needed=needed,
+            limit=limit,
+        )
+
+
+def _sampled(sampling: Sampling) -> tuple[int, int]:
+    """First and last sampled frame."""
+    return int(sampling.first.min()), int((sampling.first + (sampling.count - 1) * sampling.spacing).max())
+
+
+def _spans(sampling: Sampling, length: int) -> tuple[Span, ...]:
+    """Spans of an unaligned query: no frame outside its range is read."""
+    low, high = _sampled(sampling)
+    bounds = [
+        (max(start, low), min(start + length, high + 1)) for start in range(low // length * length, high + 1, length)
+    ]
+    return tuple(Span(start, stop, clip(sampling, start, stop)) for start, stop in bounds)
+
+
+def _binned_spans(sampling: Sampling, line: Timeline, length: int, unit: int, ended: bool) -> tuple[Span, ...]:
+    """Spans with their bins, the same whatever the query's range.
+
+    The last span of a run that is still being written is not kept: it would be made again with every commit.
+    """
+    low, high = _sampled(sampling)
+    frames = line.steps.size
+    ends = middles = np.empty(0, dtype=np.int64)
+    if line.epoch is not None and not np.isnan(line.epoch).all():
+        epochs = epochs_of(line.steps, line.epoch)
+        ends, middles = epochs.last, epochs.middle(line.steps, line.stride)[epochs.complete]
+    spans = []
+    for start in range(low // length * length, high + 1, length):
+        stop = min(start + length, frames)
+        part, bins = clip(sampling, start, stop), cut(line, ends, middles, start, stop, unit)
+        spans.append(Span(start, stop, part, bins, full=ended or stop - start == length))
+    return tuple(spans)
+
+
+def _shelves(
+    base: Path,
+    store: Store,
+    source: Source,
+    bundles: Sequence[Bundle],
+    frames: Sequence[Sequence[Frames]],
+    spans: Sequence[Span],
+    length: int,
+    listings: dict[str, Any],
+) -> tuple[Path, list[Shelf]]:
+    """The folder in which sums of a run are kept, and the shelf of each bundle in it, with what lies there.
+
+    A folder with sums of other frames, as of a copy that was edited, is left alone. `source` is any array of the run.
+    """
+
+    def shelf(home: Path, bundle: Bundle) -> Shelf:
+        content = (length, [(p.parameter, p.region, p.dtype, p.original_dtype) for p in bundle.pieces])
+        folder = shelf_folder(home, store.run_id, content, alone=not store.is_trajectory)
+        segments = continuation(store.attrs.get("segments", []))
+        versions = (KERNELS, int(store.attrs.get("format_version", 1)))
+        return Shelf(str(folder), segments, versions, store.chunk_steps, alone=not store.is_trajectory)
+
+    if not store.is_trajectory:
+        return base, [shelf(base, bundle) for bundle in bundles]
+    full = [span for span in spans if span.full and span.bins is not None]
+    bounds = [(span.start, span.stop) for span in full]
+    places = [
+        places_of([piece.region for piece in bundle.pieces], some, bounds)
+        for bundle, some in zip(bundles, frames, strict=True)
+    ]
+    stamps = [[look(place, listings) for place in of_bundle] for of_bundle in places]
+    best: tuple[int, Path, list[Shelf]] | None = None
+    for home in homes_for(base, root_now(source).document):
+        made, kept, foreign = [], 0, False
+        for bundle, of_bundle, stamped in zip(bundles, places, stamps, strict=True):
+            one, looks = shelf(home, bundle), {}
+            for span, place, stamp in zip(full, of_bundle, stamped, strict=True):
+                assert span.bins is not None
+                standing, known = compare(one, span.start, span.stop, span.bins, place, stamp)
+                looks[span.start] = Look(stamp, known)
+                kept, foreign = kept + (standing == SAME), foreign or standing == OTHER
+            made.append(replace(one, looks=looks))
+        if not foreign and (best is None or kept > best[0]):
+            best = (kept, home, made)
+        if kept == len(bundles) * len(full):
+            break
+    assert best is not None, "a folder that is not there yet holds nothing of others"
+    return best[1], best[2]
+
+
+def _costed(
+    sampling: Sampling,
+    grouping: Grouping,
+    spans: tuple[Span, ...],
+    bundles: Sequence[Bundle],
+    frames: tuple[tuple[Frames, ...], ...],
+    unit: int,
+    length: int,
+) -> Plan:
+    """The plan, with what it costs when `unit` frames are decoded at once."""
+    kept = _kept(bundles, spans)
+    lengths = np.array([span.stop - span.start for span in spans], dtype=np.int64)
+    sizes = [sum(piece.frame_bytes for piece in (b.pieces if b.fills else b.chosen)) for b in bundles]
+    decoded = sum(size * int(lengths[~there].sum()) for size, there in zip(sizes, kept, strict=True))
+    largest = max((max(piece.frame_bytes, 4 * piece.weights) for b in bundles for piece in b.pieces), default=0)
+    return Plan(
+        sampling=sampling,
+        grouping=grouping,
+        spans=spans,
+        bundles=tuple(bundles),
+        frames=frames,
+        kept=kept,
+        with_series=_with_series(sampling, grouping),
+        shelved=(),
+        bytes=decoded,
+        result_bytes=grouping.weights.size * 8 * (sampling.windows.velocities.size * MOMENTS + sampling.batches),
+        # One piece at a time: its compressed chunk, the decoded one, zarr's copy of it into the output, and what the
+        # allocator has not given back; then the tables of a tile. Measured by tests/benchmarks/analyzer_scale.py.
+        task_bytes=5 * largest * unit + 6 * (8 << 20),
+        unit=unit,
+        length=length,
+    )
+
+
+def _with_series(sampling: Sampling, grouping: Grouping) -> bool:
+    return bool((sampling.spacing == 1).all() and (grouping.is_whole or sampling.batch is not None))
+
+
+def _kept(bundles: Sequence[Bundle], spans: Sequence[Span]) -> Array:
+    """(bundles, spans) bool: which sums are on the shelves."""
+    kept = np.zeros((len(bundles), len(spans)), dtype=bool)
+    for n, bundle in enumerate(bundles):
+        for m, span in enumerate(spans):
+            kept[n, m] = bundle.shelf is not None and span.full and bundle.shelf.has(span.start)
+    return kept
+
+
+def _depth(count: int) -> int:
+    depth = 0
+    while count > 1:
+        count, depth = -(-count // FAN_IN), depth + 1
+    return depth
+
+
+def size_text(count: int) -> str:
+    """A number of bytes, for a message."""
+    return f"{count / 2**30:.1f} GiB" if count >= 2**30 else f"{count / 2**20:.0f} MiB"

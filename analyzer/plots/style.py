@@ -1,0 +1,87 @@
+"""Style shared by all figures: colours for all kinds of colour vision, grids of panels, scales, units."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from typing import Any
+
+import matplotlib as mpl
+import numpy as np
+import xarray as xr
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+
+from analyzer.text import printable
+
+# Okabe and Ito, "Color universal design" (2008), without yellow, which is hard to see on white.
+COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#000000")
+DASHES = ("-", "--", ":", "-.")
+LOG_RATIO = 5.0
+"""A scale is logarithmic if the largest value exceeds the smallest by this factor: layers differ by decades."""
+
+
+def canvas(panels: int, width: float, height: float) -> tuple[Figure, list[Axes]]:
+    """Make a figure of `panels` axes in at most three columns.
+
+    `width` is that of the figure and `height` that of a panel, both in inches.
+    """
+    columns = 1 if panels == 1 else min(3, math.ceil(math.sqrt(panels)))
+    rows = math.ceil(panels / columns)
+    figure = Figure(figsize=(width, max(height * rows, 2.4)), layout="constrained")
+    axes = [figure.add_subplot(rows, columns, n + 1) for n in range(panels)]
+    for axis in axes:
+        plain(axis)
+    return figure, axes
+
+
+def plain(axis: Axes) -> None:
+    """Remove the top and right spines and draw a pale grid behind the data."""
+    axis.spines[["top", "right"]].set_visible(False)
+    axis.grid(color="0.92", linewidth=0.8)
+    axis.set_axisbelow(True)
+
+
+def scale(axes: Axes, values: xr.DataArray, axis: str = "y") -> None:
+    """Make a scale logarithmic if all values are positive and span more than `LOG_RATIO`, else start it at 0."""
+    finite = values.values[np.isfinite(values.values)]
+    if finite.size and finite.min() > 0 and finite.max() > LOG_RATIO * finite.min():
+        (axes.set_xscale if axis == "x" else axes.set_yscale)("log")
+        low, high = finite.min() / 1.6, finite.max() * 1.6
+    else:
+        low, high = 0.0, (float(finite.max()) if finite.size and finite.max() > 0 else 1.0) * 1.08
+    (axes.set_xlim if axis == "x" else axes.set_ylim)(low, high)
+
+
+def unit_text(units: str) -> str:
+    """Return units with superscripts, as in weight² step⁻². A scalar that was logged may have any units."""
+    return as_text(units).replace("^-2", "⁻²").replace("^-1", "⁻¹").replace("^2", "²")
+
+
+def as_text(name: Any) -> str:
+    """Return a name as matplotlib draws it: what stands between two dollars is no formula, controls are escaped.
+
+    Every text of a figure that holds a name from a store goes through this function, and through no other.
+    """
+    return printable(str(name)).replace("$", r"\$")
+
+
+def legend(axes: Axes, handles: Sequence[Any], names: Sequence[Any]) -> None:
+    """Draw a legend beside the axes, an entry for each handle.
+
+    The names are set afterwards: matplotlib drops entries whose label begins with an underscore.
+    """
+    drawn = axes.legend(
+        handles, [str(n) for n in range(len(handles))], loc="center left", bbox_to_anchor=(1.01, 0.5), frameon=False,
+        fontsize=9,
+    )  # fmt: skip
+    for text, name in zip(drawn.get_texts(), names, strict=True):
+        text.set_text(as_text(str(name) or "model"))
+
+
+@contextmanager
+def drawing() -> Iterator[None]:
+    """Draw what is drawn inside without TeX, whatever the user's matplotlibrc says: names are not TeX."""
+    with mpl.rc_context({"text.usetex": False}):
+        yield

@@ -1,0 +1,331 @@
+"""Rows of a parameter, hot and cold: their temperatures, whether they differ, and how stable their ranking is.
+
+The answer rests on means over batches of steps. They come from one pass of the engine: velocities are cut into batches
+whose lengths are powers of two and that begin at multiples of their length (`analyzer.query.windows.in_batches`), and
+each parameter joins neighbouring batches until one is longer than the correlation of its 𝒯(t)
+(`analyzer.statistics.heterogeneity.judge`). A window has 32 to 64 batches. From 8,192 velocities on a batch is one or
+more whole bins of the moments cache, 256 frames each, so that kept sums answer; a shorter window has batches of fewer
+frames and is decoded, which takes no longer than its length. Where only sums were kept, a short window has fewer
+batches of 256, and perhaps no verdict.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import replace
+from typing import Any
+
+import dask
+import numpy as np
+import xarray as xr
+
+from analyzer.engine.measure import Column, Measurement, Query, measure, result, unit_of
+from analyzer.engine.pieces import bundle_groups
+from analyzer.engine.spans import frame_at
+from analyzer.engine.sums import SQUARES, ULP
+from analyzer.errors import GroupError, OptionError, TrajectoryMissingError, WindowError
+from analyzer.quantities.equilibration import from_equilibrium
+from analyzer.quantities.errorbars import inefficiencies
+from analyzer.query.epochs import labels_of
+from analyzer.query.groups import Globs, local_groups
+from analyzer.query.kinds import COMPARED
+from analyzer.query.windows import BIN_FRAMES, Bound, Lag
+from analyzer.statistics.heterogeneity import LEAST_BATCHES, UNDECIDED, Judgement, judge
+from analyzer.tree import trajectory
+
+Array = np.ndarray[Any, np.dtype[Any]]
+
+FLOORS = 10
+"""Times the floor of rounding below which a temperature says little of the training."""
+_FEWEST_KEPT = 32
+"""Whole bins in a window from which on batches are no shorter than a bin."""
+
+
+def rows(
+    run: xr.DataTree,
+    *,
+    by: str = "row",
+    start: Bound = None,
+    stop: Bound = None,
+    lag: Lag = None,
+    parameter: Globs = None,
+    layer: Globs = None,
+    exclude: Globs = None,
+    steps_per_epoch: int | None = None,
+    unequal_epochs: bool = False,
+    memory_limit: int | None = None,
+    cache: bool | str = True,
+) -> xr.Dataset:
+    """Rows of every parameter from hot to cold, and whether they differ (paper, figure 4).
+
+    Parameters
+    ----------
+    run
+        A run, as `open_run` gives it, or a tree derived from one.
+    by
+        "row" (axis 0 of parameters with two or more), "column", "output", "input" or "head".
+    start, stop, lag, parameter, layer, exclude, steps_per_epoch, unequal_epochs, memory_limit, cache
+        As for `temperature`. `start="auto"` begins where the run is in equilibrium, at the next whole bin of the
+        cache where the window is long.
+
+    Returns
+    -------
+    xarray.Dataset
+        In memory. Dims (group, window), one group a row and one window: `weights`; `temperature` T = ½⟨v²⟩ (paper's
+        convention, m = k_B = 1) with `standard_error`, `n_eff` and `unreliable` as `temperature` has them;
+        `mean_squared_velocity` ⟨v²⟩; `rank` within the parameter, 1 for the hottest; `rms_weight`, the root mean
+        square of the row's weights in the window's last frame; `floor`, what rounding alone gives.
+        Dim (tested,), the parameters: `f`, `numerator` and `denominator` (degrees of freedom), `p_value`,
+        `sphericity` (see `analyzer.statistics.heterogeneity.RowsDiffer`) of the test that counts, the one with the
+        larger p-value of two batch lengths; its batches: `blocks` of them, of `block_steps` steps each;
+        `inefficiency` of 𝒯(t) in steps; `verdict` "differ" (p < 0.05), "no difference found" or "undecided", with
+        the `reason`; `hottest_over_coldest`; `rank_stability`, Spearman's correlation of the ranks in the two halves
+        of the window.
+
+    Raises
+    ------
+    GroupError
+        No parameter has rows.
+    WindowError, TooFewFramesError
+        The window is too short to be cut into batches.
+    AnalyzerError
+        As for `temperature`.
+
+    Notes
+    -----
+    The test takes batches of steps as repeated measurements; elements are never permuted, since those of one row share
+    their unit's error signal. A verdict is given only where its rate of false alarms was measured
+    (tests/benchmarks/COVERAGE.md) and some row is above ten times its floor, else it is "undecided". "No difference
+    found" is not equality. There is no correction for several parameters.
+
+    Examples
+    --------
+    >>> answer = rows(analyzer.open_run("runs/gcn.zarr"), parameter="conv2.lin.weight")
+    >>> answer["rank"].dims
+    ('group', 'window')
+    """
+    query = Query(
+        by=by,
+        start=start,
+        stop=stop,
+        lag=lag,
+        parameter=parameter,
+        layer=layer,
+        exclude=exclude,
+        steps_per_epoch=steps_per_epoch,
+        unequal_epochs=unequal_epochs,
+        memory_limit=memory_limit,
+        cache=cache,
+    )
+    return rows_of(run, query)[0]
+
+
+Compute = Callable[[xr.Dataset, list[Measurement]], xr.Dataset]
+"""From a lazy dataset and the measurements that it rests on to the dataset in memory."""
+
+
+def _compute(dataset: xr.Dataset, measured: list[Measurement]) -> xr.Dataset:
+    return dataset.compute()
+
+
+def rows_of(run: xr.DataTree, query: Query, compute: Compute = _compute) -> tuple[xr.Dataset, list[Measurement]]:
+    """`rows` of a query, and the measurement that it rests on; `compute` brings the sums into memory."""
+    if query.start == "auto":
+        query = from_bin(run, from_equilibrium(run, query))
+    sums, measurement = sums_of(run, query)
+    return judged(compute(sums, [measurement]), measurement), [measurement]
+
+
+def from_bin(run: xr.DataTree, query: Query) -> Query:
+    """The query, its start moved to the next edge of a kept bin: a later start does no harm to an equilibrium.
+
+    A window so short that it is decoded anyway keeps its start.
+    """
+    known = trajectory(run)
+    steps = known.line.steps
+    if not isinstance(query.start, int):
+        return query
+    edge = -(-int(np.searchsorted(steps, query.start)) // BIN_FRAMES) * BIN_FRAMES
+    fewest = 1 if known.kept_alone else _FEWEST_KEPT
+    return query if edge + fewest * BIN_FRAMES >= steps.size else replace(query, start=int(steps[edge]))
+
+
+def sums_of(run: xr.DataTree, query: Query) -> tuple[xr.Dataset, Measurement]:
+    """The lazy sums that `judged` rests on; every fault of the query is raised here, before anything is read.
+
+    Returns
+    -------
+    xarray.Dataset
+        Dims (group, window): temperatures; `batches` (group, batch) and, at a lag of one stride, `series`.
+    Measurement
+        What they rest on.
+    """
+    if query.by not in COMPARED:
+        raise OptionError(
+            f"--by: expected one of {', '.join(COMPARED)}, got {query.by!r}. Rows of a parameter are compared with "
+            "each other. Write --by row",
+            by=query.by,
+        )
+    shortest = BIN_FRAMES if trajectory(run).kept_alone else 1
+    try:
+        measurement = measure(run, replace(query, window=None, batches=True, shortest_batch=shortest))
+    except GroupError as error:
+        raise GroupError(
+            f"Rows: {str(error).partition(': ')[2].partition('. ')[0]}. There is nothing to rank. Choose others with "
+            "--parameter or --layer, or record weights of two or more axes.",
+            by=query.by,
+        ) from error
+    velocities = int(measurement.plan.sampling.windows.velocities[0])
+    if velocities < LEAST_BATCHES:
+        raise WindowError(
+            f"Rows: expected a window of at least {LEAST_BATCHES} velocities, got {velocities}. Rows are compared over "
+            "batches of them. Widen --start and --stop, or choose a shorter --lag.",
+            velocities=velocities,
+        )
+    if measurement.moments.batches is None:
+        raise TrajectoryMissingError(
+            "Rows: expected kept sums whose bins divide the window, got some that do not. Without batches there is no "
+            "test. Ask for the whole run, or restore the trajectory."
+        )
+    units = f"weight^2 {unit_of(measurement.plan.sampling)}^-2"
+    columns = {
+        "temperature": Column(units, "temperature"),
+        "mean_squared_velocity": Column(units, "mean squared velocity"),
+        "floor": Column(units, "temperature of rounding"),
+    }
+    extra: dict[str, Any] = {"batches": (("group", "batch"), measurement.moments.batches)}
+    if measurement.moments.series is not None:
+        extra["series"] = (("tested", "pair"), measurement.moments.series)
+    return result(measurement, "rows", _columns, columns, extra), measurement
+
+
+def _columns(table: Array, weights: Array, count: Array) -> tuple[Array, ...]:
+    squared = table[SQUARES] / (weights * count)
+    return 0.5 * squared, squared, table[ULP] / (12 * weights)
+
+
+_TESTS = {
+    "rows": ("1", "rows compared"),
+    "f": ("1", "variance between rows over that expected from their scatter in time"),
+    "numerator": ("1", "degrees of freedom of the rows"),
+    "denominator": ("1", "degrees of freedom of the scatter"),
+    "p_value": ("1", "p-value of equal rows"),
+    "sphericity": ("1", "Box's epsilon"),
+    "blocks": ("1", "batches of the test"),
+    "block_steps": ("step", "length of a batch"),
+    "inefficiency": ("step", "statistical inefficiency of the parameter"),
+    "hottest_over_coldest": ("1", "ratio of the hottest to the coldest row"),
+    "rank_stability": ("1", "rank correlation of the halves of the window"),
+    "verdict": ("", "do the rows differ"),
+    "reason": ("", "why it is undecided"),
+}
+
+
+def judged(sums: xr.Dataset, measurement: Measurement) -> xr.Dataset:
+    """What `rows` gives, from the computed sums of `sums_of`."""
+    owners = measurement.plan.grouping.columns["parameter"]
+    found = _judgements(sums, measurement)
+    error, n_eff, unreliable, rank = (np.full(owners.size, np.nan) for _ in range(4))
+    for name, (judgement, _) in found.items():
+        some, ranked = owners == name, judgement.ranking
+        error[some], n_eff[some], unreliable[some] = ranked.standard_error, ranked.n_eff, ranked.unreliable
+        rank[np.flatnonzero(some)[ranked.order]] = np.arange(1, ranked.order.size + 1)
+    units = sums["temperature"].attrs["units"]
+    norm = np.sqrt(squares_at_end(measurement) / measurement.plan.grouping.weights)
+    of_rows: dict[str, tuple[Array, str, str]] = {
+        "rank": (rank.astype(np.int64), "1", "rank in the parameter, 1 for the hottest"),
+        "standard_error": (error, units, "standard error of the temperature"),
+        "n_eff": (n_eff, "1", "independent samples of the temperature"),
+        "unreliable": (unreliable == 1, "", "too few independent samples for a reliable standard error"),
+        "rms_weight": (norm, "weight", "rms weight in the last frame"),
+    }
+    per_lag = measurement.plan.sampling.steps_per_lag
+    tests = [_test(judgement, inefficiency, per_lag) for judgement, inefficiency in found.values()]
+    dims = ("group", "window")
+    data: dict[str, Any] = {
+        name: (dims, values[:, np.newaxis], {"units": unit, "long_name": title})
+        for name, (values, unit, title) in of_rows.items()
+    }
+    for name, (unit, title) in _TESTS.items():
+        kind = object if name in ("verdict", "reason") else None
+        values = np.array([test[name] for test in tests], dtype=kind)
+        data[name] = ("tested", values, {"units": unit, "long_name": title})
+    names = np.array(list(found), dtype=object)
+    answer = sums.drop_vars(["batches", "series"], errors="ignore").assign(data)
+    answer = answer.assign_coords(tested=("tested", names, {"long_name": "parameter"}))
+    first = ("weights", "velocities", "rank", "temperature", "standard_error", "n_eff", "unreliable")
+    answer = answer[[*first, "mean_squared_velocity", "rms_weight", "floor", *_TESTS]]
+    answer.attrs |= {"convention": "paper", "k_B": 1.0, "mass": 1.0, "units": units}
+    return answer
+
+
+def _judgements(sums: xr.Dataset, measurement: Measurement) -> dict[str, tuple[Judgement, float]]:
+    """By parameter: what its batches say, and its inefficiency in lags."""
+    sampling, grouping, plan = measurement.plan.sampling, measurement.plan.grouping, measurement.plan
+    assert sampling.batch is not None
+    weights, owners = grouping.weights, grouping.columns["parameter"]
+    counts = np.bincount(sampling.batch, weights=sampling.count - 1)
+    epoch = labels_of(measurement.run.line.epoch)
+    if epoch is not None:
+        first = np.zeros(counts.size, dtype=np.int64)
+        first[sampling.batch[::-1]] = sampling.first[::-1]
+        epoch = epoch[first + 1]
+    means = 0.5 * sums["batches"].values / (weights[:, np.newaxis] * counts)
+    heat, floor = sums["temperature"].values[:, 0], sums["floor"].values[:, 0]
+    series = sums["series"].values if "series" in sums else None
+    answer: dict[str, tuple[Judgement, float]] = {}
+    with np.errstate(invalid="ignore", divide="ignore"):  # weights that are not finite have been named already
+        g = inefficiencies(series, sampling, measurement.moments.origin)[:, 0]
+        for name in dict.fromkeys(owners.tolist()):
+            some = owners == name
+            own = float(g[plan.parameters.index(name) if series is not None else 0])
+            found = judge(means[some], counts, weights[some], own, epoch)
+            if not found.reason and (heat[some] < FLOORS * floor[some]).all():
+                reason = f"all rows are below {FLOORS} times what rounding alone gives; take a longer lag"
+                found = replace(found, verdict=UNDECIDED, reason=reason)
+            answer[name] = found, own
+    return answer
+
+
+def _test(found: Judgement, inefficiency: float, per_lag: int) -> dict[str, Any]:
+    test, mean = found.test, found.ranking.mean
+    finite = mean[np.isfinite(mean)]
+    with np.errstate(divide="ignore", invalid="ignore"):
+        ratio = float(np.divide(finite.max(), finite.min())) if finite.size else np.nan
+    return {
+        "rows": mean.size,
+        "f": test.f,
+        "numerator": test.numerator,
+        "denominator": test.denominator,
+        "p_value": test.p_value,
+        "sphericity": test.sphericity,
+        "blocks": test.batches,
+        "block_steps": found.length * per_lag,
+        "inefficiency": inefficiency * per_lag,
+        "hottest_over_coldest": ratio,
+        "rank_stability": found.ranking.stability,
+        "verdict": found.verdict,
+        "reason": found.reason,
+    }
+
+
+@np.errstate(over="ignore")  # as of squared velocities
+def squares_at_end(measurement: Measurement) -> Array:
+    """Σ w² of every group (groups,) in the last frame of a velocity: decoded, or from sums kept without trajectory."""
+    sampling, grouping = measurement.plan.sampling, measurement.plan.grouping
+    frame = int((sampling.first + (sampling.count - 1) * sampling.spacing).max())
+    total = np.zeros(grouping.weights.size)
+    if measurement.run.kept_alone:
+        span = measurement.plan.spans[-1]
+        for bundle, frames in zip(measurement.plan.bundles, measurement.plan.frames, strict=True):
+            labels, numbers = bundle_groups(bundle)
+            np.add.at(total, numbers[labels], frame_at(bundle, frames, span, frame).astype(np.float64) ** 2)
+        return total
+    shapes = {p.name: p.shape for p in measurement.run.parameters}
+    chosen = list(grouping.rules)
+    frames = dask.compute(*(measurement.run.arrays[name].isel(step=frame).data for name in chosen))  # type: ignore[attr-defined, no-untyped-call]
+    for name, values in zip(chosen, frames, strict=True):
+        shape = shapes[name]
+        labels, numbers = local_groups(grouping.rules[name], shape, tuple((0, length) for length in shape))
+        np.add.at(total, numbers[labels], np.asarray(values, dtype=np.float64).reshape(-1) ** 2)
+    return total

@@ -1,0 +1,406 @@
+"""Temperature: the mean kinetic energy of a group's weights, over a window."""
+
+from __future__ import annotations
+
+import json
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
+from functools import partial
+from typing import Any
+
+import dask.array as da
+import numpy as np
+import xarray as xr
+from dask.base import tokenize
+from dask.highlevelgraph import HighLevelGraph
+
+from analyzer.engine.drift import squared_bin_lengths
+from analyzer.engine.measure import (
+    Column,
+    Mass,
+    Measurement,
+    Query,
+    measure_together,
+    result,
+    unit_of,
+    warn_of_empty,
+)
+from analyzer.engine.plan import unanswered
+from analyzer.engine.sums import DISPLACED, SQUARED_SUM, SQUARES, ULP
+from analyzer.errors import EpochError, OptionError, TrajectoryMissingError
+from analyzer.quantities import errorbars
+from analyzer.quantities.equilibration import from_equilibrium
+from analyzer.query.epochs import labels_of
+from analyzer.query.groups import By, Globs
+from analyzer.query.windows import Bound, Lag, Window
+from analyzer.statistics.drift import drift_null
+from analyzer.tree import trajectory
+
+Array = np.ndarray[Any, np.dtype[Any]]
+
+CONVENTIONS = {"paper": 1.0, "md": 2.0}
+"""T over K/(k_B d): the paper has T = K/(k_B d), molecular dynamics K = (d/2) k_B T."""
+
+
+def temperature(
+    run: xr.DataTree,
+    *,
+    by: By = "layer",
+    window: Window = None,
+    start: Bound = None,
+    stop: Bound = None,
+    lag: Lag | Sequence[Lag] = None,
+    remove_drift: bool = False,
+    mass: Mass = 1.0,
+    k_B: float = 1.0,
+    convention: str = "paper",
+    parameter: Globs = None,
+    layer: Globs = None,
+    exclude: Globs = None,
+    steps_per_epoch: int | None = None,
+    unequal_epochs: bool = False,
+    memory_limit: int | None = None,
+    cache: bool | str = True,
+    errors: bool = True,
+) -> xr.Dataset:
+    """Thermodynamic temperature of groups of weights over windows of a run.
+
+    T = ⟨Σ_k ½ m_k v_k²⟩ / (k_B d), the mean over the velocities of a window, v_k(t) = w_k(t) − w_k(t − lag), d the
+    number of weights in the group (paper, eqs. 4-6). `convention="md"` gives twice that: (d/2) k_B T = K.
+
+    Parameters
+    ----------
+    run
+        A run, as `open_run` gives it, or any tree derived from one.
+    by
+        "model", "layer", "module", "parameter", "row", "column", "output", "input", "head", "element", or a mapping
+        from a group's name to globs over parameter names.
+    window
+        Length in steps, "epoch", or None for the whole range. Windows tile from `start`; a shorter last one is
+        `partial`.
+    start, stop
+        Steps, or percent of the step range as in "50%" and, exactly a third, "100/3%". `start="auto"`: from where
+        temperatures, displacements and the loss are in equilibrium (`equilibration`), with an `EquilibriumWarning` if
+        any of them still drifts.
+    lag
+        Steps between the two frames of a velocity, or "epoch" (the ends of consecutive complete epochs); default: the
+        stride, 1 for a run with every step. For a lag over one stride, displacements do not overlap and restart in each
+        window. A list of lags gives a further dimension `lag`, from one pass over the frames: T(L).
+    remove_drift
+        Report the fluctuation alone as `temperature`: ½ m (⟨v²⟩ − ⟨v⟩²) of each weight, averaged over the group.
+    mass
+        Of each weight: a number, or a mapping from globs over parameter names to numbers (others: 1).
+    k_B
+        Boltzmann's constant, in units of the answer's choice.
+    convention
+        "paper" or "md".
+    parameter, layer, exclude
+        Globs over parameter names and layers; excluded parameters do not count in d. A name that exists is itself,
+        whatever signs are in it.
+    steps_per_epoch
+        Takes the place of a recorded `epoch`: epochs end at its multiples. It is needed where a boundary between two
+        epochs was not logged: values that are missing are filled only between two equal ones.
+    unequal_epochs
+        Allow lag "epoch" where epochs differ in length.
+    memory_limit
+        Bytes; a query that is projected to need more is refused.
+    cache
+        Keep sums of bins beside the store and answer from them, where the query's windows and lag end on bin edges
+        (whole run, epochs); a folder to keep them there; False for neither. The answer is the same to the bit.
+    errors
+        Whether to give error bars.
+
+    Returns
+    -------
+    xarray.Dataset
+        Dims (group, window), lazy when the run is: `weights` (d, by group), `velocities` (d × velocities of a weight),
+        `temperature`, `temperature_drift` = ½ m ⟨v⟩², `drift_null`, what that is expected to be without any drift (see
+        Notes), `temperature_thermal`, `floor` = m δ²/12, what rounding alone would give (δ: spacing of the original
+        dtype at the window's edge frames), all in weight² step⁻² / k_B (weight² lag⁻² for other lags). NaN for a group
+        with a NaN or infinite weight, with a `NonFiniteWarning`.
+        Of sums that were kept without their trajectory, a window that does not end on bin edges has the temperature
+        alone: the other columns are NaN (`remove_drift` is refused).
+        With error bars: `standard_error` of the temperature (mean ± 1.96 of it is a 95 % interval; NaN below n_eff 20),
+        `n_eff`, the independent samples that the window's 𝒯(t) is worth, and `unreliable`, where these are fewer than
+        200 (500 for a single weight); see `analyzer.statistics.uncertainty`.
+        With lag "epoch" also `temperature_half_phase` and `velocities_half_phase`, see Notes. With a list of lags, all
+        but the weights over (lag, group, window), with the coordinates `lag`, as text, and `steps_per_lag`.
+
+    Raises
+    ------
+    TooFewFramesError, WindowError, EpochError, GroupError, SelectionError, OptionError, MemoryLimitError, TreeError
+        At once.
+    TrajectoryMissingError
+        Only sums were kept of the run, and they do not answer.
+    StoreChangedError
+        The store is another one than was opened. When computed, like the following.
+    CorruptChunkError, MissingChunkError
+        A chunk is damaged or absent.
+
+    Notes
+    -----
+    `temperature_drift` has an expectation of T g/N even without any drift (g: statistical inefficiency of the
+    velocity, N: velocities of the window): it is not zero for pure noise. `drift_null` is that expectation, from the
+    displacements of bins of 256 velocities (a quarter of the window, if that is less), biased low by g/(2·256) of
+    itself, and too high for weights that a minimum confines; NaN where the bins are too few or too short. With lag
+    "epoch" displacements are taken for independent. See `analyzer.statistics.uncertainty.drift_null`.
+
+    Where minibatches are drawn without replacement, each is seen once an epoch, and the displacement between the ends
+    of two epochs is that of a bridge, smaller than that of as many independent steps; how much smaller depends on the
+    phase. So lag "epoch" reports both: `temperature` from the ends e_k of consecutive complete epochs, displacements
+    w(e_k+1) − w(e_k), and `temperature_half_phase` by the same formula from their middles m_k, displacements
+    w(m_k+1) − w(m_k), where m_k is half an epoch (whole strides, rounded down: the attribute `half_phase_steps`) after
+    the end before it. Displacements from middle to middle are as many steps long as those from end to end
+    (`steps_per_lag`; others are left out unless `unequal_epochs`), lie whole inside their window, and cross neither gap
+    nor resumption. A window of one epoch holds none: NaN. What the kept sums cannot answer is decoded.
+
+    Examples
+    --------
+    >>> run = analyzer.open_run("runs/gcn.zarr")
+    >>> answer = temperature(run, by="row", window="epoch").compute()
+    >>> answer["temperature"].dims
+    ('group', 'window')
+    """
+    one, several = (lag, None) if lag is None or isinstance(lag, (int, str)) else (None, list(lag))
+    query = Query(
+        by=by,
+        window=window,
+        start=start,
+        stop=stop,
+        lag=one,
+        lags=several,
+        parameter=parameter,
+        layer=layer,
+        exclude=exclude,
+        steps_per_epoch=steps_per_epoch,
+        unequal_epochs=unequal_epochs,
+        memory_limit=memory_limit,
+        cache=cache,
+        batches=errors,
+    )
+    answer, measured = temperature_of(run, query, remove_drift=remove_drift, mass=mass, k_B=k_B, convention=convention)
+    warn_of_empty(measured, "its drift and floor")
+    return answer
+
+
+def temperature_of(
+    run: xr.DataTree,
+    query: Query,
+    *,
+    remove_drift: bool = False,
+    mass: Mass = 1.0,
+    k_B: float = 1.0,
+    convention: str = "paper",
+) -> tuple[xr.Dataset, list[Measurement]]:
+    """`temperature` of a query, and the measurements that it rests on: one for each lag."""
+    scale = _scale(convention, k_B)
+    query = from_equilibrium(run, query)
+    attrs = _physics(query, remove_drift, mass, k_B, convention)
+    if query.lags is None:
+        measured, halves = _measured(run, [query], mass)
+        dataset = _dataset(measured[0], halves.get(0), query, scale=scale, remove_drift=remove_drift)
+        return dataset.assign_attrs(attrs), measured
+    labels = _labels(run, query.lags)
+    queries = [replace(query, lag=lag) for lag in query.lags]
+    measured, halves = _measured(run, queries, mass)
+    parts = [
+        _dataset(one, halves.get(n), asked, scale=scale, remove_drift=remove_drift).assign_attrs(attrs)
+        for n, (one, asked) in enumerate(zip(measured, queries, strict=True))
+    ]
+    return _by_lag(parts, query.lags, labels), measured
+
+
+def _labels(run: xr.DataTree, lags: Sequence[Lag]) -> list[str]:
+    """The lags as text, all different."""
+    labels = [str(trajectory(run).line.stride if lag is None else lag) for lag in lags]
+    if not labels or len(set(labels)) < len(labels):
+        raise OptionError(
+            f"--lag: expected different lags, got {', '.join(labels) or 'none'}. Each is one point of T against lag. "
+            "Write, for example, --lag 1,3,10,epoch",
+            lag=list(lags),
+        )
+    return labels
+
+
+def _by_lag(parts: Sequence[xr.Dataset], lags: Sequence[Lag], labels: Sequence[str]) -> xr.Dataset:
+    """The temperatures of one run at several lags, with a further dimension `lag`."""
+    windows = {(tuple(part["start_step"].values), tuple(part["stop_step"].values)) for part in parts}
+    if len(windows) > 1:
+        raise OptionError(
+            "--lag: expected lags with the same windows, got different ones. T(L) compares one range of steps. Ask "
+            "for one lag at a time, or leave --window out.",
+            lag=list(lags),
+        )
+    names = list(dict.fromkeys(name for part in parts for name in part.data_vars))
+    along = [name for name in names if name != "weights"]
+    steps = [part.attrs.pop("steps_per_lag") for part in parts]
+    half = [part.attrs.pop("half_phase_steps", None) for part in parts]
+    for part in parts:
+        del part.attrs["lag"]
+        for name in along:
+            units = "weight^2 lag^-2" if "units" in part.get(name, part["temperature"]).attrs else ""
+            if name not in part:
+                part[name] = xr.full_like(part["temperature"], np.nan)
+            if str(part[name].attrs.get("units", "")).startswith("weight^2"):
+                part[name].attrs["units"] = units
+    joined = xr.concat(
+        [part.reset_coords(["left_out", "partial"]) for part in parts],
+        dim="lag",
+        data_vars=[*along, "left_out", "partial"],
+        coords="minimal",
+        compat="override",
+        join="override",
+        combine_attrs="override",
+    ).set_coords(["left_out", "partial"])
+    joined = joined.assign_coords(
+        lag=("lag", np.array(labels, dtype=object), {"long_name": "lag"}),
+        steps_per_lag=("lag", np.array(steps, dtype=np.int64), {"units": "step", "long_name": "steps per lag"}),
+    )
+    attrs: dict[str, Any] = {"units": "weight^2 lag^-2"}
+    for later in half:
+        attrs |= {} if later is None else {"half_phase_steps": later}
+    return joined.assign_attrs(attrs)
+
+
+def _measured(
+    run: xr.DataTree, queries: Sequence[Query], mass: Mass
+) -> tuple[list[Measurement], dict[int, Measurement]]:
+    """The measurements of queries, and by their number those half an epoch later of the ones with lag "epoch"."""
+    epochs = [n for n, query in enumerate(queries) if query.lag == "epoch"]
+    later = [replace(queries[n], half_phase=True, batches=False) for n in epochs]
+    try:
+        found = measure_together(run, [*queries, *later], mass)
+    except (EpochError, TrajectoryMissingError):  # no two middles in a window, or none whose sums were kept
+        return measure_together(run, queries, mass), {}
+    return found[: len(queries)], dict(zip(epochs, found[len(queries) :], strict=True))
+
+
+def _dataset(
+    measurement: Measurement, half: Measurement | None, query: Query, *, scale: float, remove_drift: bool
+) -> xr.Dataset:
+    """The temperatures of one measurement; at lag "epoch" with those half an epoch later."""
+    opened = measurement.run.opened
+    if remove_drift and measurement.plan.squares_only and opened is not None:
+        raise unanswered(opened.store)  # of each weight's mean velocity, kept sums know nothing here
+    units = f"weight^2 {unit_of(measurement.plan.sampling)}^-2"
+    columns = {
+        "temperature": Column(units, "temperature", squares_only=not remove_drift),
+        "temperature_drift": Column(units, "temperature of the mean velocity"),
+        "drift_null": Column(units, "temperature of the mean velocity that is expected without a drift"),
+        "temperature_thermal": Column(units, "temperature of the fluctuation"),
+        "floor": Column(units, "temperature of rounding"),
+    }
+
+    def formula_of(measurement: Measurement) -> Any:
+        lengths = squared_bin_lengths(measurement.plan)
+        return partial(_columns, scale=scale, remove_drift=remove_drift, lengths=lengths)
+
+    bars = _error_bars(measurement, 0.5 * scale, units) if query.batches else None
+    dataset = result(measurement, "temperature", formula_of(measurement), columns, bars)
+    if bars is not None:
+        first = ["weights", "velocities", "temperature", *errorbars.COLUMNS]
+        dataset = dataset[[*first, *(name for name in columns if name not in first)]]
+    if query.lag == "epoch":
+        shifted = None if half is None else result(half, "temperature", formula_of(half), columns)
+        dataset = _with_half_phase(dataset, measurement.run.line.stride, shifted)
+    return dataset.assign_attrs(units=units)
+
+
+def _physics(query: Query, remove_drift: bool, mass: Mass, k_B: float, convention: str) -> dict[str, Any]:
+    attrs: dict[str, Any] = {
+        "convention": convention,
+        "k_B": float(k_B),
+        "mass": json.dumps(dict(mass)) if isinstance(mass, Mapping) else float(mass),
+        "drift_removed": int(remove_drift),
+    }
+    return attrs | ({"groups": json.dumps(dict(query.by))} if isinstance(query.by, Mapping) else {})
+
+
+def _error_bars(measurement: Measurement, scale: float, units: str) -> dict[str, Any]:
+    """Standard error, n_eff and its verdict, as variables of a dataset, lazy."""
+    grouping, answer, line = measurement.plan.grouping, measurement.moments, measurement.run.line
+    known: dict[str, Any] = {
+        "sampling": measurement.plan.sampling,
+        "origin": answer.origin,
+        "weights": grouping.weights,
+        "scale": scale,
+        "epoch": labels_of(line.epoch),
+    }
+    shape = (len(errorbars.COLUMNS), grouping.weights.size, measurement.plan.sampling.windows.velocities.size)
+    parents: list[Any] = [array for array in (answer.batches, answer.series) if array is not None]
+    if answer.batches is not None:
+        names = measurement.plan.parameters
+        owners = grouping.columns.get("parameter", np.array(names[:1] * grouping.weights.size))
+        order = {name: n for n, name in enumerate(names)}
+        owner = np.array([order[name] for name in owners], dtype=np.int64)
+        call: Any = partial(_bars, errorbars.of_batches, owner=owner, **known)
+    elif answer.series is not None:
+        call = partial(_bars, errorbars.of_series, **known)
+    else:
+        call, parents = partial(np.full, shape, np.nan), []
+    key = f"error-bars-{tokenize(answer.table.name, scale)}"
+    tasks: Any = {(key, 0, 0, 0): (call, *((array.name, 0, 0) for array in parents))}
+    graph = HighLevelGraph.from_collections(key, tasks, dependencies=parents)
+    bars = da.Array(graph, key, tuple((n,) for n in shape), dtype=np.float64)  # type: ignore[no-untyped-call]
+    dims = ("group", "window")
+    return {
+        "standard_error": (dims, bars[0], {"units": units, "long_name": "standard error of the temperature"}),
+        "n_eff": (dims, bars[1], {"units": "1", "long_name": "independent samples of the temperature"}),
+        "unreliable": (dims, bars[2] == 1, {"long_name": "too few independent samples for a reliable standard error"}),
+    }
+
+
+def _bars(find: Any, *arrays: Array, **known: Any) -> Array:
+    with np.errstate(invalid="ignore"):  # weights that are not finite have been named already
+        return np.asarray(find(*arrays, **known))
+
+
+def _with_half_phase(dataset: xr.Dataset, stride: int, shifted: xr.Dataset | None) -> xr.Dataset:
+    """The dataset with the temperature half an epoch later, NaN where there is none."""
+    if shifted is None:
+        values = xr.full_like(dataset["velocities"], np.nan, dtype=np.float64)
+        counts = xr.zeros_like(dataset["velocities"])
+    else:
+        values, counts = shifted["temperature"], shifted["velocities"]
+    units = dataset["temperature"].attrs["units"]
+    dims = dataset["temperature"].dims
+    title = "temperature half an epoch later"
+    steps = dataset.attrs["steps_per_lag"]
+    return dataset.assign(
+        temperature_half_phase=(dims, values.data, {"units": units, "long_name": title}),
+        velocities_half_phase=(
+            dims,
+            counts.data,
+            {"units": "1", "long_name": "velocities averaged half an epoch later"},
+        ),
+    ).assign_attrs(half_phase_steps=steps // (2 * stride) * stride)
+
+
+@np.errstate(divide="ignore", invalid="ignore")  # of no weights: NaN, as it should be
+def _columns(
+    table: Array, weights: Array, count: Array, *, scale: float, remove_drift: bool, lengths: Array
+) -> tuple[Array, ...]:
+    total = 0.5 * scale * table[SQUARES] / (weights * count)
+    drift = 0.5 * scale * table[SQUARED_SUM] / (weights * count**2)
+    # A difference of equal numbers may fall below zero by rounding; a variance does not.
+    thermal = np.maximum(total - drift, 0)
+    null = 0.5 * scale * drift_null(table[DISPLACED], table[SQUARED_SUM], table[SQUARES], lengths, count) / weights
+    return thermal if remove_drift else total, drift, null, thermal, scale * table[ULP] / (12 * weights)
+
+
+def _scale(convention: Any, k_B: Any) -> float:
+    if convention not in CONVENTIONS:
+        raise OptionError(
+            f"--convention: expected 'paper' (T = K/(k_B d)) or 'md' (twice that), got {convention!r}. The two "
+            "differ by a "
+            "factor of 2. Write --convention paper",
+            convention=convention,
+        )
+    if not isinstance(k_B, (int, float)) or not math.isfinite(k_B) or k_B < 1e-300:
+        raise OptionError(
+            f"--k-b: expected a positive finite number (1e-300 at least), got {k_B!r}. Temperatures are divided by "
+            "it. Leave it out for 1.",
+            k_B=k_B,
+        )
+    return CONVENTIONS[convention] / float(k_B)

@@ -1,0 +1,185 @@
+"""Settings that changed at a resume: other hyperparameters, another optimizer, another stride.
+
+The recorder writes them into each segment (FORMAT.md). Segments of older stores have none, and are not compared.
+"""
+
+from __future__ import annotations
+
+import json
+from bisect import bisect_left
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:  # `analyzer info` does not wait for numpy
+    import numpy as np
+
+    Array = np.ndarray[Any, np.dtype[Any]]
+
+SETTINGS = ("hyperparameters", "optimizer", "stride")
+"""Keys of a segment that say how it was trained and recorded."""
+_MOST = 4
+"""Differences that a sentence names."""
+_LONGEST = 60
+"""Characters of a value in a sentence."""
+
+
+@dataclass(frozen=True)
+class Change:
+    """The start of a segment whose settings are not those of the segment before.
+
+    Attributes
+    ----------
+    segment
+        Its number, from 0.
+    first_step
+        Its first step, as the store has it.
+    continuous
+        Whether a velocity leads from the segment before into this one.
+    differences
+        What is different, as in "learning_rate 0.1 → 0.01".
+    """
+
+    segment: int
+    first_step: int
+    continuous: bool
+    differences: tuple[str, ...]
+
+    def __str__(self) -> str:
+        more = len(self.differences) - _MOST
+        return ", ".join(self.differences[:_MOST]) + (f" and {more} more" if more > 0 else "")
+
+    def cuts(self, steps: Array) -> tuple[int, int]:
+        """The last frame of the stretch before, and the first frame of the stretch from here on."""
+        frame = bisect_left(steps, self.first_step)
+        return frame - 1, frame - 1 if self.continuous else frame
+
+    def inside(self, steps: Array, start: int, stop: int) -> bool:
+        """Whether the velocities with start < step <= stop are of both sides."""
+        before, after = self.cuts(steps)
+        if before < 0 or after >= steps.size - 1:
+            return False
+        # Each side needs two frames in the range.
+        return bool(start < steps[before] and stop > steps[after])
+
+
+def changes_of(segments: object) -> tuple[Change, ...]:
+    """The changes that the attribute `segments` of a store tells of; none where it does not have the right form."""
+    entries = segments if isinstance(segments, (list, tuple)) else []
+    listed = [one if isinstance(one, Mapping) else {} for one in entries]
+    found = []
+    known: dict[str, Any] = {}
+    for n, segment in enumerate(listed):
+        differences: list[str] = []
+        for key in SETTINGS:
+            if segment.get(key) is None:
+                continue
+            if key in known:
+                differences += _differences(_flat(key, known[key]), _flat(key, segment[key]))
+            known[key] = segment[key]
+        step = segment.get("first_step")
+        if differences and isinstance(step, int):
+            found.append(Change(n, step, bool(segment.get("continuous")), tuple(dict.fromkeys(differences))))
+    return tuple(found)
+
+
+def within(changes: Sequence[Change], steps: Array, start: int, stop: int) -> list[Change]:
+    """The changes that the velocities with start < step <= stop lie on both sides of."""
+    return [change for change in changes if change.inside(steps, start, stop)]
+
+
+def stretches(changes: Sequence[Change], steps: Array) -> list[tuple[int, int]]:
+    """First and last step of each stretch of equal settings that holds a velocity."""
+    begins, ends = [0], []
+    for change in changes:
+        before, after = change.cuts(steps)
+        ends.append(before)
+        begins.append(after)
+    ends.append(steps.size - 1)
+    return [
+        (int(steps[first]), int(steps[last]))
+        for first, last in zip(begins, ends, strict=True)
+        if 0 <= first < last < steps.size
+    ]
+
+
+def told(found: Sequence[Change], changes: Sequence[Change], steps: Array) -> str:
+    """A sentence on the changes that were found in a range, and what to do about them."""
+    listed = "; ".join(f"at step {change.first_step}: {change}" for change in found)
+    ranges = ", or ".join(f"--start {first} --stop {last}" for first, last in stretches(changes, steps))
+    return (
+        f"expected one setting in the range, got several: {listed}. Means over them are of no one setting. "
+        f"Choose a stretch with one: {ranges}"
+    )
+
+
+def setting_in(key: str, attrs: Mapping[Any, Any], steps: Array, start: int, stop: int) -> Any:
+    """The attribute "hyperparameters" or "optimizer" of a run, as it was for the updates with start < step <= stop.
+
+    That of the whole run where the segments have none, or where the range spans a change.
+    """
+    changes = changes_of(attrs.get("segments"))
+    if not changes or within(changes, steps, start, stop):
+        return attrs.get(key)
+    current = attrs.get(key)
+    for n, segment in enumerate(attrs["segments"]):
+        if not isinstance(segment, Mapping) or (n and not _begun(segment, steps, stop)):
+            break
+        current = current if segment.get(key) is None else segment[key]
+    return current
+
+
+def _begun(segment: Mapping[str, Any], steps: Array, stop: int) -> bool:
+    """Whether a segment has an update that is not later than `stop`."""
+    step = segment.get("first_step")
+    if not isinstance(step, int):
+        return False
+    _, after = Change(0, step, bool(segment.get("continuous")), ()).cuts(steps)
+    return after < steps.size and stop > steps[after]
+
+
+def _flat(title: str, value: object) -> dict[str, Any]:
+    """The settings under a key of a segment, by a name that a reader understands."""
+    if title == "hyperparameters":
+        return {str(key): one for key, one in value.items()} if isinstance(value, Mapping) else {}
+    if title == "stride":
+        return {"stride": value}
+    listed = value if isinstance(value, (list, tuple)) else []
+    found: dict[str, Any] = {}
+    for n, one in enumerate(listed):
+        optimizer = one if isinstance(one, Mapping) else {}
+        owner = "optimizer" if len(listed) == 1 else f"optimizer {n}"
+        found[owner] = str(optimizer.get("class"))
+        defaults = optimizer.get("defaults")
+        usual = dict(defaults) if isinstance(defaults, Mapping) else {}
+        found |= {f"{owner} {key}": one for key, one in usual.items()}
+        held = optimizer.get("groups")
+        groups: Sequence[Any] = held if isinstance(held, (list, tuple)) else []
+        for m, group in enumerate(groups):
+            title = owner if len(groups) == 1 else f"{owner} group {m}"
+            # What a group has of its own; in an only group that is what counts, and not the default.
+            found |= {f"{title} {key}": one for key, one in group.items()} if isinstance(group, Mapping) else {}
+    return found
+
+
+def _differences(before: Mapping[str, Any], after: Mapping[str, Any]) -> list[str]:
+    return [
+        f"{key} {_shown(before, key)} → {_shown(after, key)}"
+        for key in dict.fromkeys([*before, *after])
+        if _text(before.get(key, _ABSENT)) != _text(after.get(key, _ABSENT))
+    ]
+
+
+_ABSENT = object()
+
+
+def _text(value: object) -> str:
+    return "" if value is _ABSENT else json.dumps(value, sort_keys=True, default=str)
+
+
+def _shown(settings: Mapping[str, Any], key: str) -> str:
+    if key not in settings:
+        return "none"
+    value = settings[key]
+    text = value if isinstance(value, str) else _text(value)
+    return text if len(text) <= _LONGEST else f"{text[: _LONGEST - 1]}…"

@@ -1,0 +1,397 @@
+"""Which frames form velocities, and in which window each velocity counts.
+
+A velocity is a pair of sampled frames. The velocities of a query are described by *stretches*. A stretch samples
+`count` frames, `spacing` frames apart, from frame `first`. It lies in one window, with neither a gap nor the start of a
+segment inside. This one description serves every lag, window and gap: the engine knows about none of them.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from fractions import Fraction
+from typing import Any, Literal
+
+import numpy as np
+
+from analyzer.errors import EpochError, TooFewFramesError, WindowError
+from analyzer.query.changes import Change
+from analyzer.query.epochs import Epochs, known_epochs
+from analyzer.store.schema import Segment
+
+Array = np.ndarray[Any, np.dtype[Any]]
+
+BIN_FRAMES = 256
+"""Frames in a bin of kept sums: a bin takes 12 bytes a weight (Σv² and an edge frame), its frames take 1,024."""
+Lag = int | Literal["epoch"] | None
+Window = int | Literal["epoch"] | None
+Bound = int | str | None
+_PERCENT = re.compile(r"(\d{1,99}/[1-9]\d{0,98}|(\d+\.?\d*|\.\d+)(e[+-]?\d{1,2})?)\s*%", re.ASCII | re.IGNORECASE)
+"""A percentage: 50%, 33.3%, or 100/3% for a third."""
+
+
+@dataclass(frozen=True)
+class Timeline:
+    """The steps of a run's frames, and where no velocity may cross.
+
+    Attributes
+    ----------
+    steps
+        (frames,) int64, strictly increasing.
+    stride
+        Steps between consecutive frames.
+    breaks
+        (frames,) bool: frame i does not follow from frame i - 1 (a gap, or a segment's start).
+    epoch
+        (frames,) float64 with NaN where nothing was logged, or None.
+    changes
+        Segments that began with other hyperparameters or another optimizer than the one before.
+    """
+
+    steps: Array
+    stride: int
+    breaks: Array
+    epoch: Array | None = None
+    changes: tuple[Change, ...] = ()
+
+
+@dataclass(frozen=True)
+class Windows:
+    """The windows of a query, in step order; all arrays (windows,).
+
+    Attributes
+    ----------
+    start_step, stop_step
+        The window holds the velocities with start_step < step <= stop_step.
+    velocities
+        How many velocities of each weight it holds.
+    left_out
+        How many more it would hold if there were neither gaps nor segment starts.
+    partial
+        Whether it is shorter than asked for: the last window of a range, or an epoch that was cut.
+    epoch
+        The epoch's number, for windows by epoch.
+    """
+
+    start_step: Array
+    stop_step: Array
+    velocities: Array
+    left_out: Array
+    partial: Array
+    epoch: Array | None = None
+
+
+@dataclass(frozen=True)
+class Sampling:
+    """The velocities of a query: stretches (all (stretches,) int64) and the windows that they fall in.
+
+    `batch` numbers the batches that stretches were cut into for an error bar (`in_batches`), else it is None.
+    """
+
+    first: Array
+    spacing: Array
+    count: Array
+    window: Array
+    windows: Windows
+    lag: int | str
+    steps_per_lag: int
+    batch: Array | None = None
+
+    @property
+    def batches(self) -> int:
+        """Number of batches."""
+        return 0 if self.batch is None else int(self.batch[-1]) + 1
+
+
+def timeline(
+    steps: Array,
+    stride: int,
+    segments: Sequence[Segment] = (),
+    epoch: Array | None = None,
+    changes: tuple[Change, ...] = (),
+) -> Timeline:
+    """The timeline of frames at `steps`; no velocity crosses the first step of a segment that is not continuous."""
+    steps = np.asarray(steps, dtype=np.int64)
+    breaks = np.ones(steps.size, dtype=bool)
+    breaks[1:] = np.diff(steps) != stride
+    for segment in segments:
+        frame = int(np.searchsorted(steps, segment.first_step))
+        if not segment.continuous and frame < steps.size:
+            breaks[frame] = True
+    return Timeline(steps, stride, breaks, epoch, changes)
+
+
+def sample(
+    line: Timeline,
+    *,
+    window: Window = None,
+    start: Bound = None,
+    stop: Bound = None,
+    lag: Lag = None,
+    steps_per_epoch: int | None = None,
+    unequal_epochs: bool = False,
+    half_phase: bool = False,
+) -> Sampling:
+    """The velocities that a query asks for.
+
+    Parameters
+    ----------
+    line
+        The run's frames.
+    window
+        Length in steps, "epoch", or None for the whole range.
+    start, stop
+        Steps, or percent of the step range ("50%"); default the first and the last frame.
+    lag
+        Steps between the two frames of a velocity, a multiple of the stride (the default), or "epoch".
+    steps_per_epoch
+        Takes the place of a recorded epoch: epochs end at its multiples.
+    unequal_epochs
+        Allow a lag of an epoch where epochs differ in length.
+    half_phase
+        With lag "epoch": between the middles of the same epochs in place of their ends.
+
+    Raises
+    ------
+    TooFewFramesError
+        The range holds no two frames.
+    WindowError
+        A range, window or lag that the run cannot fill.
+    EpochError
+        Epochs are asked for and there are none, none complete, or unequal ones; or a boundary was not logged.
+    """
+    low, high = _range(line, start, stop)
+    apart = _lag_frames(line, lag)
+    epochs = None
+    if "epoch" in (window, lag):
+        epochs = known_epochs(line.steps, line.breaks, line.epoch, low, high, steps_per_epoch)
+    edges, bounds, partial, number = _windows(line, low, high, window, epochs)
+    if lag == "epoch":
+        assert epochs is not None
+        stretches, expected, per_lag = _epoch_stretches(line, edges, epochs, unequal_epochs, half_phase)
+    else:
+        stretches = _stretches(line, edges, apart)
+        per_lag = apart * line.stride
+        expected = (bounds[:, 1] - bounds[:, 0]) // per_lag
+    first, spacing, count, index = stretches
+    velocities = np.bincount(index, weights=count - 1, minlength=len(edges)).astype(np.int64)
+    if not velocities.any():
+        raise WindowError(
+            f"Lag {lag if lag is not None else per_lag}: expected a window with at least one velocity, got none "
+            f"in steps {line.steps[low]} to {line.steps[high]}{_cut(window)}. Nothing can be measured. "
+            "Choose a shorter lag, a longer window, or a range without gaps.",
+            lag=lag,
+            window=window,
+        )
+    windows = Windows(bounds[:, 0], bounds[:, 1], velocities, np.maximum(expected - velocities, 0), partial, number)
+    return Sampling(first, spacing, count, index, windows, "epoch" if lag == "epoch" else per_lag, per_lag)
+
+
+def _cut(window: Window) -> str:
+    if window is None:
+        return ""
+    return " by epochs" if window == "epoch" else f" in windows of {window} steps"
+
+
+def in_batches(drawn: Sampling, shortest: int = BIN_FRAMES) -> Sampling:
+    """The same velocities, every window's cut into some tens of batches, if it is long enough.
+
+    Batches begin at multiples of their length, a power of two. Those of neighbouring frames are no shorter than
+    `shortest`, by default the length of a bin (`analyzer.engine.bins`), and begin where bins do, so that kept sums
+    answer. Those at a window's ends are shorter.
+    """
+    velocities = drawn.windows.velocities[drawn.window]
+    length = 2 ** np.floor(np.log2(np.maximum(velocities / 32, 1))).astype(np.int64)
+    length = np.where(drawn.spacing == 1, np.maximum(length, shortest), length)
+    # In units of the spacing, from the run's first frame where it is 1, else from the stretch's own.
+    origin = np.where(drawn.spacing == 1, drawn.first, 0)
+    begin, end = origin, origin + drawn.count - 1
+    cuts = np.maximum((end - 1) // length - begin // length, 0)
+    index = np.repeat(np.arange(cuts.size), cuts + 1)
+    offset = np.arange(index.size) - np.repeat(np.cumsum(cuts + 1) - (cuts + 1), cuts + 1)
+    cell = (begin // length)[index] + offset
+    low = np.where(offset == 0, begin[index], cell * length[index])
+    high = np.where(offset == cuts[index], end[index], (cell + 1) * length[index])
+    window = drawn.window[index]
+    apart = drawn.spacing[index]
+    # Stretches of one window, cut by a gap inside a cell, share its batch; those with a wide spacing begin anew each.
+    owner = np.where(apart == 1, window, index)
+    fresh = np.ones(index.size, dtype=bool)
+    fresh[1:] = (owner[1:] != owner[:-1]) | (cell[1:] != cell[:-1]) | (window[1:] != window[:-1])
+    return replace(
+        drawn,
+        first=drawn.first[index] + (low - origin[index]) * apart,
+        spacing=apart,
+        count=high - low + 1,
+        window=window,
+        batch=np.cumsum(fresh) - 1,
+    )
+
+
+def _range(line: Timeline, start: Bound, stop: Bound) -> tuple[int, int]:
+    """First and last frame of a range."""
+    steps = line.steps
+    if steps.size < 2:
+        raise TooFewFramesError(
+            f"Run: expected at least two frames, got {steps.size}. A velocity is the difference of two. "
+            "Record more steps, or wait for the next commit.",
+            frames=int(steps.size),
+        )
+    begin, end = _bound(line, "start", start, int(steps[0])), _bound(line, "stop", stop, int(steps[-1]))
+    if not steps[0] <= begin < end <= steps[-1]:
+        raise WindowError(
+            f"Range: expected {steps[0]} <= start < stop <= {steps[-1]} (steps of this run), got start {begin} "
+            "and stop "
+            f"{end}. Give --start and --stop inside the run, in steps or percent.",
+            start=begin,
+            stop=end,
+        )
+    low, high = int(np.searchsorted(steps, begin)), int(np.searchsorted(steps, end, side="right")) - 1
+    if high <= low:
+        raise TooFewFramesError(
+            f"Range: expected at least two frames from step {begin} to {end}, got {max(high - low + 1, 0)}. "
+            "A velocity is the difference of two. Widen --start and --stop.",
+            frames=max(high - low + 1, 0),
+        )
+    return low, high
+
+
+def _bound(line: Timeline, name: str, value: Bound, default: int) -> int:
+    if value is None:
+        return default
+    text = str(value).strip()
+    try:
+        if text.endswith("%"):
+            if _PERCENT.fullmatch(text) is None or (share := Fraction(text[:-1].rstrip())) > 100:
+                raise ValueError(text)
+            # Exact: of 100 steps 29% are 29, where floating-point numbers would say 28.
+            first, last = int(line.steps[0]), int(line.steps[-1])
+            return first + int(share * (last - first) / (100 * line.stride)) * line.stride
+        return int(text)
+    except ValueError as error:
+        raise WindowError(
+            f"--{name}: expected a step or a percentage from 0% to 100%, got {text!r}. Write --{name} 1000 or "
+            f"--{name} 50%",
+            **{name: value},
+        ) from error
+
+
+def _lag_frames(line: Timeline, lag: Lag) -> int:
+    if lag is None or lag == "epoch":
+        return 1
+    if not isinstance(lag, (int, np.integer)) or isinstance(lag, bool) or lag < 1 or lag % line.stride:
+        raise WindowError(
+            f"--lag: expected a positive multiple of the stride ({line.stride} steps) or 'epoch', got {lag!r}. "
+            f"Frames exist only every {line.stride} steps. Write --lag {line.stride}",
+            lag=lag,
+        )
+    return int(lag) // line.stride
+
+
+def _windows(
+    line: Timeline, low: int, high: int, window: Window, epochs: Epochs | None
+) -> tuple[Array, Array, Array, Array | None]:
+    """Frame edges (windows, 2), step bounds (windows, 2), partial and epoch number of the windows in a range."""
+    steps = line.steps
+    if window == "epoch":
+        assert epochs is not None
+        keep = (epochs.last > low) & (epochs.first < high)
+        edges = np.stack([np.maximum(epochs.first[keep], low), np.minimum(epochs.last[keep], high)], axis=1)
+        cut = (edges[:, 0] > epochs.first[keep]) | (edges[:, 1] < epochs.last[keep])
+        return edges, steps[edges], cut | ~epochs.complete[keep], epochs.number[keep]
+    begin, end = int(steps[low]), int(steps[high])
+    if window is None:
+        edges = np.array([[low, high]])
+        return edges, steps[edges], np.zeros(1, dtype=bool), None
+    if not isinstance(window, (int, np.integer)) or isinstance(window, bool) or window < 1 or window % line.stride:
+        raise WindowError(
+            f"--window: expected a positive multiple of the stride ({line.stride} steps) or 'epoch', got {window!r}. "
+            f"A window must hold whole velocities. Write --window {100 * line.stride}",
+            window=window,
+        )
+    if window > end - begin:
+        raise WindowError(
+            f"--window: expected at most {end - begin} steps, the length of the range {begin} to {end}, got {window}. "
+            f"No window would be full. Write --window {end - begin} or leave it out",
+            window=window,
+            steps=end - begin,
+        )
+    starts = np.arange(begin, end, window, dtype=np.int64)
+    bounds = np.stack([starts, np.minimum(starts + window, end)], axis=1)
+    edges = np.stack(
+        [np.searchsorted(steps, bounds[:, 0]), np.searchsorted(steps, bounds[:, 1], side="right") - 1], axis=1
+    )
+    return edges, bounds, bounds[:, 1] - bounds[:, 0] < window, None
+
+
+def _stretches(line: Timeline, edges: Array, apart: int) -> tuple[Array, Array, Array, Array]:
+    """Every window cut at the breaks inside it, sampled from the first frame of each piece."""
+    breaks = np.flatnonzero(line.breaks)
+    begin, end = edges[:, 0], edges[:, 1]
+    # A break at frame i with begin < i <= end opens a new piece there and closes the one before at i - 1.
+    low, high = np.searchsorted(breaks, begin, side="right"), np.searchsorted(breaks, end, side="right")
+    cuts = np.maximum(high - low, 0)
+    index = np.repeat(np.arange(len(edges)), cuts + 1)
+    offset = np.arange(index.size) - np.repeat(np.cumsum(cuts + 1) - (cuts + 1), cuts + 1)
+    padded = np.concatenate([breaks, [0]])
+    at = low[index] + offset
+    first = np.where(offset == 0, begin[index], padded[np.minimum(at - 1, padded.size - 1)])
+    last = np.where(offset == cuts[index], end[index], padded[np.minimum(at, padded.size - 1)] - 1)
+    count = (last - first) // apart + 1
+    keep = count >= 2
+    return first[keep], np.full(int(keep.sum()), apart), count[keep], index[keep]
+
+
+def _epoch_stretches(
+    line: Timeline, edges: Array, epochs: Epochs, unequal: bool, half_phase: bool
+) -> tuple[tuple[Array, Array, Array, Array], Array, int]:
+    """One stretch of two frames for each pair of consecutive complete epochs inside a window."""
+    pairs = np.flatnonzero(epochs.complete[1:] & epochs.complete[:-1])
+    first, last = epochs.last[pairs], epochs.last[pairs + 1]
+    if half_phase:
+        first, last = _half_phase(line, epochs, pairs, unequal)
+    index = np.searchsorted(edges[:, 1], last)
+    inside = (index < len(edges)) & (edges[np.minimum(index, len(edges) - 1), 0] <= first)
+    first, last, index = first[inside], last[inside], index[inside]
+    expected = np.bincount(index, minlength=len(edges))
+    if not first.size:
+        raise EpochError(
+            "--lag epoch: expected two complete epochs in a row inside a window, got "
+            f"{int(epochs.complete.sum())} complete "
+            "epochs in the run. A displacement is taken between the ends of two. Record longer, or choose a lag "
+            "in steps.",
+            complete=int(epochs.complete.sum()),
+        )
+    lengths = line.steps[last] - line.steps[first]
+    if lengths.min() != lengths.max() and not unequal:
+        raise EpochError(
+            f"--lag epoch: expected epochs of equal length, got {lengths.min()} to {lengths.max()} steps. "
+            "Displacements over "
+            "different times do not average to one temperature. Allow it with --unequal-epochs, or choose a lag "
+            "in steps.",
+            shortest=int(lengths.min()),
+            longest=int(lengths.max()),
+        )
+    crossed = np.cumsum(line.breaks)
+    whole = crossed[first] == crossed[last]
+    if not whole.any():
+        raise EpochError(
+            "--lag epoch: expected an epoch without a gap or a resumption inside it, got none. No displacement "
+            "may cross "
+            "one. Choose a lag in steps.",
+        )
+    first, last, index = first[whole], last[whole], index[whole]
+    stretches = (first, last - first, np.full(first.size, 2), index)
+    return stretches, expected, int(np.median(lengths))
+
+
+def _half_phase(line: Timeline, epochs: Epochs, pairs: Array, unequal: bool) -> tuple[Array, Array]:
+    """The middles of consecutive complete epochs, as far apart as their ends unless epochs may differ in length."""
+    middle = epochs.middle(line.steps, line.stride)
+    first, last = middle[pairs], middle[pairs + 1]
+    keep = (first >= 0) & (last >= 0)
+    if not unequal:
+        aligned = line.steps[epochs.last[pairs + 1]] - line.steps[epochs.last[pairs]]
+        keep &= line.steps[last] - line.steps[first] == aligned
+    return first[keep], last[keep]

@@ -1,0 +1,1 @@
+"""Files of the store format, read into plain records and arrays."""

@@ -1,0 +1,156 @@
+"""The codecs of the store format (`recorder/FORMAT.md`): one table of those that are decoded here, and not by zarr.
+
+Decoding here lets two threads decode twice as much as one: zarr passes every chunk through one event loop, and copies
+it once more. Measured (16 MB chunks, pcodec with shared pages, AMD EPYC, 2 cores): one thread 1.9 GB/s here and 1.7
+through zarr, two threads 3.6 and 1.6; pages of one weight take a third longer.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Container, Mapping, Sequence
+from typing import Any
+
+import google_crc32c
+import numpy as np
+
+from analyzer.store.trust import Untrusted, blosc_size, gzip_size, require_possible, require_size, zstd_size
+
+Frames = np.ndarray[Any, np.dtype[Any]]
+Decoder = Callable[[bytes, np.dtype[Any], int], Frames]
+"""From the bytes of a chunk with its checksum, its type and number of values to the values, in one dimension."""
+
+
+def _pcodec(raw: bytes, dtype: np.dtype[Any], count: int) -> Frames:
+    from pcodec import standalone
+
+    # Into memory of the right size: what the chunk says of its own is never allocated. It ends at a mark of its own, so
+    # that the checksum need not be cut off, which would copy.
+    values = np.empty(count, dtype)
+    found = standalone.simple_decompress_into(raw, values)
+    if not found.finished or found.n_processed != count:
+        more = "more" if not found.finished else f"{found.n_processed:,}"
+        raise Untrusted(f"a chunk of {more} values, and metadata that says {count:,}")
+    return values
+
+
+def _bytes(raw: bytes, dtype: np.dtype[Any], count: int) -> Frames:
+    return np.frombuffer(memoryview(raw)[:-4], dtype)
+
+
+def _blosc(raw: bytes, dtype: np.dtype[Any], count: int) -> Frames:
+    from numcodecs import blosc
+
+    require_size(blosc_size(raw), count * dtype.itemsize)
+    return np.frombuffer(blosc.decompress(raw[:-4]), dtype)
+
+
+def _zstd(raw: bytes, dtype: np.dtype[Any], count: int) -> Frames:
+    from numcodecs import zstd
+
+    size = zstd_size(raw)
+    if size is not None:  # a stream need not say its size; it is held against the memory that it is given
+        require_size(size, count * dtype.itemsize)
+    values = np.empty(count, dtype)
+    zstd.decompress(raw[:-4], values.view(np.uint8))
+    return values
+
+
+DECODERS: dict[tuple[str, ...], Decoder] = {
+    ("numcodecs.pcodec", "crc32c"): _pcodec,
+    ("bytes", "crc32c"): _bytes,
+    ("bytes", "blosc", "crc32c"): _blosc,
+    ("bytes", "zstd", "crc32c"): _zstd,
+}
+"""From the names of an array's codecs to the function that decodes its chunks, which come with their checksum."""
+
+_CONFIGURATIONS: dict[str, dict[str, tuple[type, Container[Any]]]] = {
+    "bytes": {"endian": (str, ("little",))},
+    "blosc": {
+        "typesize": (int, range(1, 256)),
+        "cname": (str, ("lz4", "lz4hc", "blosclz", "snappy", "zlib", "zstd")),
+        "clevel": (int, range(10)),
+        "shuffle": (str, ("noshuffle", "shuffle", "bitshuffle")),
+        "blocksize": (int, range(1 << 31)),
+    },
+    "zstd": {"level": (int, range(23)), "checksum": (bool, (False, True))},
+    "numcodecs.pcodec": {
+        "level": (int, range(13)),
+        "mode_spec": (str, ("auto", "classic")),
+        "delta_spec": (str, ("auto", "none", "try_consecutive", "try_lookback")),
+        "paging_spec": (str, ("equal_pages_up_to",)),
+        "delta_encoding_order": (int, range(8)),
+        "equal_pages_up_to": (int, range(1, 1 << 31)),
+    },
+    "crc32c": {},
+}
+"""Type and values of what a codec's configuration may hold. Decoding needs none of it: a configuration with anything
+else is left to zarr, which understands it or says what is wrong."""
+
+
+def decoder_of(codecs: object) -> Decoder | None:
+    """How to decode the chunks of an array with these codecs, the list of its metadata; None is for zarr to decide."""
+    if not isinstance(codecs, list) or not all(map(_is_plain, codecs)):
+        return None
+    return DECODERS.get(tuple(codec["name"] for codec in codecs))
+
+
+def _is_plain(codec: object) -> bool:
+    """Whether a codec is one of the format, configured as zarr takes it."""
+    if not isinstance(codec, Mapping) or not set(codec) <= {"name", "configuration"}:
+        return False
+    name, configuration = codec.get("name"), codec.get("configuration", {})
+    if not isinstance(name, str) or name not in _CONFIGURATIONS or not isinstance(configuration, Mapping):
+        return False
+    known = _CONFIGURATIONS[name]
+    for key, value in configuration.items():
+        kind, allowed = known.get(key, (None, ()))
+        if type(value) is not kind or value not in allowed:
+            return False
+    return True
+
+
+def decode(raw: bytes, decoder: Decoder, dtype: np.dtype[Any], shape: tuple[int, ...]) -> Frames:
+    """A chunk from its bytes; the checksum of the last four is over the others.
+
+    Raises
+    ------
+    ValueError
+        The checksum does not hold, or the chunk has another size; nothing of that size was allocated.
+    """
+    if len(raw) < 4:
+        raise ValueError(f"a chunk of {len(raw)} bytes")
+    count = math.prod(shape)
+    require_possible(count * dtype.itemsize)
+    body = np.frombuffer(raw, np.uint8, len(raw) - 4)
+    if google_crc32c.value(body) != int.from_bytes(raw[-4:], "little"):
+        raise ValueError("the stored and computed checksums do not match")
+    return decoder(raw, dtype, count).reshape(shape)
+
+
+def checksum_of(raw: bytes, codecs: Sequence[str]) -> str:
+    """The checksum of a chunk as text: the one that it ends with, or that of all its bytes where it ends with none."""
+    return (raw[-4:] if codecs[-1:] == ("crc32c",) else google_crc32c.value(raw).to_bytes(4, "little")).hex()
+
+
+def check_foreign(raw: bytes, codecs: Sequence[str], dtype: np.dtype[Any], count: int) -> None:
+    """Refuse a chunk that zarr would decode, if it decodes to another size than `count` values.
+
+    Of codecs that the format does not have, gzip and zlib are decoded for it, a megabyte at a time. Others are trusted.
+
+    Raises
+    ------
+    ValueError
+        It does, or the metadata says more than a chunk may have; nothing of that size was allocated.
+    """
+    expected = count * dtype.itemsize
+    require_possible(expected)
+    last = [name for name in codecs if name != "crc32c"][-1:]
+    if last == ["numcodecs.pcodec"]:
+        _pcodec(raw, dtype, count)
+    elif last == ["blosc"]:
+        require_size(blosc_size(raw), expected)
+    elif last == ["zstd"] and (size := zstd_size(raw)) is not None:
+        require_size(size, expected)
+    elif last and last[0] in ("gzip", "numcodecs.gzip", "numcodecs.zlib"):
+        require_size(gzip_size(raw, expected), expected)

@@ -1,0 +1,115 @@
+"""What a store holds, as plain values, from its metadata alone: what `analyzer info` and a report say of a run."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator
+from typing import Any
+
+from analyzer.store.heartbeat import abandoned, spooled
+from analyzer.store.schema import Parameter, Store, is_url
+
+_ITEMSIZE = {
+    "bool": 1,
+    "int8": 1,
+    "uint8": 1,
+    "float16": 2,
+    "int16": 2,
+    "uint16": 2,
+    "float64": 8,
+    "int64": 8,
+    "uint64": 8,
+}
+
+
+def describe(store: Store) -> dict[str, Any]:
+    """What is known of a store without reading a frame."""
+    last = mapping(store.attrs.get("last"))
+    raw = sum(p.weights * _itemsize(p) for p in store.parameters) * store.frames
+    return {
+        "store": store.location,
+        "run_id": store.run_id,
+        "trajectory": store.is_trajectory,
+        "kept_from": None if store.is_trajectory else store.attrs.get("kept_from"),
+        "status": store.status,
+        "written_by": _writer(store),
+        "created": store.attrs.get("created"),
+        "model": mapping(store.attrs.get("model")).get("class"),
+        "steps": _steps(store, last),
+        "frames": store.frames,
+        "stride": store.stride,
+        "chunk_steps": store.chunk_steps,
+        "segments": len(store.segments),
+        "missing_frames": _missing(store),
+        "last": last,
+        "spool": spooled(store),
+        "scalars": [scalar.name for scalar in store.scalars],
+        "weights": store.weights,
+        "raw_bytes": raw,
+        "disk_bytes": None if is_url(store.location) else sum(_sizes(store.location)),
+        "compression": store.attrs.get("compression"),
+        "hyperparameters": mapping(store.attrs.get("hyperparameters")),
+        "parameters": [
+            {"layer": p.layer, "layer_class": p.layer_class, "parameter": p.name, "shape": list(p.shape),
+             "dtype": p.original_dtype, "weights": p.weights}
+            for p in store.parameters
+        ],
+    }  # fmt: skip
+
+
+def mapping(value: object) -> dict[str, Any]:
+    """An attribute that should be an object, or an empty one: attributes that no reading rests on may be anything."""
+    return dict(value) if isinstance(value, dict) else {}
+
+
+def _steps(store: Store, last: dict[str, Any]) -> list[int] | None:
+    """The first and the last step, where the root document says both."""
+    step = last.get("step")
+    if not store.segments or not store.frames or not isinstance(step, int):
+        return None
+    return [store.segments[0].first_step, step]
+
+
+def _missing(store: Store) -> dict[str, int | str]:
+    """Frames that are missing, by what became of them, as the writer noted it."""
+    dropped, lost = store.attrs.get("dropped_frames"), store.attrs.get("lost_frames")
+    stretches = [mapping(one) for one in lost] if isinstance(lost, list) else []
+    sure = [n for one in stretches if isinstance(n := one.get("least"), int)]
+    most = [n for one in stretches if isinstance(n := one.get("most"), int)]
+    found = {"dropped": dropped, "damaged": sum(sure), "perhaps": sum(most) - sum(sure)}
+    counts: dict[str, int | str] = {name: n for name, n in found.items() if isinstance(n, int) and n > 0}
+    if any("most" in one and one["most"] is None for one in stretches):
+        counts["perhaps"] = "an unknown number"
+    return counts
+
+
+def _writer(store: Store) -> str | None:
+    """Whether a running store is still being written."""
+    if store.status != "running" or not store.is_trajectory:
+        return None
+    sign = abandoned(store)
+    if sign is None:
+        return "a live writer"
+    return f"nobody any more ({sign}); recover with: recorder recover {store.location}"
+
+
+def _itemsize(p: Parameter) -> int:
+    return _ITEMSIZE.get(p.dtype, 4)
+
+
+def _sizes(path: str) -> Iterator[int]:
+    with os.scandir(path) as entries:
+        for entry in entries:
+            if entry.is_dir(follow_symlinks=False):
+                yield from _sizes(entry.path)
+            else:
+                yield entry.stat(follow_symlinks=False).st_size
+
+
+def size_text(count: float) -> str:
+    """A number of bytes in words."""
+    for unit in ("B", "KiB", "MiB", "GiB"):
+        if count < 1024:
+            return f"{count:.0f} {unit}" if unit == "B" else f"{count:.1f} {unit}"
+        count /= 1024
+    return f"{count:.1f} TiB"

@@ -1,0 +1,64 @@
+"""The writer's last sign of life: whether a run that says "running" is still being written (recorder/FORMAT.md)."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime
+from pathlib import Path
+
+from analyzer.store.schema import Store, is_url
+
+STALE_SECONDS = 120
+"""An older heartbeat means that nobody writes any more."""
+
+
+def heartbeat_age(store: Store) -> float | None:
+    """Seconds since the writer's last sign, or None where it cannot be read."""
+    try:
+        beat = datetime.fromisoformat(str(store.attrs.get("heartbeat")).replace("Z", "+00:00"))
+    except ValueError:
+        return None
+    return (datetime.now(UTC) - (beat if beat.tzinfo else beat.replace(tzinfo=UTC))).total_seconds()
+
+
+def abandoned(store: Store) -> str | None:
+    """How it shows that nobody writes a running store any more; None where somebody does, or the run has ended."""
+    if store.status != "running" or not store.is_trajectory:
+        return None
+    if original := copied_from(store):
+        return f"a copy, made while {original} was written"
+    age = heartbeat_age(store)
+    if age is None:
+        return "without a readable heartbeat"
+    return f"last sign {age:.0f} s ago" if age > STALE_SECONDS else None
+
+
+def copied_from(store: Store) -> str | None:
+    """The path of the store that a recorder writes, where this one is a copy of it; None where it is not, or unknown.
+
+    The writer names its folder by path and inode (`recorder/FORMAT.md`, "Owner"); a copy has neither.
+    """
+    recording = store.attrs.get("recording")
+    owner = recording.get("owner") if isinstance(recording, dict) else None
+    if not isinstance(owner, dict) or is_url(store.location):
+        return None
+    place, inode = owner.get("store"), owner.get("inode")
+    try:
+        is_here = inode == Path(store.location).stat().st_ino or place == str(Path(store.location).absolute())
+    except OSError:
+        return None
+    return None if is_here or not isinstance(place, str) else place
+
+
+def spooled(store: Store) -> list[str]:
+    """What a run that is not complete says of frames that are recorded and not committed yet, and what to do."""
+    if store.status == "complete" or not store.is_trajectory:
+        return []
+    recording = store.attrs.get("recording") or {}
+    pushed, spool, notes = recording.get("pushed"), recording.get("spool"), []
+    if store.status == "running" and isinstance(pushed, int) and pushed > store.frames:
+        notes.append(f"{pushed - store.frames} frames recorded but not committed yet.")
+    if isinstance(spool, str) and spool and Path(spool).is_dir():
+        over = store.status != "running" or abandoned(store) is not None
+        remedy = f" Bring them home: recorder recover {store.location}" if over else ""
+        notes.append(f"{spool} is on this machine and may hold frames not committed yet.{remedy}")
+    return notes

@@ -1,0 +1,84 @@
+"""Sums that were kept of runs, as places that a store is opened from when they are all that is left of it."""
+
+from __future__ import annotations
+
+import json
+import os
+import warnings
+from pathlib import Path
+from typing import Any
+
+from analyzer.errors import KeptSumsWarning, StoreNotFoundError
+from analyzer.store.trust import MOST_DOCUMENT_BYTES, file_bytes
+
+MOMENTS_FORMAT = "parameter-moments"
+"""What is kept of a run without its trajectory (`analyzer.engine.homes`): its metadata, its scalars and sums."""
+SUFFIX = ".moments"
+
+
+def root_of(folder: Path) -> dict[str, Any]:
+    """The metadata that lies with kept sums; empty where there is none."""
+    try:
+        document = json.loads(file_bytes(folder / "zarr.json", MOST_DOCUMENT_BYTES))
+        frames_in(document)
+        return document if document["attributes"]["format"] == MOMENTS_FORMAT else {}
+    except (OSError, ValueError, KeyError, TypeError, IndexError, OverflowError, RecursionError):
+        return {}
+
+
+def frames_in(document: dict[str, Any]) -> int:
+    """How many frames a root document counts; 0 where there is none."""
+    return int(document["consolidated_metadata"]["metadata"]["step"]["shape"][0]) if document else 0
+
+
+def runs_in(base: Path) -> list[Path]:
+    """The folders of kept sums in and below a folder, each of one run or one continuation of it."""
+    nested = sorted(path.parent for path in base.glob("*/zarr.json")) if base.is_dir() else []
+    return [home for home in [base, *nested] if root_of(home)]
+
+
+def place_of(location: str) -> str:
+    """Return where a store is read: its own place, or that of sums kept of it, where these are all that is left.
+
+    Raises
+    ------
+    StoreNotFoundError
+        There are only sums, of several runs.
+
+    Warns
+    -----
+    KeptSumsWarning
+        Kept sums stand in for a store, or lie beside those of other runs.
+    """
+    if "://" in location:
+        return location
+    path = Path(location)
+    is_kept = path.name.endswith(SUFFIX)
+    if os.path.lexists(path / "zarr.json"):
+        others = [home for home in runs_in(path) if home != path] if is_kept else []
+        if others and root_of(path):
+            warnings.warn(
+                f"{location}: sums of {len(others) + 1} runs are kept there. These are of the run that was kept first; "
+                f"the others: {', '.join(map(str, others))}",
+                KeptSumsWarning,
+                stacklevel=3,
+            )
+        return location
+    if path.exists() and not (is_kept and path.is_dir()):
+        return location
+    runs = runs_in(path if is_kept else Path(location.rstrip("/") + SUFFIX))
+    if len(runs) > 1:
+        raise StoreNotFoundError(
+            f"{location}: expected a store, got nothing at that path, and sums that were kept of {len(runs)} runs. "
+            f"Name the one that is meant: {', '.join(map(str, runs))}",
+            location=location,
+        )
+    if runs:
+        warnings.warn(
+            f"{location}: expected a trajectory, got only the sums that were kept of it. They answer in its place: "
+            f"{runs[0]}",
+            KeptSumsWarning,
+            stacklevel=3,
+        )
+        return str(runs[0])
+    return location

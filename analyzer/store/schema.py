@@ -1,0 +1,394 @@
+"""What a store holds, read once from its root `zarr.json`: plain records, neither zarr nor xarray.
+
+The consolidated metadata in that one file is the only account of how many frames are committed
+(`recorder/FORMAT.md`, "Commit"); an array's own `zarr.json` may be older.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from functools import cached_property
+from pathlib import Path
+from typing import Any, TypeGuard
+
+from analyzer.errors import DamagedStoreError, FormatVersionError, NotATrajectoryError, StoreNotFoundError
+from analyzer.store.identity import digest_of, settled
+from analyzer.store.kept import MOMENTS_FORMAT as MOMENTS_FORMAT
+from analyzer.store.kept import place_of
+from analyzer.store.names import is_path, scalar_name, user_path, without_halves
+from analyzer.store.names import is_url as is_url
+from analyzer.store.trust import MOST_DOCUMENT_BYTES, file_bytes
+
+FORMAT = "parameter-trajectory"
+FORMAT_VERSION = 1
+_ESCAPED_HALF = re.compile(r"\\u[dD][89a-fA-F]")
+"""What JSON writes where a text holds half a character, or a whole one beyond the first 65,536."""
+_MOST = 1 << 48
+"""No count of frames, of weights or of a chunk is larger."""
+
+
+@dataclass(frozen=True)
+class Segment:
+    """An uninterrupted stretch of a run; a velocity crosses into it only when it is continuous."""
+
+    first_frame: int
+    first_step: int
+    continuous: bool
+    wall_time: str | None = None
+    user_step: int | None = None
+
+
+@dataclass(frozen=True)
+class Parameter:
+    """A recorded tensor: where it lies, what its axes mean, to which layer it belongs."""
+
+    name: str
+    path: str
+    shape: tuple[int, ...]
+    dtype: str
+    layer: str
+    module: str
+    axes: tuple[str, ...]
+    original_dtype: str
+    layer_class: str = ""
+    module_class: str = ""
+    heads: int | None = None
+    head_axis: int | None = None
+    requires_grad: bool = True
+    aliases: tuple[str, ...] = ()
+    chunks: tuple[int, ...] = ()
+
+    @property
+    def weights(self) -> int:
+        """Number of elements d."""
+        count = 1
+        for length in self.shape:
+            count *= length
+        return count
+
+
+@dataclass(frozen=True)
+class Scalar:
+    """A series with one value (or a few) a frame.
+
+    Attributes
+    ----------
+    name
+        As it was logged. It may hold any character.
+    path
+        Where it lies in the store.
+    """
+
+    name: str
+    path: str
+    dtype: str
+    dims: tuple[str, ...]
+    shape: tuple[int, ...]
+
+
+@dataclass(frozen=True)
+class Store:
+    """One recorded run, as its root metadata describes it."""
+
+    location: str
+    run_id: str
+    status: str
+    frames: int
+    chunk_steps: int
+    stride: int
+    segments: tuple[Segment, ...]
+    parameters: tuple[Parameter, ...]
+    scalars: tuple[Scalar, ...]
+    attrs: Mapping[str, Any] = field(repr=False, hash=False, compare=False, default_factory=dict)
+
+    @property
+    def is_trajectory(self) -> bool:
+        """Whether the frames are there, or only what was kept of them."""
+        return self.attrs.get("format") != MOMENTS_FORMAT
+
+    @cached_property
+    def segments_mark(self) -> tuple[int, str]:
+        """Number and digest of the segments (`settled`): which continuation of the run it is."""
+        listed = self.attrs.get("segments", [])
+        return len(listed), digest_of(settled(listed))
+
+    @property
+    def weights(self) -> int:
+        """Number of recorded weights of one frame."""
+        return sum(parameter.weights for parameter in self.parameters)
+
+
+def read_store(location: str | Path) -> Store:
+    """The store at a path or URL, validated from its root metadata alone.
+
+    Where only sums that were kept of it are left, it is they that are opened, with a `KeptSumsWarning`.
+
+    Raises
+    ------
+    StoreNotFoundError
+        Nothing is there.
+    NotATrajectoryError
+        Something else is there: a file, an empty directory, another Zarr hierarchy.
+    FormatVersionError
+        The store is of a newer format.
+    DamagedStoreError
+        The metadata is cut short or contradicts itself.
+    """
+    location = place_of(user_path(location))
+    text = root_text(location)
+    try:
+        document = json.loads(text)
+    except (ValueError, RecursionError) as error:
+        raise DamagedStoreError(
+            f"{location}: expected zarr.json to hold JSON, got text that ends or breaks at byte "
+            f"{getattr(error, 'pos', 0)} of {len(text)}. Without it nobody knows which frames are committed. "
+            "Restore zarr.json from a copy of the store, or record the run again.",
+            location=location,
+        ) from error
+    # Paths that are not UTF-8 are in stores of earlier recorders.
+    return parse_store(location, without_halves(document) if _ESCAPED_HALF.search(text) else document)
+
+
+def parse_store(location: str, document: object) -> Store:
+    """The store that a decoded root `zarr.json` describes."""
+    attrs = document.get("attributes") if isinstance(document, dict) else None
+    if (
+        not isinstance(document, dict)
+        or not isinstance(attrs, dict)
+        or attrs.get("format") not in (FORMAT, MOMENTS_FORMAT)
+    ):
+        found = attrs.get("format") if isinstance(attrs, dict) else None
+        raise NotATrajectoryError(
+            f"{location}: expected a store with the attribute format = {FORMAT!r}, got "
+            f"{'a Zarr hierarchy without it' if found is None else repr(found)}. It was not written by a recorder. "
+            "Give the path that was given to Recorder(...).",
+            location=location,
+        )
+    run_id = attrs.get("run_id", "")
+    if not isinstance(run_id, str) or re.fullmatch(r"[\w-]{0,64}", run_id) is None:  # it names files
+        raise _damaged(location, "run_id", "hexadecimal digits", run_id)
+    for key in ("hyperparameters", "model", "recording"):
+        if not isinstance(attrs.get(key) or {}, dict):
+            raise _damaged(location, key, "an object", attrs[key])
+    version = attrs.get("format_version")
+    if not isinstance(version, int) or isinstance(version, bool) or version < 1:
+        raise _damaged(location, "format_version", "a positive integer", version)
+    if version > FORMAT_VERSION:
+        raise FormatVersionError(
+            f"{location}: expected format version {FORMAT_VERSION} or older, got {version}. A newer recorder wrote it, "
+            "and reading it by old rules could give wrong temperatures. Upgrade: pip install --upgrade thermotrace",
+            location=location,
+            version=version,
+        )
+    arrays = _arrays(location, document)
+    step = arrays.get("step")
+    if step is None:
+        raise DamagedStoreError(
+            f"{location}: expected an array 'step', got none. Frames without their steps have no velocities. "
+            f"Restore the store from a copy, or run: recorder recover {location}",
+            location=location,
+        )
+    frames = _length(location, "step", step)
+    parameters = []
+    scalars = []
+    for path, node in arrays.items():
+        if path == "step":
+            continue
+        if not is_path(path):
+            raise _damaged(location, "paths of arrays", "names that stay within the store", path)
+        if _length(location, path, node) != frames:
+            raise _damaged(
+                location, f"array {path!r}", f"{frames} frames, as 'step' has", _length(location, path, node)
+            )
+        if path.startswith("parameters/"):
+            parameters.append(_parameter(location, path, node))
+        elif "/" not in path:
+            name = scalar_name(path, node.get("attributes"))
+            scalars.append(Scalar(name, path, node["data_type"], tuple(node["dimension_names"]), tuple(node["shape"])))
+    return Store(
+        location=location,
+        run_id=run_id,
+        status=str(attrs.get("status", "")),
+        frames=frames,
+        chunk_steps=_positive(location, attrs, "chunk_steps"),
+        stride=_positive(location, attrs, "stride"),
+        segments=segments_of(location, attrs.get("segments", [])),
+        parameters=tuple(parameters),
+        scalars=tuple(scalars),
+        attrs=attrs,
+    )
+
+
+def parameter_of(path: str, attrs: Mapping[str, Any], shape: Sequence[int], dtype: str, **known: Any) -> Parameter:
+    """The parameter that an array's attributes describe; `KeyError` names a missing attribute."""
+    heads, head_axis = attrs.get("heads"), attrs.get("head_axis")
+    return Parameter(
+        name=str(attrs["name"]),
+        path=path,
+        shape=tuple(int(length) for length in shape),
+        dtype=dtype,
+        layer=str(attrs["layer"]),
+        module=str(attrs["module"]),
+        axes=tuple(str(axis) for axis in attrs.get("axes", ())),
+        original_dtype=str(attrs.get("original_dtype", dtype)),
+        layer_class=str(attrs.get("layer_class", "")),
+        module_class=str(attrs.get("module_class", "")),
+        heads=None if heads is None or head_axis is None else int(heads),
+        head_axis=None if heads is None or head_axis is None else int(head_axis),
+        requires_grad=bool(attrs.get("requires_grad", True)),
+        aliases=tuple(str(alias) for alias in attrs.get("aliases", ())),
+        **known,
+    )
+
+
+def segments_of(location: str, listed: object) -> tuple[Segment, ...]:
+    """The segments of a root attribute."""
+    try:
+        return tuple(
+            Segment(
+                first_frame=int(entry["first_frame"]),
+                first_step=int(entry["first_step"]),
+                continuous=bool(entry.get("continuous", False)),
+                wall_time=None if entry.get("wall_time") is None else str(entry["wall_time"]),
+                user_step=None if entry.get("user_step") is None else int(entry["user_step"]),
+            )
+            for entry in listed  # type: ignore[attr-defined]
+        )
+    except (TypeError, KeyError, ValueError, AttributeError, OverflowError) as error:
+        raise _damaged(location, "segments", "a list of objects with first_frame and first_step", listed) from error
+
+
+def root_text(location: str) -> str:
+    """Text of the root `zarr.json` at a path or URL."""
+    if is_url(location):
+        return _remote_text(location)
+    path = Path(location)
+    if not path.exists():
+        raise StoreNotFoundError(
+            f"{location}: expected a store, got nothing at that path. Check the path: ls {path.parent}",
+            location=location,
+        )
+    if not path.is_dir():
+        raise NotATrajectoryError(
+            f"{location}: expected a store, which is a directory, got a file. "
+            "Give the path that was given to Recorder(...).",
+            location=location,
+        )
+    root = path / "zarr.json"
+    if not root.is_file():
+        found = "an empty directory" if not any(path.iterdir()) else "a directory without zarr.json"
+        raise NotATrajectoryError(
+            f"{location}: expected a store with a zarr.json at its root, got {found}. It is no Zarr v3 store. "
+            "Give the path that was given to Recorder(...).",
+            location=location,
+        )
+    try:
+        return file_bytes(root, MOST_DOCUMENT_BYTES).decode("utf-8")
+    except UnicodeDecodeError as error:
+        raise _damaged(location, "zarr.json", "UTF-8 text", f"byte {error.start} that is none") from error
+    except OSError as error:
+        raise NotATrajectoryError(
+            f"{location}: expected a readable zarr.json, got: {error.strerror or error}. "
+            f"Check the permissions: ls -l {root}",
+            location=location,
+        ) from error
+
+
+def _remote_text(url: str) -> str:
+    """Text of the root `zarr.json` behind a URL."""
+    import fsspec  # type: ignore[import-untyped]  # only where there is a URL
+
+    root = url.rstrip("/") + "/zarr.json"
+    try:
+        with fsspec.open(root, mode="rb") as file:
+            return bytes(file.read()).decode("utf-8")
+    except FileNotFoundError as error:
+        raise StoreNotFoundError(
+            f"{url}: expected a store, got nothing at {root}. Check the URL and the bucket.", location=url
+        ) from error
+    except UnicodeDecodeError as error:
+        raise DamagedStoreError(
+            f"{url}: expected zarr.json to hold UTF-8 text, got byte {error.start} that is none. Without it "
+            "nobody knows "
+            "which frames are committed. Restore zarr.json from a copy of the store.",
+            location=url,
+        ) from error
+    except (OSError, ImportError, ValueError) as error:
+        raise NotATrajectoryError(
+            f"{url}: expected a readable store, got: {error}. The run cannot be opened. "
+            "Check the URL, the credentials, and that the fsspec package of its scheme is installed.",
+            location=url,
+        ) from error
+
+
+def _arrays(location: str, document: Mapping[str, Any]) -> dict[str, dict[str, Any]]:
+    consolidated = document.get("consolidated_metadata")
+    nodes = consolidated.get("metadata") if isinstance(consolidated, dict) else None
+    if not isinstance(nodes, dict):
+        raise DamagedStoreError(
+            f"{location}: expected consolidated metadata in zarr.json, got none. It is what publishes the committed "
+            f"length. Rewrite it: recorder recover {location}",
+            location=location,
+        )
+    return {path: node for path, node in nodes.items() if isinstance(node, dict) and node.get("node_type") == "array"}
+
+
+def _length(location: str, path: str, node: Mapping[str, Any]) -> int:
+    """Committed frames of an array; checks that shape, chunks and dimension names agree."""
+    shape, names = node.get("shape"), node.get("dimension_names")
+    if not (isinstance(shape, list) and shape and all(_is_count(n) for n in shape)):
+        raise _damaged(location, f"shape of {path!r}", "a list of lengths", shape)
+    axis = len(shape) - 1 if path.startswith("parameters/") else 0
+    if not isinstance(names, list) or len(names) != len(shape) or names[axis] != "step":
+        raise _damaged(location, f"dimensions of {path!r}", f"{len(shape)} names with 'step' at {axis}", names)
+    if not isinstance(node.get("data_type"), str):
+        raise _damaged(location, f"data type of {path!r}", "a name", node.get("data_type"))
+    if len(_chunks(location, path, node)) != len(shape):
+        raise _damaged(location, f"chunks of {path!r}", f"{len(shape)} lengths", _chunks(location, path, node))
+    return int(shape[axis])
+
+
+def _chunks(location: str, path: str, node: Mapping[str, Any]) -> tuple[int, ...]:
+    try:
+        chunks = tuple(int(n) for n in node["chunk_grid"]["configuration"]["chunk_shape"])
+    except (KeyError, TypeError, ValueError, OverflowError):
+        chunks = ()
+    if not chunks or min(chunks) < 1 or max(chunks) > _MOST:
+        raise _damaged(location, f"chunks of {path!r}", "a regular grid of positive lengths", node.get("chunk_grid"))
+    return chunks
+
+
+def _parameter(location: str, path: str, node: Mapping[str, Any]) -> Parameter:
+    chunks = _chunks(location, path, node)
+    attrs = node.get("attributes")
+    try:
+        return parameter_of(
+            path, attrs if isinstance(attrs, dict) else {}, node["shape"][:-1], node["data_type"], chunks=chunks
+        )
+    except (KeyError, TypeError, ValueError) as error:
+        raise _damaged(location, f"attributes of {path!r}", f"the attribute {error}", attrs) from error
+
+
+def _is_count(value: object) -> TypeGuard[int]:
+    return isinstance(value, int) and not isinstance(value, bool) and 0 <= value <= _MOST
+
+
+def _positive(location: str, attrs: Mapping[str, Any], key: str) -> int:
+    value = attrs.get(key)
+    if not _is_count(value) or not value:
+        raise _damaged(location, key, "a positive integer", value)
+    return value
+
+
+def _damaged(location: str, subject: str, expected: str, found: object) -> DamagedStoreError:
+    shown = repr(found)
+    shown = shown if len(shown) <= 120 else shown[:117] + "..."
+    return DamagedStoreError(
+        f"{location}: {subject}: expected {expected}, got {shown}. The metadata is damaged. "
+        "Restore zarr.json from a copy of the store, or record the run again.",
+        location=location,
+        subject=subject,
+    )

@@ -1,0 +1,1 @@
+"""The part of a recording that runs in the training process. It never imports Zarr or a codec."""

@@ -1,0 +1,179 @@
+"""The optimizers of a recording: what a wrapper wraps, what an optimizer holds, its name and its learning rates."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Sequence
+from typing import Any
+
+from torch import Tensor
+from torch.optim import Optimizer
+
+from recorder.errors import UsageError
+from recorder.trainer.ring import as_number
+
+
+def optimizers_of(optimizer: Optimizer | Sequence[Optimizer] | None) -> list[Optimizer]:
+    """Return the optimizers in the order given, each as the torch optimizer whose hooks run.
+
+    A wrapper whose own hooks never run is followed to what it wraps: Lightning's, Fabric's, Accelerate's, Opacus'. One
+    whose hooks run stays, since its step may go on after that of the inner one.
+
+    Raises
+    ------
+    UsageError
+        Something is no optimizer, or is one whose step does not say when the model's weights have changed.
+    """
+    try:
+        listed = [] if optimizer is None else [optimizer] if isinstance(optimizer, Optimizer) else list(optimizer)
+    except TypeError:
+        listed = [optimizer]  # type: ignore[list-item]
+    found: list[Optimizer] = []
+    for each in listed:
+        followed = _follow(each)
+        if not any(followed is other for other in found):
+            found.append(followed)
+    return found
+
+
+def _follow(optimizer: Any) -> Optimizer:
+    """Return the optimizer whose hooks run when a given one steps."""
+    seen: list[Any] = []
+    while True:
+        _refuse_deepspeed(optimizer)
+        inner = _wrapped(optimizer)
+        if not isinstance(optimizer, Optimizer):
+            kind = type(optimizer).__name__
+            raise UsageError(
+                f"optimizer: expected a torch.optim.Optimizer, got {kind}"
+                + (", which holds one. Pass that one: .optimizer of the " + kind + "." if inner is not None else ".")
+            )
+        if has_hooks(optimizer):
+            return optimizer
+        seen.append(optimizer)
+        if inner is None or any(inner is each for each in seen):
+            break
+        optimizer = inner
+    if "_optimizer_step_post_hooks" in vars(optimizer):
+        return optimizer  # torch may have changed how it marks a step: if no hook runs, `close` will say so
+    raise UsageError(
+        f"optimizer: expected one that calls hooks after its steps, got {type(optimizer).__name__}, which never ran "
+        "Optimizer.__init__. Pass the torch optimizer that it wraps, or leave the optimizer out and call "
+        "recorder.step() after each update."
+    )
+
+
+def _wrapped(optimizer: Any) -> Optimizer | None:
+    """Return what an object wraps: its `.optimizer`, else the only optimizer among its attributes; None if none."""
+    inner = getattr(optimizer, "optimizer", None)
+    if isinstance(inner, Optimizer):
+        return inner
+    _refuse_deepspeed(inner)
+    held = [value for value in getattr(optimizer, "__dict__", {}).values() if isinstance(value, Optimizer)]
+    return held[0] if len(held) == 1 else None
+
+
+def _refuse_deepspeed(optimizer: Any) -> None:
+    for kind in type(optimizer).__mro__:
+        home = kind.__module__.split(".")
+        if (home[0] == "deepspeed" and home[1:2] != ["ops"]) or kind.__name__.startswith("DeepSpeed"):
+            raise UsageError(
+                f"optimizer: expected a torch.optim.Optimizer that moves the model's own weights, got "
+                f"{type(optimizer).__name__}. DeepSpeed copies them into the model after that step, so frames would be "
+                "an update old. Leave the optimizer out, call recorder.start() before the training, and "
+                "recorder.step() after each engine.step()."
+            )
+
+
+def held_by(optimizer: Optimizer) -> list[Optimizer]:
+    """Return the optimizers inside another one, near or far, that move some of the same parameters."""
+    found = [optimizer]
+    own = _parameters(optimizer)
+    for each in found:
+        for inner in vars(each).values():
+            if (
+                isinstance(inner, Optimizer)
+                and has_hooks(inner)
+                and not any(shares_hooks(inner, other) for other in found)
+                and own & _parameters(inner)
+            ):
+                found.append(inner)  # and the loop goes on into it
+    return found[1:]
+
+
+def _parameters(optimizer: Optimizer) -> set[int]:
+    return {id(parameter) for group in optimizer.param_groups for parameter in group["params"]}
+
+
+def has_hooks(optimizer: Optimizer) -> bool:
+    """Tell whether the hooks of an optimizer can run: it was initialised as one, and torch wrapped its `step`."""
+    return "_optimizer_step_post_hooks" in vars(optimizer) and getattr(type(optimizer).step, "hooked", False)
+
+
+def shares_hooks(optimizer: Optimizer, member: Optimizer | None) -> bool:
+    """Tell whether two are one for the hooks: Lightning's wrappers share the `__dict__` of what they wrap.
+
+    A deep copy may copy the hooks, but into a dictionary of its own: it is another optimizer.
+    """
+    return member is not None and optimizer._optimizer_step_post_hooks is member._optimizer_step_post_hooks
+
+
+def named(optimizers: Sequence[Optimizer], place: int) -> str:
+    """Return what the user calls an optimizer."""
+    kind = type(optimizers[place]).__name__
+    return f"the optimizer ({kind})" if len(optimizers) == 1 else f"optimizers[{place}] ({kind})"
+
+
+def listing(names: Sequence[str], most: int = 4) -> str:
+    """Return names in one line, the first few of many."""
+    shown = ", ".join(names[:most])
+    return shown if len(names) <= most else f"{shown}, … ({len(names)} in all)"
+
+
+class LearningRates:
+    """Reads the learning rates of optimizers: a number or a one-element tensor for each parameter group.
+
+    Lifetime: one recording. Groups that are added after its start have no column in the store. They are left out, and
+    the user is told once. A group without a rate has NaN.
+    """
+
+    def __init__(self, optimizers: Sequence[Optimizer], tell: Callable[[str], None]) -> None:
+        self._optimizers = [(optimizer, len(optimizer.param_groups)) for optimizer in optimizers]
+        self._tell = tell
+        self._told_groups = self._told_rates = False
+
+    def now(self) -> list[Any]:
+        rates = []
+        for optimizer, columns in self._optimizers:
+            groups = optimizer.param_groups
+            if len(groups) != columns:
+                groups = self._fitted(optimizer, columns)
+            for group in groups:
+                rate = group.get("lr")
+                rates.append(rate if type(rate) is float else self._plain(rate, optimizer))
+        return rates
+
+    def _fitted(self, optimizer: Optimizer, columns: int) -> list[dict[str, Any]]:
+        """Return as many groups as the optimizer had at the start."""
+        groups = optimizer.param_groups
+        if not self._told_groups:
+            self._told_groups = True
+            self._tell(
+                f"the optimizer has {len(groups)} parameter groups, but had {columns} when recording began: "
+                "learning_rate goes on for those; log(…) the rates of the new ones yourself"
+            )
+        return [*groups, *({"lr": math.nan} for _ in range(columns - len(groups)))][:columns]
+
+    def _plain(self, rate: Any, optimizer: Optimizer) -> Any:
+        if isinstance(rate, Tensor) and rate.numel() == 1 and not rate.is_complex():
+            return rate
+        try:
+            return as_number(rate)
+        except Exception:  # whatever a foreign object raises: the training goes on
+            if not self._told_rates:
+                self._told_rates = True
+                self._tell(
+                    f"learning_rate is NaN for parameter groups whose 'lr' is no number: in {type(optimizer).__name__} "
+                    f"it is {'missing or None' if rate is None else type(rate).__name__}; log(…) the rate yourself"
+                )
+            return math.nan

@@ -1,0 +1,87 @@
+"""The recorder's arguments, checked before anything is touched."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from operator import index
+from pathlib import Path
+from typing import Any
+
+from recorder.codecs import CODECS
+from recorder.errors import StoreExistsError, StoreMissingError, UsageError
+from recorder.root import read_root
+
+
+@dataclass(frozen=True, slots=True)
+class Options:
+    """How to record; `Recorder` describes each option.
+
+    Raises
+    ------
+    UsageError
+        A value is not allowed.
+    """
+
+    store: Path
+    hyperparameters: Mapping[str, Any]
+    include: str | Iterable[str] | None
+    exclude: str | Iterable[str] | None
+    stride: int
+    chunk_steps: int | None
+    compression: str
+    mode: str
+    expected_steps: int | None
+    on_pressure: str
+    on_error: str
+    spool: Path | None
+    spool_limit: int | None
+    compare_every: int | None
+    user_step: int | None
+
+    def __post_init__(self) -> None:
+        for name, allowed in (
+            ("mode", ("w-", "w", "a")),
+            ("compression", tuple(CODECS)),
+            ("on_pressure", ("wait", "drop")),
+            ("on_error", ("raise", "warn")),
+        ):
+            if (value := getattr(self, name)) not in allowed:
+                raise UsageError(f"{name}: expected one of {', '.join(map(repr, allowed))}, got {value!r}.")
+        for name, value in (
+            ("stride", self.stride),
+            ("expected_steps", self.expected_steps),
+            ("compare_every", self.compare_every),
+        ):
+            if value is not None and (not isinstance(value, int) or value < 1):
+                raise UsageError(f"{name}: expected a positive number of steps, got {value!r}.")
+        if self.user_step is not None:
+            try:
+                object.__setattr__(self, "user_step", index(self.user_step))  # numpy's and torch's integers, too
+            except TypeError as error:
+                raise UsageError(f"user_step: expected a whole number of steps, got {self.user_step!r}.") from error
+
+    @property
+    def expected_frames(self) -> int:
+        """Frames that a run of the expected length records after frame 0."""
+        return -(-(self.expected_steps or 0) // self.stride)
+
+
+def check_store(options: Options) -> None:
+    """Refuse a store that this recording could not write, before the training starts.
+
+    Raises
+    ------
+    StoreExistsError, StoreMissingError, StoreFormatError
+    """
+    store = options.store
+    if options.mode == "a" and not store.exists():
+        raise StoreMissingError(f"{store}: expected a store to resume, there is none. Record a new one with mode='w-'.")
+    if options.mode == "w-" and store.exists():
+        raise StoreExistsError(
+            f"{store}: expected no store there, but one exists. Its frames are kept: resume it (mode='a'), replace it "
+            "(mode='w'), or name another path.",
+            store=store,
+        )
+    if options.mode != "w-" and store.exists() and not (store.is_dir() and not any(store.iterdir())):
+        read_root(store)

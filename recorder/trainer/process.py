@@ -1,0 +1,215 @@
+"""The writer process as the trainer sees it: start, wake, watch, restart, close."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+from recorder import errors
+from recorder.errors import RecorderError, WriterError
+from recorder.spool_files import COMMITTED, DONE, FAILED, LEFT, NOTED, STARTING, WRITER_STATE, Control
+
+# A writer that was restarted more often than this without a commit in between, over more than this time, is given up:
+# what kills it does not let go.
+_MOST_RESTARTS = 20
+_RESTART_SECONDS = 30.0
+# Signals that end a job reach every process of it; the writer ends when the trainer has, and the spool is drained.
+_BOOTSTRAP = (
+    "import signal, sys; [signal.signal(getattr(signal, 'SIG' + name), signal.SIG_IGN) "
+    "for name in ('TERM', 'HUP', 'INT', 'USR1', 'USR2')]; "
+    "sys.path.append(sys.argv.pop()); from recorder.writer.__main__ import main; main()"
+)
+
+
+class WriterProcess:
+    """The writer of one session.
+
+    Lifetime: from `start` to `close`. A writer that was killed is started again and goes on from the last commit.
+    Nothing is lost, because a spool file is freed only after its frames are committed. A writer that failed (disk full,
+    damaged store) is not started again.
+    """
+
+    def __init__(self, spool: Path) -> None:
+        self.spool = spool
+        self.control = Control(spool)
+        self._process: subprocess.Popen[bytes] | None = None
+        self._tell: Callable[[str], None] = lambda sentence: None
+        self._notes_seen = 0
+        self._restarts = 0
+        self._committed_at_restart = -1
+        self._first_restart = 0.0
+
+    def start(self) -> None:
+        """Start the process; it answers through the control words."""
+        self.control.words[WRITER_STATE] = STARTING
+        package_parent = str(Path(__file__).resolve().parents[2])
+        with (self.spool / "writer.log").open("ab") as log:
+            # A session of its own: Ctrl-C ends the training, not the writing. -P keeps a folder `recorder/` or a file
+            # `queue.py` of the working directory from being imported. The package's own place stands last on the path,
+            # for trainers that found it through sys.path alone.
+            self._process = subprocess.Popen(
+                [sys.executable, "-P", "-c", _BOOTSTRAP, str(self.spool), str(os.getpid()), package_parent],
+                stdin=subprocess.PIPE,
+                stdout=subprocess.DEVNULL,
+                stderr=log,
+                start_new_session=True,
+                bufsize=0,
+            )
+
+    def wait_until_running(self, tell: Callable[[str], None]) -> None:
+        """Wait until the writer holds the store.
+
+        Raises
+        ------
+        RecorderError
+            The writer could not take the store: it exists, is locked, or holds another model.
+        """
+        self._tell = tell
+        began, told = time.monotonic(), False
+        while self.control.words[WRITER_STATE] == STARTING:
+            self.check()
+            if not told and time.monotonic() - began > 2:
+                tell("waiting for the writer to open the store")
+                told = True
+            time.sleep(0.005)
+        self.check()
+
+    def wake(self) -> None:
+        """Tell the writer that a spool file is finished."""
+        self._send(b"finished\n")
+
+    def check(self) -> None:
+        """Restart a writer that was killed.
+
+        Raises
+        ------
+        RecorderError
+            The writer failed, or was killed again and again.
+        """
+        if self.control.words[NOTED] > self._notes_seen:
+            self.pass_on_notes()
+        if self.control.words[WRITER_STATE] == FAILED:
+            raise self._failure()
+        if self._process is None or not self._has_ended() or self.control.words[WRITER_STATE] == DONE:
+            return
+        if self.control.words[WRITER_STATE] == FAILED:
+            raise self._failure()
+        committed = self.control.words[COMMITTED]
+        if committed != self._committed_at_restart:
+            self._committed_at_restart, self._restarts, self._first_restart = committed, 0, time.monotonic()
+        self._restarts += 1
+        if self._restarts > _MOST_RESTARTS and time.monotonic() - self._first_restart > _RESTART_SECONDS:
+            raise WriterError(
+                f"writer: expected it to run, but it ended {self._restarts} times without a commit in between (exit "
+                f"status {self._process.returncode}). Frames not committed wait in {self.spool}; its writer.log says "
+                "more. Free memory or disk, then run: recorder recover STORE"
+            )
+        self.release()
+        self.start()
+
+    def close(self, status: str, progress: Callable[[], None]) -> None:
+        """Let the writer drain the spool and end; restart it if it dies meanwhile.
+
+        Parameters
+        ----------
+        status : str
+            The status that the store will have.
+        progress : callable
+            Called again and again while the writer drains.
+
+        Raises
+        ------
+        RecorderError
+            The writer failed; what it had not committed stays in the spool.
+        """
+        try:
+            self._send(f"close {status}\n".encode())
+            pause = 0.001
+            while self._process is not None:
+                if not self._has_ended():
+                    time.sleep(pause)
+                    pause = min(2 * pause, 0.05)
+                    progress()
+                    continue
+                if self.control.words[WRITER_STATE] == DONE:
+                    self.release()
+                    return
+                self.check()
+                self._send(f"close {status}\n".encode())
+        finally:
+            self.control.words[LEFT] = 1  # what is left in the spool is for `recorder recover`
+            self.pass_on_notes()
+
+    def pass_on_notes(self) -> None:
+        """Tell the user what the writer left for him."""
+        notes, self._notes_seen = self.control.notes(self._notes_seen)
+        for note in notes:
+            self._tell(note)
+
+    def _has_ended(self) -> bool:
+        """Tell whether the process is over.
+
+        `Popen.poll` would not do: an interrupt can leave its lock taken, and a notebook that goes on would then wait
+        for this writer for ever.
+        """
+        process = self._process
+        assert process is not None
+        if process.returncode is None:
+            try:
+                ended, status = os.waitpid(process.pid, os.WNOHANG)
+            except ChildProcessError:  # other code has waited for it
+                process.returncode = 0
+            else:
+                if ended:
+                    process.returncode = os.waitstatus_to_exitcode(status)
+        return process.returncode is not None
+
+    def release(self) -> None:
+        """Close this process's end of the pipe."""
+        if self._process is not None and self._process.stdin is not None:
+            with contextlib.suppress(OSError):
+                self._process.stdin.close()
+
+    def forget(self) -> None:
+        """Let go of the writer without waiting for it: in a forked child it belongs to the parent."""
+        self.release()
+        if self._process is not None:
+            self._process.returncode = 0
+            self._process = None
+
+    def _send(self, line: bytes) -> None:
+        # A broken pipe means that the writer died. check() notices at the next hand-over; the frames lie in the spool.
+        if self._process is not None and self._process.stdin is not None:
+            with contextlib.suppress(OSError, ValueError):
+                self._process.stdin.write(line)
+
+    def _failure(self) -> RecorderError:
+        name, _, message = self.control.last_words.partition("\n")
+        kind = getattr(errors, name, None)
+        if isinstance(kind, type) and issubclass(kind, RecorderError):
+            return kind(message)
+        return WriterError(
+            f"writer: expected it to write, but it failed ({message or 'it left no message'}). Committed frames are "
+            f"kept, the others wait in {self.spool}. Mend the cause (free disk space?), then run: recorder recover "
+            "STORE"
+        )
+
+
+class Waiting:
+    """Shows on stderr how far the writer is while `close` waits for it. Lifetime: one wait."""
+
+    def __init__(self, tell: Callable[[str], None]) -> None:
+        self._tell = tell
+        self._next = time.monotonic() + 2.0
+
+    def show(self, pushed: int, committed: int) -> None:
+        if time.monotonic() >= self._next:
+            self._next = time.monotonic() + 5.0
+            self._tell(
+                f"waiting for the writer: {max(0, pushed - committed):,} of {pushed:,} frames are still to be committed"
+            )

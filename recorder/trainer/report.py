@@ -1,0 +1,92 @@
+"""The account of a recording: what it left in the store, and what it cost the training."""
+
+from __future__ import annotations
+
+import contextlib
+import sys
+from dataclasses import dataclass
+from typing import Any
+
+from recorder.budget import format_bytes
+from recorder.spool_files import RAW_BYTES, SKIPPED, STORED_BYTES
+from recorder.text import printable
+from recorder.trainer.overhead import Overhead
+from recorder.trainer.spool import Spool
+
+
+@dataclass(frozen=True, slots=True)
+class Report:
+    """The account of a recording.
+
+    Attributes
+    ----------
+    store : str
+    status : str
+        `complete` or `interrupted`.
+    steps : int
+        Optimizer steps seen.
+    frames : int
+        Frames pushed to the spool, the state at the start included.
+    dropped : int
+        Frames dropped because the spool was full.
+    skipped : int
+        Updates that a gradient scaler skipped.
+    raw_bytes, stored_bytes : int
+        Bytes of the parameters before compression, and of all arrays after it.
+    start_seconds : float
+        Time to start the writer and take the first frame.
+    seconds : float
+        Time that recording took on the training thread after that, waiting included.
+    stall_seconds : float
+        The part of `seconds` that the training thread waited for the writer.
+    overhead : Overhead or None
+        The slowdown measured in the run, where `compare_every` asks for it.
+    """
+
+    store: str
+    status: str
+    steps: int
+    frames: int
+    dropped: int
+    skipped: int
+    raw_bytes: int
+    stored_bytes: int
+    start_seconds: float
+    seconds: float
+    stall_seconds: float
+    overhead: Overhead | None = None
+
+    @property
+    def ratio(self) -> float:
+        """Raw bytes divided by stored bytes; NaN where nothing is stored."""
+        return self.raw_bytes / self.stored_bytes if self.stored_bytes else float("nan")
+
+    def __str__(self) -> str:
+        per_step = f" ({self.seconds / self.steps * 1e6:.0f} µs a step)" if self.steps else ""
+        parts = [
+            f"recorded {self.frames:,} frames of {self.steps:,} steps in {self.store} ({self.status})",
+            f"{format_bytes(self.raw_bytes)} → {format_bytes(self.stored_bytes)} ({self.ratio:.2f}×)",
+            f"{self.seconds:.2f} s on the training thread{per_step}, {self.stall_seconds:.2f} s of it waiting",
+        ]
+        parts += [f"{self.dropped:,} frames dropped"] * bool(self.dropped)
+        parts += [f"{self.skipped:,} updates skipped"] * bool(self.skipped)
+        parts += [str(self.overhead)] * (self.overhead is not None)
+        return "; ".join(parts)
+
+
+def make_report(spool: Spool, words: memoryview[Any], **known: Any) -> Report:
+    """Return the account of a recording that is over, from the spool, the writer's words and what is `known`."""
+    return Report(
+        frames=spool.pushed,
+        dropped=spool.dropped,
+        skipped=words[SKIPPED],
+        raw_bytes=words[RAW_BYTES],
+        stored_bytes=words[STORED_BYTES],
+        **known,
+    )
+
+
+def tell(line: str) -> None:
+    """Print a line for the user on stderr. A stderr that is closed or takes no such text ends no training."""
+    with contextlib.suppress(Exception):
+        print(f"recorder: {printable(line)}", file=sys.stderr, flush=True)

@@ -1,0 +1,106 @@
+"""What `log` is given, on its way to the frames. A name or a value that cannot be stored ends no training."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from typing import Any
+
+import torch
+
+from recorder.errors import RecorderError
+from recorder.root import check_scalar_name
+from recorder.trainer.device_feed import DeviceFeed
+from recorder.trainer.host_feed import HostFeed
+from recorder.trainer.ring import as_number
+from recorder.trainer.spool import NoColumnError, Spool
+
+
+class Scalars:
+    """Stores logged values with frames, or keeps them for the next frame.
+
+    Lifetime: one recording. What cannot be stored is named once on stderr and left out. `None` is left out without a
+    word, and so is every further name once all columns are taken, which is said at the first.
+
+    Attributes
+    ----------
+    pending : dict
+        Values for the next frame, by column.
+    calls : int
+        Of `store`. The recorder sets it to 0 at each frame.
+    """
+
+    def __init__(self, spool: Spool, feed: HostFeed | DeviceFeed, tell: Callable[[str], None]) -> None:
+        self._spool, self._feed, self._tell = spool, feed, tell
+        self._columns = spool.names
+        self._refused: set[str] = set()
+        self._told: set[str] = set()
+        self._is_full = False
+        self.pending: dict[int, Any] = {}
+        self.calls = 0
+
+    def store(self, scalars: Mapping[str, Any]) -> None:
+        """Store values with the newest frame."""
+        self.calls += 1
+        columns, feed = self._columns, self._feed
+        for name, value in scalars.items():
+            if value is None:
+                continue
+            try:
+                column = columns.get(name)
+                if column is None and (column := self._admit(name, value)) is None:
+                    continue
+                feed.log(column, value)
+            except Exception as error:  # whatever a foreign object raises when it is asked for its number
+                self._refuse_value(name, value, error)
+
+    def keep(self, scalars: Mapping[str, Any]) -> None:
+        """Keep values for the next frame, as they are now: the caller may go on to change them where they lie."""
+        for name, value in scalars.items():
+            if value is None:
+                continue
+            try:
+                column = self._columns.get(name)
+                if column is None and (column := self._admit(name, value)) is None:
+                    continue
+                self.pending[column] = _kept(value)
+            except Exception as error:
+                self._refuse_value(name, value, error)
+
+    def store_pending(self) -> None:
+        """Store what was kept with the newest frame."""
+        pending, self.pending = self.pending, {}
+        for column, value in pending.items():
+            self._feed.log(column, value)
+
+    def _admit(self, name: str, value: Any) -> int | None:
+        """Return the column of a new name; None where the store cannot hold it, which is said once."""
+        if name in self._refused or self._is_full:
+            return None
+        _kept(value)  # a value that cannot be stored takes no column
+        try:
+            check_scalar_name(name)
+            return self._spool.column(name)
+        except NoColumnError as error:
+            self._is_full = True
+            self._tell(f"{error} Not recorded, nor is any further name.")
+        except Exception as error:
+            self._refused.add(name)
+            told = isinstance(error, RecorderError)
+            self._tell(f"{error if told else f'log({name}=…): expected a name in plain text ({error}).'} Not recorded.")
+        return None
+
+    def _refuse_value(self, name: str, value: Any, error: Exception) -> None:
+        if name not in self._told:
+            self._told.add(name)
+            reason = str(error).partition("\n")[0]
+            self._tell(
+                f"log({name}=…): expected a number or an array or tensor of one element, got {type(value).__name__} "
+                f"({reason}). Such values are not recorded."
+            )
+
+
+def _kept(value: Any) -> Any:
+    """Return a value that nobody else can change: a number, or a copy on the device, for which nothing waits."""
+    if isinstance(value, torch.Tensor) and value.device.type == "cuda" and not value.is_complex():
+        return value.detach().clone().reshape(())
+    return as_number(value)

@@ -1,0 +1,224 @@
+"""What is recorded of a model: the chosen parameters, their layers and axes, and the planes of a frame."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, replace
+from fnmatch import fnmatchcase
+
+import torch
+from torch import nn
+from torch.nn.parameter import is_lazy
+
+from recorder.errors import SchemaError, SelectionError
+from recorder.schema import STORED_DTYPES, Parameter, Plane, Schema
+from recorder.trainer.axes import Conventions
+
+
+@dataclass(frozen=True, slots=True)
+class Slot:
+    """Where the model holds a recorded parameter: one dictionary access looks it up again."""
+
+    owner: dict[str, nn.Parameter | None]
+    key: str
+    tensor: nn.Parameter
+
+
+@dataclass(frozen=True, slots=True)
+class Selection:
+    """A schema, and the slot in the model for each of its parameters."""
+
+    schema: Schema
+    slots: tuple[Slot, ...]
+
+
+def select_parameters(
+    model: nn.Module, include: str | Iterable[str] | None = None, exclude: str | Iterable[str] | None = None
+) -> Selection:
+    """Choose the parameters of a model to record, and describe them.
+
+    Parameters
+    ----------
+    model : torch.nn.Module
+        Lazy layers must have seen a batch.
+    include, exclude : str or iterable of str, optional
+        Glob patterns over dotted names. By default everything is included and nothing excluded.
+
+    Returns
+    -------
+    Selection
+        Parameters in the model's order. A tied tensor comes once, under its first name.
+
+    Raises
+    ------
+    SelectionError
+        A pattern matches nothing, or nothing is left.
+    SchemaError
+        A parameter has no shape yet, or a type that cannot be stored.
+    """
+    names: dict[int, list[str]] = {}
+    tensors: dict[int, nn.Parameter] = {}
+    for name, tensor in model.named_parameters(remove_duplicate=False):
+        names.setdefault(id(tensor), []).append(name)
+        tensors[id(tensor)] = tensor
+    chosen = _match([group[0] for group in names.values()], names.values(), _patterns(include), _patterns(exclude))
+    modules = dict(model.named_modules())
+    conventions = Conventions(modules)
+    parameters, slots = [], []
+    for identity, group in names.items():
+        if group[0] in chosen:
+            parameters.append(_describe(modules, conventions, tensors[identity], group))
+            owner, _, key = group[0].rpartition(".")
+            slots.append(Slot(modules[owner]._parameters, key, tensors[identity]))
+    return Selection(_lay_out(parameters, [slot.tensor for slot in slots]), tuple(slots))
+
+
+def _patterns(patterns: str | Iterable[str] | None) -> tuple[str, ...]:
+    return () if patterns is None else (patterns,) if isinstance(patterns, str) else tuple(patterns)
+
+
+def _match(
+    firsts: Sequence[str], groups: Iterable[Sequence[str]], include: Sequence[str], exclude: Sequence[str]
+) -> set[str]:
+    groups = list(groups)
+    if not firsts:
+        raise SelectionError("model: expected at least one parameter, got none. Pass the module that is being trained.")
+    known = {name for group in groups for name in group}
+
+    def matches(name: str, pattern: str) -> bool:
+        """Whether a pattern means a name; a name that exists is itself, whatever signs are in it."""
+        return name == pattern if pattern in known else fnmatchcase(name, pattern)
+
+    for pattern in (*include, *exclude):
+        if not any(matches(name, pattern) for name in known):
+            raise SelectionError(
+                f"pattern {pattern!r}: expected it to match a parameter, but it matches none of {_listing(firsts)}. "
+                "Patterns are globs over dotted names, such as 'conv*.weight'.",
+                pattern=pattern,
+            )
+    chosen = {
+        group[0]
+        for group in groups
+        if (not include or any(matches(name, p) for name in group for p in include))
+        and not any(matches(name, p) for name in group for p in exclude)
+    }
+    if not chosen:
+        raise SelectionError(
+            f"include={list(include)} and exclude={list(exclude)}: expected something to record, but nothing of "
+            f"{_listing(firsts)} is left. Drop a pattern of exclude."
+        )
+    return chosen
+
+
+def _listing(names: Sequence[str], most: int = 12) -> str:
+    shown = ", ".join(names[:most])
+    return shown if len(names) <= most else f"{shown}, … ({len(names)} in all)"
+
+
+def check_memory(name: str, tensor: torch.Tensor) -> None:
+    """Check that a parameter's elements lie in memory of its own.
+
+    Raises
+    ------
+    SchemaError
+        The parameter wraps other tensors (a shard of FSDP2), its storage was freed, or it never had one (`meta`).
+    """
+    last = sum((size - 1) * stride for size, stride in zip(tensor.shape, tensor.stride(), strict=True))
+    needed = (tensor.storage_offset() + last + 1) * tensor.element_size() if tensor.numel() else 0
+    try:
+        # A wrapper may claim bytes at no address.
+        room = tensor.untyped_storage().nbytes() if tensor.data_ptr() else 0
+    except (RuntimeError, NotImplementedError):
+        room = 0
+    if room < needed:
+        what = f"{room} bytes" if room else "none"
+        raise SchemaError(
+            f"parameter {name}: expected {needed} bytes of memory of its own, got {what} ({type(tensor.data).__name__} "
+            f"on {tensor.device}). Its elements cannot be copied from there. Leave it out with exclude=[{name!r}], "
+            "record while its storage is there, or record a module that holds its local shard as a plain parameter.",
+            parameter=name,
+        )
+
+
+def _describe(
+    modules: dict[str, nn.Module], conventions: Conventions, tensor: nn.Parameter, names: Sequence[str]
+) -> Parameter:
+    name = names[0]
+    if is_lazy(tensor):
+        raise SchemaError(
+            f"parameter {name}: expected a shape, but its lazy layer has not seen a batch yet. Run the model once "
+            "before recorder.start(), or leave start() out: the first optimizer step calls it.",
+            parameter=name,
+        )
+    dtype = str(tensor.dtype).removeprefix("torch.")
+    if dtype not in STORED_DTYPES:
+        raise SchemaError(
+            f"parameter {name}: expected a real type of 16, 32 or 64 bits, got {dtype}, which has no lossless form in "
+            f"the store. Leave it out with exclude=[{name!r}], or record its real and imaginary part as parameters.",
+            parameter=name,
+        )
+    check_memory(name, tensor)
+    owner, _, key = name.rpartition(".")
+    layer = _layer(modules, owner)
+    axes = conventions.axes(owner, key, tuple(tensor.shape))
+    heads, head_axis = _heads(modules[layer], tuple(tensor.shape), axes)
+    if head_axis == 1 and tensor.dim() == 3:
+        axes = ("", "head", "channel")
+    concat = getattr(modules[layer], "concat", None)
+    return Parameter(
+        name=name,
+        shape=tuple(tensor.shape),
+        dtype=dtype,
+        layer=layer,
+        module=owner,
+        module_class=type(modules[owner]).__name__,
+        layer_class=type(modules[layer]).__name__,
+        axes=axes,
+        requires_grad=tensor.requires_grad,
+        aliases=tuple(names[1:]),
+        heads=heads,
+        head_axis=head_axis,
+        concat=concat if isinstance(concat, bool) else None,
+    )
+
+
+def _layer(modules: dict[str, nn.Module], owner: str) -> str:
+    """Return the nearest ancestor that is a `MessagePassing`, else the owner.
+
+    The class's name tells, so that no graph library is imported.
+    """
+    path = owner
+    while True:
+        if any(base.__name__ == "MessagePassing" for base in type(modules[path]).__mro__):
+            return path
+        if not path:
+            return owner
+        path = path.rpartition(".")[0]
+
+
+def _heads(layer: nn.Module, shape: tuple[int, ...], axes: tuple[str, ...]) -> tuple[int | None, int | None]:
+    """Return the number of attention heads and the axis that they divide, or (None, None)."""
+    heads, channels = getattr(layer, "heads", None), getattr(layer, "out_channels", None)
+    if not isinstance(heads, int) or not isinstance(channels, int) or isinstance(heads, bool) or heads < 1:
+        return None, None
+    if len(shape) == 3 and shape[:2] == (1, heads):
+        return heads, 1
+    if axes == ("input", "output"):
+        return (heads, 1) if shape[1] == heads * channels else (None, None)
+    if shape and shape[0] == heads * channels and (len(shape) != 2 or axes[0] == "output"):
+        return heads, 0
+    return None, None
+
+
+def _lay_out(parameters: Sequence[Parameter], tensors: Sequence[torch.Tensor]) -> Schema:
+    """Give each parameter its place in a frame: a plane for each type and device, in the model's order."""
+    sizes: dict[tuple[str, str], int] = {}
+    order: dict[tuple[str, str], int] = {}
+    placed = []
+    for parameter, tensor in zip(parameters, tensors, strict=True):
+        kind = (parameter.dtype, str(tensor.device))
+        plane = order.setdefault(kind, len(order))
+        placed.append(replace(parameter, plane=plane, offset=sizes.get(kind, 0)))
+        sizes[kind] = sizes.get(kind, 0) + parameter.elements
+    planes = tuple(Plane(dtype, device, sizes[dtype, device]) for dtype, device in order)
+    return Schema(tuple(placed), planes)

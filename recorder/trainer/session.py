@@ -1,0 +1,118 @@
+"""What the training process knows of a recording: its sizes for the writer, and the root attributes of its store."""
+
+from __future__ import annotations
+
+import platform
+import uuid
+from collections.abc import Sequence
+from importlib.metadata import PackageNotFoundError, version
+from typing import Any
+
+import torch
+from torch import nn
+
+from recorder.budget import Budget, plan_budget
+from recorder.errors import SchemaError
+from recorder.names import as_text
+from recorder.resumption import notes
+from recorder.root import read_root
+from recorder.schema import Schema
+from recorder.spool_files import Session, boot_id
+from recorder.trainer.options import Options
+from recorder.trainer.values import jsonable
+from recorder.version import VERSION
+
+
+def make_session(
+    model: nn.Module, optimizers: Sequence[torch.optim.Optimizer], options: Options, schema: Schema
+) -> Session:
+    """Decide all sizes of a recording, and return what the writer must know of it."""
+    groups = sum(len(optimizer.param_groups) for optimizer in optimizers)
+    chunk_steps = options.chunk_steps
+    if options.mode == "a":
+        held = read_root(options.store)
+        _check_stride(options, held["stride"])
+        chunk_steps = held["chunk_steps"]
+    budget = plan_budget(schema, groups, spool_limit=options.spool_limit, chunk_steps=chunk_steps)
+    return Session(
+        session=uuid.uuid4().hex,
+        store=str(options.store),
+        mode=options.mode,
+        boot_id=boot_id(),
+        schema=schema,
+        budget=budget,
+        param_groups=groups,
+        user_step=options.user_step,
+        attributes=root_attributes(model, optimizers, options, budget),
+    )
+
+
+def _check_stride(options: Options, held: int) -> None:
+    """Refuse another stride than the store's.
+
+    Raises
+    ------
+    SchemaError
+    """
+    if options.stride != held:
+        raise SchemaError(
+            f"stride: the store has {held}, this recording {options.stride}. The velocities of one run are all taken "
+            f"over the same time. Resume with stride={held}, or record into a new store."
+        )
+
+
+def resumption_notes(options: Options, session: Session) -> list[str]:
+    """Return sentences on what this session has otherwise than the one that it resumes; its writer holds the store."""
+    if options.mode != "a":
+        return []
+    return notes(read_root(options.store), session.session, session.attributes, options.user_step)
+
+
+def root_attributes(
+    model: nn.Module, optimizers: Sequence[torch.optim.Optimizer], options: Options, budget: Budget
+) -> dict[str, Any]:
+    """Return the root attributes that the training process knows. The writer adds its own."""
+    return {
+        "run_id": uuid.uuid4().hex,
+        "chunk_steps": budget.chunk_steps,
+        "stride": options.stride,
+        "compression": options.compression,
+        "hyperparameters": jsonable(options.hyperparameters),
+        "model": describe_model(model),
+        "optimizer": [jsonable(describe_optimizer(optimizer)) for optimizer in optimizers],
+        "software": {
+            "thermotrace": VERSION,
+            "torch": str(torch.__version__),
+            "numpy": _installed("numpy"),
+            "pcodec": _installed("pcodec"),
+            "python": platform.python_version(),
+        },
+    }
+
+
+def _installed(package: str) -> str:
+    """Return the version of an installed package, "unknown" where nobody wrote it down; nothing is imported."""
+    try:
+        return version(package)
+    except PackageNotFoundError:
+        return "unknown"
+
+
+def describe_model(model: nn.Module) -> dict[str, Any]:
+    """Return the class and the printed form of a model, for the store's attribute `model`."""
+    text = as_text(str(model))
+    return {"class": _qualified(model), "text": text if len(text) <= 100_000 else text[:100_000] + " …"}
+
+
+def describe_optimizer(optimizer: torch.optim.Optimizer) -> dict[str, Any]:
+    """Return the class, the defaults and the groups of an optimizer, for the store's attribute `optimizer`."""
+    groups = [
+        {key: value for key, value in group.items() if key not in ("params", "param_names")}
+        for group in optimizer.param_groups
+    ]
+    defaults = dict(getattr(optimizer, "defaults", {}))
+    return {"class": _qualified(optimizer), "defaults": defaults, "groups": groups}
+
+
+def _qualified(instance: object) -> str:
+    return f"{type(instance).__module__}.{type(instance).__qualname__}"

@@ -1,0 +1,88 @@
+"""Values that users hand over, as JSON that every reader takes."""
+
+from __future__ import annotations
+
+import math
+import re
+from collections.abc import Mapping
+from typing import Any
+
+from recorder.names import as_text
+
+_DEEPEST = 20  # levels of lists and objects; what holds itself has no end
+_MOST_ELEMENTS = 1000  # of an array that is written out
+_LONGEST_TEXT = 100_000  # characters of an object's printed form
+_LARGEST_INTEGER = 10**300  # floating-point readers turn larger ones into infinity
+_ADDRESS = re.compile(r" at 0x[0-9a-fA-F]+")
+
+
+def jsonable(value: Any, depth: int = 0) -> Any:
+    """Return a value in a form that JSON can hold.
+
+    Mappings become objects, sequences, sets (sorted) and arrays of up to 1000 elements lists, arrays of one element
+    numbers. NaN, infinities, integers beyond 1e300, and whatever else JSON has no form for become their text, without
+    the addresses that differ between sessions.
+    """
+    if value is None or isinstance(value, bool):
+        return value
+    if isinstance(value, str):
+        return as_text(value)
+    if isinstance(value, int):
+        number = int(value)
+        return number if abs(number) <= _LARGEST_INTEGER else _digits(number)
+    if isinstance(value, float):
+        return float(value) if math.isfinite(value) else str(float(value))
+    if depth >= _DEEPEST:
+        return _text(value)
+    try:
+        if isinstance(value, Mapping):
+            return _object(value, depth)
+        if isinstance(value, (list, tuple)):
+            return [jsonable(item, depth + 1) for item in value]
+        if isinstance(value, (set, frozenset)):
+            return sorted(
+                (jsonable(item, depth + 1) for item in value), key=lambda item: (type(item).__name__, str(item))
+            )
+        return _of_array(value, depth)
+    except Exception:  # code of the user's: it may raise anything
+        return _text(value)
+
+
+def _object(value: Mapping[Any, Any], depth: int) -> dict[str, Any]:
+    members: dict[str, Any] = {}
+    for key, item in value.items():
+        name = as_text(key) if isinstance(key, str) else _text(key)
+        if name in members:  # as 1 and "1"
+            name = _text(repr(key))
+        members[name] = jsonable(item, depth + 1)
+    return members
+
+
+def _of_array(value: Any, depth: int) -> Any:
+    """Return the elements of an array or tensor of any library; the text of anything else."""
+    shape = getattr(value, "shape", None)
+    is_time = getattr(getattr(value, "dtype", None), "kind", "") in ("M", "m")
+    if not isinstance(shape, tuple) or not hasattr(value, "tolist") or is_time:
+        return _text(value)
+    count = math.prod(shape)
+    if count > _MOST_ELEMENTS:
+        return _text(value)
+    plain = value.item() if count == 1 else value.tolist()
+    if type(plain) is type(value):  # numpy's long double has no plain form
+        return jsonable(float(plain), depth)
+    return jsonable(plain, depth + 1)
+
+
+def _digits(number: int) -> str:
+    try:
+        return str(number)
+    except ValueError:  # Python writes no more than 4300 decimal digits
+        return hex(number)
+
+
+def _text(value: object) -> str:
+    try:
+        text = _ADDRESS.sub("", as_text(str(value)))
+    except Exception:  # code of the user's: it may raise anything
+        text = f"<{type(value).__name__}>"
+    return text if len(text) <= _LONGEST_TEXT else text[:_LONGEST_TEXT] + " …"

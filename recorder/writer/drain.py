@@ -1,0 +1,308 @@
+"""From the spool to the store: which frames are taken, how they are numbered, when their spool files are freed."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from recorder.errors import StoreFormatError
+from recorder.resumption import hyperparameters_before, resumed_step
+from recorder.root import now
+from recorder.schema import Parameter
+from recorder.spool_files import (
+    DROPPED,
+    FINISHED,
+    FIRST_FRAME,
+    FREE,
+    NEWEST,
+    STATE,
+    Control,
+    ScalarNames,
+    Session,
+    SpoolFile,
+    open_files,
+)
+from recorder.writer.store import StoreWriter
+
+
+@dataclass(slots=True)
+class Progress:
+    """How far a session's frames are in the store. Each commit puts it into the root attribute `recording`."""
+
+    session: str
+    spool: str
+    trainer: int
+    boot_id: str
+    pushed: int = 0
+    base_step: int = 0
+    skipped_before: int = 0
+    dropped_before: int = 0
+    rejected: int = 0
+    started: bool = False
+    newest: int = -1  # number of the newest whole frame
+    raw_bytes: int = 0
+    stored_bytes: int = 0  # of all chunks but the last, which another writer may find fuller than at this commit
+    capacity: int | None = None  # frames that the pool holds: no more can be missing where it is gone
+    owner: dict[str, Any] = field(default_factory=dict)  # see `recorder.writer.ownership`
+
+    @classmethod
+    def from_document(cls, document: Mapping[str, Any]) -> Progress:
+        """Return the progress that a store names; what later versions added to it is left out.
+
+        Raises
+        ------
+        StoreFormatError
+        """
+        known = {name: document[name] for name in cls.__slots__ if name in document}
+        counts = [value for name, value in known.items() if cls.__annotations__[name] == "int"]
+        texts = [known.get(name) for name in ("session", "spool", "boot_id")]
+        if not all(type(value) is int for value in counts) or not all(isinstance(text, str) for text in texts):
+            raise StoreFormatError(
+                f"recording: expected the writer's own record of its progress in zarr.json, got {dict(document)!r}. "
+                "The store is damaged: nothing was touched."
+            )
+        return cls(**known)
+
+    def document(self) -> dict[str, Any]:
+        return {name: getattr(self, name) for name in self.__slots__}
+
+
+class Drain:
+    """Moves one session's frames from its spool files into a store.
+
+    Lifetime: the mapping of the spool. Draining is idempotent: frames are numbered, and those that are in the store
+    already are skipped.
+    """
+
+    def __init__(self, spool: Path, session: Session, store: StoreWriter, progress: Progress) -> None:
+        self.session, self.store, self.progress = session, store, progress
+        self.files, self.damaged = open_files(spool, session)
+        self.control = Control(spool)
+        self._names = ScalarNames(spool, session)
+        self._prefaulted = 0
+        self._known = {name: len(store.attributes.get(name, [])) for name in ("lost_frames", "lost_scalars")}
+        self._unsure = 0  # frames that the newest file may have held beyond its last whole one
+
+    def finished(self) -> list[SpoolFile]:
+        """Return the files that were handed over, oldest first, without leaving out an older one.
+
+        The trainer goes on meanwhile: a look through the pool may pass a file just before it is finished, and then find
+        a newer one finished. A second look finds every file that is older than the newest one of the first look.
+        """
+        newest = max((s.words[FIRST_FRAME] for s in self._usable() if s.words[STATE] == FINISHED), default=-1)
+        found = [s for s in self._usable() if s.words[STATE] == FINISHED and s.words[FIRST_FRAME] <= newest]
+        return sorted(found, key=lambda file: file.words[FIRST_FRAME])
+
+    def _usable(self) -> list[SpoolFile]:
+        return [file for file in self.files if file.first_frame is not None]
+
+    def take(self, file: SpoolFile, *, over: bool = False) -> None:
+        """Append those frames of a file that are not in the store yet. Frames whose checksum fails are left out and
+        counted.
+
+        Parameters
+        ----------
+        file : SpoolFile
+        over : bool
+            The session is over: also take a frame that was whole, but not counted yet, when the trainer died.
+        """
+        first, count = file.first_frame, file.count
+        if first is None:
+            return
+        begin = max(0, self.progress.pushed - first)
+        end = len(file.steps) if over or count is None else count
+        if begin >= end:
+            return
+        valid = [row for row in range(begin, end) if file.is_valid(row, first + row)]
+        last = valid[-1] + 1 if valid else begin
+        # Where the count itself is damaged, only the next file tells what stood beyond the last whole frame.
+        self._unsure = end - last if count is None else 0
+        count = max(last if valid else 0, count or 0)
+        self.progress.rejected += max(0, count - begin - len(valid))
+        if valid:
+            self._append(file, first, np.array(valid))
+        self.progress.pushed = max(self.progress.pushed, first + count)
+
+    def _append(self, file: SpoolFile, first: int, rows: np.ndarray[Any, Any]) -> None:
+        progress, store = self.progress, self.store
+        if not progress.started:
+            self._open_segment(file, int(rows[0]))
+        scalars = file.scalars[rows]
+        skipped = np.nan_to_num(scalars[:, 0]).astype(np.int64)
+        steps = progress.base_step + file.steps[rows] - skipped
+        self._note_lost(first + rows, steps)
+        # A step equal to the one before is an update that the gradient scaler skipped, or the resumed weights, which
+        # the store holds already.
+        kept = steps > np.concatenate([[store.last_step], steps[:-1]])
+        store.attributes["skipped_updates"] = progress.skipped_before + int(skipped[-1])
+        if not kept.any():
+            return
+        rows, scalars = rows[kept], scalars[kept]
+        planes = file.planes
+        if len(rows) == rows[-1] - rows[0] + 1:  # the usual case: views, not copies
+            planes = [plane[rows[0] : rows[-1] + 1] for plane in planes]
+        else:
+            planes = [plane[rows] for plane in planes]
+        groups = self.session.param_groups
+        if not file.is_log_valid:
+            scalars[:, 1 + groups :] = np.nan
+            self._note("lost_scalars", {"first_step": int(steps[kept][0]), "last_step": int(steps[kept][-1])})
+        logged = {
+            name: scalars[:, column]
+            for name, column in self._names.read().items()
+            if name in store.scalar_names or not np.isnan(scalars[:, column]).all()
+        }
+        store.append(steps[kept], logged, scalars[:, 1 : 1 + groups] if groups else None, planes)
+        newest = {name: float(values[np.isfinite(values)][-1]) for name, values in logged.items()
+                  if np.isfinite(values).any()}  # fmt: skip
+        store.attributes["last"] = store.attributes.get("last", {}) | newest | {"step": int(store.last_step)}
+
+    def _note_lost(self, numbers: np.ndarray[Any, Any], steps: np.ndarray[Any, Any]) -> None:
+        """Record the frames that are missing wherever `numbers` jump, the newest number before them included."""
+        progress = self.progress
+        numbers = np.concatenate([[progress.newest], numbers])
+        steps = np.concatenate([[self.store.last_step], steps])
+        for index in np.flatnonzero(np.diff(numbers) > 1):
+            missing = int(numbers[index + 1] - numbers[index] - 1)
+            self._lose(missing, missing, int(steps[index]), int(steps[index + 1]))
+        progress.newest = int(numbers[-1])
+
+    def _lose(self, least: int, most: int, after: int, before: int | None) -> None:
+        after_step = after if after >= 0 else None
+        self._note("lost_frames", {"least": least, "most": most, "after_step": after_step, "before_step": before})
+
+    def _note(self, attribute: str, entry: dict[str, Any]) -> None:
+        self.store.attributes[attribute] = [*self.store.attributes.get(attribute, []), entry]
+
+    def finish(self, *, only_finished: bool = False) -> None:
+        """Take what is left of a session that is over, and record what is missing at its end.
+
+        Frames are recognised by their numbers and checksums alone, whatever the state of their file.
+
+        Parameters
+        ----------
+        only_finished : bool
+            The machine was started again meanwhile: take only files that were handed over, whose logged values have a
+            checksum, too. What stood in the file that was being filled is noted as lost.
+        """
+        for file in self.files:
+            if file.first_frame is None and file.words[STATE] != FREE:
+                self.damaged.append(f"spool file {file.name}: its header is damaged, its frames cannot be identified")
+        usable = [file for file in self._usable() if not only_finished or file.words[STATE] == FINISHED]
+        for file in sorted(usable, key=lambda file: file.words[FIRST_FRAME]):
+            self.take(file, over=True)
+        if self._names.damaged:
+            self.damaged.append(
+                f"spool file scalars: {self._names.damaged} names of logged values are damaged; the values are kept as "
+                "unreadable_N"
+            )
+        if self.progress.started:
+            self._close_segment()
+        least = self.progress.pushed - 1 - self.progress.newest
+        most = least + self._unsure
+        opened = self.control.words[NEWEST]
+        if opened >= self.progress.pushed and all(file.first_frame != opened for file in usable):
+            # The file that the trainer filled last is damaged, and only that file held its number of frames.
+            least, most = (opened - 1 - self.progress.newest + more for more in (0, self.session.budget.file_frames))
+        if most > 0:
+            self._lose(least, most, self.store.last_step, None)
+
+    def losses(self) -> list[str]:
+        """Return a sentence on each damaged spool file, and on each stretch that this session lost."""
+        new = {name: self.store.attributes.get(name, [])[count:] for name, count in self._known.items()}
+        frames = [describe_lost(**entry) for entry in new["lost_frames"]]
+        logged = [
+            f"lost: what was logged at steps {entry['first_step']:,} to {entry['last_step']:,}"
+            for entry in new["lost_scalars"]
+        ]
+        return [*self.damaged, *frames, *logged]
+
+    def _open_segment(self, file: SpoolFile, row: int) -> None:
+        """Open the store's next segment.
+
+        If the first weights are bit-equal to the store's last frame, the segment is continuous and its steps go on from
+        there. Else `resumed_step` says where they go on.
+        """
+        store, progress, session = self.store, self.progress, self.session
+        stride: int = store.attributes["stride"]
+        continuous = False
+        if store.frames:
+            frame = [spooled_values(file, parameter, row) for parameter in session.schema.parameters]
+            continuous = all(same_bits(a, b) for a, b in zip(frame, store.last_frame(), strict=True))
+        last = store.last_step
+        progress.base_step = last if continuous else resumed_step(store.attributes, last, session.user_step)
+        progress.started = True
+        applied = int(file.steps[row] - np.nan_to_num(file.scalars[row, 0]))  # 0 unless the first frames are lost
+        store.attributes["segments"] = [
+            *store.attributes["segments"],
+            {
+                "first_frame": store.frames,
+                "first_step": progress.base_step + (applied or (stride if continuous else 0)),
+                "wall_time": now(),
+                "user_step": session.user_step,
+                "continuous": continuous,
+                "session": session.session,
+                "stride": stride,
+                "hyperparameters": session.attributes.get("hyperparameters")
+                or hyperparameters_before(store.attributes, session.session),
+                "optimizer": session.attributes.get("optimizer", []),
+            },
+        ]
+
+    def _close_segment(self) -> None:
+        """Note at which step the session ended, which is after its last frame if the last updates left none."""
+        attributes, progress = self.store.attributes, self.progress
+        made, skipped = self.control.updates
+        skipped = max(skipped, attributes["skipped_updates"] - progress.skipped_before)
+        end = max(self.store.last_step, progress.base_step + made - skipped)
+        attributes["skipped_updates"] = progress.skipped_before + skipped
+        *earlier, segment = attributes["segments"]
+        attributes["segments"] = [*earlier, segment | {"end_step": end}]
+
+    def prefault(self) -> None:
+        """Touch the pages of the files that the trainer will take next.
+
+        The first use of a page is expensive (16 µs of zeroing in a virtual machine, measured), and this process has the
+        time for it.
+        """
+        used = max((index for index, file in enumerate(self.files) if file.words[STATE] != FREE), default=0)
+        while self._prefaulted < min(used + 3, len(self.files)):
+            self.files[self._prefaulted].populate()
+            self._prefaulted += 1
+
+    def commit(self, status: str = "running") -> None:
+        """Publish what was taken, then free the spool files whose frames are all in the store."""
+        progress, attributes = self.progress, self.store.attributes
+        attributes["dropped_frames"] = progress.dropped_before + self.control.words[DROPPED]
+        progress.raw_bytes, progress.stored_bytes = self.store.raw_bytes, self.store.settled_bytes
+        self.store.publish(progress.document(), status=status)
+        for file in self.files:
+            if file.words[STATE] != FINISHED:
+                continue
+            first, count = file.first_frame, file.count
+            if first is None or first + (len(file.steps) if count is None else count) <= self.progress.pushed:
+                file.words[STATE] = FREE
+
+
+def describe_lost(least: int, most: int | None, after_step: int | None, before_step: int | None) -> str:
+    """Return one sentence on frames that are missing."""
+    after = "the run's start" if after_step is None else f"step {after_step:,}"
+    where = f"after {after}" if before_step is None else f"between {after} and step {before_step:,}"
+    if most is None:
+        return f"lost: an unknown number of frames {where}"
+    count = f"{least:,}" if least == most else f"{least:,} to {most:,}"
+    return f"lost: {count} frame{'s' * (most != 1)} {where}"
+
+
+def spooled_values(file: SpoolFile, parameter: Parameter, row: int) -> np.ndarray[Any, Any]:
+    """Return one parameter of one spooled frame, flat, in its stored type."""
+    values = file.planes[parameter.plane][row, parameter.offset : parameter.offset + parameter.elements]
+    return (values.astype(np.uint32) << 16).view(np.float32) if parameter.dtype == "bfloat16" else values
+
+
+def same_bits(a: np.ndarray[Any, Any], b: np.ndarray[Any, Any]) -> bool:
+    return a.tobytes() == b.tobytes()

@@ -1,0 +1,268 @@
+"""How a store is opened for a session, and how the frames of a dead recording are recovered."""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+from recorder.budget import compressing_threads
+from recorder.errors import SchemaError, StoreExistsError, StoreFormatError
+from recorder.files import read_file, replace_file
+from recorder.names import as_text
+from recorder.root import CHUNK_CHECKSUMS, FORMAT, FORMAT_VERSION, now, read_root
+from recorder.spool_files import LEFT, Control, Session, boot_id
+from recorder.writer.copies import cut, first_doubtful_frame
+from recorder.writer.drain import Drain, Progress
+from recorder.writer.ownership import Tell, is_copy, require_free, this_owner, trainer_lives, wait_for_lock
+from recorder.writer.store import StoreWriter, lock_store
+from recorder.writer.trust import Members, Spool, empty_store, find_spool, read_members, refuse_links, remove_spool
+
+
+def open_store(spool: Path, session: Session, trainer: int, tell: Tell) -> tuple[StoreWriter, Progress, int]:
+    """Lock the session's store, and make it, replace it or resume it as the session's mode says.
+
+    Parameters
+    ----------
+    spool : Path
+    session : Session
+    trainer : int
+        The trainer's process id.
+    tell : callable
+        Takes a sentence for the user: what is waited for, what was lost.
+
+    Returns
+    -------
+    StoreWriter, Progress, int
+        The writer, the session's progress so far, and the lock's file descriptor.
+
+    Raises
+    ------
+    StoreExistsError, StoreLockedError, StoreFormatError, SchemaError
+    """
+    store = Path(session.store)
+    store.mkdir(parents=True, exist_ok=True)
+    lock = wait_for_lock(store, lock_store, trainer, tell)
+    fresh = Progress(session.session, str(spool), trainer, session.boot_id)
+    fresh.capacity = session.budget.files * session.budget.file_frames
+    if (store / "zarr.json").exists():
+        attributes = read_root(store)
+        if _recording(attributes).get("session") == session.session:  # this writer replaces one that died
+            writer, progress = _take_over(store, session, attributes)
+            progress.owner = this_owner(store, trainer).document()
+            return writer, progress, lock
+        if session.mode == "w-":
+            raise StoreExistsError(
+                f"{store}: expected no store there, but one exists. Its frames are kept: resume it (mode='a'), replace "
+                "it (mode='w'), or name another path."
+            )
+        require_free(store, tell, has_left=lambda: _has_left(store))
+        if session.mode == "a":
+            for message in recover_locked(store).messages:
+                tell(f"{store}: {message}")
+            attributes = read_root(store)
+            attributes["software"] = session.attributes["software"]
+            writer = _reopen(store, session, attributes)
+            fresh.skipped_before = attributes["skipped_updates"]
+            fresh.dropped_before = attributes["dropped_frames"]
+            fresh.owner = this_owner(store, trainer).document()
+            writer.publish(fresh.document())
+            return writer, fresh, lock
+        _replace(store, attributes, tell)
+    elif any(store.iterdir()):
+        raise StoreFormatError(
+            f"{store}: expected a new path, but the folder holds files that are no trajectory store. Nothing was "
+            "touched: name another path."
+        )
+    attributes = {"format": FORMAT, "format_version": FORMAT_VERSION, **session.attributes, "created": now()}
+    attributes |= {"segments": [], "skipped_updates": 0, "dropped_frames": 0, CHUNK_CHECKSUMS: []}
+    fresh.owner = this_owner(store, trainer).document()
+    writer = StoreWriter(
+        store,
+        session.schema,
+        attributes,
+        frames=0,
+        param_groups=session.param_groups,
+        scalars={},
+        threads=compressing_threads(),
+    )
+    try:
+        writer.publish(fresh.document())
+    except BaseException:  # a full disk, say: no half-made store may stand in the way of the next attempt
+        writer.close()  # its threads may still be writing
+        writer.discard()
+        raise
+    return writer, fresh, lock
+
+
+def _replace(store: Path, attributes: Mapping[str, Any], tell: Tell) -> None:
+    """Make room for a new recording: remove the store's content, and the spool that its last recording left."""
+    try:
+        left = find_spool(store, _recording(attributes), boot_id())
+    except StoreFormatError as error:
+        left = str(error)
+        tell(left)
+    empty_store(store, read_members(store).levels)
+    if isinstance(left, Spool):
+        remove_spool(left.path)
+
+
+def _recording(attributes: Mapping[str, Any]) -> Mapping[str, Any]:
+    recording = attributes.get("recording")
+    return recording if isinstance(recording, Mapping) else {}
+
+
+def _has_left(store: Path) -> bool:
+    """Tell whether the trainer that recorded into a store has let go of the recording: its spool says so."""
+    spool = find_spool(store, _recording(read_root(store)), boot_id())
+    return isinstance(spool, Spool) and bool(Control(spool.path).words[LEFT])
+
+
+def _take_over(store: Path, session: Session, attributes: dict[str, Any]) -> tuple[StoreWriter, Progress]:
+    """Go on from the last commit of the session's previous writer, with its counts."""
+    progress, writer = Progress.from_document(attributes["recording"]), _reopen(store, session, attributes)
+    writer.raw_bytes, writer.stored_bytes = progress.raw_bytes, progress.stored_bytes + writer.tail_bytes
+    return writer, progress
+
+
+def _reopen(store: Path, session: Session, attributes: dict[str, Any]) -> StoreWriter:
+    members = read_members(store)
+    refuse_links(store)
+    _check_same(session, attributes, members)
+    return StoreWriter(
+        store,
+        session.schema,
+        attributes,
+        frames=members.frames,
+        param_groups=session.param_groups,
+        scalars=members.scalars,
+        names=members.names,
+        threads=compressing_threads(),
+    )
+
+
+def _check_same(session: Session, attributes: dict[str, Any], members: Members) -> None:
+    """Check that the store holds the parameters and has the sizes that this recording will write."""
+    held = dict(members.parameters)
+    remedy = "A store holds one model: record into a new store, or resume with the model and options of the first run."
+    for parameter in session.schema.parameters:
+        found = held.pop(as_text(parameter.name), None)
+        if found is None:
+            raise SchemaError(
+                f"parameter {parameter.name}: expected it in {session.store}, but the store has none. {remedy}"
+            )
+        if found != (list(parameter.shape), parameter.dtype):
+            raise SchemaError(
+                f"parameter {parameter.name}: the store holds shape {found[0]}, {found[1]}, the model has "
+                f"{list(parameter.shape)}, {parameter.dtype}. {remedy}",
+                parameter=parameter.name,
+            )
+    if held:
+        raise SchemaError(f"parameter {next(iter(held))}: the store holds it, the model to record has none. {remedy}")
+    for name, ours, theirs in (
+        ("stride", session.attributes["stride"], attributes["stride"]),
+        ("chunk_steps", session.attributes["chunk_steps"], attributes["chunk_steps"]),
+        ("compression", session.attributes["compression"], attributes["compression"]),
+        ("number of parameter groups", session.param_groups, members.param_groups),
+    ):
+        if ours != theirs:
+            raise SchemaError(f"{name}: the store has {theirs}, this recording {ours}. {remedy}")
+
+
+@dataclass(frozen=True, slots=True)
+class Recovery:
+    """What `recover` did.
+
+    Attributes
+    ----------
+    frames : int
+        Frames in the store.
+    recovered : int
+        Frames that were taken from the spool.
+    rejected : int
+        Frames that are lost because their checksum failed.
+    messages : tuple of str
+        Sentences on what is damaged and which frames are missing.
+    """
+
+    frames: int
+    recovered: int
+    rejected: int
+    messages: tuple[str, ...] = ()
+
+
+def recover(store: Path, tell: Tell = lambda sentence: None) -> Recovery:
+    """Bring every frame that a dead recording left in its spool into the store, and close the store.
+
+    Parameters
+    ----------
+    store : Path
+    tell : callable
+        Takes a sentence on what is waited for.
+
+    Raises
+    ------
+    StoreFormatError
+    StoreLockedError
+        A writer or a trainer of this store lives.
+    """
+    read_root(store)
+    lock = lock_store(store)
+    try:
+        require_free(store, tell, has_left=lambda: _has_left(store))
+        return recover_locked(store)
+    finally:
+        os.close(lock)
+
+
+def recover_locked(store: Path) -> Recovery:
+    """Recover as `recover` does; the caller holds the store's lock, and knows that its owner is dead."""
+    attributes = read_root(store)
+    held, is_running = read_members(store).frames, attributes.get("status") == "running"
+    spool = find_spool(store, _recording(attributes), boot_id())
+    if isinstance(spool, str):
+        if not is_running:
+            return Recovery(held, 0, 0)
+        messages = [f"{spool}; frames after the last commit are missing in this store"]
+        if is_copy(store, _recording(attributes)) and (doubtful := first_doubtful_frame(store)) is not None:
+            cut(store, attributes, doubtful)
+            messages.append(
+                f"it was copied while it was written: frames {doubtful:,} to {held - 1:,} may be older than they "
+                "should be and were left out"
+            )
+            held, attributes = doubtful, read_root(store)
+        _settle(store, attributes)
+        return Recovery(held, 0, 0, tuple(messages))
+    if not is_running and trainer_lives(_recording(attributes)):
+        return Recovery(held, 0, 0)  # it is closing, and its writer removes the spool
+    if attributes.get("status") == "complete":  # the writer was killed before it could remove the spool
+        remove_spool(spool.path)
+        return Recovery(held, 0, 0)
+    session = replace(spool.session, store=str(store))
+    writer, progress = _take_over(store, session, attributes)
+    drain = Drain(spool.path, session, writer, progress)
+    try:
+        drain.finish(only_finished=not spool.is_of_this_boot)
+        drain.commit("interrupted")
+    finally:
+        writer.close()
+    remove_spool(spool.path)
+    return Recovery(writer.frames, writer.frames - held, drain.progress.rejected, tuple(drain.losses()))
+
+
+def _settle(store: Path, attributes: dict[str, Any]) -> None:
+    """Mark a dead run as interrupted whose spool is gone, and note that frames may be missing at its end."""
+    root = json.loads(read_file(store / "zarr.json"))
+    last = attributes.get("last")
+    entry = {
+        "least": 0,
+        "most": _recording(attributes).get("capacity"),
+        "after_step": last.get("step") if isinstance(last, Mapping) else None,
+        "before_step": None,
+    }
+    lost = [*attributes.get("lost_frames", []), entry]
+    root["attributes"] = attributes | {"status": "interrupted", "heartbeat": now(), "lost_frames": lost}
+    replace_file(store / "zarr.json", json.dumps(root).encode(), durable=True)

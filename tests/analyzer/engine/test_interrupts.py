@@ -1,0 +1,175 @@
+"""Ctrl-C, workers that die, and the progress bar: in processes and on terminals of their own."""
+
+from __future__ import annotations
+
+import json
+import os
+import pty
+import re
+import shutil
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+
+from tests.analyzer.cluster import cluster
+from tests.analyzer.shell import INTERRUPTED, shell
+from tests.benchmarks.analyzer_scale import lengthen
+from tests.benchmarks.analyzer_workload import gcn_store
+from tests.patience import PATIENCE, wait_until
+
+pytestmark = pytest.mark.xdist_group("interrupts")
+
+ANALYZER = [sys.executable, "-m", "analyzer"]
+
+
+@pytest.fixture(scope="module")
+def long_run(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A run whose decoding takes seconds (2.3 GB of frames), of a few MB on disk: its chunks are links to two."""
+    folder = tmp_path_factory.mktemp("long")
+    return lengthen(gcn_store(folder / "short.zarr", 2048), folder / "long.zarr", 48 * 1024)
+
+
+def parts(*folders: Path) -> list[Path]:
+    return [path for folder in folders for path in folder.rglob("*part*")]
+
+
+@pytest.mark.parametrize(
+    ("execution", "delay"),
+    [
+        ((), 0.3),
+        (("--scheduler", "processes", "--workers", "2"), 0.1),  # workers are being born
+        (("--scheduler", "processes", "--workers", "2"), 1.8),  # workers decode, on a fast machine
+    ],
+)
+def test_an_interrupt_leaves_nothing_half_written(
+    long_run: Path, tmp_path: Path, execution: tuple[str, ...], delay: float
+) -> None:
+    output, kept = tmp_path / "out" / "rows.csv", tmp_path / "kept"
+    output.parent.mkdir()
+    command = [*ANALYZER, "temperature", long_run, "--output", output, "--cache", kept, *execution]
+    for sooner in (1, 2, 4, 8):  # where the machine was faster than the interrupt, it comes earlier
+        process = subprocess.Popen(
+            command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, start_new_session=True
+        )
+        assert process.stderr is not None
+        assert process.stderr.readline().startswith("Decoding 2.3 GB")
+        time.sleep(delay / sooner)
+        os.killpg(process.pid, signal.SIGINT)  # as a terminal does: every process of the group gets it
+        out, err = process.communicate(timeout=PATIENCE)
+        if process.returncode:
+            break
+        output.unlink()
+        shutil.rmtree(kept)
+    assert process.returncode in INTERRUPTED, err
+    assert (out, err) == ("", "Interrupted: no output was written.\n")
+    assert list(output.parent.iterdir()) == []
+    assert parts(tmp_path) == []
+
+
+@pytest.mark.filterwarnings("ignore::ResourceWarning")
+@pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")
+def test_a_worker_that_dies_is_retried_and_the_bits_are_the_same(long_run: Path, tmp_path: Path) -> None:
+    options = ("temperature", long_run, "--by", "row", "--no-cache", "--format", "json")
+    threads = shell(*options)
+    with cluster(tmp_path) as started:
+        arguments = [*ANALYZER, *map(str, options), "--scheduler", started.address]
+        process = subprocess.Popen(arguments, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+        assert process.stderr is not None
+        assert process.stderr.readline().startswith("Decoding 2.3 GB")
+        _wait_until_it_decodes(started.workers[0].pid)
+        assert process.poll() is None
+        started.workers[0].send_signal(signal.SIGKILL)
+        started.workers[0].wait(PATIENCE)
+        out, err = process.communicate(timeout=PATIENCE)
+    assert process.returncode == 0, err
+    assert "Traceback" not in err
+    assert json.loads(out)["records"] == json.loads(threads.stdout)["records"]
+
+
+def _wait_until_it_decodes(pid: int) -> None:
+    """Until a process has spent another half second of processor time."""
+
+    def spent() -> float:
+        fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
+        return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
+
+    began = spent()
+    wait_until(lambda: spent() >= began + 0.5, "the worker was given nothing to do")
+
+
+@pytest.mark.filterwarnings("ignore::ResourceWarning")
+@pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")
+def test_an_interrupt_of_a_question_to_a_cluster(long_run: Path, tmp_path: Path) -> None:
+    with cluster(tmp_path, workers=1) as started:
+        options = ["temperature", str(long_run), "--no-cache", "--scheduler", started.address]
+        process = subprocess.Popen([*ANALYZER, *options], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+        _wait_until_it_decodes(started.workers[0].pid)
+        process.send_signal(signal.SIGINT)
+        out, err = process.communicate(timeout=PATIENCE)
+        assert process.returncode in INTERRUPTED
+        assert out == ""
+        assert err.splitlines()[-1] == "Interrupted: no output was written."
+        assert "Traceback" not in err
+
+
+def on_a_terminal(*command: object) -> tuple[int, str, str]:
+    """Exit code, stdout through a pipe, and what a terminal got on stderr."""
+    reading, writing = pty.openpty()
+    told = b""
+    process = subprocess.Popen([*map(str, command)], stdout=subprocess.PIPE, stderr=writing)
+    os.close(writing)
+    while True:
+        try:
+            piece = os.read(reading, 1 << 16)
+        except OSError:  # the other end is closed
+            break
+        told += piece
+    assert process.stdout is not None
+    out = process.stdout.read().decode()
+    process.stdout.close()
+    os.close(reading)
+    return process.wait(PATIENCE), out, re.sub(r"\x1b\[[0-9;?]*[a-zA-Z]", "", told.decode())
+
+
+BAR = re.compile(r"Decoding ━?.*\d+% +\d[\d.,]* [kMG]?B/s +(\d+:)?\d\d:\d\d left")
+
+
+@pytest.mark.parametrize("execution", [(), ("--scheduler", "processes", "--workers", "2")])
+def test_a_bar_shows_rate_and_time_left_on_a_terminal(long_run: Path, execution: tuple[str, ...]) -> None:
+    code, out, told = on_a_terminal(*ANALYZER, "temperature", long_run, "--no-cache", "--format", "csv", *execution)
+    assert code == 0, told
+    assert out.startswith("layer,start_step")
+    assert BAR.search(told), told[-2000:]
+
+
+@pytest.mark.filterwarnings("ignore::ResourceWarning")
+@pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")
+def test_a_cluster_has_the_bar_too(long_run: Path, tmp_path: Path) -> None:
+    with cluster(tmp_path) as started:
+        code, _, told = on_a_terminal(
+            *ANALYZER, "temperature", long_run, "--no-cache", "--scheduler", started.address
+        )  # fmt: skip
+    assert code == 0, told
+    assert BAR.search(told), told[-2000:]
+
+
+def test_no_bar_in_a_pipe(long_run: Path) -> None:
+    done = shell("temperature", long_run, "--no-cache")
+    assert done.stderr.splitlines() == ["Decoding 2.3 GB in 6 tasks"]
+
+
+def test_a_reader_that_has_seen_enough_ends_a_command_without_a_word(tmp_path: Path) -> None:
+    store = gcn_store(tmp_path / "run.zarr", 64)
+    for command in (["info", store], ["temperature", store, "--format", "csv"]):
+        reading, writing = os.pipe()
+        os.close(reading)
+        try:
+            asked = [*ANALYZER, *map(str, command)]
+            done = subprocess.run(asked, stdout=writing, stderr=subprocess.PIPE, timeout=PATIENCE)
+        finally:
+            os.close(writing)
+        assert (done.returncode, done.stderr) == (1, b"")

@@ -1,0 +1,68 @@
+"""What a question loads: whole processes, by the modules that they have at their end."""
+
+from __future__ import annotations
+
+import os
+import resource
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from tests.stores import write_store
+
+LISTED = """
+import atexit, sys
+atexit.register(lambda: print("\\nloaded:", *sorted({name.partition(".")[0] for name in sys.modules})))
+sys.argv[0] = "analyzer"
+from analyzer.__main__ import main
+main()
+"""
+HEAVY = {"numba", "llvmlite", "zarr", "numcodecs", "distributed", "matplotlib"}
+
+
+@pytest.fixture
+def store(tmp_path: Path) -> Path:
+    frames = np.cumsum(np.random.default_rng(0).normal(size=(3, 4, 400)), axis=-1).astype(np.float32)
+    epochs = {"epoch": np.repeat(np.arange(5.0), 80)}
+    return write_store(tmp_path / "run.zarr", {"lin.weight": frames}, scalars=epochs, compression="pcodec")
+
+
+def loaded(*arguments: str) -> set[str]:
+    """Names of the packages that a command loaded."""
+    command = [sys.executable, "-c", LISTED, *arguments]
+    output = subprocess.run(command, check=True, capture_output=True, text=True).stdout
+    return set(output.rpartition("loaded:")[2].split())
+
+
+@pytest.mark.parametrize("options", [(), ("--by", "row"), ("--window", "epoch"), ("--format", "json")], ids=" ".join)
+def test_a_question_from_kept_sums_decodes_and_fits_nothing(store: Path, options: tuple[str, ...]) -> None:
+    assert loaded("temperature", str(store), *options) >= {"numba", "xarray"}, "frames are decoded, sums are kept"
+    assert not loaded("temperature", str(store), *options) & HEAVY
+
+
+def test_info_loads_no_arrays(store: Path) -> None:
+    assert not loaded("info", str(store)) & (HEAVY | {"numpy", "xarray", "pandas", "dask", "scipy"})
+
+
+def limited() -> None:
+    resource.setrlimit(resource.RLIMIT_FSIZE, (0, 0))  # every write to a file fails, as on a full disk
+
+
+@pytest.mark.parametrize("full", [False, True], ids=["no folder", "a full disk"])
+def test_kernels_compile_where_nothing_can_be_kept(store: Path, tmp_path: Path, full: bool) -> None:
+    environment = {name: value for name, value in os.environ.items() if name != "NUMBA_CACHE_DIR"}
+    if full:
+        environment["NUMBA_CACHE_DIR"] = str(tmp_path)
+    else:  # numba looks for a place in a notebook alone, and this is none
+        environment["NUMBA_CACHE_LOCATOR_CLASSES"] = "IPythonCacheLocator"
+    command = [sys.executable, "-m", "analyzer", "temperature", str(store), "--no-cache", "--format", "csv"]
+    answers = [
+        subprocess.run(command, capture_output=True, text=True, env=env, preexec_fn=prepare)
+        for env, prepare in ((os.environ, None), (environment, limited if full else None))
+    ]
+    assert [answer.returncode for answer in answers] == [0, 0], answers[1].stderr
+    assert answers[1].stdout == answers[0].stdout
+    assert answers[1].stderr == answers[0].stderr
