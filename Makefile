@@ -2,7 +2,6 @@
 PYTHON ?= python3
 WORKERS ?= 2
 BIN := .venv/bin
-DEMO := runs/demo.zarr
 
 # Modules are compiled when they are first imported: most of what is installed never is, and compiling it all takes longer
 # than installing it.
@@ -20,10 +19,12 @@ INSTALL := $(BIN)/python -m pip install --quiet --disable-pip-version-check --no
 	touch $@
 
 demo: .venv/installed
-	$(BIN)/python examples/quickstart.py --output $(DEMO) --overwrite
-	$(BIN)/analyzer info $(DEMO)
-	$(BIN)/analyzer temperature $(DEMO) --by row --plot runs/demo-rows.png
-	$(BIN)/analyzer temperature $(DEMO) --by layer --plot runs/demo-layers.png
+	$(BIN)/python -m examples.demo --output runs/demo.zarr --rates runs/demo-rates
+	$(BIN)/analyzer info runs/demo.zarr
+	$(BIN)/analyzer temperature runs/demo.zarr --by layer
+	$(BIN)/analyzer rows runs/demo.zarr --parameter conv2.lin.weight --plot runs/demo-rows.png
+	$(BIN)/analyzer fit 'runs/demo-rates/*.zarr' --against learning_rate --model power --plot runs/demo-rates.png
+	$(BIN)/analyzer report runs/demo.zarr 'runs/demo-rates/*.zarr' -o runs/demo.html
 
 check: .venv/installed
 	$(BIN)/ruff check .

@@ -2,10 +2,9 @@
 
 What cannot run here (an environment is made, packages are installed) is marked in the README by a comment above its
 block that begins with "not run by", and its commands are looked up: targets of the Makefile, extras of pyproject.toml.
-Printed output is compared in its structure, since a trained model's numbers depend on the machine: the same header,
-rows, counts and caption. The demo has fewer steps than the README's, so its temperatures are held to an order of
-magnitude (Adam's step is bounded by η, whatever the machine), its floors, which follow from the size of the weights,
-to a factor of two.
+Printed output is compared in its structure, since the last digits of a network's weights depend on the machine: the
+same header, rows, counts and caption. The demo has fewer steps than the README's, but it begins at equilibrium: its
+temperatures are the README's to a factor of 1.5, which is far beyond their error bars, and so are its floors.
 """
 
 from __future__ import annotations
@@ -27,6 +26,7 @@ import xarray as xr
 from click.testing import CliRunner, Result
 
 from analyzer.cli import cli as analyzer_command
+from examples import demo
 from recorder.__main__ import main as recorder_command
 from tests.examples.markdown import Block, blocks_of, inline_code
 
@@ -36,26 +36,24 @@ ROOT = Path(__file__).parents[2]
 README = (ROOT / "README.md").read_text(encoding="utf-8")
 BLOCKS = blocks_of(README)
 COMMANDS: dict[str, click.Group] = {"analyzer": analyzer_command, "recorder": recorder_command}
-STEPS = 40
+STEPS = 1_000
 NOT_RUN = "not run by tests/examples/test_readme.py: "
 OUTPUT_OF = "output of: "
 
 
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
-    """A folder with `runs/`: the demo as `make demo` records it, with fewer graphs and steps, and what the README's own
-    training loop records, at four learning rates.
+    """A folder with `runs/`: the demo as `make demo` records it, with fewer steps, and what the README's own training
+    loop records, at four learning rates.
     """
     folder = tmp_path_factory.mktemp("readme")
     before = set(sys.modules)
     with pytest.MonkeyPatch.context() as patch:
         patch.chdir(folder)
         patch.syspath_prepend(ROOT / "examples")
+        assert demo.main(["--steps", str(STEPS), "--output", "runs/demo.zarr"]) == 0
         quickstart = importlib.import_module("quickstart")
         graphs = tuple(part[:160] for part in quickstart.load("shipped"))
-        patch.setattr(quickstart, "load", lambda source: graphs)
-        patch.setattr(sys, "argv", ["quickstart.py", "--steps", str(STEPS), "--output", "runs/demo.zarr"])
-        quickstart.main()
         for rate in (1e-3, 2e-3, 4e-3, 8e-3):
             torch.manual_seed(0)
             model = quickstart.GCN()
@@ -145,13 +143,14 @@ def test_printed_output_is_what_comes_out(here: Path, block: Block) -> None:
     for row, real_row in zip(printed[:-2], real[:-2], strict=True):
         cells = dict(zip(columns, re.split(r"  +", row), strict=True))
         real_cells = dict(zip(columns, re.split(r"  +", real_row), strict=True))
-        for name in ("layer", "start step", "weights", "standard error", "unreliable"):
+        for name in ("layer", "start step", "weights"):
             assert cells[name] == real_cells[name]
-        assert (cells["stop step"], real_cells["stop step"]) == ("500", str(STEPS))
-        for name, factor in (("floor", 2), ("temperature", 10), ("temperature drift", 100)):
+        assert (cells["stop step"], real_cells["stop step"]) == ("4,000", f"{STEPS:,}")
+        for name, factor in (("floor", 1.5), ("temperature", 1.5), ("temperature drift", 100)):
             assert 1 / factor < float(cells[name]) / float(real_cells[name]) < factor, (name, row, real_row)
-        assert float(cells["n eff"]) < 20
-        assert float(real_cells["n eff"]) < 20
+        for told in (cells, real_cells):
+            assert float(told["n eff"]) > 200, "an error bar to rely on"
+            assert float(told["standard error"]) < 0.1 * float(told["temperature"])
 
 
 def test_the_loop_recorded_every_step(here: Path) -> None:
@@ -202,12 +201,13 @@ def test_what_is_not_run_exists() -> None:
     assert "Python 3.11 or newer" in README
 
 
-def test_the_demo_is_as_long_as_the_readme_says() -> None:
-    steps = re.search(r"records (\d+) steps", README)
-    script = (ROOT / "examples/quickstart.py").read_text()
+def test_the_demo_is_as_long_as_the_readme_says(capsys: pytest.CaptureFixture[str]) -> None:
+    steps = re.search(r"records ([\d,]+) steps", README)
     assert steps is not None
-    assert re.search(rf'"--steps".*default={steps[1]}\b', script)
-    assert "\t$(BIN)/analyzer temperature $(DEMO) --by layer --plot" in (ROOT / "Makefile").read_text()
+    with pytest.raises(SystemExit):
+        demo.main(["--help"])
+    assert f"recorded steps of the long run (default: {steps[1]})" in " ".join(capsys.readouterr().out.split())
+    assert "\t$(BIN)/analyzer temperature runs/demo.zarr --by layer" in (ROOT / "Makefile").read_text()
 
 
 def test_options_and_models_that_the_text_names_exist() -> None:
