@@ -23,7 +23,7 @@ demo: .venv/installed
 	$(BIN)/analyzer info runs/demo.zarr
 	$(BIN)/analyzer temperature runs/demo.zarr --by layer
 	$(BIN)/analyzer rows runs/demo.zarr --parameter conv2.lin.weight --plot runs/demo-rows.png
-	$(BIN)/analyzer fit 'runs/demo-rates/*.zarr' --against learning_rate --model power --plot runs/demo-rates.png
+	$(BIN)/analyzer fit 'runs/demo-rates/*.zarr' --against learning_rate --by model --model power --plot runs/demo-rates.png
 	$(BIN)/analyzer report runs/demo.zarr 'runs/demo-rates/*.zarr' -o runs/demo.html
 
 check: .venv/installed
