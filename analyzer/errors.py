@@ -123,6 +123,10 @@ class StrideWarning(UserWarning):
     """Runs of a sweep have different strides, so that the default lag is a multiple of them."""
 
 
+class BranchWarning(UserWarning):
+    """Runs of a sweep are branches of one run, and a window holds steps that they share."""
+
+
 class EquilibriumWarning(UserWarning):
     """The run was asked for its equilibrium but still drifts."""
 

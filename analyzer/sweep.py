@@ -10,14 +10,14 @@ from typing import Any
 import numpy as np
 import xarray as xr
 
-from analyzer.errors import StrideWarning, SweepError
+from analyzer.errors import BranchWarning, StrideWarning, SweepError
 from analyzer.query.changes import changes_of, setting_in
 from analyzer.query.groups import By
 from analyzer.query.names import PREFIX, RESERVED, column_names
 from analyzer.query.values import column_of, decoded, same
 from analyzer.query.windows import Lag
 from analyzer.store.schema import read_store
-from analyzer.store.together import Paths, check_copies, check_models, listed, names_of
+from analyzer.store.together import Paths, branched_at, check_copies, check_models, listed, names_of
 from analyzer.store.together import matching as matching
 from analyzer.tree import build_tree, trajectory
 
@@ -51,7 +51,8 @@ def open_sweep(paths: Paths) -> xr.DataTree:
     ------
     SweepError
         Nothing matches, two of the paths are copies of one run, or the runs are of different models; the message
-        names two.
+        names two. Branches of one run are different runs; answers over steps that they share come with a
+        `BranchWarning`, and fits refuse them.
     AnalyzerError
         A run cannot be opened; see `open_run`.
 
@@ -200,7 +201,15 @@ def column_name(sweep: xr.DataTree, name: str) -> str | None:
 
 
 def over_runs(sweep: xr.DataTree, measures: Sequence[xr.Dataset]) -> xr.Dataset:
-    """Join the answers of a sweep's runs into one, with dims (run, group, window). Windows that a run lacks are NaN."""
+    """Join the answers of a sweep's runs into one, with dims (run, group, window). Windows that a run lacks are NaN.
+
+    Warns
+    -----
+    BranchWarning
+        Two of the runs share steps of their windows.
+    """
+    if told := shared_steps(sweep, measures):
+        warnings.warn(told, BranchWarning, stacklevel=2)
     by_window = [name for name, coord in measures[0].coords.items() if "window" in coord.dims and name != "window"]
     by_window += [name for name in ("steps_per_lag",) if name in measures[0].coords]  # runs may differ in an epoch's
     parts = [measure.reset_coords(by_window).drop_vars("weights") for measure in measures]
@@ -215,6 +224,32 @@ def over_runs(sweep: xr.DataTree, measures: Sequence[xr.Dataset]) -> xr.Dataset:
         moved = {ORIGIN: coord.attrs.get(ORIGIN, name)} if names[name] != name else {}
         coords[names[name]] = ("run", coord.values, {**coord.attrs, **moved})
     return joined.assign_coords(coords)
+
+
+def shared_steps(sweep: xr.DataTree, answers: Sequence[xr.Dataset], among: Collection[str] | None = None) -> str:
+    """Return a sentence on two runs that are branches of one, with windows over steps that they share; "" if none.
+
+    Parameters
+    ----------
+    sweep, answers
+        One answer for each of the runs.
+    among
+        Names of the runs that count; default: all.
+    """
+    seen: dict[str, list[tuple[str, xr.DataTree, int]]] = {}
+    for (name, run), answer in zip(runs_of(sweep).items(), answers, strict=True):
+        start = int(answer["start_step"].min())
+        run_id = str(run.attrs.get("run_id") or "") if among is None or name in among else ""
+        others = seen.setdefault(run_id, []) if run_id else []
+        for other, tree, begin in others:
+            step = branched_at(tree.attrs, run.attrs)
+            if step is not None and max(begin, start) < step:
+                return (
+                    f"{other} and {name}: expected different runs, got branches of one, which share their frames up to "
+                    f"step {step}. These count twice. Choose a range after it: --start {step}"
+                )
+        others.append((name, run, start))
+    return ""
 
 
 def in_windows(sweep: xr.DataTree, answers: Sequence[xr.Dataset]) -> xr.DataTree:

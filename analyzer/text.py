@@ -14,7 +14,7 @@ _UNPRINTABLE = {"Cc", "Cf", "Cs", "Zl", "Zp"}
 """Unicode categories: controls, invisible marks (the order of writing among them), half characters, line breaks."""
 _FORMULA = ("=", "+", "-", "@", "＝", "＋", "－", "＠")  # of wide characters, too
 _UNKEPT = re.compile("[\0\ud800-\udfff]")
-_NO_NAME = re.compile("[/\0-\x1f\x7f\ud800-\udfff]")
+_NO_NAME = re.compile("[/\0-\x1f\x7f\ud800-\udfff]|^\\.+$| +$")
 
 
 def printable(text: str) -> str:
@@ -51,6 +51,8 @@ def storable(text: str) -> str:
 
 def variable_name(name: str) -> str:
     """Return a name that netCDF takes for one name: a slash, which divides a path, becomes %2F, controls likewise.
+
+    So does a name of dots alone, which HDF5 reads as the place itself, and spaces at the end, which netCDF drops.
 
     Examples
     --------

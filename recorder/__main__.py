@@ -28,6 +28,13 @@ class Commands(click.Group):
         except RecorderError as error:
             print(printable(f"{type(error).__name__}: {error}"), file=sys.stderr)
             sys.exit(1)
+        except UnicodeEncodeError as error:
+            told = (
+                f"System: expected file names in UTF-8, got a system that has {error.encoding}. The name "
+                f"{ascii(error.object)[:200]} has no form in it. Set PYTHONUTF8=1, and try again."
+            )
+            print(told, file=sys.stderr)
+            sys.exit(1)
         except click.ClickException as error:
             vars(error)["message"] = printable(error.message)  # what users wrote is repeated in it
             raise

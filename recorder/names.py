@@ -6,6 +6,7 @@ import errno
 import hashlib
 import os
 import re
+import sys
 from pathlib import Path
 from urllib.parse import quote
 
@@ -53,6 +54,24 @@ def scalar_path(name: str) -> str:
         for place, character in enumerate(name)
     )
     return _shortened(path, name, LONGEST_SCALAR_PATH)
+
+
+def check_encodable(name: str) -> None:
+    """Refuse a name for a logged value that this system's encoding of file names lacks, as ISO-8859-1 may.
+
+    Raises
+    ------
+    UsageError
+    """
+    encoding = sys.getfilesystemencoding()
+    if encoding == "ascii":
+        return  # the writer takes UTF-8 in its place
+    try:
+        scalar_path(name).encode(encoding, "surrogateescape")
+    except UnicodeEncodeError as error:
+        raise UsageError(
+            f"log({name}=…): expected a name that file names in {encoding} can hold. Take another, or set PYTHONUTF8=1."
+        ) from error
 
 
 def parameter_path(name: str) -> str:

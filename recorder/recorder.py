@@ -7,7 +7,7 @@ import os
 import shutil
 import time
 import weakref
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Sequence
 from typing import Any, Literal, Self, cast
 
 import torch
@@ -24,13 +24,15 @@ from recorder.trainer.hooks import CapturedError, Rounds, attach, refuse_capture
 from recorder.trainer.host_feed import HostFeed
 from recorder.trainer.lookout import EARLY_FRAMES, LOGS_WITHOUT_A_STEP, Lookout
 from recorder.trainer.optimizers import LearningRates, optimizers_of
-from recorder.trainer.options import Options, check_store
+from recorder.trainer.options import Options, check_status, check_store
 from recorder.trainer.overhead import Alternation
 from recorder.trainer.process import WriterProcess
 from recorder.trainer.report import Report, make_report, tell
 from recorder.trainer.scalars import Scalars
-from recorder.trainer.session import resumption_notes
+from recorder.trainer.selection import model_of
+from recorder.trainer.session import tell_of_resumption
 from recorder.trainer.spool import Spool
+from recorder.trainer.values import members_of
 
 
 class Recorder:
@@ -47,7 +49,7 @@ class Recorder:
     optimizer : torch.optim.Optimizer or sequence of them, optional
         A frame is recorded once each of them has stepped since the last frame; what they wrap or hold counts as
         theirs. Without an optimizer, call `step` yourself.
-    hyperparameters : mapping, optional
+    hyperparameters : mapping, dataclass or namespace, optional
         Numbers, strings and the like that describe the run. A resumed run keeps those that it had where none are given.
     include, exclude : str or iterable of str, optional
         Glob patterns over dotted parameter names.
@@ -57,8 +59,7 @@ class Recorder:
         Frames in a chunk, a power of two. Default: as many, up to 1024, as the spool's limit allows; above 256, the
         chunks of all parameters together take at most 64 MiB.
     compression : {"pcodec", "lz4", "none"}
-        All are lossless. pcodec: smallest. lz4: larger, nearly three times as fast to write. none: not compressed,
-        fastest to write.
+        All are lossless. pcodec: smallest. lz4: larger, nearly three times as fast to write. none: fastest to write.
     mode : {"w-", "w", "a"}
         Refuse an existing store, replace it, or resume it.
     expected_steps : int, optional
@@ -81,8 +82,7 @@ class Recorder:
     Raises
     ------
     RecorderError
-        A subclass names what is wrong, and also derives from a builtin: the store exists, a pattern matches nothing,
-        there is no room, …
+        A subclass names what is wrong, and also derives from a builtin: the store exists, there is no room, …
 
     Examples
     --------
@@ -101,7 +101,7 @@ class Recorder:
         model: nn.Module,
         optimizer: Optimizer | Sequence[Optimizer] | None = None,
         *,
-        hyperparameters: Mapping[str, Any] | None = None,
+        hyperparameters: Any = None,
         include: str | Iterable[str] | None = None,
         exclude: str | Iterable[str] | None = None,
         stride: int = 1,
@@ -117,13 +117,11 @@ class Recorder:
         user_step: int | None = None,
     ) -> None:
         self.report: Report | None = None
-        if not isinstance(model, nn.Module):
-            raise UsageError(f"model: expected a torch.nn.Module, got {type(model).__name__}.")
-        self._model = model
+        self._model = model_of(model)
         self._optimizers = optimizers_of(optimizer)
         self._options = Options(
             store=user_path(store),
-            hyperparameters=dict(hyperparameters or {}),
+            hyperparameters=members_of(hyperparameters),
             include=include,
             exclude=exclude,
             stride=stride,
@@ -138,16 +136,14 @@ class Recorder:
             compare_every=compare_every,
             user_step=user_step,
         )
-        for idle in refuse_second(self._options.store, lambda other: other._feed is not None):
-            idle._forget()
-            self._tell(f"{store}: an earlier Recorder that had recorded nothing is closed, this one takes its place")
+        refuse_second(self._options.store, lambda other: other._feed is not None)
         check_store(self._options)
         self._feed: HostFeed | DeviceFeed | None = None
         self._closed = self._is_deaf = False
         self._failure: BaseException | None = None
         self._updates = self._skipped = self._frames = 0  # of whole updates; those known to be skipped
         self._recorded_update = -1
-        self._next_check = 0
+        self._next_check = self._calls = 0  # a number of frames; updates at the last call of `step`, before later hooks
         self._alternation: Alternation | None = None
         self._seconds = self._start_seconds = 0.0
         self._rounds = Rounds(self._optimizers, self._tell) if len(self._optimizers) > 1 else None
@@ -186,8 +182,7 @@ class Recorder:
             self._lookout = Lookout(self._model, self._optimizers, selection, options, self._tell)
             writer.start()  # last, so that an earlier failure leaves no process behind
             writer.wait_until_running(self._tell)
-            for line in resumption_notes(options, session):
-                self._tell(line)
+            tell_of_resumption(options, session, self._tell)
         except BaseException:
             writer.forget()
             shutil.rmtree(directory, ignore_errors=True)
@@ -199,7 +194,9 @@ class Recorder:
         self._start_seconds = time.perf_counter() - began
 
     def step(self) -> None:
-        """Record the step just made, where no optimizer was given. Call `start` before it, to record the first state.
+        """Record the step just made, where no optimizer says so. Call `start` before it, to record the first state.
+
+        Where steps of a listed optimizer are recorded already, a call counts nothing, which is said once.
 
         Raises
         ------
@@ -208,9 +205,13 @@ class Recorder:
         """
         if self._closed and not self._is_deaf:
             raise UsageError("recorder.step(): expected an open recorder, it is closed. Make a new one with mode='a'.")
+        if self._optimizers and (self._updates > self._calls or not self._is_whole()):
+            self._lookout.tell_of_calls()
+            return
         if self._feed is None:
             self._tell("step() came before start(): frame 0 is the state after the first update, like frame 1")
         self._after_update(None, -1)
+        self._calls = self._updates
 
     def log(self, /, **scalars: Any) -> None:
         """Store scalars with the frame of the last step: loss and epoch, for example.
@@ -250,8 +251,9 @@ class Recorder:
         Raises
         ------
         RecorderError
-            The writer failed, and `on_error` is "raise". The frames that it committed are kept.
+            The status is none of these; or the writer failed, and `on_error` is "raise". Committed frames are kept.
         """
+        check_status(status)
         if self._closed:
             return
         if self._failure is None and self._feed is None:
@@ -260,10 +262,7 @@ class Recorder:
             with contextlib.suppress(Exception):  # a look must not keep the store from being closed
                 feed, is_newest = cast(HostFeed, self._feed), self._is_newest()
                 self._lookout.finish(feed, self._rounds, self._updates, status, is_newest=is_newest)
-        self._closed = True
-        unwatch(self)
-        if not self._is_deaf:
-            self._detach()
+        self._let_go()
         if self._feed is None:
             return
         try:
@@ -283,7 +282,7 @@ class Recorder:
                 start_seconds=self._start_seconds,
                 seconds=self._seconds,
                 stall_seconds=self._feed.stall_seconds,
-                overhead=self._alternation.result() if self._alternation else None,
+                alternation=self._alternation,
             )
         self._tell(str(self.report))
 
@@ -301,8 +300,7 @@ class Recorder:
             if error is not failure:
                 self._tell(str(failure))
 
-    # -- one step ---------------------------------------------------------------------------------
-    # The training has driven the code of every call here out of the caches, so calls are few, and to few functions.
+    # A step. The training has driven the code of every call here out of the caches: calls are few, to few functions.
 
     def _fail(self, error: Exception) -> None:
         """Raise a failure, or report it and stop recording, as `on_error` says."""
@@ -355,8 +353,7 @@ class Recorder:
             self._fail(error)
 
     def _push(self, *, skipped: bool = False) -> None:
-        feed = self._feed
-        assert feed is not None
+        feed: Any = self._feed
         if self._frames == self._next_check:
             self._check_structure()
         if feed.push(self._updates, self._rates.now() if self._frames else ()):
@@ -378,10 +375,15 @@ class Recorder:
 
     def _is_newest(self) -> bool:
         """Tell whether the last update has a frame, and no part of the next one has come yet."""
-        return self._recorded_update == self._updates and (self._rounds is None or self._rounds.is_whole)
+        return self._recorded_update == self._updates and self._is_whole()
 
-    def _detach(self) -> None:
-        for handle in (*self._first_hooks, *self._hooks):
+    def _is_whole(self) -> bool:
+        return self._rounds is None or self._rounds.is_whole
+
+    def _let_go(self) -> None:
+        self._closed = True
+        unwatch(self)
+        for handle in (*self._first_hooks, *self._hooks) if not self._is_deaf else ():
             handle.remove()
 
     def _leave(self) -> None:
@@ -393,8 +395,6 @@ class Recorder:
 
     def _forget(self) -> None:
         """Stop recording in a forked child, where the parent's spool files are mapped too."""
-        self._closed = True
-        unwatch(self)
-        self._detach()
+        self._let_go()
         if self._feed is not None:
             self._writer.forget()

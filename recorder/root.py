@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import json
 import math
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from pathlib import Path
@@ -75,6 +75,52 @@ def check_scalar_name(name: object) -> None:
 def now() -> str:
     """Return the time as the store holds it: UTC, ISO 8601."""
     return datetime.now(UTC).isoformat(timespec="seconds")
+
+
+def _is_count(value: object) -> bool:
+    return type(value) is int and value >= 0
+
+
+def _is_segment(value: object) -> bool:
+    return isinstance(value, dict) and _is_count(value.get("first_frame")) and type(value.get("first_step")) is int
+
+
+def _are(one: Callable[[object], bool]) -> Callable[[object], bool]:
+    return lambda values: isinstance(values, list) and all(map(one, values))
+
+
+_NEEDED: dict[str, tuple[str, Callable[[object], bool]]] = {
+    "run_id": ("a text", lambda value: isinstance(value, str)),
+    "chunk_steps": ("a number of frames", lambda value: _is_count(value) and value != 0),
+    "stride": ("a number of steps", lambda value: _is_count(value) and value != 0),
+    "compression": ("a text", lambda value: isinstance(value, str)),
+    "segments": ("a list of segments", _are(_is_segment)),
+    "skipped_updates": ("a count", _is_count),
+    "dropped_frames": ("a count", _is_count),
+}
+_OPTIONAL: dict[str, tuple[str, Callable[[object], bool]]] = {
+    "lost_frames": ("a list of objects", _are(lambda value: isinstance(value, dict))),
+    "lost_scalars": ("a list of objects", _are(lambda value: isinstance(value, dict))),
+    "last": ("an object", lambda value: isinstance(value, dict)),
+    CHUNK_CHECKSUMS: ("a list of counts", _are(_is_count)),
+}
+
+
+def check_continuable(store: Path, attributes: Mapping[str, Any]) -> None:
+    """Refuse root attributes of which a recording cannot go on: they would be damaged further, or break it later.
+
+    Raises
+    ------
+    StoreFormatError
+    """
+    known = {**_NEEDED, **{name: rule for name, rule in _OPTIONAL.items() if name in attributes}}
+    for name, (expected, is_right) in known.items():
+        if not is_right(attributes.get(name)):
+            raise StoreFormatError(
+                f"{store}: attribute {name!r}: expected {expected}, got {str(attributes.get(name, 'none'))[:60]!r}. "
+                "The store is damaged and cannot be continued: restore its zarr.json from a copy, or record into a new "
+                "store. Nothing was touched."
+            )
 
 
 def read_root(store: Path) -> dict[str, Any]:

@@ -58,6 +58,11 @@ class Commands(click.Group):
             raise  # whoever reads has seen enough, as in `| head`: click ends without a word
         except OSError as error:
             raise _shown(click.ClickException(_of_a_file(error))) from error
+        except UnicodeEncodeError as error:
+            raise _shown(click.ClickException(
+                f"System: expected file names in UTF-8, got a system that has {error.encoding}. The name "
+                f"{ascii(error.object)[:200]} has no form in it. Nothing was answered. Set PYTHONUTF8=1, and try again."
+            )) from error  # fmt: skip
         except MemoryError as error:
             raise click.ClickException(
                 f"Memory: expected enough for this question, got none left ({error or 'no more is said'}). Nothing was "

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from analyzer.cli.options import UserPath, execution_options
-from analyzer.cli.text import printable
+from analyzer.cli.text import printable, say
 from analyzer.errors import OptionError
 from analyzer.store.schema import Store, read_store
 
@@ -58,7 +58,7 @@ def fill(store: str, **options: Any) -> None:
     run = open_run(store)
     computed(options, *temperature_of(run, query_of({"by": "model"} | options)))
     account = account_of(run, options["cache"], settle=True)
-    click.echo(_line(account))
+    say(_line(account))
     if not known.is_trajectory:
         return
     if account.faults:
@@ -67,7 +67,7 @@ def fill(store: str, **options: Any) -> None:
             f"{len(account.faults):,} of its parts not there or not whole ({printable(account.faults[0])}). "
             "The trajectory must stay: it is the only copy. Make room, or take another folder (--cache DIR)."
         )
-    click.echo(f"{_ALONE} All of it was read back: {printable(store)} may go.")
+    say(f"{_ALONE} All of it was read back: {printable(store)} may go.")
 
 
 @cache.command()
@@ -89,11 +89,11 @@ def show(store: str, chosen: str | None, format_: str) -> None:
     account = account_of(open_run(store), chosen)
     if format_ == "json":
         known: dict[str, Any] = describe(account.home) | {"share": account.share, "stands_alone": not account.faults}
-        click.echo(json.dumps(known | {"others": [str(other) for other in account.others]}, indent=2))
+        say(json.dumps(known | {"others": [str(other) for other in account.others]}, indent=2))
         return
-    click.echo(_line(account))
+    say(_line(account))
     if not account.faults:
-        click.echo(_ALONE)
+        say(_ALONE)
     _name_others(account)
 
 
@@ -121,7 +121,7 @@ def drop(store: str, chosen: str | None) -> None:
         )
     _located(known, chosen)
     account = account_of(open_run(store), chosen)
-    click.echo(f"Dropped {remove(account.home):,} bytes of {printable(str(account.home))}", err=True)
+    say(f"Dropped {remove(account.home):,} bytes of {printable(str(account.home))}", err=True)
     _name_others(account)
 
 
@@ -137,7 +137,7 @@ def _line(account: Account) -> str:
 def _name_others(account: Account) -> None:
     """Name the folders of other runs on stderr, which nothing here touches."""
     for other in account.others:
-        click.echo(
+        say(
             f"{printable(str(other))}: sums of another run, perhaps all that is left of it; they stay. "
             f"Ask them: analyzer temperature {printable(str(other))}",
             err=True,

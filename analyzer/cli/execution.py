@@ -24,7 +24,7 @@ import xarray as xr
 from dask.callbacks import Callback
 
 from analyzer.cli.progress import bar
-from analyzer.cli.text import printable, warnings_in_a_line
+from analyzer.cli.text import printable, say, warnings_in_a_line
 from analyzer.engine.makers import check_workers
 from analyzer.errors import AnalyzerError, NonFiniteWarning
 
@@ -82,7 +82,7 @@ def computed(options: Options, dataset: xr.Dataset, measured: Sequence[Measureme
     planned = max((one.plan for one in measured), key=lambda plan: plan.bytes)
     _name_empty(dataset, measured)
     if planned.bytes >= _LOUD_BYTES:
-        click.echo(f"Decoding {planned.bytes / 1e9:.1f} GB in {planned.tasks:,} tasks", err=True)
+        say(f"Decoding {planned.bytes / 1e9:.1f} GB in {planned.tasks:,} tasks", err=True)
     asked = dataset.assign({f"nonfinite{n}": ((), one.moments.nonfinite) for n, one in enumerate(measured)})
     total = planned.bytes or planned.kept.size
     with warnings.catch_warnings():
@@ -95,7 +95,7 @@ def computed(options: Options, dataset: xr.Dataset, measured: Sequence[Measureme
             found[parameter] = min(frame, found.get(parameter, frame))
     steps = measured[0].run.line.steps
     for parameter, frame in found.items():
-        click.echo(
+        say(
             f"Warning: {printable(parameter)}: NaN or infinite weights from step {steps[frame]} on; the temperatures "
             f"of its groups are NaN. Leave it out: --exclude {printable(parameter)}",
             err=True,
@@ -111,7 +111,7 @@ def _name_empty(dataset: xr.Dataset, measured: Sequence[Measurement]) -> None:
     """Say on stderr which columns are empty since kept sums hold only Σv² for this question."""
     empty = [name for name in _OF_FRAMES if name in dataset]
     if empty and all(one.plan.squares_only for one in measured):
-        click.echo(
+        say(
             f"Warning: {', '.join(empty)}: empty, since only sums were kept of the run and these take its frames in "
             "this window. Ask for the whole run or epochs, or restore the trajectory.",
             err=True,

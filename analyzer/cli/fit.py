@@ -26,6 +26,8 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
 _MODELS = ("power", "parabola", "square", "stiff", "linear", "proportional", "inverse_power", "joint")
+_MOST_NAMED = 4
+"""Groups that a note names."""
 _PER_GROUP = ("runs", "left_out", "scatter", "between_seed", "r_squared", "aicc", "intervals")
 
 
@@ -156,12 +158,23 @@ def _remarks(answer: xr.Dataset) -> list[str]:
             compared = zip(answer["alternative"].values, answer["delta_aicc"].values[n], strict=True)
             words.append("ΔAICc " + ", ".join(f"{name} {value:.1f}" for name, value in compared))
         lines.append(f"{name}: {'; '.join(words)}")
-    notes = dict.fromkeys(str(note) for note in answer["notes"].values if note)
-    lines += ["", *notes] if notes else []
+    notes: dict[str, list[str]] = {}
+    for name, note in zip(titles_of(answer["group"].values), answer["notes"].values, strict=True):
+        if note:
+            notes.setdefault(str(note), []).append(name)
+    lines += ["", *(_of_groups(names, note, len(lines)) for note, names in notes.items())] if notes else []
     attrs = answer.attrs
     against = " and ".join(json.loads(attrs["against"]))
     return [*lines, "", f"fit of temperature in {attrs['units']} against {against}, {attrs['level']:.0%} intervals, "
             f"convention {attrs['convention']}"]  # fmt: skip
+
+
+def _of_groups(names: list[str], note: str, groups: int) -> str:
+    """A note and the groups that it is of; without them where it is of all."""
+    if len(names) == groups:
+        return note
+    more = f" and {len(names) - _MOST_NAMED} more" if len(names) > _MOST_NAMED else ""
+    return f"{', '.join(names[:_MOST_NAMED])}{more}: {note}"
 
 
 def _document(answer: xr.Dataset, frame: pd.DataFrame) -> dict[str, Any]:

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import io
+import itertools
 import os
-from collections.abc import Hashable
+import unicodedata
+from collections.abc import Hashable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -102,7 +104,7 @@ class _Space(io.RawIOBase):
 
 def storable_dataset(dataset: xr.Dataset) -> xr.Dataset:
     """Return the dataset with names and texts that netCDF holds; it has the same arrays where nothing is in the way."""
-    names: dict[Hashable, str] = {name: variable_name(str(name)) for name in (*dataset.variables, *dataset.dims)}
+    names = _names([*dataset.variables, *dataset.dims])
     held = dataset.rename({name: other for name, other in names.items() if name != other})
     held.attrs = _texts(held.attrs)
     for name in held.variables:
@@ -114,6 +116,18 @@ def storable_dataset(dataset: xr.Dataset) -> xr.Dataset:
                 held[name] = array.copy(data=values.reshape(array.shape))
         held[name].attrs = _texts(array.attrs)
     return held
+
+
+def _names(given: Sequence[Hashable]) -> dict[Hashable, str]:
+    """A name that netCDF holds for each of some, all different: it takes Unicode in one normal form."""
+    plain = {name: unicodedata.normalize("NFC", variable_name(str(name))) for name in given}
+    names: dict[Hashable, str] = {}
+    taken: set[str] = set()
+    for name in sorted(plain, key=lambda name: plain[name] != name):  # those that can stay as they are first
+        numbered = itertools.chain([plain[name]], (f"{plain[name]}_{n}" for n in itertools.count(2)))
+        names[name] = next(one for one in numbered if one not in taken)
+        taken.add(names[name])
+    return names
 
 
 def _texts(attrs: Any) -> dict[Any, Any]:

@@ -40,7 +40,9 @@ def report(stores: tuple[str, ...], output: str, by: str, **options: Any) -> Non
     analyzer report runs/gcn.zarr -o report.html
     analyzer report 'runs/*.zarr' --start auto -o sweep.html
     """
-    locations = _found(stores)
+    from analyzer.store.together import listed
+
+    locations = listed(stores)
     _check_place(output)
     refuse_cluster(options["scheduler"], "A report")
 
@@ -78,23 +80,6 @@ def _lines(failures: Sequence[Failure]) -> list[str]:
         f"{', '.join(part for part in (run, *missing) if part)}: not shown. {why}"
         for (run, why), missing in sections.items()
     ]
-
-
-def _found(patterns: tuple[str, ...]) -> list[str]:
-    """The stores that paths and patterns name, each once."""
-    from analyzer.store.together import matching, once
-
-    found: list[str] = []
-    for pattern in patterns:
-        matches = matching(pattern)
-        if not matches:
-            raise ReportError(
-                f"{pattern}: expected at least one store that the pattern matches, got none. There is nothing to "
-                f"report. Check it: ls -d {pattern}",
-                pattern=pattern,
-            )
-        found += matches
-    return once(found)
 
 
 def _check_place(output: str) -> None:

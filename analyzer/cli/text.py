@@ -10,12 +10,20 @@ from typing import Any
 
 import click
 
-from analyzer.errors import EquilibriumWarning, KeptSumsWarning, NonFiniteWarning, SettingsWarning, StrideWarning
+from analyzer.errors import (
+    BranchWarning,
+    EquilibriumWarning,
+    KeptSumsWarning,
+    NonFiniteWarning,
+    SettingsWarning,
+    StrideWarning,
+)
 from analyzer.text import printable
 
 __all__ = ["make_encodable", "printable", "say", "say_all", "warnings_in_a_line"]
 
 _OURS: tuple[type[Warning], ...] = (
+    BranchWarning,
     EquilibriumWarning,
     KeptSumsWarning,
     NonFiniteWarning,

@@ -6,7 +6,7 @@ import click
 
 from analyzer.cli.options import MOST_WORKERS
 from analyzer.cli.progress import bar
-from analyzer.cli.text import printable
+from analyzer.cli.text import printable, say
 
 
 @click.command(short_help="Walk every chunk: checksums, finite weights, steps, gaps.")
@@ -38,10 +38,10 @@ def verify(store: str, workers: int | None, cache: str | None) -> None:
         for report in walk(known, pool, ahead=2 * threads, cache=cache or True):
             show(report.chunks + report.files)
     for note in report.notes:
-        click.echo(printable(note))
+        say(printable(note))
     for fault in report.faults:
-        click.echo(printable(f"FAULT {fault}"))
+        say(printable(f"FAULT {fault}"))
     files = f"{report.files:,} files of sums, " if report.files or not known.is_trajectory else ""
-    click.echo(f"{files}{report.chunks:,} chunks, {known.frames:,} frames, {len(report.faults)} faults")
+    say(f"{files}{report.chunks:,} chunks, {known.frames:,} frames, {len(report.faults)} faults")
     if report.faults:
         raise click.exceptions.Exit(1)

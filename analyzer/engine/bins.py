@@ -194,7 +194,8 @@ def _with_seams(units: list[Array], edges: Array, bins: Layout, unit: int) -> Ar
     kept = np.empty((len(KEPT), bins.first.size, edges.shape[1]))
     kept[:, ~crossing] = np.concatenate(units, axis=1)
     before = edges[np.searchsorted(bins.edges, bins.first[crossing])].astype(np.float64)
-    velocity = edges[np.searchsorted(bins.edges, bins.last[crossing])] - before
+    with np.errstate(invalid="ignore"):  # infinite weights: no velocity, NaN
+        velocity = edges[np.searchsorted(bins.edges, bins.last[crossing])] - before
     for row, number in enumerate(KEPT):
         kept[row, crossing] = SUMS[number].of_velocity(velocity)
     return kept
@@ -205,7 +206,8 @@ def completed(kept: Array, frames: Array, fine: Layout) -> BinSums:
     sums = np.empty((len(SUMS), *kept.shape[1:]))
     sums[list(KEPT)] = kept
     before = frames[np.searchsorted(fine.edges, fine.first)].astype(np.float64)
-    displacement = frames[np.searchsorted(fine.edges, fine.last)] - before
+    with np.errstate(invalid="ignore"):  # infinite weights: no displacement, NaN
+        displacement = frames[np.searchsorted(fine.edges, fine.last)] - before
     for row, one in enumerate(SUMS):
         if one.of_bin is not None:
             sums[row] = one.of_bin(displacement)

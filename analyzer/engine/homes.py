@@ -9,17 +9,17 @@ A folder holds the run's metadata and scalars beside its sums: without the traje
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import itertools
 import os
 import re
-import shutil
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 from analyzer.engine.contents import continues
-from analyzer.store.kept import SUFFIX, frames_in, root_of, runs_in
+from analyzer.store.kept import SUFFIX, beside, frames_in, root_of, runs_in
 from analyzer.store.names import user_path
 from analyzer.store.schema import is_url
 
@@ -28,7 +28,7 @@ def base_of(location: str, run_id: str, chosen: str | None = None) -> Path | Non
     """The folder of kept sums of a store: beside it, or in a chosen folder; None where neither can be."""
     if chosen is not None:
         return Path(user_path(chosen)) / f"{run_id}{SUFFIX}"
-    return None if is_url(location) else Path(location.rstrip("/") + SUFFIX)
+    return None if is_url(location) else beside(location)
 
 
 def homes_for(base: Path, document: dict[str, Any]) -> Iterator[Path]:
@@ -75,14 +75,25 @@ def describe(home: Path) -> dict[str, Any]:
     return {"folder": str(home), "files": len(sizes), "bytes": sum(sizes)}
 
 
+_OURS = re.compile(r"zarr\.json|sums/.*\.sums|[^/]+/c/[\d/]+|(.*/)?\.part-[^/]*")
+"""Paths in a folder of kept sums that this package writes."""
+
+
 def drop(home: Path) -> int:
-    """Delete the sums, metadata and scalars of one folder, nothing of runs below it; returns the bytes freed."""
+    """Delete the sums, metadata and scalars of one folder, nothing of runs below it; returns the bytes freed of sums.
+
+    What else lies there, is somebody's own, and stays with its folders.
+    """
     freed = sum(path.stat().st_size for path in files_of(home))
     others = {path for path in runs_in(home) if path != home}
-    if not others:
-        shutil.rmtree(home, ignore_errors=True)
-        return freed
-    for path in home.iterdir():
-        if path not in others:
-            shutil.rmtree(path, ignore_errors=True) if path.is_dir() else path.unlink(missing_ok=True)
+    folders = [home]
+    for folder, names, files in os.walk(home):
+        names[:] = [name for name in names if Path(folder, name) not in others]
+        folders += [Path(folder, name) for name in names]
+        for path in (Path(folder, name) for name in files):
+            if _OURS.fullmatch(path.relative_to(home).as_posix()):
+                path.unlink(missing_ok=True)
+    for path in reversed(folders):
+        with contextlib.suppress(OSError):  # something else lies there
+            path.rmdir()
     return freed

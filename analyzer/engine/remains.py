@@ -18,7 +18,7 @@ from analyzer.store.identity import digest_of
 from analyzer.store.kept import MOMENTS_FORMAT, frames_in, root_of
 from analyzer.store.roots import Source, check_same
 from analyzer.store.schema import Store, parse_store, root_text
-from analyzer.store.trust import MOST_CHUNK_BYTES
+from analyzer.store.trust import MOST_CHUNK_BYTES, Untrusted
 
 _PASSING = ("format", "kept_from", "heartbeat", "recording")
 """Attributes that say nothing of the run itself."""
@@ -117,8 +117,17 @@ def missing_of(remains: Remains) -> list[str]:
     if _digest(attributes) != remains.attributes or frames_in(held) != frames_in(document):
         missing.append("zarr.json")
     for path, node in _scalars(document):
-        missing += [key for key in _keys(path, node) if _object(location, key) != _object(str(folder), key)]
+        missing += [key for key in _keys(path, node) if not _is_kept(location, folder, key, _may_be_absent(node, key))]
     return missing
+
+
+def _is_kept(location: str, folder: Path, key: str, absent: bool) -> bool:
+    """Whether a chunk is kept as the store has it. One that the store lacks is not, unless it may be `absent`."""
+    try:
+        content = _object(location, key)
+        return content == _object(str(folder), key) and (content is not None or absent)
+    except OSError:  # no file lies in its place
+        return False
 
 
 def _scalars(document: dict[str, Any]) -> Iterator[tuple[str, dict[str, Any]]]:
@@ -136,6 +145,13 @@ def _keys(path: str, node: dict[str, Any]) -> Iterator[str]:
         yield f"{path}/c/{'/'.join(map(str, position))}"
 
 
+def _may_be_absent(node: dict[str, Any], key: str) -> bool:
+    """Whether a chunk ends before its scalar was first logged: it need not exist."""
+    number = int(key.rpartition("/c/")[2].split("/")[0])
+    first = node.get("attributes", {}).get("first_frame", 0)
+    return bool((number + 1) * node["chunk_grid"]["configuration"]["chunk_shape"][0] <= first)
+
+
 def _object(location: str, key: str) -> bytes | None:
     return chunk_bytes(location, key, MOST_CHUNK_BYTES)
 
@@ -147,6 +163,6 @@ def _copy(location: str, folder: Path, path: str, node: dict[str, Any], whole: i
         target = folder / key
         if int(key.removeprefix(f"{path}/c/").split("/")[0]) < full and target.exists():
             continue
-        content = _object(location, key)
-        if content is not None:
-            put(target, content)
+        with contextlib.suppress(Untrusted):  # no file lies in its place: `missing_of` names it
+            if (content := _object(location, key)) is not None:
+                put(target, content)

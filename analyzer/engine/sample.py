@@ -122,7 +122,8 @@ def velocity_sample(measurement: Measurement, group: int, sample: Sample, *, lim
             continue
         for n, start in enumerate(starts.tolist()):
             frames = frames_of(piece, some, start, start + length + 1)[rows]
-            velocities[mine, n] = np.diff(frames.astype(np.float64), axis=1)
+            with np.errstate(invalid="ignore"):  # infinite weights: no velocity, NaN
+                velocities[mine, n] = np.diff(frames.astype(np.float64), axis=1)
     return velocities
 
 

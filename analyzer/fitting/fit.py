@@ -141,6 +141,7 @@ def fit(
     seed: Array | Sequence[Any] | None = None,
     finished: Array | None = None,
     names: Sequence[str] | None = None,
+    runs: Sequence[str] | None = None,
     intervals: Intervals = "auto",
     level: float = 0.95,
     leave_out: bool = True,
@@ -163,6 +164,8 @@ def fit(
         (runs,) bool. Unfinished runs are left out and counted.
     names
         Names of the hyperparameters, for messages.
+    runs
+        Names of the runs, for messages.
     intervals
         "per-seed": from the scatter between seeds, t(seeds − 1). "pooled": from the scatter about the curve, t(n − k),
         assuming independent runs. "weighted": runs weighted by `within` and a variance between runs, t(n − k). "auto":
@@ -193,7 +196,7 @@ def fit(
     chosen = model_of(model)
     if not 0 < level < 1:
         raise FitError(f"level: expected a share between 0 and 1, got {level}. 0.95 is usual.")
-    points = gather(x, temperature, within=within, seed=seed, finished=finished, names=names)
+    points = gather(x, temperature, within=within, seed=seed, finished=finished, names=names, runs=runs)
     require(points, chosen)
     kind, reason = kind_of(points, chosen, intervals)
     variances = None

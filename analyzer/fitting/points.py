@@ -15,15 +15,24 @@ Array = np.ndarray[Any, np.dtype[Any]]
 
 DIGITS = 12
 """Hyperparameters that agree to this many significant digits are one setting."""
+_MOST_NAMED = 5
+"""Runs that a note names for each reason."""
 
 
 @dataclass(frozen=True)
 class LeftOut:
-    """How many runs a fit did not use. Each run counts once, under the first reason that applies."""
+    """How many runs a fit did not use. Each run counts once, under the first reason that applies.
+
+    Attributes
+    ----------
+    runs
+        Their names, for each of the reasons in this order; empty where runs have no names.
+    """
 
     unfinished: int = 0
     not_finite: int = 0
     not_positive: int = 0
+    runs: tuple[tuple[str, ...], ...] = ((), (), ())
 
     @property
     def total(self) -> int:
@@ -32,7 +41,12 @@ class LeftOut:
 
     def __str__(self) -> str:
         kinds = {"unfinished": self.unfinished, "not finite": self.not_finite, "with T <= 0": self.not_positive}
-        return ", ".join(f"{count} {kind}" for kind, count in kinds.items() if count) or "none"
+        shown = [
+            f"{count} {kind}" + (f" ({', '.join(names[:_MOST_NAMED])}{', …' * (count > _MOST_NAMED)})" if names else "")
+            for (kind, count), names in zip(kinds.items(), self.runs, strict=True)
+            if count
+        ]
+        return ", ".join(shown) or "none"
 
 
 @dataclass(frozen=True, eq=False)
@@ -103,6 +117,7 @@ def gather(
     seed: Array | Sequence[Any] | None = None,
     finished: Array | None = None,
     names: Sequence[str] | None = None,
+    runs: Sequence[str] | None = None,
 ) -> Points:
     """Select the usable runs and group them by setting and seed.
 
@@ -120,6 +135,8 @@ def gather(
         (runs,) bool. Unfinished runs are left out and counted.
     names
         Names of the hyperparameters, for messages.
+    runs
+        Names of the runs, for messages.
 
     Returns
     -------
@@ -152,7 +169,11 @@ def gather(
     done = np.ones(values.size, dtype=bool) if finished is None else np.asarray(finished, dtype=bool)
     finite = np.isfinite(values)
     used = done & finite & (np.where(finite, values, 0.0) > 0)
-    left_out = LeftOut(int((~done).sum()), int((done & ~finite).sum()), int((done & finite & ~used).sum()))
+    reasons = (~done, done & ~finite, done & finite & ~used)
+    left_out = LeftOut(
+        *(int(which.sum()) for which in reasons),
+        runs=tuple(tuple(run for run, one in zip(runs or (), which, strict=False) if one) for which in reasons),
+    )
     if not used.any():
         raise FitError(
             f"Fit: expected runs with a finite positive temperature, got none of {values.size} ({left_out}). "

@@ -141,7 +141,7 @@ def beyond(answer: xr.Dataset, rms: float, density: str = "density") -> xr.DataA
     width = answer["upper"] - answer["lower"]
     within = (answer["lower"] > -rms - 1e-9) & (answer["upper"] < rms + 1e-9)
     inside = (answer[density] * width).where(within, 0.0).sum("bin", skipna=False)
-    return 1.0 - inside
+    return (1.0 - inside).clip(min=0.0)  # rounding leaves less than none
 
 
 _TITLES = {

@@ -127,7 +127,8 @@ def equipartition(
     check, group
         As in `Finding`.
     means
-        (groups, batches) mean of 𝒯 over batches of equal length. Groups that never move are left out.
+        (groups, batches) mean of 𝒯 over batches of equal length. Groups that never move are left out. NaN or infinite
+        weights leave no result.
     null
         Whether equality is expected, and why, from `expects_equality`.
     significance
@@ -135,8 +136,11 @@ def equipartition(
     kinds
         Plural noun for the groups, for the note.
     """
+    if bad := int((~np.isfinite(means).all(axis=1)).sum()):
+        why = f"{bad} of {len(means)} {kinds} with NaN or infinite weights"
+        return Finding(check, group, NAN, expected_low=1.0, expected_high=1.0, note=why)
     total = means.sum(axis=1)
-    moving = means[total != 0] if means.shape[1] else means  # keeps NaN, which makes the result NaN
+    moving = means[total != 0] if means.shape[1] else means
     still = f", {len(means) - len(moving)} at T = 0 left out" if len(moving) < len(means) else ""
     if len(moving) < 2 or means.shape[1] < FEWEST_BATCHES:
         why = _too_short(means) if len(moving) > 1 else f"fewer than two {kinds} move"
@@ -210,6 +214,8 @@ def adam_temperature(
             reason = updates.why
         elif beta1 is not None:
             reason = f"velocities over {steps} steps: no expectation"
+        elif differing := optimizer.differing & {"betas", "amsgrad"}:
+            reason = f"{optimizer.name}: parameter groups differ in {', '.join(sorted(differing))}, no expectation"
         else:
             reason = "SGD: C/(2 − ηh), no expectation" if optimizer.is_sgd else f"{optimizer.name}: no expectation"
         return [Finding("adam_temperature", group, ratio, spread, note=reason)]

@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 import xarray as xr
 
-from analyzer.errors import FitError, SettingsWarning
+from analyzer.errors import FitError, NonFiniteWarning, SettingsWarning
 from analyzer.fitting.intervals import Intervals
 from analyzer.fitting.many import GroupFits, fit_groups
 from analyzer.fitting.models import Model, model_of
@@ -19,7 +19,17 @@ from analyzer.quantities.fit_tables import alternatives_of, fits_table, hypothes
 from analyzer.quantities.temperature import temperature
 from analyzer.query.changes import told, within
 from analyzer.query.groups import By
-from analyzer.sweep import check_axes, column_name, common_lag, hyperparameter, in_windows, is_sweep, over_runs, runs_of
+from analyzer.sweep import (
+    check_axes,
+    column_name,
+    common_lag,
+    hyperparameter,
+    in_windows,
+    is_sweep,
+    over_runs,
+    runs_of,
+    shared_steps,
+)
 from analyzer.tree import trajectory
 from analyzer.version import version
 
@@ -154,13 +164,26 @@ def fit_of(sweep: xr.DataTree, curve: Curve, **options: Any) -> tuple[xr.Dataset
         warnings.simplefilter("ignore", SettingsWarning)  # refused, by the name of the run
         lazy = [temperature(run, **options) for run in runs_of(sweep).values()]
     _check_settings(runs_of(sweep), lazy, curve.unfinished)
+    fitted = {name for name, run in runs_of(sweep).items() if curve.unfinished or _is_finished(run)}
+    if shared := shared_steps(sweep, lazy, fitted):
+        raise FitError(shared)
     sweep = in_windows(sweep, lazy)
     asked = _asked(sweep, curve)
-    answers = [answer.compute() for answer in lazy]
+    answers = [_computed(name, answer) for name, answer in zip(runs_of(sweep), lazy, strict=True)]
     if isinstance(options.get("lag"), (list, tuple)):
         return _by_lag(sweep, asked, answers), None
     found = _fitted(sweep, asked, answers)
     return found.answer, found
+
+
+def _computed(name: str, lazy: xr.Dataset) -> xr.Dataset:
+    """The answer of a run in memory. What is warned of, as weights that are not finite, is of that run."""
+    with warnings.catch_warnings(record=True) as heard:
+        warnings.simplefilter("always", NonFiniteWarning)
+        answer = lazy.compute()
+    for one in heard:
+        warnings.warn(f"{name}: {one.message}", one.category, stacklevel=2)
+    return answer
 
 
 def _by_lag(sweep: xr.DataTree, asked: _Asked, answers: Sequence[xr.Dataset]) -> xr.Dataset:
@@ -237,15 +260,17 @@ def _fitted(sweep: xr.DataTree, asked: _Asked, answers: Sequence[xr.Dataset]) ->
         _check_rates(runs, answers, x[:, names.index("learning_rate")])
     values = measured["temperature"].transpose("group", "run", "window").values[..., 0]
     within = measured["standard_error"].transpose("group", "run", "window").values[..., 0]
+    finished = np.ones(len(runs), bool) if curve.unfinished else _finished(runs)
     common: dict[str, Any] = {
         "seed": _seeds(sweep),
-        "finished": np.ones(len(runs), bool) if curve.unfinished else _finished(runs),
+        "finished": finished,
         "names": names,
+        "runs": list(runs),
         "intervals": curve.intervals,
         "level": curve.level,
     }
-    usable = np.isfinite(within).all(axis=1, keepdims=True)
-    known = within if usable.all() else None
+    used = finished & np.isfinite(values) & (values > 0)  # a run that is left out has no say in how others are weighted
+    known = within if (np.isfinite(within) | ~used).all() else None
     found = fit_groups(chosen, x, values, within=known, **common)
     symbols = [SYMBOLS.get(name, name) for name in names]
     answer = fits_table(measured, found, chosen.coefficients, symbols)
@@ -355,4 +380,8 @@ _LABELS = {
 
 
 def _finished(runs: dict[str, xr.DataTree]) -> Array:
-    return np.array([run.attrs.get("status") == "complete" for run in runs.values()])
+    return np.array([_is_finished(run) for run in runs.values()])
+
+
+def _is_finished(run: xr.DataTree) -> bool:
+    return bool(run.attrs.get("status") == "complete")

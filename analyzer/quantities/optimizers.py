@@ -24,16 +24,20 @@ class Optimizer:
     name
         Name of its class, without the module.
     settings
-        Its default settings. Parameter groups may have had other settings, which are not recorded.
+        Those that all its parameter groups have; its defaults in stores of earlier recorders, which kept no groups.
+    differing
+        Names of the settings in which its parameter groups differ.
     """
 
     name: str
     settings: Mapping[str, Any]
+    differing: frozenset[str] = frozenset()
 
     @property
     def is_adam(self) -> bool:
         """Whether updates are η m/√u with running means m and u: Adam or AdamW, without amsgrad."""
-        return self.name in ("Adam", "AdamW") and not self.settings.get("amsgrad") and self.beta1 is not None
+        is_plain = not self.settings.get("amsgrad") and "amsgrad" not in self.differing
+        return self.name in ("Adam", "AdamW") and is_plain and self.beta1 is not None
 
     @property
     def is_sgd(self) -> bool:
@@ -99,9 +103,19 @@ def optimizer_of(run: xr.DataTree, line: Timeline, start: int, stop: int) -> tup
         return None, "the optimizer is not recorded"
     if len(known) > 1:
         return None, f"{len(known)} optimizers, and which one moved a weight is not recorded"
-    settings = known[0].get("defaults")
     name = str(known[0].get("class", "")).rpartition(".")[2]
-    return Optimizer(name, settings if isinstance(settings, Mapping) else {}), ""
+    return Optimizer(name, *_settings_of(known[0])), ""
+
+
+def _settings_of(recorded: Mapping[str, Any]) -> tuple[dict[str, Any], frozenset[str]]:
+    """The settings that all parameter groups have, and the names of those in which they differ."""
+    defaults, held = recorded.get("defaults"), recorded.get("groups")
+    usual = dict(defaults) if isinstance(defaults, Mapping) else {}
+    listed = held if isinstance(held, (list, tuple)) else []
+    groups = [usual | dict(group) for group in listed if isinstance(group, Mapping)] or [usual]
+    names = dict.fromkeys(name for group in groups for name in group)
+    differing = frozenset(name for name in names if any(group.get(name) != groups[0].get(name) for group in groups))
+    return {name: groups[0][name] for name in groups[0] if name not in differing}, differing
 
 
 def learning_rate_of(run: xr.DataTree, frames: Array) -> Rate:

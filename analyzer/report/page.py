@@ -25,6 +25,7 @@ from markupsafe import Markup
 
 from analyzer.errors import (
     AnalyzerError,
+    BranchWarning,
     EquilibriumWarning,
     NonFiniteWarning,
     ReportError,
@@ -228,7 +229,7 @@ def _names(locations: Sequence[str]) -> list[str]:
 
 def _written(part: Part, what: Any, asked: Asked, name: str, failures: list[Failure]) -> Section:
     """Write a section, or the error that prevented it. Warnings of the analyzer come first."""
-    loud = (EquilibriumWarning, NonFiniteWarning, SettingsWarning, StrideWarning)
+    loud = (BranchWarning, EquilibriumWarning, NonFiniteWarning, SettingsWarning, StrideWarning)
     with warnings.catch_warnings(record=True) as heard:
         for category in loud:
             warnings.simplefilter("always", category)

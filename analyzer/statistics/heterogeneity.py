@@ -77,15 +77,14 @@ def rows_differ(means: Array) -> RowsDiffer:
     ----------
     means
         (rows, batches) mean of 𝒯 over each batch of steps. Batches should be about equally long, and longer than the
-        correlation of 𝒯; the correlation that is left is estimated and corrected for. NaN in all rows marks a missing
-        batch.
+        correlation of 𝒯; the correlation that is left is estimated and corrected for. A mean that is not finite leaves
+        nothing to test.
 
     Returns
     -------
     RowsDiffer
     """
-    table = np.asarray(means, dtype=np.float64)
-    table = table[:, ~np.isnan(table).all(axis=0)]
+    table = _table(means)
     rows, batches = table.shape
     if rows < 2 or batches < 3 or not np.isfinite(table).all():
         return _untested(np.nan, np.nan, batches)
@@ -106,6 +105,11 @@ def rows_differ(means: Array) -> RowsDiffer:
     numerator = sphericity * (rows - 1)
     denominator = numerator * max(batches / g - 1, 1)
     return RowsDiffer(f, numerator, denominator, float(fdtrc(numerator, denominator, f)), sphericity, g, batches)
+
+
+def _table(means: Array) -> Array:
+    """Means (rows, batches) by batches in memory: to the last bit, sums over batches do not depend on how many rows."""
+    return np.asarray(means, dtype=np.float64, order="F")
 
 
 def _untested(f: float, p_value: float, batches: int) -> RowsDiffer:
@@ -146,7 +150,7 @@ def ranking(
     Parameters
     ----------
     means
-        (rows, batches) mean of 𝒯 over each batch; NaN in all rows for a missing batch.
+        (rows, batches) mean of 𝒯 over each batch. A row with a mean that is not finite comes last, and has none.
     counts
         (batches,) steps in each batch.
     weights
@@ -160,14 +164,12 @@ def ranking(
     -------
     Ranking
     """
-    table = np.asarray(means, dtype=np.float64)
-    there = ~np.isnan(table).all(axis=0)
-    table, lengths = table[:, there], np.asarray(counts, dtype=np.float64)[there]
+    table, lengths = _table(means), np.asarray(counts, dtype=np.float64)
     answer = from_batches(
         lengths,
         table * lengths,
         weights=weights,
-        epoch=None if epoch is None else np.asarray(epoch)[there],
+        epoch=epoch,
         inefficiency=None if inefficiency is None else np.full(len(table), inefficiency),
     )
     order = np.argsort(-answer.mean, kind="stable")

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import secrets
+from collections.abc import Callable
 from pathlib import Path
 
 
@@ -19,13 +20,7 @@ def temporary_file(target: Path) -> Path:
     OSError
         No file can be created there.
     """
-    while True:
-        part = _beside(target)
-        try:
-            os.close(os.open(part, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC, 0o666))
-        except FileExistsError:
-            continue
-        return part
+    return _created(target, _create_file)
 
 
 def temporary_folder(target: Path) -> Path:
@@ -36,15 +31,22 @@ def temporary_folder(target: Path) -> Path:
     OSError
         No folder can be created there.
     """
+    return _created(target, Path.mkdir)
+
+
+def _create_file(path: Path) -> None:
+    os.close(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC, 0o666))
+
+
+def _created(target: Path, create: Callable[[Path], None]) -> Path:
+    """Create something beside `target` under a random hidden name; returns its path.
+
+    The name does not hold the target's, which may be as long as a name can be.
+    """
     while True:
-        part = _beside(target)
+        part = target.with_name(f".{secrets.token_hex(8)}.part{target.suffix}")
         try:
-            part.mkdir()
+            create(part)
         except FileExistsError:
             continue
         return part
-
-
-def _beside(target: Path) -> Path:
-    """A random hidden name. It does not hold the target's, which may be as long as a name can be."""
-    return target.with_name(f".{secrets.token_hex(8)}.part{target.suffix}")

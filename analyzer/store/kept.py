@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 import os
 import warnings
@@ -14,6 +15,22 @@ from analyzer.store.trust import MOST_DOCUMENT_BYTES, file_bytes
 MOMENTS_FORMAT = "parameter-moments"
 """What is kept of a run without its trajectory (`analyzer.engine.homes`): its metadata, its scalars and sums."""
 SUFFIX = ".moments"
+_LONGEST_NAME = 255
+"""Bytes of a file's name: no file system holds more."""
+
+
+def beside(location: str) -> Path:
+    """The folder of kept sums beside a store: its path with ".moments".
+
+    Of a name that has no room for this, the end makes way for a digest of the whole name.
+    """
+    path = Path(location.rstrip("/") + SUFFIX)
+    if len(os.fsencode(path.name)) <= _LONGEST_NAME:
+        return path
+    name = os.fsencode(path.name.removesuffix(SUFFIX))
+    digest = hashlib.sha256(name).hexdigest()[:16]
+    kept = name[: _LONGEST_NAME - len(digest) - len(SUFFIX) - 1].decode(errors="ignore")
+    return path.with_name(f"{kept}~{digest}{SUFFIX}")
 
 
 def root_of(folder: Path) -> dict[str, Any]:
@@ -66,7 +83,7 @@ def place_of(location: str) -> str:
         return location
     if path.exists() and not (is_kept and path.is_dir()):
         return location
-    runs = runs_in(path if is_kept else Path(location.rstrip("/") + SUFFIX))
+    runs = runs_in(path if is_kept else beside(location))
     if len(runs) > 1:
         raise StoreNotFoundError(
             f"{location}: expected a store, got nothing at that path, and sums that were kept of {len(runs)} runs. "

@@ -7,6 +7,7 @@ The consolidated metadata in that one file is the only account of how many frame
 from __future__ import annotations
 
 import json
+import os
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
@@ -279,7 +280,8 @@ def root_text(location: str) -> str:
         )
     root = path / "zarr.json"
     if not root.is_file():
-        found = "an empty directory" if not any(path.iterdir()) else "a directory without zarr.json"
+        found = "a directory without zarr.json" if any(path.iterdir()) else "an empty directory"
+        found = "a zarr.json that is no file" if os.path.lexists(root) else found
         raise NotATrajectoryError(
             f"{location}: expected a store with a zarr.json at its root, got {found}. It is no Zarr v3 store. "
             "Give the path that was given to Recorder(...).",

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import glob
 import os
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from os import PathLike, fspath
 from pathlib import PurePath
 from typing import Any
 
 from analyzer.errors import SweepError
+from analyzer.store.identity import settled
 from analyzer.store.names import user_path
 from analyzer.store.schema import Parameter, Store, is_url
 
@@ -61,18 +62,46 @@ def _place(path: str) -> str:
 
 
 def check_copies(stores: Sequence[Store]) -> None:
-    """Refuse two stores of one run; the message names them."""
-    seen: dict[str, Store] = {}
+    """Refuse two stores of one run; the message names them. Branches of a run are different runs from a step on."""
+    seen: dict[str, list[Store]] = {}
     for store in stores:
-        first = seen.setdefault(store.run_id, store) if store.run_id else store
-        if first is not store:
-            raise SweepError(
-                f"Sweep: expected each run once, got the run {store.run_id} twice: {first.location} and "
-                f"{store.location}. A copy, or what was kept of a run, would count as another run. Leave one of them "
-                "out.",
-                run_id=store.run_id,
-                runs=(first.location, store.location),
-            )
+        others = seen.setdefault(store.run_id, []) if store.run_id else []
+        for other in others:
+            if branched_at(other.attrs, store.attrs) is None:
+                raise SweepError(
+                    f"Sweep: expected each run once, got the run {store.run_id} twice: {other.location} and "
+                    f"{store.location}. A copy, or what was kept of a run, would count as another run. Leave one of "
+                    "them out.",
+                    run_id=store.run_id,
+                    runs=(other.location, store.location),
+                )
+        others.append(store)
+
+
+def branched_at(one: Mapping[Any, Any], other: Mapping[Any, Any]) -> int | None:
+    """Return the step from which on two continuations of one run are different runs.
+
+    None where they do not tell so: they are copies, one is an earlier state of the other, or they share no segment.
+
+    Parameters
+    ----------
+    one, other
+        Root attributes of two stores with the same `run_id`.
+    """
+    listed = [settled(attrs.get("segments") or []) for attrs in (one, other)]
+    shared = 0
+    while shared < min(map(len, listed)) and listed[0][shared] == listed[1][shared]:
+        shared += 1
+    own = [segments[shared] for segments in listed if len(segments) > shared]
+    if not shared or len(own) < 2:
+        return None
+    begins = [segment.get("first_step") for segment in own]
+    if not all(isinstance(begin, int) for begin in begins):
+        return None
+    # The first velocity of a continuous segment leads from the last shared frame.
+    strides = [attrs.get("stride", 1) if segment.get("continuous") else 0
+               for attrs, segment in zip((one, other), own, strict=True)]  # fmt: skip
+    return max(begin - stride for begin, stride in zip(begins, strides, strict=True))
 
 
 def check_models(stores: Sequence[Store]) -> None:

@@ -35,8 +35,10 @@ def unwatch(owner: object) -> None:
         known[-1].detach()
 
 
-def refuse_second(store: Path, has_frames: Callable[[Any], bool]) -> list[Any]:
+def refuse_second(store: Path, has_frames: Callable[[Any], bool]) -> None:
     """Refuse a store that another open owner of this process writes: of a cell that ran twice, the first still does.
+
+    Owners of that store that have recorded nothing yet make way, which is said.
 
     Parameters
     ----------
@@ -44,18 +46,14 @@ def refuse_second(store: Path, has_frames: Callable[[Any], bool]) -> list[Any]:
     has_frames : function
         Tells whether an owner has recorded something.
 
-    Returns
-    -------
-    list
-        Owners of that store that have recorded nothing yet. They are to make way.
-
     Raises
     ------
     StoreLockedError
     """
     place = os.path.realpath(store)
-    others = [owner for owner, (written, *_) in list(_open.items()) if written == place]
-    for other in others:
+    for other, (written, in_child, *_) in list(_open.items()):
+        if written != place:
+            continue
         if has_frames(other):
             raise StoreLockedError(
                 f"{store}: expected to be its only writer, another recorder is writing it, in this process (a cell "
@@ -64,7 +62,8 @@ def refuse_second(store: Path, has_frames: Callable[[Any], bool]) -> list[Any]:
                 store=store,
                 recorder=other,
             )
-    return others
+        in_child(other)
+        tell(f"{store}: an earlier Recorder that had recorded nothing is closed, this one takes its place")
 
 
 def _after_fork() -> None:

@@ -49,7 +49,7 @@ class Lookout:
         self._optimizers = optimizers
         self._names = [named(optimizers, place) for place in range(len(optimizers))]
         self._known = set(_names(model))
-        self._has_told_change = self._has_told_strangers = False
+        self._has_told_change = self._has_told_strangers = self._has_told_calls = False
         self._sums = self._sum_up()
         self._look_for_strangers()
 
@@ -142,6 +142,16 @@ class Lookout:
                 f"{listing([parameter.name for parameter in self._selection.schema.parameters])}: never changed in "
                 f"{seen}: the temperature is 0. Record the model that is trained, not a copy of it. A learning rate of "
                 "0 and frozen parameters leave weights as they are, too."
+            )
+
+    def tell_of_calls(self) -> None:
+        """Say that a call of `Recorder.step` counts nothing beside the hooks of the optimizers."""
+        if not self._has_told_calls:
+            self._has_told_calls = True
+            self._tell(
+                f"recorder.step() counts nothing: each step of {listing(self._names)} is recorded already. Leave the "
+                "calls out. If something changes the weights after the optimizer's step (a projection, say), leave the "
+                "optimizer out of Recorder(…) instead, and call recorder.step() after it."
             )
 
     def _sum_up(self) -> list[torch.Tensor]:

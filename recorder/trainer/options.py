@@ -53,18 +53,35 @@ class Options:
             ("expected_steps", self.expected_steps),
             ("compare_every", self.compare_every),
         ):
-            if value is not None and (not isinstance(value, int) or value < 1):
-                raise UsageError(f"{name}: expected a positive number of steps, got {value!r}.")
-        if self.user_step is not None:
-            try:
-                object.__setattr__(self, "user_step", index(self.user_step))  # numpy's and torch's integers, too
-            except TypeError as error:
-                raise UsageError(f"user_step: expected a whole number of steps, got {self.user_step!r}.") from error
+            if value is not None and (number := _whole(name, value)) < 1:
+                raise UsageError(f"{name}: expected a positive number of steps, got {number}.")
+        for name in ("stride", "expected_steps", "compare_every", "user_step", "chunk_steps"):
+            if (value := getattr(self, name)) is not None:
+                object.__setattr__(self, name, _whole(name, value))
 
     @property
     def expected_frames(self) -> int:
         """Frames that a run of the expected length records after frame 0."""
         return -(-(self.expected_steps or 0) // self.stride)
+
+
+def _whole(name: str, value: Any) -> int:
+    """Return a count as Python's own integer: numpy and torch have others."""
+    try:
+        return index(value)
+    except TypeError as error:
+        raise UsageError(f"{name}: expected a whole number of steps, got {value!r}.") from error
+
+
+def check_status(status: object) -> None:
+    """Refuse what is no status of a run that has ended.
+
+    Raises
+    ------
+    UsageError
+    """
+    if status not in ("complete", "interrupted"):
+        raise UsageError(f"close: expected the status 'complete' or 'interrupted', got {status!r}.")
 
 
 def check_store(options: Options) -> None:

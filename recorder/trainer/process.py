@@ -26,6 +26,15 @@ _BOOTSTRAP = (
 )
 
 
+def _python() -> list[str]:
+    """Return the start of the writer's command.
+
+    Where Python takes ASCII for the encoding of file names, the writer takes UTF-8, to write files of any name. Bytes
+    that are no ASCII are the same half characters in both, so paths stay what they are.
+    """
+    return [sys.executable, "-P", *(["-X", "utf8"] if sys.getfilesystemencoding() == "ascii" else [])]
+
+
 class WriterProcess:
     """The writer of one session.
 
@@ -53,7 +62,7 @@ class WriterProcess:
             # `queue.py` of the working directory from being imported. The package's own place stands last on the path,
             # for trainers that found it through sys.path alone.
             self._process = subprocess.Popen(
-                [sys.executable, "-P", "-c", _BOOTSTRAP, str(self.spool), str(os.getpid()), package_parent],
+                [*_python(), "-c", _BOOTSTRAP, str(self.spool), str(os.getpid()), package_parent],
                 stdin=subprocess.PIPE,
                 stdout=subprocess.DEVNULL,
                 stderr=log,

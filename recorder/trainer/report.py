@@ -10,7 +10,7 @@ from typing import Any
 from recorder.budget import format_bytes
 from recorder.spool_files import RAW_BYTES, SKIPPED, STORED_BYTES
 from recorder.text import printable
-from recorder.trainer.overhead import Overhead
+from recorder.trainer.overhead import Alternation, Overhead
 from recorder.trainer.spool import Spool
 
 
@@ -74,7 +74,7 @@ class Report:
         return "; ".join(parts)
 
 
-def make_report(spool: Spool, words: memoryview[Any], **known: Any) -> Report:
+def make_report(spool: Spool, words: memoryview[Any], *, alternation: Alternation | None, **known: Any) -> Report:
     """Return the account of a recording that is over, from the spool, the writer's words and what is `known`."""
     return Report(
         frames=spool.pushed,
@@ -82,6 +82,7 @@ def make_report(spool: Spool, words: memoryview[Any], **known: Any) -> Report:
         skipped=words[SKIPPED],
         raw_bytes=words[RAW_BYTES],
         stored_bytes=words[STORED_BYTES],
+        overhead=alternation.result() if alternation else None,
         **known,
     )
 

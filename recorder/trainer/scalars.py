@@ -8,6 +8,7 @@ from typing import Any
 import torch
 
 from recorder.errors import RecorderError
+from recorder.names import check_encodable
 from recorder.root import check_scalar_name
 from recorder.trainer.device_feed import DeviceFeed
 from recorder.trainer.host_feed import HostFeed
@@ -79,6 +80,7 @@ class Scalars:
         _kept(value)  # a value that cannot be stored takes no column
         try:
             check_scalar_name(name)
+            check_encodable(name)
             return self._spool.column(name)
         except NoColumnError as error:
             self._is_full = True

@@ -10,7 +10,7 @@ import torch
 from torch import nn
 from torch.nn.parameter import is_lazy
 
-from recorder.errors import SchemaError, SelectionError
+from recorder.errors import SchemaError, SelectionError, UsageError
 from recorder.schema import STORED_DTYPES, Parameter, Plane, Schema
 from recorder.trainer.axes import Conventions
 
@@ -30,6 +30,18 @@ class Selection:
 
     schema: Schema
     slots: tuple[Slot, ...]
+
+
+def model_of(model: object) -> nn.Module:
+    """Return what is recorded, if it is a module.
+
+    Raises
+    ------
+    UsageError
+    """
+    if not isinstance(model, nn.Module):
+        raise UsageError(f"model: expected a torch.nn.Module, got {type(model).__name__}.")
+    return model
 
 
 def select_parameters(

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import platform
 import uuid
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from importlib.metadata import PackageNotFoundError, version
 from typing import Any
 
@@ -15,7 +15,7 @@ from recorder.budget import Budget, plan_budget
 from recorder.errors import SchemaError
 from recorder.names import as_text
 from recorder.resumption import notes
-from recorder.root import read_root
+from recorder.root import check_continuable, read_root
 from recorder.schema import Schema
 from recorder.spool_files import Session, boot_id
 from recorder.trainer.options import Options
@@ -31,6 +31,7 @@ def make_session(
     chunk_steps = options.chunk_steps
     if options.mode == "a":
         held = read_root(options.store)
+        check_continuable(options.store, held)
         _check_stride(options, held["stride"])
         chunk_steps = held["chunk_steps"]
     budget = plan_budget(schema, groups, spool_limit=options.spool_limit, chunk_steps=chunk_steps)
@@ -61,11 +62,11 @@ def _check_stride(options: Options, held: int) -> None:
         )
 
 
-def resumption_notes(options: Options, session: Session) -> list[str]:
-    """Return sentences on what this session has otherwise than the one that it resumes; its writer holds the store."""
-    if options.mode != "a":
-        return []
-    return notes(read_root(options.store), session.session, session.attributes, options.user_step)
+def tell_of_resumption(options: Options, session: Session, tell: Callable[[str], None]) -> None:
+    """Say what this session has otherwise than the one that it resumes; its writer holds the store."""
+    if options.mode == "a":
+        for line in notes(read_root(options.store), session.session, session.attributes, options.user_step):
+            tell(line)
 
 
 def root_attributes(

@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+import argparse
 import math
 import re
+import types
 from collections.abc import Mapping
+from dataclasses import fields, is_dataclass
 from typing import Any
 
+from recorder.errors import UsageError
 from recorder.names import as_text
 
 _DEEPEST = 20  # levels of lists and objects; what holds itself has no end
@@ -16,12 +20,49 @@ _LARGEST_INTEGER = 10**300  # floating-point readers turn larger ones into infin
 _ADDRESS = re.compile(r" at 0x[0-9a-fA-F]+")
 
 
+def members_of(hyperparameters: Any) -> dict[Any, Any]:
+    """Return the hyperparameters that a user gave, by name: of a mapping, a dataclass or a namespace; {} for None.
+
+    Raises
+    ------
+    UsageError
+        They are something else.
+    """
+    if hyperparameters is None:
+        return {}
+    try:
+        members = _named_values(hyperparameters)
+        if members is None and callable(getattr(hyperparameters, "keys", None)):  # of a library
+            members = {key: hyperparameters[key] for key in hyperparameters.keys()}  # noqa: SIM118
+    except Exception as error:  # code of the user's: it may raise anything
+        raise UsageError(
+            f"hyperparameters: expected values by name, got {type(error).__name__}: {error}. Give them in a dict."
+        ) from error
+    if members is None:
+        raise UsageError(
+            f"hyperparameters: expected a mapping, a dataclass or a namespace, got {type(hyperparameters).__name__}. "
+            'Write hyperparameters={"learning_rate": 0.1}; of an object, vars(object) may do.'
+        )
+    return members
+
+
+def _named_values(value: Any) -> dict[Any, Any] | None:
+    """Return what a mapping, a dataclass or a namespace holds by name; None of anything else."""
+    if isinstance(value, Mapping):
+        return dict(value.items())
+    if isinstance(value, (argparse.Namespace, types.SimpleNamespace)):
+        return dict(vars(value))
+    if is_dataclass(value) and not isinstance(value, type):
+        return {field.name: getattr(value, field.name) for field in fields(value) if hasattr(value, field.name)}
+    return None
+
+
 def jsonable(value: Any, depth: int = 0) -> Any:
     """Return a value in a form that JSON can hold.
 
-    Mappings become objects, sequences, sets (sorted) and arrays of up to 1000 elements lists, arrays of one element
-    numbers. NaN, infinities, integers beyond 1e300, and whatever else JSON has no form for become their text, without
-    the addresses that differ between sessions.
+    Mappings, dataclasses and namespaces become objects, sequences, sets (sorted) and arrays of up to 1000 elements
+    lists, arrays of one element numbers. NaN, infinities, integers beyond 1e300, and whatever else JSON has no form for
+    become their text, without the addresses that differ between sessions.
     """
     if value is None or isinstance(value, bool):
         return value
@@ -35,8 +76,8 @@ def jsonable(value: Any, depth: int = 0) -> Any:
     if depth >= _DEEPEST:
         return _text(value)
     try:
-        if isinstance(value, Mapping):
-            return _object(value, depth)
+        if (members := _named_values(value)) is not None:
+            return _object(members, depth)
         if isinstance(value, (list, tuple)):
             return [jsonable(item, depth + 1) for item in value]
         if isinstance(value, (set, frozenset)):

@@ -13,7 +13,7 @@ from recorder.budget import compressing_threads
 from recorder.errors import SchemaError, StoreExistsError, StoreFormatError
 from recorder.files import read_file, replace_file
 from recorder.names import as_text
-from recorder.root import CHUNK_CHECKSUMS, FORMAT, FORMAT_VERSION, now, read_root
+from recorder.root import CHUNK_CHECKSUMS, FORMAT, FORMAT_VERSION, check_continuable, now, read_root
 from recorder.spool_files import LEFT, Control, Session, boot_id
 from recorder.writer.copies import cut, first_doubtful_frame
 from recorder.writer.drain import Drain, Progress
@@ -221,6 +221,7 @@ def recover(store: Path, tell: Tell = lambda sentence: None) -> Recovery:
 def recover_locked(store: Path) -> Recovery:
     """Recover as `recover` does; the caller holds the store's lock, and knows that its owner is dead."""
     attributes = read_root(store)
+    check_continuable(store, attributes)
     held, is_running = read_members(store).frames, attributes.get("status") == "running"
     spool = find_spool(store, _recording(attributes), boot_id())
     if isinstance(spool, str):

@@ -8,9 +8,10 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import shutil
 import stat
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -116,6 +117,21 @@ def refuse_links(store: Path) -> None:
                 )
 
 
+def _foreign(store: Path, levels: frozenset[str]) -> Iterator[str]:
+    """Yield what lies in a store's folder and is no part of a store: folders that no array names, files of others."""
+    for folder, names, files in os.walk(store):
+        within = Path(folder).relative_to(store).parts
+        if not within:
+            yield from (name for name in names if name not in levels)
+            names[:] = [name for name in names if name in levels]  # the walk goes into these
+        for name in files:
+            path = os.path.join(folder, name)  # noqa: PTH118 - a million chunks lie in these folders
+            is_chunk = "c" in within and _CHUNK.fullmatch(name) is not None
+            is_link = bool(within) and os.path.islink(path)  # noqa: PTH114 - removed, and not followed
+            if not (_OURS.fullmatch(name) or is_chunk or is_link):
+                yield os.path.relpath(path, store)
+
+
 @dataclass(frozen=True, slots=True)
 class Spool:
     """The folder in which a store's recording left its frames, after every check.
@@ -194,8 +210,14 @@ def remove_spool(spool: Path) -> None:
         return
 
 
+_OURS = re.compile(r"zarr\.json|\.zarr\.json\.tmp|\.clock-\d+|\.DS_Store")  # the last is macOS's own
+_CHUNK = re.compile(r"\d+|\.\d+\.tmp")
+
+
 def empty_store(store: Path, levels: frozenset[str]) -> None:
     """Remove a store's content, its root first, so that a half-empty store never opens.
+
+    What a document calls an array is no reason to remove what lies there: every file must be one of a store.
 
     Parameters
     ----------
@@ -208,16 +230,10 @@ def empty_store(store: Path, levels: frozenset[str]) -> None:
     StoreFormatError
         The folder holds something that is no part of the store. Nothing was removed.
     """
-    known = levels | {"zarr.json", "parameters", "attempts"}
-    foreign = [
-        entry.name
-        for entry in os.scandir(store)
-        if entry.name not in known and not (entry.name.startswith(".") and not entry.is_dir(follow_symlinks=False))
-    ]
-    if foreign:
+    if foreign := min(_foreign(store, levels | {"parameters", "attempts"}), default=""):
         raise StoreFormatError(
-            f"{store}: expected nothing but the store there, but it also holds {sorted(foreign)[0]!r}. Nothing was "
-            "removed: move it away, or name another path."
+            f"{store}: expected nothing but the store there, but it also holds {foreign!r}. Nothing was removed: move "
+            "it away, or name another path."
         )
     (store / "zarr.json").unlink(missing_ok=True)
     for entry in list(os.scandir(store)):

@@ -15,7 +15,7 @@ import analyzer
 from analyzer import errors
 from analyzer.query.names import RESERVED
 from analyzer.sweep import hyperparameter, matching
-from tests.stores import write_store
+from tests.stores import segment, write_store
 
 
 @pytest.fixture
@@ -256,6 +256,42 @@ def test_copies_of_a_run_are_refused_by_name(sweep_of: Callable[..., Path], tmp_
     sweep.thermo.temperature().compute()
     with pytest.raises(errors.SweepError, match=r"a\.zarr and .*a\.zarr\.moments\. A copy, or what was kept of a run"):
         analyzer.open_sweep(f"{tmp_path}/*")
+
+
+def branch(path: Path, name: str, frames: np.ndarray, **settings: object) -> Path:
+    """A store of one run up to step 30, and of a continuation of its own to step 60."""
+    segments = [segment(0, 0, session="0" * 32), segment(31, 31, True, session=name * 32, hyperparameters=settings)]
+    return write_store(
+        path / f"{name}.zarr", {"lin.weight": frames}, segments=segments, run_id="e" * 32, hyperparameters=settings
+    )
+
+
+def test_branches_of_a_run_are_different_runs_from_where_they_part(tmp_path: Path) -> None:
+    rng = np.random.default_rng(3)
+    shared = np.cumsum(rng.standard_normal((4, 3, 31)), axis=-1)
+    for n, name in enumerate("abcdef"):
+        own = shared[..., -1:] + np.cumsum((1 + n) * rng.standard_normal((4, 3, 30)), axis=-1)
+        branch(tmp_path, name, np.concatenate([shared, own], axis=-1), learning_rate=1.0 + n)
+    sweep = analyzer.open_sweep(tmp_path / "*.zarr")
+    with pytest.warns(errors.BranchWarning, match=r"a and b: .*share their frames up to step 30\. .*--start 30"):
+        sweep.thermo.temperature().compute()
+    with pytest.raises(errors.FitError, match=r"a and b: expected different runs, got branches of one.*--start 30"):
+        sweep.thermo.fit()
+    answer = sweep.thermo.fit(start=30)
+    assert answer["runs"].values.tolist() == [6]
+    assert answer["value"].sel(coefficient="b").item() == pytest.approx(2, abs=0.5)
+    shutil.copytree(tmp_path / "a.zarr", tmp_path / "z.zarr")
+    with pytest.raises(errors.SweepError, match=r"each run once.*a\.zarr and .*z\.zarr"):
+        analyzer.open_sweep(tmp_path / "*.zarr")
+
+
+def test_an_earlier_state_of_a_run_is_a_copy_and_no_branch(tmp_path: Path) -> None:
+    frames = np.cumsum(np.ones((2, 2, 61)), axis=-1)
+    branch(tmp_path, "a", frames)
+    write_store(tmp_path / "b.zarr", {"lin.weight": frames[..., :31]}, segments=[segment(0, 0, session="0" * 32)],
+                run_id="e" * 32)  # fmt: skip
+    with pytest.raises(errors.SweepError, match="expected each run once"):
+        analyzer.open_sweep(tmp_path / "*.zarr")
 
 
 @pytest.mark.parametrize(

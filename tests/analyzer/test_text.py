@@ -49,6 +49,7 @@ def test_a_name_in_netcdf_is_no_path() -> None:
     assert variable_name("a/b.weight_row") == "a%2Fb.weight_row"
     assert variable_name("a\nb\ud800") == "a%0Ab%3F"
     assert variable_name("conv1.lin.weight_层") == "conv1.lin.weight_层"
+    assert [variable_name(name) for name in (".", "..", "a.b", "a ")] == ["%2E", "%2E%2E", "a.b", "a%20"]
 
 
 def test_both_packages_know_the_same_characters() -> None:

@@ -4,6 +4,9 @@ from __future__ import annotations
 
 import hashlib
 import json
+import os
+import subprocess
+import sys
 from pathlib import Path
 
 import numpy as np
@@ -155,3 +158,51 @@ def test_a_store_of_version_1_with_such_names_opens(tmp_path):
     np.testing.assert_array_equal(run["50%ab"].to_numpy(), run["loss"].to_numpy())
     assert run.attrs["hyperparameters"] == {"data": "/data/\\udce9t\\udce9", "/data/\\udce9t\\udce9": 1}
     assert invoke("info", store).exit_code == 0
+
+
+WITHOUT_UTF8 = {**os.environ, "LC_ALL": "C", "PYTHONUTF8": "0", "PYTHONCOERCECLOCALE": "0"}
+
+
+def test_names_are_recorded_where_python_takes_ascii_for_file_names(tmp_path: Path) -> None:
+    """The C locale; a store, a layer and a logged value with names that are no ASCII."""
+    code = """
+import sys, torch
+from recorder import Recorder
+assert sys.getfilesystemencoding() == "ascii"
+model = torch.nn.ModuleDict({"層": torch.nn.Linear(2, 2)})
+for mode in ("w-", "a"):
+    with Recorder(sys.argv[1], model, mode=mode) as recorder:
+        recorder.start()
+        for step in range(5):
+            recorder.step()
+            recorder.log(**{"損失": step})
+"""
+    store = tmp_path / "é.zarr"
+    (tmp_path / "train.py").write_text(code, "utf-8")
+    command = [sys.executable, str(tmp_path / "train.py"), str(store)]
+    ended = subprocess.run(command, env=WITHOUT_UTF8, capture_output=True, text=True, check=False)
+    assert ended.returncode == 0, ended.stderr
+    run = analyzer.open_run(store)
+    assert run.sizes["step"] == 11
+    assert run["損失"].values[1:].tolist() == [0, 1, 2, 3, 4, 0, 1, 2, 3, 4]
+    for package, command in (("analyzer", "verify"), ("recorder", "recover")):
+        told = subprocess.run(
+            [sys.executable, "-m", package, command, str(store)],
+            env=WITHOUT_UTF8, capture_output=True, text=True, check=False,
+        )  # fmt: skip
+        assert "Traceback" not in told.stderr
+        assert told.returncode == 0 or "Set PYTHONUTF8=1, and try again." in told.stderr
+
+
+def test_a_name_that_this_systems_file_names_lack_is_said_and_left_out(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr(sys, "getfilesystemencoding", lambda: "iso-8859-1")
+    model = nn.Linear(2, 2)
+    with Recorder(tmp_path / "run.zarr", model) as recorder:
+        recorder.start()
+        for step in range(3):
+            recorder.step()
+            recorder.log(**{"損失": step, "é": step})
+    assert capfd.readouterr().err.count("expected a name that file names in iso-8859-1 can hold") == 1
+    assert {"é"} == {name for name in open_tree(tmp_path / "run.zarr") if not name.isascii()}

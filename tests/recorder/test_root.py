@@ -10,6 +10,7 @@ from torch import nn
 
 from recorder import Recorder, RecorderError
 from recorder.errors import SchemaError, StoreExistsError, StoreFormatError, StoreMissingError
+from recorder.writer.recovery import recover
 from tests.recorder.runs import Scripted, assert_frames_are_scripted, open_tree, read_array, weights_at
 
 
@@ -122,3 +123,35 @@ def test_two_recorders_on_one_store_are_refused(tmp_path):
             Recorder(tmp_path / "run.zarr", model, mode="a").start()
         recorder.step()
     assert read_array(tmp_path / "run.zarr", "step").tolist() == [0, 1]
+
+
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [
+        ("chunk_steps", 0), ("chunk_steps", "16"), ("stride", None), ("run_id", 5), ("compression", None),
+        ("segments", None), ("segments", "all"), ("segments", [1]), ("segments", [{"first_frame": 0}]),
+        ("skipped_updates", "none"), ("dropped_frames", -1), ("lost_frames", 5), ("last", 5), ("chunk_checksums", 5),
+        ("stride", ...), ("segments", ...), ("skipped_updates", ...),
+    ],
+)  # fmt: skip
+def test_a_store_with_damaged_attributes_is_not_continued(tmp_path, name, value):
+    """`...` stands for an attribute that is not there."""
+    store, model = tmp_path / "run.zarr", nn.Linear(2, 2)
+    optimizer = Scripted(model.parameters())
+    with Recorder(store, model, optimizer):
+        optimizer.step()
+    root = json.loads((store / "zarr.json").read_text())
+    root["attributes"] |= {name: value}
+    if value is ...:
+        del root["attributes"][name]
+    (store / "zarr.json").write_text(json.dumps(root))
+    before = (store / "zarr.json").read_bytes()
+    message = rf"attribute '{name}': expected .* cannot be continued: restore its zarr\.json"
+    with pytest.raises(StoreFormatError, match=message):
+        Recorder(store, model, optimizer, mode="a").start()
+    with pytest.raises(StoreFormatError, match=message):
+        recover(store)
+    assert (store / "zarr.json").read_bytes() == before
+    with Recorder(store, model, optimizer, mode="w"):
+        optimizer.step()
+    assert read_array(store, "step").tolist() == [0, 1]

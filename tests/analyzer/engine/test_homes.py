@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import shutil
 import warnings
 from collections.abc import Callable
@@ -64,6 +65,36 @@ def test_another_run_at_the_same_path_has_a_folder_of_its_own(second: tuple[Path
     assert told.stderr.endswith(f"the others: {base / ('b' * 32)}\n")
 
 
+@pytest.mark.parametrize("kind", ["missing", "pipe", "folder"])
+def test_a_logged_value_that_is_not_there_keeps_the_trajectory(make: Callable[..., Path], kind: str) -> None:
+    """No chunk on both sides is no chunk that was kept."""
+    store = make()
+    chunk = store / "loss/c/0"
+    chunk.unlink()
+    if kind == "pipe":
+        os.mkfifo(chunk)
+    if kind == "folder":
+        chunk.mkdir()
+    told = invoke("cache", "fill", store)
+    assert told.exit_code == 1
+    assert "loss/c/0" in told.stderr
+    assert "The trajectory must stay" in told.stderr
+
+
+@pytest.mark.parametrize("name", ["n" * 250 + ".zarr", "層" * 83 + ".zarr"])
+def test_a_name_without_room_for_the_suffix_is_cut(make: Callable[..., Path], name: str) -> None:
+    """The folder of kept sums is found again by the store's name, also when the store has gone."""
+    stores = [make(f"{start}{name[2:]}", run_id=f"{n}" * 32) for n, start in enumerate(("x", "y"))]
+    for store in stores:
+        assert invoke("cache", "fill", store).exit_code == 0
+    truth = [heat(store) for store in stores]
+    assert len({path for store in stores for path in store.parent.glob("*.moments")}) == 2
+    for store, expected in zip(stores, truth, strict=True):
+        shutil.rmtree(store)
+        with pytest.warns(errors.KeptSumsWarning, match="got only the sums that were kept of it"):
+            assert heat(store) == expected
+
+
 def test_dropping_names_what_it_leaves(second: tuple[Path, Path, dict[Path, bytes]]) -> None:
     store, base, before = second
     heat(store)
@@ -75,6 +106,22 @@ def test_dropping_names_what_it_leaves(second: tuple[Path, Path, dict[Path, byte
     again = invoke("cache", "drop", store)
     assert again.exit_code == 0
     assert contents_of(base) == before
+
+
+@pytest.mark.parametrize("is_link", [False, True])
+def test_dropping_leaves_what_this_package_did_not_write(store: Path, tmp_path: Path, is_link: bool) -> None:
+    """Somebody's files in the folder of kept sums, and somebody's folder behind a link in its place."""
+    base = Path(f"{store}.moments")
+    if is_link:
+        (tmp_path / "elsewhere").mkdir()
+        base.symlink_to(tmp_path / "elsewhere")
+    own = [base / name for name in ("thesis.tex", "sums/notes.txt", "figures/c/0.png", "figures/17")]
+    for path in own:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text("mine")
+    assert invoke("cache", "fill", store).exit_code == 0
+    assert invoke("cache", "drop", store).exit_code == 0
+    assert sorted(path for path in base.rglob("*") if path.is_file()) == sorted(own)
 
 
 def test_dropping_the_first_run_leaves_those_below_it(make: Callable[..., Path], frames: dict[str, np.ndarray]) -> None:

@@ -171,6 +171,8 @@ def test_outside_of_adams_range(record: Record, adam_frames: dict[str, np.ndarra
         (ADAM, 1e-3, {"steps": np.arange(3001) * 2, "stride": 2}, "velocities over 2 steps: no expectation"),
         ({**ADAM, "class": "torch.optim.nadam.NAdam"}, 1e-3, {}, "NAdam: no expectation"),
         ({**ADAM, "defaults": {"betas": "0.9"}}, 1e-3, {}, "Adam: no expectation"),
+        ({**ADAM, "groups": [{"betas": [0.5, 0.999]}, {}]}, 1e-3, {}, "Adam: parameter groups differ in betas, no exp"),
+        ({**ADAM, "groups": [{"amsgrad": True}]}, 1e-3, {}, "Adam: no expectation"),
     ],
 )
 def test_no_verdict_without_what_it_takes(
@@ -336,6 +338,20 @@ def test_weights_that_are_not_finite_have_no_verdict(record: Record) -> None:
     assert np.isnan(bad["measured"]).all()
     assert set(bad["verdict"].values) == {""}
     assert found(answer, "kurtosis", "a")["verdict"] == "Gaussian within error"
+
+
+def test_rows_that_all_diverge_are_not_compared_over_the_time_before(record: Record) -> None:
+    frames = {"a.weight": rows(np.random.default_rng(14), np.ones(4), 1500)}
+    frames["b.weight"] = frames["a.weight"].copy()
+    frames["b.weight"][..., 700:] = np.nan
+    path = record(frames, ADAM, 1e-3)
+    with pytest.warns(analyzer.NonFiniteWarning):
+        told = found(checked(path, only="equipartition"), "row_equipartition", "b.weight")
+    assert np.isnan(told["measured"])
+    assert told["note"] == "4 of 4 rows with NaN or infinite weights"
+    with pytest.warns(analyzer.NonFiniteWarning):
+        verdicts = analyzer.open_run(path).thermo.rows()["verdict"].values.tolist()
+    assert verdicts == ["no difference found", "undecided"]
 
 
 def test_short_runs_and_wrong_options(store: Path, record: Record) -> None:

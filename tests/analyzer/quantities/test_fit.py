@@ -23,7 +23,7 @@ FRAMES = 600
 def record(make: Callable[..., Path]) -> Callable[..., str]:
     """A run of independent Gaussian steps: v = η·noise/√β, so T = ½η²C/β exactly, times a factor of the seed's own."""
 
-    def write(rate: float, batch: int = 32, seed: int = 0, status: str = "complete") -> str:
+    def write(rate: float, batch: int = 32, seed: int = 0, status: str = "complete", bad: float | None = None) -> str:
         rng = np.random.default_rng([seed, int(1e6 * rate), batch])
         scale = rate / np.sqrt(batch) * (1 + 0.03 * (seed % 3 - 1))
         frames = {
@@ -31,6 +31,8 @@ def record(make: Callable[..., Path]) -> Callable[..., str]:
             for name, shape in {"conv.weight": (8, 8), "out.weight": (4, 8)}.items()
         }
         frames["dead.weight"] = np.zeros((2, 2, FRAMES))
+        if bad is not None:
+            frames["conv.weight"][..., FRAMES // 2 :] = bad
         return str(
             make(
                 f"run-{rate}-{batch}-{seed}.zarr",
@@ -100,9 +102,26 @@ def test_unfinished_runs_are_left_out_and_counted(record: Callable[..., str]) ->
     answer = analyzer.fit(sweep, exclude="dead*")
     assert answer["runs"].values.tolist() == [5, 5]
     assert answer["left_out"].values.tolist() == [2, 2]
-    assert "2 unfinished" in answer["notes"].values[0]
+    assert "2 unfinished (run-0.003-32-0, run-0.005-32-0)" in answer["notes"].values[0]
     assert np.isnan(answer["fitted"].values[0, 5:]).all()
     assert analyzer.fit(sweep, exclude="dead*", unfinished=True)["runs"].values.tolist() == [7, 7]
+
+
+@pytest.mark.parametrize("bad", [np.nan, np.inf])
+def test_a_run_that_diverged_leaves_the_fit_by_name_and_changes_nothing_else(
+    record: Callable[..., str], bad: float
+) -> None:
+    paths = [record(rate, seed=seed) for rate in RATES for seed in range(3)]
+    options = {"intervals": "weighted", "exclude": "dead*"}
+    truth = analyzer.fit(analyzer.open_sweep(paths), **options)
+    diverged = record(7e-2, bad=bad)
+    with pytest.warns(analyzer.NonFiniteWarning, match=r"^run-0\.07-32-0: conv\.weight: NaN or infinite weights from"):
+        answer = analyzer.fit(analyzer.open_sweep([*paths, diverged]), **options)
+    place = answer["group"].values.tolist().index("conv")
+    assert answer["left_out"].values[place] == 1
+    assert "left out: 1 not finite (run-0.07-32-0)" in answer["notes"].values[place]
+    for name in ("value", "low", "high", "intervals"):
+        np.testing.assert_array_equal(answer[name].values[place], truth[name].values[place])
 
 
 def test_against_the_inverse_of_the_batch_size(record: Callable[..., str]) -> None:

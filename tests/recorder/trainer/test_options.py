@@ -2,7 +2,11 @@
 
 from __future__ import annotations
 
+import argparse
 import json
+from collections.abc import Mapping
+from dataclasses import dataclass
+from types import MappingProxyType, SimpleNamespace
 
 import numpy as np
 import pytest
@@ -21,6 +25,7 @@ from recorder.errors import UsageError
         ({"on_pressure": "panic"}, "on_pressure: expected one of"),
         ({"on_error": "panic"}, "on_error: expected one of"),
         ({"stride": 0}, "stride: expected a positive number of steps, got 0"),
+        ({"stride": 1.5}, "stride: expected a whole number of steps, got 1.5"),
         ({"expected_steps": -1}, "expected_steps: expected a positive number"),
         ({"compare_every": 0}, "compare_every: expected a positive number"),
         ({"spool_limit": "many"}, "size 'many': expected a number of bytes"),
@@ -44,3 +49,81 @@ def test_hyperparameters_of_any_kind_become_json(tmp_path):
         recorder.start()
     held = json.loads((tmp_path / "run.zarr/zarr.json").read_text())["attributes"]["hyperparameters"]
     assert held == {"lr": 0.5, "beta": "inf", "dtype": "torch.float32", "nested": {"seeds": [1, 2]}, "t": 3}
+
+
+@dataclass
+class Settings:
+    lr: float
+    layers: tuple[int, ...] = (8, 8)
+
+
+class Configuration:
+    """As those of libraries that have the methods of a mapping, and derive from none."""
+
+    def __init__(self, **members) -> None:
+        self._members = members
+
+    def keys(self):
+        return self._members.keys()
+
+    def __getitem__(self, key):
+        return self._members[key]
+
+
+@pytest.mark.parametrize(
+    ("given", "held"),
+    [
+        (None, {}),
+        (argparse.Namespace(lr=0.1, name=None), {"lr": 0.1, "name": None}),
+        (SimpleNamespace(lr=0.1), {"lr": 0.1}),
+        (Settings(0.1), {"lr": 0.1, "layers": [8, 8]}),
+        (MappingProxyType({"lr": 0.1}), {"lr": 0.1}),
+        (Configuration(lr=0.1), {"lr": 0.1}),
+        ({"args": argparse.Namespace(lr=0.1, inner=Settings(1.0, ()))},
+         {"args": {"lr": 0.1, "inner": {"lr": 1.0, "layers": []}}}),
+    ],
+    ids=lambda value: type(value).__name__,
+)  # fmt: skip
+def test_hyperparameters_are_what_holds_values_by_name(tmp_path, given, held):
+    with Recorder(tmp_path / "run.zarr", nn.Linear(1, 1), hyperparameters=given) as recorder:
+        recorder.start()
+    assert json.loads((tmp_path / "run.zarr/zarr.json").read_text())["attributes"]["hyperparameters"] == held
+
+
+@pytest.mark.parametrize("given", [0.1, "lr=0.1", ["lr", 0.1], Settings, object()])
+def test_hyperparameters_without_names_are_refused(tmp_path, given):
+    with pytest.raises(UsageError, match=r"hyperparameters: expected a mapping, a dataclass or a namespace, got \w+\."):
+        Recorder(tmp_path / "run.zarr", nn.Linear(1, 1), hyperparameters=given)
+    assert not (tmp_path / "run.zarr").exists()
+
+
+def test_hyperparameters_that_fail_when_they_are_read_are_named(tmp_path):
+    class Broken(Mapping):
+        def __len__(self):
+            return 1
+
+        def __iter__(self):
+            return iter(["lr"])
+
+        def __getitem__(self, key):
+            raise RuntimeError("no connection")
+
+    with pytest.raises(UsageError, match="hyperparameters: expected values by name, got RuntimeError: no conn"):
+        Recorder(tmp_path / "run.zarr", nn.Linear(1, 1), hyperparameters=Broken())
+
+
+@pytest.mark.parametrize("integer", [np.int64, torch.tensor])
+def test_counts_may_be_integers_of_numpy_and_torch(tmp_path, integer):
+    model = nn.Linear(1, 1)
+    with Recorder(tmp_path / "run.zarr", model, stride=integer(2), chunk_steps=integer(16)) as recorder:
+        recorder.start()
+    held = json.loads((tmp_path / "run.zarr/zarr.json").read_text())["attributes"]
+    assert (held["stride"], held["chunk_steps"]) == (2, 16)
+
+
+def test_a_status_that_no_run_can_end_with_is_refused(tmp_path):
+    recorder = Recorder(tmp_path / "run.zarr", nn.Linear(1, 1))
+    recorder.start()
+    with pytest.raises(UsageError, match="close: expected the status 'complete' or 'interrupted', got 'done'"):
+        recorder.close("done")
+    recorder.close()

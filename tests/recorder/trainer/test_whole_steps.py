@@ -509,3 +509,42 @@ def test_the_last_update_of_an_optimizer_that_is_not_listed_is_noticed_at_the_en
     assert told.count("weight: changed since the last frame") == 1
     assert told.count("append.weight, append.bias: came into the model after recording began") == 1
     np.testing.assert_array_equal(read_array(tmp_path / "run.zarr", "step"), np.arange(41))
+
+
+def test_a_call_of_step_beside_a_hook_counts_nothing_and_is_said_once(tmp_path, capfd):
+    model = nn.Linear(2, 1)
+    optimizer = SGD(model.parameters(), lr=0.1)
+    with Recorder(tmp_path / "run.zarr", model, optimizer) as recorder:
+        for _ in range(5):
+            train(model, optimizer, 1)
+            recorder.step()
+            recorder.log(loss=1.0)
+    assert read_array(tmp_path / "run.zarr", "step").tolist() == list(range(6))
+    told = capfd.readouterr().err
+    assert told.count("recorder.step() counts nothing: each step of the optimizer (SGD) is recorded already") == 1
+
+
+def test_a_call_of_step_within_a_round_of_optimizers_counts_nothing(tmp_path, capfd):
+    model = nn.Sequential(nn.Linear(2, 2), nn.Linear(2, 1))
+    first, second = (SGD(part.parameters(), lr=0.1) for part in model)
+    with Recorder(tmp_path / "run.zarr", model, [first, second]) as recorder:
+        for _ in range(4):
+            train(model, first, 1)
+            recorder.step()
+            train(model, second, 1)
+            recorder.step()
+    assert read_array(tmp_path / "run.zarr", "step").tolist() == list(range(5))
+    assert capfd.readouterr().err.count("counts nothing") == 1
+
+
+def test_a_call_of_step_counts_where_no_hook_of_the_optimizer_runs(tmp_path, capfd):
+    """Something else makes the updates; the listed optimizer tells its learning rate."""
+    model = nn.Linear(2, 1)
+    with Recorder(tmp_path / "run.zarr", model, SGD(model.parameters(), lr=0.1)) as recorder:
+        recorder.start()
+        for _ in range(5):
+            with torch.no_grad():
+                model.weight += 1
+            recorder.step()
+    assert read_array(tmp_path / "run.zarr", "step").tolist() == list(range(6))
+    assert "counts nothing" not in capfd.readouterr().err

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -173,6 +174,31 @@ def test_a_folder_that_is_a_link_is_refused(store: Path, tmp_path: Path) -> None
     (store / "parameters/conv1").symlink_to(tmp_path / "elsewhere")
     with pytest.raises(StoreFormatError, match=r"parameters/conv1 is a link to .*elsewhere"):
         refuse_links(store)
+
+
+@pytest.mark.parametrize("path", [
+    "notes.txt", ".env", ".git/config", "thesis/chapter.tex", "thesis/c/chapter.tex", "parameters/notes.txt",
+    "parameters/conv1/weight/c/0/figure.png", "loss/17", "loss/c/.17", "thesis/.profile",
+])  # fmt: skip
+def test_a_store_is_not_emptied_of_files_of_others(store: Path, path: str) -> None:
+    """Also where its metadata calls their folder an array."""
+    write_root(store, {}, thesis={"shape": [7], "attributes": {"first_frame": 0}})
+    (store / path).parent.mkdir(parents=True, exist_ok=True)
+    (store / path).write_text("mine")
+    before = sorted(store.rglob("*"))
+    named = re.escape(path.split("/")[0] if path.startswith(".git/") else path)
+    with pytest.raises(StoreFormatError, match=rf"it also holds '{named}'\. Nothing was removed"):
+        empty_store(store, read_members(store).levels)
+    assert sorted(store.rglob("*")) == before
+
+
+@pytest.mark.parametrize("path", [".zarr.json.tmp", "loss/c/0", "loss/c/.0.tmp", "parameters/zarr.json", ".DS_Store"])
+def test_what_a_writer_leaves_goes_with_the_store(store: Path, path: str) -> None:
+    write_root(store, {}, loss={"shape": [7], "attributes": {"first_frame": 0}})
+    (store / path).parent.mkdir(parents=True, exist_ok=True)
+    (store / path).write_text("left")
+    empty_store(store, read_members(store).levels)
+    assert list(store.iterdir()) == []
 
 
 def test_a_store_is_emptied_of_its_own_arrays_only(store: Path, tmp_path: Path) -> None:
