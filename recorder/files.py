@@ -42,6 +42,15 @@ def replace_file(path: Path, data: bytes, *, durable: bool = False) -> None:
     temporary.replace(path)
 
 
+def sync_folder(folder: Path) -> None:
+    """Wait until the entries of a folder are on the disk."""
+    descriptor = os.open(folder, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
+
+
 def read_file(path: Path, most: int = LARGEST_DOCUMENT) -> bytes:
     """Return the bytes of a regular file. A link to one is followed.
 

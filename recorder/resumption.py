@@ -6,17 +6,17 @@ Pure functions of the root attributes: the writer numbers frames by them, the tr
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
 from typing import Any
 
 _MOST_NAMED = 5  # differences that one sentence names
 
 
-def resumed_step(attributes: Mapping[str, Any], last_step: int, user_step: int | None) -> int:
-    """Return the step of weights that a run is resumed with and that differ from its last frame.
+def resumed_step(attributes: Mapping[str, Any], last_step: int, witnessed: int | None) -> int:
+    """Return the step of weights that a run is resumed with and that equal none of its frames.
 
-    The user's own count decides where it lies beyond the last frame: relative to the newest segment that has one, else
-    to the start of the run. Without it, the run is taken to go on from where its last session ended. Where neither is
-    known, and for weights from before the last frame, frames are numbered on, one stride after the last.
+    A witness decides. Without it, the run is taken to go on from where its last session ended, and where that is not
+    known either, one stride after the last frame.
 
     Parameters
     ----------
@@ -24,19 +24,15 @@ def resumed_step(attributes: Mapping[str, Any], last_step: int, user_step: int |
         Root attributes.
     last_step : int
         Step of the last frame; −1 where there is none.
-    user_step : int or None
-        The user's count of updates at these weights.
+    witnessed : int or None
+        See `Witnesses.first`.
     """
     if last_step < 0:
         return 0
-    end, claimed = ended_step(attributes, last_step), claimed_step(attributes, user_step)
-    if claimed is None:
-        return end if end is not None else last_step + int(attributes["stride"])
-    if claimed <= last_step:
-        return last_step + int(attributes["stride"])
-    # A user who also counts the updates that a gradient scaler skipped is ahead by them.
-    skipped = attributes.get("skipped_updates", 0)
-    return end if end is not None and end < claimed <= end + skipped else claimed
+    if witnessed is not None:
+        return witnessed
+    end = ended_step(attributes, last_step)
+    return end if end is not None else last_step + int(attributes["stride"])
 
 
 def ended_step(attributes: Mapping[str, Any], last_step: int) -> int | None:
@@ -46,6 +42,51 @@ def ended_step(attributes: Mapping[str, Any], last_step: int) -> int | None:
     return end if isinstance(end, int) and end > last_step else None
 
 
+@dataclass(frozen=True, slots=True)
+class Witnesses:
+    """Steps at which the weights stand that a run is resumed with, by counts that know nothing of frames.
+
+    Attributes
+    ----------
+    counted : int or None
+        By the optimizers' own counts.
+    claimed : int or None
+        By the user's count.
+    """
+
+    counted: int | None = None
+    claimed: int | None = None
+
+    @property
+    def first(self) -> int | None:
+        """The step of the witness that is trusted more."""
+        return self.claimed if self.counted is None else self.counted
+
+
+def witnesses(
+    attributes: Mapping[str, Any], optimizer_step: Sequence[int | None] | None, user_step: int | None, last_step: int
+) -> Witnesses:
+    """Return what the counts of a session that begins say of its first weights.
+
+    Parameters
+    ----------
+    attributes : mapping
+        Root attributes of the store that is resumed.
+    optimizer_step : sequence of (int or None), or None
+        The count of each optimizer.
+    user_step : int or None
+        The user's count of updates.
+    last_step : int
+        Step of the last frame.
+    """
+    claimed, end = claimed_step(attributes, user_step), ended_step(attributes, last_step)
+    # A user who also counts the updates that a gradient scaler skipped is ahead by them.
+    if claimed is not None and end is not None and end < claimed <= end + attributes.get("skipped_updates", 0):
+        claimed = end
+    steps = {"counted": counted_step(attributes, optimizer_step), "claimed": claimed}
+    return Witnesses(**{name: step for name, step in steps.items() if step is not None and step >= 0})
+
+
 def claimed_step(attributes: Mapping[str, Any], user_step: int | None) -> int | None:
     """Return the step that the user's count of updates stands for; None without one."""
     segments = _objects(attributes.get("segments"))
@@ -53,9 +94,31 @@ def claimed_step(attributes: Mapping[str, Any], user_step: int | None) -> int | 
         return None
     counted = [segment for segment in segments if isinstance(segment.get("user_step"), int)]
     known = counted[-1] if counted else segments[0]
-    stride = int(known.get("stride", attributes["stride"]))
-    begin = int(known.get("first_step", 0)) - (stride if known.get("continuous") else 0)
-    return begin + user_step - (known.get("user_step") or 0)
+    return begin_of(known, attributes) + user_step - (known.get("user_step") or 0)
+
+
+def counted_step(attributes: Mapping[str, Any], optimizer_step: Sequence[int | None] | None) -> int | None:
+    """Return the step that the optimizers' own counts stand for; None where they say nothing, or no one thing.
+
+    An optimizer that steps several times in an update is ahead of the others: the one that moved least counts updates.
+    A count that began anew in mid-run would stand for several steps, and then it is no witness.
+    """
+    found = set()
+    for segment in _objects(attributes.get("segments")):
+        before = segment.get("optimizer_step")
+        if not isinstance(before, list) or len(before) != len(optimizer_step or ()):
+            continue
+        counts = zip(optimizer_step or (), before, strict=True)
+        moved = [now - (then or 0) for now, then in counts if now is not None and isinstance(then, int | None)]
+        if moved:
+            found.add(begin_of(segment, attributes) + min(moved, key=abs))
+    return found.pop() if len(found) == 1 else None
+
+
+def begin_of(segment: Mapping[str, Any], attributes: Mapping[str, Any]) -> int:
+    """Return the step of the weights that a segment began with, whether they are its first frame or the one before."""
+    stride = int(segment.get("stride", attributes["stride"]))
+    return int(segment.get("first_step", 0)) - (stride if segment.get("continuous") else 0)
 
 
 def hyperparameters_before(attributes: Mapping[str, Any], session: str) -> dict[str, Any]:
@@ -69,8 +132,10 @@ def _before(attributes: Mapping[str, Any], session: str) -> dict[str, Any]:
     return {**attributes, **(earlier[-1] if earlier else {})}
 
 
-def notes(attributes: Mapping[str, Any], session: str, ours: Mapping[str, Any], user_step: int | None) -> list[str]:
+def notes(attributes: Mapping[str, Any], session: str, ours: Mapping[str, Any]) -> list[str]:
     """Return sentences for the user on what a resumed recording has otherwise than the session before it.
+
+    Where it goes on is for the writer to say, who holds its first frame against the recorded ones.
 
     Parameters
     ----------
@@ -80,36 +145,21 @@ def notes(attributes: Mapping[str, Any], session: str, ours: Mapping[str, Any], 
         The session that begins.
     ours : mapping
         Its `hyperparameters` and `optimizer`.
-    user_step : int or None
     """
-    told = []
     before = _before(attributes, session)
     hyperparameters = _object(before.get("hyperparameters"))
     changes = [
         *_differences(hyperparameters, _object(ours.get("hyperparameters")) or hyperparameters),
         *_of_optimizers(_objects(before.get("optimizer")), _objects(ours.get("optimizer"))),
     ]
-    if changes:
-        more = f" and {len(changes) - _MOST_NAMED} more" if len(changes) > _MOST_NAMED else ""
-        told.append(
-            f"this recording differs from the one that it resumes: {', '.join(changes[:_MOST_NAMED])}{more}. The store "
-            "keeps both, each with its segment. Fits refuse a window that spans the change"
-        )
-    last = _object(attributes.get("last")).get("step")
-    claimed = claimed_step(attributes, user_step)
-    if isinstance(last, int) and claimed is not None:
-        expected = ended_step(attributes, last) or last
-        if claimed < last:
-            told.append(
-                f"user_step={user_step} is step {claimed:,}, and the store goes to step {last:,} already. Weights from "
-                f"before its last frame are recorded as steps after {last:,}, with a break between"
-            )
-        elif claimed > expected + attributes.get("skipped_updates", 0):
-            told.append(
-                f"user_step={user_step} is step {claimed:,}, and the store ends at step {expected:,}. The steps "
-                "between are a gap"
-            )
-    return [_printable(line) for line in told]
+    if not changes:
+        return []
+    more = f" and {len(changes) - _MOST_NAMED} more" if len(changes) > _MOST_NAMED else ""
+    line = (
+        f"this recording differs from the one that it resumes: {', '.join(changes[:_MOST_NAMED])}{more}. The store "
+        "keeps both, each with its segment. Fits refuse a window that spans the change"
+    )
+    return [_printable(line)]
 
 
 def _printable(line: str) -> str:

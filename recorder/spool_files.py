@@ -70,6 +70,8 @@ class Session:
         Root attributes that the trainer knows (hyperparameters, model, …).
     param_groups : int
     user_step : int or None
+    optimizer_step : list of (int or None), or None
+        How many steps each optimizer has counted itself when the recording begins.
     """
 
     session: str
@@ -81,6 +83,7 @@ class Session:
     attributes: dict[str, Any]
     param_groups: int
     user_step: int | None
+    optimizer_step: list[int | None] | None = None  # spools of earlier versions have none
 
     @property
     def layout(self) -> FileLayout:

@@ -45,8 +45,9 @@ def equilibration(loss: str, **options: Any) -> None:
 
     def draw() -> Figure | None:
         from analyzer.plots.equilibration import starts
+        from analyzer.query.changes import resumed_at
 
-        return starts(series, answer) if series else None
+        return starts(series, answer, resumed_at(run.attrs.get("segments"))) if series else None
 
     give(options, answer, draw=draw, also=lambda: _warn(answer))
 

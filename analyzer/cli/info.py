@@ -52,6 +52,10 @@ def _shown(name: str, value: Any) -> str:
         return size_text(value)
     if name == "steps":
         return f"{value[0]:,} to {value[1]:,}"
+    if name == "attempts":
+        return ", ".join(f"{one['path']} (steps {_shown('steps', one['steps'])} are superseded)" for one in value)
+    if name == "superseded_from":
+        return f"frame {value:,}: this is an attempt, whose frames from there on are no part of the run"
     if isinstance(value, dict):
         return ", ".join(f"{key} = {_number(one)}" for key, one in value.items())
     if isinstance(value, list):

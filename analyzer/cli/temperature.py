@@ -52,13 +52,15 @@ def temperature(convention: str, remove_drift: bool, mass: Any, k_b: float, **op
 
     def draw() -> Figure:
         from analyzer.plots import temperature as plots
+        from analyzer.query.changes import resumed_at
 
+        resumed = resumed_at(run.attrs.get("segments"))
         if query.lags is not None:
             return plots.by_lag(answer)
         if answer.sizes["window"] == 1 and (options["groups"] or options["by"] in plots.SERIES):
             # One number a group is no picture: draw how it came about.
-            return plots.temperature(measured(replace(query, window=plots.series_window(run, answer))))
-        return plots.temperature(answer)
+            return plots.temperature(measured(replace(query, window=plots.series_window(run, answer))), resumed)
+        return plots.temperature(answer, resumed)
 
     dataset, measurements = temperature_of(run, query, **physics)
     refuse_table(options, dataset)

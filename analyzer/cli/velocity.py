@@ -41,7 +41,8 @@ def velocity(raw: bool, **options: Any) -> None:
 
     def draw() -> Figure:
         from analyzer.plots import temperature as plots
+        from analyzer.query.changes import resumed_at
 
-        return plots.velocity(answer)
+        return plots.velocity(answer, resumed_at(run.attrs.get("segments")))
 
     give(options, answer, draw=draw)

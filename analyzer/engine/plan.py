@@ -18,6 +18,7 @@ import numpy as np
 from analyzer.engine.bins import Cut, cut, is_aligned
 from analyzer.engine.cache import OTHER, SAME, Look, Shelf, compare, shelf_folder
 from analyzer.engine.contents import continuation, look, places_of
+from analyzer.engine.earlier import earlier_homes, link
 from analyzer.engine.frames import Chunks, Frames
 from analyzer.engine.homes import homes_for
 from analyzer.engine.makers import maker
@@ -282,9 +283,9 @@ def _shelves(
     A folder with sums of other frames, as of a copy that was edited, is left alone. `source` is any array of the run.
     """
 
-    def shelf(home: Path, bundle: Bundle) -> Shelf:
+    def shelf(home: Path, bundle: Bundle, run_id: str = store.run_id) -> Shelf:
         content = (length, [(p.parameter, p.region, p.dtype, p.original_dtype) for p in bundle.pieces])
-        folder = shelf_folder(home, store.run_id, content, alone=not store.is_trajectory)
+        folder = shelf_folder(home, run_id, content, alone=not store.is_trajectory)
         segments = continuation(store.attrs.get("segments", []))
         versions = (KERNELS, int(store.attrs.get("format_version", 1)))
         return Shelf(str(folder), segments, versions, store.chunk_steps, alone=not store.is_trajectory)
@@ -299,7 +300,8 @@ def _shelves(
     ]
     stamps = [[look(place, listings) for place in of_bundle] for of_bundle in places]
     best: tuple[int, Path, list[Shelf]] | None = None
-    for home in homes_for(base, root_now(source).document):
+    document = root_now(source).document
+    for home in homes_for(base, document):
         made, kept, foreign = [], 0, False
         for bundle, of_bundle, stamped in zip(bundles, places, stamps, strict=True):
             one, looks = shelf(home, bundle), {}
@@ -314,6 +316,16 @@ def _shelves(
         if kept == len(bundles) * len(full):
             break
     assert best is not None, "a folder that is not there yet holds nothing of others"
+    if best[0] < len(bundles) * len(full):
+        for before, run_id in earlier_homes(base, document):
+            for bundle, one, of_bundle, stamped in zip(bundles, best[2], places, stamps, strict=True):
+                old = shelf(before, bundle, run_id)
+                for span, place, stamp in zip(full, of_bundle, stamped, strict=True):
+                    if one.has(span.start) or span.bins is None:
+                        continue
+                    standing, known = compare(old, span.start, span.stop, span.bins, place, stamp)
+                    if standing == SAME and link(old.file(span.start), one.file(span.start)):
+                        one.looks[span.start] = Look(stamp, known)  # type: ignore[index]
     return best[1], best[2]
 
 

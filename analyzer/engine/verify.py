@@ -14,6 +14,7 @@ import numpy as np
 from analyzer.engine.cache import fault_of
 from analyzer.engine.homes import files_of
 from analyzer.engine.pieces import chunk_count, chunk_regions
+from analyzer.engine.verify_attempts import notes_on
 from analyzer.engine.verify_chunks import outdated
 from analyzer.engine.verify_sums import Kept, fault_in, kept_of
 from analyzer.errors import AnalyzerError
@@ -135,6 +136,7 @@ def verify(store: Store, pool: Executor, ahead: int = 1, *, cache: bool | str = 
     _check_steps(store, known, report)
     if store.is_trajectory:
         report.faults += outdated(store)
+        report.notes += notes_on(store)
         _note_writer(store, report)
     else:
         report.notes.append("trajectory: not here, only sums of it were kept; their files are checked in its place.")

@@ -9,14 +9,14 @@ import xarray as xr
 from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 
-from analyzer.plots.style import COLOURS, as_text, canvas, unit_text
+from analyzer.plots.style import COLOURS, as_text, canvas, resumptions, unit_text
 from analyzer.quantities.equilibration import Track
 
 _MOST_PANELS = 18
 _POINTS = 400
 
 
-def starts(series: Sequence[Track], answer: xr.Dataset) -> Figure:
+def starts(series: Sequence[Track], answer: xr.Dataset, resumed: Sequence[int] = ()) -> Figure:
     """Plot one panel for each series: the series, a line at t0, its uncertainty as a shaded range, a fit from t0 on.
 
     Parameters
@@ -25,9 +25,12 @@ def starts(series: Sequence[Track], answer: xr.Dataset) -> Figure:
         The series, as `analyzer.quantities.equilibration.tracks` returns them. Drawn as means of at most 400 bins.
     answer
         The results of `analyzer.quantities.equilibration.found` for the series, in the same order.
+    resumed
+        Steps at which the training was resumed; they are marked.
     """
     shown = series[:_MOST_PANELS]
     figure, panels = canvas(len(shown), 7.2 if len(shown) == 1 else 10.5, 4.2 if len(shown) == 1 else 2.5)
+    mark = None
     for n, (track, axes) in enumerate(zip(shown, panels, strict=True)):
         one = answer.isel(group=n, window=0)
         steps, values = _binned(track)
@@ -46,7 +49,10 @@ def starts(series: Sequence[Track], answer: xr.Dataset) -> Figure:
         axes.tick_params(which="both", labelsize=7.5)
         axes.xaxis.set_major_locator(MaxNLocator(5, integer=True))
         axes.set_ylabel(unit_text(track.units), fontsize=7.5)
+        mark = resumptions(axes, resumed) or mark
     figure.supxlabel("step", fontsize=10)
+    if mark is not None:
+        figure.legend([mark], ["resumed"], loc="outside upper right", frameon=False, fontsize=8)
     if len(shown) < len(series):
         figure.suptitle(f"first {len(shown)} of {len(series)} series", fontsize=9)
     return figure

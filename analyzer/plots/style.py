@@ -12,6 +12,7 @@ import numpy as np
 import xarray as xr
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
+from matplotlib.lines import Line2D
 
 from analyzer.text import printable
 
@@ -78,6 +79,21 @@ def legend(axes: Axes, handles: Sequence[Any], names: Sequence[Any]) -> None:
     )  # fmt: skip
     for text, name in zip(drawn.get_texts(), names, strict=True):
         text.set_text(as_text(str(name) or "model"))
+
+
+def resumptions(axes: Axes, steps: Sequence[int]) -> Line2D | None:
+    """Draw a thin line at each step at which a training was resumed; return one for the legend, None if there is none.
+
+    Steps outside the horizontal axis are left out, and the axis stays as it is.
+    """
+    low, high = axes.get_xlim()
+    drawn = [
+        axes.axvline(step, color="0.45", linewidth=0.8, linestyle=(0, (1, 2)), zorder=0.5)
+        for step in steps
+        if low <= step <= high
+    ]
+    axes.set_xlim(low, high)
+    return drawn[0] if drawn else None
 
 
 @contextmanager

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
@@ -12,7 +13,7 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator, NullLocator
 
 from analyzer.errors import OptionError
-from analyzer.plots.style import COLOURS, DASHES, as_text, canvas, legend, scale, unit_text
+from analyzer.plots.style import COLOURS, DASHES, as_text, canvas, legend, resumptions, scale, unit_text
 from analyzer.query.kinds import PLACES, WHOLE
 
 SERIES = WHOLE
@@ -28,9 +29,12 @@ def series_window(run: xr.DataTree, answer: xr.Dataset, points: int = 150) -> in
     return max(round((end - begin) / points / unit), 1) * unit
 
 
-def temperature(answer: xr.Dataset) -> Figure:
-    """Plot temperatures: lines against step if groups are few; stems or a map by row, column, head or element."""
-    return _figure(answer, "temperature", "temperature")
+def temperature(answer: xr.Dataset, resumed: Sequence[int] = ()) -> Figure:
+    """Plot temperatures: lines against step if groups are few; stems or a map by row, column, head or element.
+
+    `resumed` are steps at which the training was resumed; they are marked.
+    """
+    return _figure(answer, "temperature", "temperature", resumed)
 
 
 def by_lag(answer: xr.Dataset) -> Figure:
@@ -77,24 +81,24 @@ def by_lag(answer: xr.Dataset) -> Figure:
     return figure
 
 
-def velocity(answer: xr.Dataset) -> Figure:
+def velocity(answer: xr.Dataset, resumed: Sequence[int] = ()) -> Figure:
     """Plot root mean squared velocities in the same way as `temperature`."""
-    return _figure(answer, "rms_velocity", "rms velocity")
+    return _figure(answer, "rms_velocity", "rms velocity", resumed)
 
 
-def _figure(answer: xr.Dataset, column: str, title: str) -> Figure:
+def _figure(answer: xr.Dataset, column: str, title: str, resumed: Sequence[int]) -> Figure:
     values = answer[column].compute()
     unit = unit_text(values.attrs.get("units", ""))
     label = f"{title} ({unit})"
     place = next((name for name in PLACES if name in answer.coords), None)
     if place is None and answer.sizes["window"] > 1:
-        return _lines(values, answer, label)
+        return _lines(values, answer, label, resumed)
     if place is None:
         return _bars_of_groups(values, label)
-    return _by_place(values, answer, place, label)
+    return _by_place(values, answer, place, label, resumed)
 
 
-def _lines(values: xr.DataArray, answer: xr.Dataset, label: str) -> Figure:
+def _lines(values: xr.DataArray, answer: xr.Dataset, label: str, resumed: Sequence[int]) -> Figure:
     figure, axes = canvas(1, 7.2, 4.2)
     shown = list(values["group"].values)[:_MOST_LINES]
     middle = 0.5 * (answer["start_step"] + answer["stop_step"])
@@ -109,7 +113,8 @@ def _lines(values: xr.DataArray, answer: xr.Dataset, label: str) -> Figure:
     scale(axes[0], values)
     width = int((answer["stop_step"] - answer["start_step"]).max())
     axes[0].set(xlabel=f"step (middle of windows of {width:,})" if width > 1 else "step", ylabel=label)
-    legend(axes[0], drawn, shown)
+    mark = resumptions(axes[0], resumed)
+    legend(axes[0], [*drawn, *([mark] if mark else [])], [*shown, *(["resumed"] if mark else [])])
     if len(shown) < values.sizes["group"]:
         axes[0].set_title(f"first {len(shown)} of {values.sizes['group']} groups", fontsize=9)
     return figure
@@ -127,7 +132,7 @@ def _bars_of_groups(values: xr.DataArray, label: str) -> Figure:
     return figure
 
 
-def _by_place(values: xr.DataArray, answer: xr.Dataset, place: str, label: str) -> Figure:
+def _by_place(values: xr.DataArray, answer: xr.Dataset, place: str, label: str, resumed: Sequence[int]) -> Figure:
     owners = list(dict.fromkeys(answer["parameter"].values))
     shown = owners[:_MOST_PANELS]
     heat = values.sizes["window"] > 1
@@ -135,6 +140,7 @@ def _by_place(values: xr.DataArray, answer: xr.Dataset, place: str, label: str) 
     positive = values.values[np.isfinite(values.values) & (values.values > 0)]
     norm = LogNorm(positive.min(), positive.max()) if positive.size and positive.max() > positive.min() else None
     picture: Any = None
+    mark: Any = None
     for axis, owner in zip(axes, shown, strict=False):
         panel = values.values[answer["parameter"].values == owner]
         if heat:
@@ -142,6 +148,7 @@ def _by_place(values: xr.DataArray, answer: xr.Dataset, place: str, label: str) 
             masked = np.ma.masked_where(~(panel > 0), panel)
             picture = axis.pcolormesh(edges, np.arange(len(panel) + 1) - 0.5, masked, norm=norm, cmap="cividis")
             axis.set_facecolor("0.85")
+            mark = resumptions(axis, resumed) or mark
             axis.invert_yaxis()
             axis.yaxis.set_major_locator(MaxNLocator(5, integer=True))
         else:
@@ -153,6 +160,8 @@ def _by_place(values: xr.DataArray, answer: xr.Dataset, place: str, label: str) 
     figure.supylabel(what if heat else label, fontsize=10)
     if heat and picture is not None:
         figure.colorbar(picture, ax=axes[: len(shown)], label=label, aspect=30)
+    if mark is not None:
+        figure.legend([mark], ["resumed"], loc="outside upper right", frameon=False, fontsize=8)
     if len(shown) < len(owners):
         figure.suptitle(f"first {len(shown)} of {len(owners)} parameters", fontsize=9)
     return figure

@@ -9,6 +9,7 @@ import json
 from bisect import bisect_left
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from itertools import pairwise
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:  # `analyzer info` does not wait for numpy
@@ -80,6 +81,22 @@ def changes_of(segments: object) -> tuple[Change, ...]:
         step = segment.get("first_step")
         if differences and isinstance(step, int):
             found.append(Change(n, step, bool(segment.get("continuous")), tuple(dict.fromkeys(differences))))
+    return tuple(found)
+
+
+def resumed_at(segments: object) -> tuple[int, ...]:
+    """The steps at which recordings of a run went on after the first, in their order: those of the weights.
+
+    A run that was recorded in one go may have several segments, as one with uneven spacing.
+    """
+    entries = segments if isinstance(segments, (list, tuple)) else []
+    listed = [one for one in entries if isinstance(one, Mapping) and isinstance(one.get("first_step"), int)]
+    found = []
+    for before, segment in pairwise(listed):
+        session, stride = segment.get("session"), segment.get("stride")
+        if session is None or session != before.get("session"):
+            apart = stride if segment.get("continuous") and isinstance(stride, int) else 0
+            found.append(segment["first_step"] - apart)
     return tuple(found)
 
 

@@ -9,6 +9,7 @@ import numpy as np
 import xarray as xr
 
 from analyzer.quantities.temperature import temperature
+from analyzer.query.changes import resumed_at
 from analyzer.query.windows import BIN_FRAMES
 from analyzer.report.content import Chart, Content, Gallery, Line, Note, Table
 from analyzer.report.subject import Asked, Subject
@@ -20,6 +21,8 @@ Array = np.ndarray[Any, np.dtype[Any]]
 MOST_LINES = 28
 """Most lines of a chart, as in `analyzer.plots.style`: seven colours times four dashes."""
 _MOST_SCALARS = 4
+_MOST_RESUMPTIONS = 20
+"""More marks with a label each would hide a chart."""
 _ENOUGH_BINS = 64
 """A run with this many bins of kept sums or more is drawn with windows of whole bins, so that no frame is decoded."""
 
@@ -36,7 +39,7 @@ def losses(subject: Subject, asked: Asked) -> list[Content]:
         elif finite.min() == finite.max():
             contents.append(Note(f"{name} is {number(float(finite[0]))} throughout."))
         elif len(figures) < _MOST_SCALARS:
-            figures.append(_scalar(name, steps, values, asked.points, equilibrium_marks(subject)))
+            figures.append(_scalar(name, steps, values, asked.points, marks_of(subject)))
             if finite.size < values.size - 1:  # frame 0 is before the first step: nothing is logged there
                 lost = plural(values.size - finite.size, "value")
                 contents.append(Note(f"{name}: {lost} of {values.size:,} are missing or not finite."))
@@ -63,6 +66,12 @@ def _scalar(name: str, steps: Array, values: Array, points: int, marks: list[tup
     return Chart(heading, title, x, name, "", [line], marks, from_zero=False)
 
 
+def marks_of(subject: Subject) -> list[tuple[float, str]]:
+    """Return the marks of a chart against step: where the training was resumed, and from where on it is stationary."""
+    resumed = [(float(step), "resumed") for step in resumed_at(subject.store.attrs.get("segments"))]
+    return [*resumed[-_MOST_RESUMPTIONS:], *equilibrium_marks(subject)]
+
+
 def equilibrium_marks(subject: Subject) -> list[tuple[float, str]]:
     """Return a mark at the latest t0, from which on all series of the run are stationary; none if it is unknown."""
     try:
@@ -82,7 +91,7 @@ def temperatures(subject: Subject, asked: Asked) -> list[Content]:
     windows = temperature(
         subject.run, by=asked.by, window=window_of(subject.run, asked.points), errors=False, **asked.options
     ).compute()
-    contents.insert(0, _curves(windows, equilibrium_marks(subject)))
+    contents.insert(0, _curves(windows, marks_of(subject)))
     if windows.sizes["group"] > MOST_LINES:
         contents.insert(1, Note(f"The chart shows the first {MOST_LINES} of {windows.sizes['group']} groups."))
     return contents

@@ -40,6 +40,8 @@ def describe(store: Store) -> dict[str, Any]:
         "stride": store.stride,
         "chunk_steps": store.chunk_steps,
         "segments": len(store.segments),
+        "attempts": attempts(store),
+        "superseded_from": store.attrs.get("superseded_from"),
         "missing_frames": _missing(store),
         "last": last,
         "spool": spooled(store),
@@ -83,6 +85,18 @@ def _missing(store: Store) -> dict[str, int | str]:
     return counts
 
 
+def attempts(store: Store) -> list[dict[str, Any]]:
+    """What was recorded and is no longer part of the run: path and steps of each attempt (`recorder/FORMAT.md`)."""
+    listed = store.attrs.get("attempts")
+    found = [mapping(one) for one in listed] if isinstance(listed, list) else []
+    return [
+        {"path": one["path"], "steps": [one["first_step"], one["last_step"]]}
+        for one in found
+        if isinstance(one.get("path"), str)
+        and all(isinstance(one.get(key), int) for key in ("first_step", "last_step"))
+    ]
+
+
 def _writer(store: Store) -> str | None:
     """Whether a running store is still being written."""
     if store.status != "running" or not store.is_trajectory:
@@ -97,13 +111,20 @@ def _itemsize(p: Parameter) -> int:
     return _ITEMSIZE.get(p.dtype, 4)
 
 
-def _sizes(path: str) -> Iterator[int]:
+def _sizes(path: str, linked: set[tuple[int, int]] | None = None) -> Iterator[int]:
+    """Size of every file in a folder; one that has several names there, as chunks of attempts have, counts once."""
+    linked = set() if linked is None else linked
     with os.scandir(path) as entries:
         for entry in entries:
             if entry.is_dir(follow_symlinks=False):
-                yield from _sizes(entry.path)
-            else:
-                yield entry.stat(follow_symlinks=False).st_size
+                yield from _sizes(entry.path, linked)
+                continue
+            found = entry.stat(follow_symlinks=False)
+            if found.st_nlink > 1:
+                if (found.st_dev, found.st_ino) in linked:
+                    continue
+                linked.add((found.st_dev, found.st_ino))
+            yield found.st_size
 
 
 def size_text(count: float) -> str:

@@ -127,8 +127,8 @@ def _check_same(source: Source, document: Any) -> None:
         found = "another continuation of it"
     if found:
         raise StoreChangedError(
-            f"{source.location}: expected the run {source.run_id}, got {found}. The store was replaced since it was "
-            "opened. Open it again: analyzer.open_run(path)",
+            f"{source.location}: expected the run {source.run_id}, got {found}. The store was replaced, or resumed "
+            "from an earlier frame, since it was opened. Open it again: analyzer.open_run(path)",
             location=source.location,
         )
 

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
+import torch
 from torch import Tensor
 from torch.optim import Optimizer
 
@@ -116,6 +117,23 @@ def shares_hooks(optimizer: Optimizer, member: Optimizer | None) -> bool:
     A deep copy may copy the hooks, but into a dictionary of its own: it is another optimizer.
     """
     return member is not None and optimizer._optimizer_step_post_hooks is member._optimizer_step_post_hooks
+
+
+def steps_of(optimizer: Optimizer) -> int | None:
+    """Return how many steps an optimizer has counted itself, as Adam does; None where it has no count, or none yet.
+
+    A parameter that got no gradient is behind: the largest count is that of the optimizer.
+    """
+    held: list[Mapping[Any, Any]] = []
+    for each in (optimizer, *held_by(optimizer)):
+        held += [*each.param_groups, *(state for state in each.state.values() if isinstance(state, Mapping))]
+    counts = [state.get("step") for state in held]
+    tensors = [count for count in counts if isinstance(count, Tensor) and count.numel() == 1 and not count.is_complex()]
+    numbers = [count for count in counts if isinstance(count, (int, float)) and not isinstance(count, bool)]
+    for device in {tensor.device for tensor in tensors}:  # a device is waited for once
+        of_device = [tensor.detach().reshape(()).double() for tensor in tensors if tensor.device == device]
+        numbers.append(float(torch.stack(of_device).max()))
+    return int(max(numbers)) if numbers and all(math.isfinite(number) for number in numbers) else None
 
 
 def named(optimizers: Sequence[Optimizer], place: int) -> str:

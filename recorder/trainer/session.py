@@ -18,6 +18,7 @@ from recorder.resumption import notes
 from recorder.root import check_continuable, read_root
 from recorder.schema import Schema
 from recorder.spool_files import Session, boot_id
+from recorder.trainer.optimizers import steps_of
 from recorder.trainer.options import Options
 from recorder.trainer.values import jsonable
 from recorder.version import VERSION
@@ -44,6 +45,7 @@ def make_session(
         budget=budget,
         param_groups=groups,
         user_step=options.user_step,
+        optimizer_step=[steps_of(optimizer) for optimizer in optimizers],
         attributes=root_attributes(model, optimizers, options, budget),
     )
 
@@ -65,7 +67,7 @@ def _check_stride(options: Options, held: int) -> None:
 def tell_of_resumption(options: Options, session: Session, tell: Callable[[str], None]) -> None:
     """Say what this session has otherwise than the one that it resumes; its writer holds the store."""
     if options.mode == "a":
-        for line in notes(read_root(options.store), session.session, session.attributes, options.user_step):
+        for line in notes(read_root(options.store), session.session, session.attributes):
             tell(line)
 
 

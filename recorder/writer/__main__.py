@@ -66,7 +66,7 @@ def run(spool: Path, doorbell: int, parent: int) -> None:
     status = _serve(drain, control, Doorbell(doorbell, parent))
     drain.finish()
     drain.commit(status)
-    store.close()
+    drain.store.close()
     _report(drain, control)
     for sentence in drain.losses():
         control.note(sentence)
@@ -77,13 +77,13 @@ def run(spool: Path, doorbell: int, parent: int) -> None:
 
 def _serve(drain: Drain, control: Control, doorbell: Doorbell) -> str:
     """Take spool files and commit them as they come; return the status to close with."""
-    store = drain.store
     last_commit = time.monotonic()
     pause = TAIL_SECONDS
     while True:
         waiting = drain.finished()
         for file in waiting:
             drain.take(file)
+        store = drain.store  # a cut opens it anew
         since = time.monotonic() - last_commit
         pending = store.frames > store.published
         short = sum(file.words[STATE] == FREE for file in drain.files) < len(drain.files) // 4

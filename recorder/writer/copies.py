@@ -44,7 +44,7 @@ def first_doubtful_frame(store: Path) -> int | None:
         if not isinstance(expected, list) or chunk >= len(expected):
             return int(chunk * steps)  # a store of an earlier version
         try:
-            found = chunk_checksum(_objects(store, members, chunk, steps))
+            found = chunk_checksum(chunk_tails(store, members, chunk, steps))
         except OSError:
             return int(chunk * steps)
         if found != expected[chunk]:
@@ -52,7 +52,14 @@ def first_doubtful_frame(store: Path) -> int | None:
     return None
 
 
-def _objects(store: Path, members: Mapping[str, Any], chunk: int, steps: int) -> dict[tuple[str, int], bytes]:
+def chunk_tails(store: Path, members: Mapping[str, Any], chunk: int, steps: int) -> dict[tuple[str, int], bytes]:
+    """Return the last four bytes of every object of a chunk of the store.
+
+    Raises
+    ------
+    OSError
+        One is missing.
+    """
     found = {}
     for path, member in members.items():
         first = member.get("attributes", {}).get("first_frame", 0)

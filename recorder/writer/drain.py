@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 
 from recorder.errors import StoreFormatError
-from recorder.resumption import hyperparameters_before, resumed_step
+from recorder.resumption import hyperparameters_before
 from recorder.root import now
 from recorder.schema import Parameter
 from recorder.spool_files import (
@@ -26,6 +26,7 @@ from recorder.spool_files import (
     SpoolFile,
     open_files,
 )
+from recorder.writer.resume import Place, find_place, heartbeat, narrow, publish_cut, restore, supersede
 from recorder.writer.store import StoreWriter
 
 
@@ -48,6 +49,7 @@ class Progress:
     stored_bytes: int = 0  # of all chunks but the last, which another writer may find fuller than at this commit
     capacity: int | None = None  # frames that the pool holds: no more can be missing where it is gone
     owner: dict[str, Any] = field(default_factory=dict)  # see `recorder.writer.ownership`
+    superseded: dict[str, Any] | None = None  # what a cut took out, until the session has its segment
 
     @classmethod
     def from_document(cls, document: Mapping[str, Any]) -> Progress:
@@ -65,6 +67,7 @@ class Progress:
                 f"recording: expected the writer's own record of its progress in zarr.json, got {dict(document)!r}. "
                 "The store is damaged: nothing was touched."
             )
+        known["superseded"] = superseded if isinstance(superseded := known.get("superseded"), dict) else None
         return cls(**known)
 
     def document(self) -> dict[str, Any]:
@@ -84,7 +87,9 @@ class Drain:
         self.control = Control(spool)
         self._names = ScalarNames(spool, session)
         self._prefaulted = 0
-        self._known = {name: len(store.attributes.get(name, [])) for name in ("lost_frames", "lost_scalars")}
+        self._known = _counts(store)
+        self.said: list[str] = []  # where the run goes on
+        self.appended = 0  # frames that this object put into the store
         self._unsure = 0  # frames that the newest file may have held beyond its last whole one
 
     def finished(self) -> list[SpoolFile]:
@@ -128,9 +133,10 @@ class Drain:
         self.progress.pushed = max(self.progress.pushed, first + count)
 
     def _append(self, file: SpoolFile, first: int, rows: np.ndarray[Any, Any]) -> None:
-        progress, store = self.progress, self.store
+        progress = self.progress
         if not progress.started:
             self._open_segment(file, int(rows[0]))
+        store = self.store
         scalars = file.scalars[rows]
         skipped = np.nan_to_num(scalars[:, 0]).astype(np.int64)
         steps = progress.base_step + file.steps[rows] - skipped
@@ -156,6 +162,7 @@ class Drain:
             for name, column in self._names.read().items()
             if name in store.scalar_names or not np.isnan(scalars[:, column]).all()
         }
+        self.appended += len(rows)
         store.append(steps[kept], logged, scalars[:, 1 : 1 + groups] if groups else None, planes)
         newest = {name: float(values[np.isfinite(values)][-1]) for name, values in logged.items()
                   if np.isfinite(values).any()}  # fmt: skip
@@ -222,36 +229,71 @@ class Drain:
         return [*self.damaged, *frames, *logged]
 
     def _open_segment(self, file: SpoolFile, row: int) -> None:
-        """Open the store's next segment.
+        """Open the store's next segment, from the recorded frame that the first weights equal, if one does.
 
-        If the first weights are bit-equal to the store's last frame, the segment is continuous and its steps go on from
-        there. Else `resumed_step` says where they go on.
+        What stood after that frame is cut from the store before anything is appended. A writer that dies meanwhile
+        leaves its part in `progress`, and the one that takes its place comes here again.
         """
-        store, progress, session = self.store, self.progress, self.session
-        stride: int = store.attributes["stride"]
-        continuous = False
-        if store.frames:
-            frame = [spooled_values(file, parameter, row) for parameter in session.schema.parameters]
-            continuous = all(same_bits(a, b) for a, b in zip(frame, store.last_frame(), strict=True))
-        last = store.last_step
-        progress.base_step = last if continuous else resumed_step(store.attributes, last, session.user_step)
-        progress.started = True
+        progress, session = self.progress, self.session
         applied = int(file.steps[row] - np.nan_to_num(file.scalars[row, 0]))  # 0 unless the first frames are lost
-        store.attributes["segments"] = [
-            *store.attributes["segments"],
-            {
-                "first_frame": store.frames,
-                "first_step": progress.base_step + (applied or (stride if continuous else 0)),
-                "wall_time": now(),
-                "user_step": session.user_step,
-                "continuous": continuous,
-                "session": session.session,
-                "stride": stride,
-                "hyperparameters": session.attributes.get("hyperparameters")
-                or hyperparameters_before(store.attributes, session.session),
-                "optimizer": session.attributes.get("optimizer", []),
-            },
-        ]
+        place = Place(applied)
+        if self.store.frames:
+            between = heartbeat(self.store, progress.document())
+            parameters = session.schema.parameters
+            place = find_place(
+                self.store, session, lambda number: spooled_values(file, parameters[number], row), applied, between
+            )
+        if place.frames < self.store.frames:
+            entry, progress.superseded = supersede(self.store, place.frames)
+            segments = [] if place.pieces else [self._segment(place, applied)]
+            self.store = publish_cut(self.store, session, progress.document(), entry, place.frames, segments)
+            self._known = _counts(self.store)
+        if place.pieces:
+            restore(self.store, session, place.pieces, heartbeat(self.store, progress.document()))
+        if not progress.started:
+            self.store.attributes["segments"] = [*self._segments(), self._segment(place, applied)]
+        if place.pieces:
+            self.store.publish(progress.document())
+            narrow(self.store.store, place.pieces)
+        for sentence in place.said:
+            self.said.append(sentence)
+            self.control.note(sentence)
+
+    def _segments(self) -> list[dict[str, Any]]:
+        """Return the store's segments without a last one that no velocity reaches and that got no frame."""
+        segments: list[dict[str, Any]] = self.store.attributes["segments"]
+        if segments and segments[-1]["first_frame"] == self.store.frames and not segments[-1]["continuous"]:
+            *segments, empty = segments
+            self.progress.superseded = self.progress.superseded or empty.get("supersedes")
+        return segments
+
+    def _segment(self, place: Place, applied: int) -> dict[str, Any]:
+        """Return the segment that begins at a place; from then on the session has one."""
+        progress, session, attributes = self.progress, self.session, self.store.attributes
+        begin = place.frames + sum(piece.stop - piece.start for piece in place.pieces)
+        if begin < self.store.frames:  # the segments that a cut leaves
+            left = [one for one in attributes["segments"] if one["first_frame"] < begin]
+            attributes = attributes | {"segments": left}
+        progress.started, progress.base_step = True, place.step - applied
+        segment = {
+            "first_frame": begin,
+            "first_step": place.step + (attributes["stride"] if place.continuous else 0),
+            "wall_time": now(),
+            "user_step": None if session.user_step is None else session.user_step + applied,
+            "continuous": place.continuous,
+            "session": session.session,
+            "stride": attributes["stride"],
+            "hyperparameters": session.attributes.get("hyperparameters")
+            or hyperparameters_before(attributes, session.session),
+            "optimizer": session.attributes.get("optimizer", []),
+        }
+        if session.optimizer_step is not None and not applied:
+            segment["optimizer_step"] = session.optimizer_step
+        if progress.superseded is not None:
+            segment["supersedes"], progress.superseded = progress.superseded, None
+        if place.pieces:
+            segment["from_attempt"] = place.pieces[-1].number
+        return segment
 
     def _close_segment(self) -> None:
         """Note at which step the session ended, which is after its last frame if the last updates left none."""
@@ -288,6 +330,11 @@ class Drain:
                 file.words[STATE] = FREE
 
 
+def _counts(store: StoreWriter) -> dict[str, int]:
+    """Return how many losses a store names already."""
+    return {name: len(store.attributes.get(name, [])) for name in ("lost_frames", "lost_scalars")}
+
+
 def describe_lost(least: int, most: int | None, after_step: int | None, before_step: int | None) -> str:
     """Return one sentence on frames that are missing."""
     after = "the run's start" if after_step is None else f"step {after_step:,}"
@@ -302,7 +349,3 @@ def spooled_values(file: SpoolFile, parameter: Parameter, row: int) -> np.ndarra
     """Return one parameter of one spooled frame, flat, in its stored type."""
     values = file.planes[parameter.plane][row, parameter.offset : parameter.offset + parameter.elements]
     return (values.astype(np.uint32) << 16).view(np.float32) if parameter.dtype == "bfloat16" else values
-
-
-def same_bits(a: np.ndarray[Any, Any], b: np.ndarray[Any, Any]) -> bool:
-    return a.tobytes() == b.tobytes()

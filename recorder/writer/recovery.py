@@ -10,16 +10,25 @@ from pathlib import Path
 from typing import Any
 
 from recorder.budget import compressing_threads
-from recorder.errors import SchemaError, StoreExistsError, StoreFormatError
+from recorder.errors import StoreExistsError, StoreFormatError
 from recorder.files import read_file, replace_file
-from recorder.names import as_text
 from recorder.root import CHUNK_CHECKSUMS, FORMAT, FORMAT_VERSION, check_continuable, now, read_root
 from recorder.spool_files import LEFT, Control, Session, boot_id
+from recorder.writer.attempts import remove_remnants
 from recorder.writer.copies import cut, first_doubtful_frame
 from recorder.writer.drain import Drain, Progress
 from recorder.writer.ownership import Tell, is_copy, require_free, this_owner, trainer_lives, wait_for_lock
+from recorder.writer.reopening import reopen
 from recorder.writer.store import StoreWriter, lock_store
-from recorder.writer.trust import Members, Spool, empty_store, find_spool, read_members, refuse_links, remove_spool
+from recorder.writer.trust import (
+    Spool,
+    empty_store,
+    find_spool,
+    is_being_removed,
+    read_members,
+    refuse_links,
+    remove_spool,
+)
 
 
 def open_store(spool: Path, session: Session, trainer: int, tell: Tell) -> tuple[StoreWriter, Progress, int]:
@@ -129,47 +138,8 @@ def _take_over(store: Path, session: Session, attributes: dict[str, Any]) -> tup
 
 
 def _reopen(store: Path, session: Session, attributes: dict[str, Any]) -> StoreWriter:
-    members = read_members(store)
     refuse_links(store)
-    _check_same(session, attributes, members)
-    return StoreWriter(
-        store,
-        session.schema,
-        attributes,
-        frames=members.frames,
-        param_groups=session.param_groups,
-        scalars=members.scalars,
-        names=members.names,
-        threads=compressing_threads(),
-    )
-
-
-def _check_same(session: Session, attributes: dict[str, Any], members: Members) -> None:
-    """Check that the store holds the parameters and has the sizes that this recording will write."""
-    held = dict(members.parameters)
-    remedy = "A store holds one model: record into a new store, or resume with the model and options of the first run."
-    for parameter in session.schema.parameters:
-        found = held.pop(as_text(parameter.name), None)
-        if found is None:
-            raise SchemaError(
-                f"parameter {parameter.name}: expected it in {session.store}, but the store has none. {remedy}"
-            )
-        if found != (list(parameter.shape), parameter.dtype):
-            raise SchemaError(
-                f"parameter {parameter.name}: the store holds shape {found[0]}, {found[1]}, the model has "
-                f"{list(parameter.shape)}, {parameter.dtype}. {remedy}",
-                parameter=parameter.name,
-            )
-    if held:
-        raise SchemaError(f"parameter {next(iter(held))}: the store holds it, the model to record has none. {remedy}")
-    for name, ours, theirs in (
-        ("stride", session.attributes["stride"], attributes["stride"]),
-        ("chunk_steps", session.attributes["chunk_steps"], attributes["chunk_steps"]),
-        ("compression", session.attributes["compression"], attributes["compression"]),
-        ("number of parameter groups", session.param_groups, members.param_groups),
-    ):
-        if ours != theirs:
-            raise SchemaError(f"{name}: the store has {theirs}, this recording {ours}. {remedy}")
+    return reopen(store, session, attributes)
 
 
 @dataclass(frozen=True, slots=True)
@@ -239,7 +209,8 @@ def recover_locked(store: Path) -> Recovery:
         return Recovery(held, 0, 0, tuple(messages))
     if not is_running and trainer_lives(_recording(attributes)):
         return Recovery(held, 0, 0)  # it is closing, and its writer removes the spool
-    if attributes.get("status") == "complete":  # the writer was killed before it could remove the spool
+    ended = attributes.get("status") == "complete" or (not is_running and is_being_removed(spool.path))
+    if ended:  # the writer was killed before it had removed the spool
         remove_spool(spool.path)
         return Recovery(held, 0, 0)
     session = replace(spool.session, store=str(store))
@@ -249,9 +220,11 @@ def recover_locked(store: Path) -> Recovery:
         drain.finish(only_finished=not spool.is_of_this_boot)
         drain.commit("interrupted")
     finally:
-        writer.close()
+        drain.store.close()
+    remove_remnants(store, drain.store.attributes)
     remove_spool(spool.path)
-    return Recovery(writer.frames, writer.frames - held, drain.progress.rejected, tuple(drain.losses()))
+    messages = [*drain.said, *drain.losses()]
+    return Recovery(drain.store.frames, drain.appended, drain.progress.rejected, tuple(messages))
 
 
 def _settle(store: Path, attributes: dict[str, Any]) -> None:

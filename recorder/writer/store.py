@@ -10,9 +10,8 @@ import fcntl
 import json
 import os
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from itertools import product
 from pathlib import Path
 from types import MappingProxyType
 from typing import Any
@@ -21,11 +20,11 @@ import numpy as np
 
 from recorder.budget import chunk_shape
 from recorder.errors import StoreFormatError, StoreLockedError
-from recorder.files import read_file, replace_file
+from recorder.files import replace_file, sync_folder
 from recorder.root import CHUNK_CHECKSUMS, now, read_root
 from recorder.schema import Schema
 from recorder.writer.copies import chunk_checksum
-from recorder.writer.encoding import Array, decode_chunk, encode_chunk, most_bytes
+from recorder.writer.encoding import Array, encode_chunk
 from recorder.writer.format import (
     ArraySpec,
     array_document,
@@ -37,7 +36,8 @@ from recorder.writer.format import (
     scalar_spec,
     step_spec,
 )
-from recorder.writer.trust import empty_store
+from recorder.writer.objects import objects_of, read_chunk
+from recorder.writer.trust import empty_store, remove_array
 
 
 def lock_store(store: Path) -> int:
@@ -151,6 +151,8 @@ class StoreWriter:
         for name in scalars:
             if name not in self._scalars:
                 self._add_scalar(name, self.frames)
+                # What a writer that died, or a cut, left at its path would pass for values of this one.
+                remove_array(self.store, self._scalars[name])
         done = 0
         while done < len(steps):
             start = self.frames % self.chunk_steps
@@ -190,7 +192,16 @@ class StoreWriter:
     def last_frame(self) -> list[Array]:
         """Return the last frame of every parameter, flat, in its stored type. The store must hold a frame."""
         column = (self.frames - 1) % self.chunk_steps
-        return [self._buffers[spec.path].reshape(-1, self.chunk_steps)[:, column] for spec in self._parameters]
+        return [values.reshape(-1, self.chunk_steps)[:, column] for values in self.tail]
+
+    @property
+    def tail(self) -> list[Array]:
+        """The last chunk of every parameter, (…, chunk_steps); frames past the last have no meaning."""
+        return [self._buffers[spec.path] for spec in self._parameters]
+
+    @property
+    def parameters(self) -> list[ArraySpec]:
+        return list(self._parameters)
 
     @property
     def last_step(self) -> int:
@@ -200,6 +211,11 @@ class StoreWriter:
     def tail_bytes(self) -> int:
         """Bytes of the chunk that was written or read last, over all arrays."""
         return self._tail[1]
+
+    def count_tail(self, share: float) -> None:
+        """Count only a share of the last chunk's bytes as written before this writer: a cut took the rest of it."""
+        chunk, size = self._tail
+        self._tail = (chunk, int(share * size))
 
     @property
     def settled_bytes(self) -> int:
@@ -219,16 +235,6 @@ class StoreWriter:
     def _add_scalar(self, name: str, first_frame: int, path: str | None = None) -> None:
         self._scalars[name] = self._add(scalar_spec(name, self.chunk_steps, first_frame, path)).path
 
-    def _pieces(self, spec: ArraySpec, chunk: int) -> Iterator[tuple[Path, tuple[slice, ...]]]:
-        """Yield the file and the part of the buffer of each object that this chunk of an array is cut into."""
-        own = spec.chunks[1:] if spec.step_first else spec.chunks[:-1]
-        grid = [range(-(-size // piece)) for size, piece in zip(spec.shape, own, strict=True)]
-        for index in product(*grid):
-            part = tuple(slice(i * piece, (i + 1) * piece) for i, piece in zip(index, own, strict=True))
-            key = (chunk, *index) if spec.step_first else (*index, chunk)
-            where = (slice(None), *part) if spec.step_first else (*part, slice(None))
-            yield self.store.joinpath(spec.path, "c", *map(str, key)), where
-
     def _write_chunks(self, chunk: int, filled: int, *, draft: bool = False) -> None:
         began = time.perf_counter_ns()
         jobs, partial = {}, filled < self.chunk_steps
@@ -239,7 +245,7 @@ class StoreWriter:
                 last = buffer[filled - 1 : filled] if spec.step_first else buffer[..., filled - 1 : filled]
                 # A jump to NaN in every row may cost pcodec as much as the frames themselves, so a draft avoids it.
                 padding[...] = last if draft else spec.fill
-            for number, (path, where) in enumerate(self._pieces(spec, chunk)):
+            for number, (path, where) in enumerate(objects_of(self.store, spec, chunk)):
                 job = self._executor.submit(self._write_piece, path, buffer[where], spec, draft, partial and not draft)
                 jobs[spec.path, number] = job
         self._is_draft = draft
@@ -280,18 +286,13 @@ class StoreWriter:
         for spec in self._specs.values():
             if spec.attributes.get("first_frame", 0) >= self.frames:
                 continue
-            for path, where in self._pieces(spec, chunk):
-                try:
-                    data = read_file(path, most_bytes(spec.chunks, spec.dtype))
-                    whole = decode_chunk(data, spec.dtype, spec.chunks, spec.compression)
-                except (OSError, ValueError) as error:
-                    raise StoreFormatError(
-                        f"{path}: expected the last committed chunk of {spec.path}, but it cannot be read ({error}). "
-                        "The store is damaged at its end and cannot be continued: record into a new one."
-                    ) from error
-                part = self._buffers[spec.path][where]
-                part[...] = whole[tuple(slice(0, length) for length in part.shape)]
-                size += len(data)
+            try:
+                size += read_chunk(self.store, spec, chunk, self._buffers[spec.path])
+            except (OSError, ValueError) as error:
+                raise StoreFormatError(
+                    f"{self.store}: expected the last committed chunk of {spec.path}, but it cannot be read ({error}). "
+                    "The store is damaged at its end and cannot be continued: record into a new one."
+                ) from error
         self._tail = (chunk, size)
 
     # -- publication ------------------------------------------------------------------------------
@@ -311,7 +312,7 @@ class StoreWriter:
             self._undocumented = []
         self.attributes |= {"status": status, "heartbeat": now(), "recording": recording}
         self._sync_folders()
-        self._require_ours(recording)
+        self.require_ours(recording)
         document = root_document(self.attributes, list(self._specs.values()), self.frames)
         self._put(self.store / "zarr.json", _json(document))
         self._sync_folders()
@@ -326,7 +327,7 @@ class StoreWriter:
             return None
         return found.st_ino, found.st_mtime_ns, found.st_size
 
-    def _require_ours(self, recording: Mapping[str, Any]) -> None:
+    def require_ours(self, recording: Mapping[str, Any]) -> None:
         """Refuse to publish over another recorder's document: a lock may not reach where it writes.
 
         Raises
@@ -369,11 +370,7 @@ class StoreWriter:
     def _sync_folders(self) -> None:
         folders, self._dirty = self._dirty, set()
         for folder in folders:
-            descriptor = os.open(folder, os.O_RDONLY)
-            try:
-                os.fsync(descriptor)
-            finally:
-                os.close(descriptor)
+            sync_folder(folder)
 
     def close(self) -> None:
         self._executor.shutdown()

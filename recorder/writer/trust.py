@@ -200,8 +200,12 @@ def _is_same_store(store: Path, session: Session) -> bool:
 
 
 def remove_spool(spool: Path) -> None:
-    """Remove a spool's own files, and its folder if nothing else lies there. Whatever else it holds stays."""
-    for name in sorted(os.listdir(spool)):  # noqa: PTH208
+    """Remove a spool's own files, and its folder if nothing else lies there. Whatever else it holds stays.
+
+    The control file goes first and `session.json` last: where only the first is missing, a removal was cut short
+    (`is_being_removed`), and what is left can still be told from a foreign folder.
+    """
+    for name in sorted(os.listdir(spool), key=lambda name: (name != "control", name == "session.json", name)):  # noqa: PTH208
         if SPOOL_FILES.fullmatch(name):
             (spool / name).unlink(missing_ok=True)
     try:
@@ -212,6 +216,18 @@ def remove_spool(spool: Path) -> None:
 
 _OURS = re.compile(r"zarr\.json|\.zarr\.json\.tmp|\.clock-\d+|\.DS_Store")  # the last is macOS's own
 _CHUNK = re.compile(r"\d+|\.\d+\.tmp")
+
+
+def is_being_removed(spool: Path) -> bool:
+    """Tell whether somebody began to remove a spool, which happens only once all its frames are in the store."""
+    return not (spool / "control").exists()
+
+
+def remove_array(store: Path, path: str) -> None:
+    """Remove the folder of an array, which is no part of the store any more, or not yet. Links are not followed."""
+    folder = store / path
+    if folder.is_dir() and not folder.is_symlink():
+        shutil.rmtree(folder)
 
 
 def empty_store(store: Path, levels: frozenset[str]) -> None:

@@ -15,6 +15,7 @@ from tests.benchmarks import (
     recorder_copies,
     recorder_gpu,
     recorder_pressure,
+    recorder_resume,
     recorder_size,
     recorder_slowdown,
     recorder_step_cost,
@@ -51,6 +52,10 @@ def test_every_way_to_copy_copies_everything() -> None:
             way(row)
             found = np.frombuffer(memory, np.float32).reshape(recorder_copies.ROWS, -1)[row]
             assert np.array_equal(found, truth) != name.startswith("no copy"), name
+
+
+def test_resume(tmp_path) -> None:
+    assert_whole(recorder_resume.measure(GCN, 50, tmp_path, chunk_steps=16))
 
 
 def test_step_cost() -> None:

@@ -14,7 +14,7 @@ from torch import nn
 from analyzer import open_run
 from recorder import Recorder
 from recorder.errors import SchemaError, UsageError
-from recorder.resumption import notes, resumed_step
+from recorder.resumption import Witnesses, claimed_step, counted_step, notes, resumed_step, witnesses
 from tests.recorder.runs import Scripted, assert_frames_are_scripted, open_tree, read_array
 
 
@@ -31,7 +31,7 @@ def segment(first_step: int, **known: object) -> dict[str, object]:
         ([segment(0, end_step=10)], 9, None, 0, 10),  # from the end, one update after the last frame
         ([segment(0)], 9, 11, 0, 11),  # the writer was killed, the user knows
         ([segment(0)], 9, 20, 0, 20),  # updates that nobody recorded
-        ([segment(0, end_step=10)], 9, 6, 0, 12),  # an older checkpoint
+        ([segment(0, end_step=10)], 9, 6, 0, 6),  # an older checkpoint
         ([segment(0, user_step=100, end_step=10)], 9, 110, 0, 10),  # the user's count is relative to the segment's
         ([segment(0, user_step=100), segment(12, user_step=106)], 21, 117, 0, 23),  # to the newest that has one
         ([segment(0), segment(12, continuous=True, user_step=9)], 21, 23, 0, 23),  # which began at step 9
@@ -43,7 +43,41 @@ def segment(first_step: int, **known: object) -> dict[str, object]:
 )
 def test_the_step_of_resumed_weights(segments, last, user_step, skipped, expected):
     attributes = {"segments": segments, "stride": 3, "skipped_updates": skipped}
-    assert resumed_step(attributes, last, user_step) == expected
+    assert resumed_step(attributes, last, witnesses(attributes, None, user_step, last).first) == expected
+
+
+def counted(first_step: int, counts: object, **known: object) -> dict[str, object]:
+    return {"first_step": first_step, "stride": 1, "optimizer_step": counts} | known
+
+
+@pytest.mark.parametrize(
+    ("segments", "now", "expected"),
+    [
+        ([counted(0, [None])], [500], 500),  # a fresh Adam had no count yet
+        ([counted(0, [None])], [None], None),  # SGD keeps none
+        ([counted(0, [1000])], [1500], 500),  # it was trained before
+        ([counted(0, [None]), counted(501, [500], continuous=True)], [700], 700),
+        ([counted(0, [None]), counted(501, [500], continuous=True)], [300], 300),
+        ([counted(0, [None]), counted(501, [None], continuous=True)], [300], None),  # it began anew: 300 or 800
+        ([counted(0, [None, None])], [100, 500], 100),  # a generator, and a critic that steps five times
+        ([counted(0, [0, 0]), counted(501, [500, 2500], continuous=True)], [300, 1500], 300),
+        ([counted(0, [None, None])], [None, 500], 500),
+        ([{"first_step": 0, "stride": 1}], [500], None),  # a store of an earlier recorder
+        ([counted(0, [None])], [5, 5], None),  # other optimizers
+        ([counted(0, "damaged"), counted(0, ["damaged"])], [5], None),
+    ],
+)
+def test_what_the_optimizers_own_counts_say(segments, now, expected):
+    assert counted_step({"segments": segments, "stride": 1}, now) == expected
+
+
+def test_the_optimizers_count_comes_before_the_users():
+    attributes = {"segments": [counted(0, [None], user_step=10)], "stride": 1}
+    assert witnesses(attributes, [500], 600, 700) == Witnesses(500, 590)
+    assert Witnesses(500, 590).first == 500
+    assert witnesses(attributes, [None], 600, 700).first == 590
+    assert witnesses(attributes, [None], 3, 700).first is None, "from before the run"
+    assert claimed_step(attributes, None) is None
 
 
 def record(store, model, optimizer, updates: int, **options) -> None:
@@ -94,8 +128,16 @@ def test_a_step_of_the_users_count_places_updates_that_were_not_recorded(tmp_pat
     assert (
         "user_step=17 is step 17, and the store ends at step 10. The steps between are a gap" in capfd.readouterr().err
     )
-    record(store, model, optimizer, 3, mode="a", user_step=5)
-    assert "user_step=5 is step 5, and the store goes to step 20 already" in capfd.readouterr().err
+    optimizer.updates = 5
+    optimizer.write()
+    record(store, model, optimizer, 6, mode="a", user_step=5)
+    assert (
+        "resumed at step 5, by user_step=5; no recorded frame equals the weights, so no velocity leads there; steps 6 "
+        "to 20 of the first attempt are superseded and kept in attempts/1" in capfd.readouterr().err
+    )
+    assert assert_frames_are_scripted(store, model).tolist() == [0, 3, 5, 8, 11], "the phase is that of the witness"
+    assert [s["continuous"] for s in open_tree(store).attrs["segments"]] == [False, False]
+    assert assert_frames_are_scripted(store / "attempts/1", model).tolist() == [0, 3, 6, 9, 17, 20]
     with pytest.raises(UsageError, match=r"user_step: expected a whole number of steps, got 1\.5"):
         Recorder(store, model, mode="a", stride=3, user_step=1.5)
 
@@ -204,5 +246,5 @@ def adam(**settings: object) -> list[dict[str, object]]:
 )
 def test_what_counts_as_another_optimizer(before, ours, said):
     attributes = {"segments": [{"session": "a", "optimizer": before}], "hyperparameters": {}}
-    found = notes(attributes, "b", {"optimizer": ours, "hyperparameters": {}}, None)
+    found = notes(attributes, "b", {"optimizer": ours, "hyperparameters": {}})
     assert (said in found[0]) if said else found == []
