@@ -13,7 +13,7 @@ import xarray as xr
 from analyzer import sweep as _sweep
 from analyzer.errors import SelectionError
 from analyzer.query.groups import nearest
-from analyzer.tree import trajectory
+from analyzer.tree import scalars_of, trajectory
 
 
 class _Quantity:
@@ -83,6 +83,38 @@ class ThermoAccessor:
         array = known.arrays[by_name[name]]
         titles = ("row", "col", *(f"axis_{n}" for n in range(2, array.ndim)))
         return array.rename(dict(zip(array.dims[:-1], titles, strict=False)))
+
+    def scalar(self, name: str) -> xr.DataArray:
+        """A logged scalar by the name that was given to `log`, dims (step,).
+
+        Parameters
+        ----------
+        name
+            Any text, as in `recorder.log({"train/loss": loss})`; "learning_rate" is the recorder's own where nothing
+            was logged under that name.
+
+        Returns
+        -------
+        xarray.DataArray
+            float64, NaN where nothing was logged. Lazy where the run is.
+
+        Raises
+        ------
+        SelectionError
+            Nothing was logged under this name.
+        TreeError
+            The object is no run.
+        """
+        trajectory(self._run)
+        logged = scalars_of(self._run)
+        if name not in logged:
+            listed = ", ".join(logged) or "nothing"
+            raise SelectionError(
+                f"Scalar {name!r}: expected one of those that were logged ({listed}), got none of them. "
+                f"{f'Did you mean {meant}?' if (meant := nearest(name, logged)) else 'Mend the name.'}",
+                available=tuple(logged),
+            )
+        return logged[name].rename(name)  # a variable of a tree has no slash in its name
 
     def select(self, /, **hyperparameters: Any) -> xr.DataTree:
         return _sweep.select(self._run, **hyperparameters)

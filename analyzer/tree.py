@@ -243,6 +243,20 @@ def trajectory(tree: xr.DataTree) -> Trajectory:
     )
 
 
+def scalars_of(tree: xr.DataTree) -> dict[str, xr.DataArray]:
+    """Return logged scalars by the names that were given to `log`; the variable of a tree may have another name.
+
+    What was logged under the name of a variable of the recorder's own, as "learning_rate", takes its place.
+    """
+    found: dict[str, xr.DataArray] = {}
+    variables = [(name, tree[name]) for name in (*tree.data_vars, *(["epoch"] if "epoch" in tree.coords else []))]
+    for variable, array in variables:
+        name = str(array.attrs.get("long_name", variable))
+        if "step" in array.dims and (name not in found or variable != name):
+            found[name] = array
+    return found
+
+
 def _stride(steps: Array, recorded: object) -> int:
     """Return the steps between neighbouring frames of a tree: as recorded, unless the tree holds fewer frames."""
     apart = np.diff(steps)

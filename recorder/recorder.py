@@ -7,7 +7,7 @@ import os
 import shutil
 import time
 import weakref
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, Literal, Self, cast
 
 import torch
@@ -32,6 +32,7 @@ from recorder.trainer.scalars import Scalars
 from recorder.trainer.selection import model_of
 from recorder.trainer.session import tell_of_resumption
 from recorder.trainer.spool import Spool
+from recorder.trainer.temperatures import Temperatures
 from recorder.trainer.values import members_of
 
 
@@ -189,6 +190,7 @@ class Recorder:
             raise
         if options.compare_every is not None:
             self._alternation = Alternation(options.compare_every, selection.schema.planes[0].device)
+        self._temperatures = Temperatures(selection.schema, writer.control)
         self._check_every, self._feed = session.budget.file_frames, feed
         self._push()
         self._start_seconds = time.perf_counter() - began
@@ -213,13 +215,15 @@ class Recorder:
         self._after_update(None, -1)
         self._calls = self._updates
 
-    def log(self, /, **scalars: Any) -> None:
+    def log(self, /, *mappings: Mapping[str, Any], **scalars: Any) -> None:
         """Store scalars with the frame of the last step: loss and epoch, for example.
 
         A name or a value that the store cannot hold is named once on stderr and left out.
 
         Parameters
         ----------
+        *mappings
+            Names and values, as in `log({"train/loss": loss})`. A name may be any text.
         **scalars
             Numbers, or arrays or tensors of one element; None is left out. A tensor on a device is copied there, and
             nothing waits for it. With a `stride`, values logged between two frames go to the next frame.
@@ -230,6 +234,7 @@ class Recorder:
             if self._feed is None:
                 self.start()
             began = time.perf_counter()
+            scalars = self._scalars.joined(mappings, scalars) if mappings else scalars
             if self._recorded_update == self._updates:
                 self._scalars.store(scalars)
                 if self._scalars.calls in LOGS_WITHOUT_A_STEP and self._optimizers and self._is_newest():
@@ -239,6 +244,16 @@ class Recorder:
             self._seconds += time.perf_counter() - began
         except Exception as error:
             self._fail(error)
+
+    def temperatures(self) -> dict[str, float]:
+        """Return T = ½⟨v²⟩ of each layer in the newest spool file, as the writer's last commit has it. Nothing waits.
+
+        Returns
+        -------
+        dict of str to float
+            In weight² stride⁻² (the paper's convention); NaN where weights are. Empty before the first commit.
+        """
+        return {} if self._feed is None else self._temperatures.newest()
 
     def close(self, status: Literal["complete", "interrupted"] = "complete") -> None:
         """Wait until every frame is in the store, and close it. Closing twice does nothing.

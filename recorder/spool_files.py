@@ -43,7 +43,7 @@ _WORD = (1 << 64) - 1
 _HALF = (1 << 31) - 1
 _GOLDEN = 0x9E3779B97F4A7C15  # an odd constant that spreads frame numbers over 64 bits
 _MESSAGE = 2048  # place of the writer's last words in the control file: their length, then their text
-_NOTES, _CONTROL_BYTES = 4096, 16384  # place of the writer's notes to the user, one a line
+_NOTES, _ENERGIES = 4096, 16384  # places of the writer's notes to the user, one a line, and of kinetic energies
 _NAME_BYTES = 1024  # of a logged name: its length, then its UTF-8 (`names.LONGEST_NAME`)
 # What a spool may hold; nothing else in its folder is ever removed.
 SPOOL_FILES = re.compile(r"segment-\d+|control|scalars|session\.json|\.session\.json\.tmp|writer\.log")
@@ -206,12 +206,13 @@ class Control:
 
     The trainer writes `DROPPED`; `NEWEST`, the first frame of the spool file that it opened last; how many updates it
     has made, by `note_updates`; and `LEFT`, once it has let go of the recording and starts no writer again. The writer
-    writes all others.
+    writes all others, and the mean kinetic energy of each parameter behind them.
     """
 
     def __init__(self, spool: Path) -> None:
         self.bytes = np.memmap(spool / "control", dtype=np.uint8, mode="r+")
         self.words = self.bytes.data.cast("q")
+        self._energies = self.bytes[_ENERGIES + 8 :].view(np.float64)  # none in spools of earlier versions
 
     def note_updates(self, made: int, skipped: int | None = None) -> None:
         """Note how many updates were made, the last of which left no frame, and how many a gradient scaler skipped."""
@@ -235,7 +236,7 @@ class Control:
         message : str
             The error's name on the first line, its text below.
         """
-        text = message.encode()[: len(self.bytes) - _MESSAGE - 8]
+        text = message.encode()[: _ENERGIES - _MESSAGE - 8]
         self.bytes[_MESSAGE + 8 : _MESSAGE + 8 + len(text)] = np.frombuffer(text, np.uint8)
         self.words[_MESSAGE // 8] = len(text)
         self.words[WRITER_STATE] = FAILED
@@ -244,7 +245,7 @@ class Control:
         """Leave a sentence for the user, which the trainer prints: the writer's stderr does not reach him."""
         text = printable(sentence).encode() + b"\n"
         begin: int = _NOTES + self.words[NOTED]
-        if begin + len(text) <= len(self.bytes):
+        if begin + len(text) <= _ENERGIES:
             self.bytes[begin : begin + len(text)] = np.frombuffer(text, np.uint8)
             self.words[NOTED] += len(text)
 
@@ -253,6 +254,21 @@ class Control:
         end: int = self.words[NOTED]
         text = bytes(self.bytes[_NOTES + seen : _NOTES + end]).decode(errors="replace")
         return text.splitlines(), end
+
+    def set_energies(self, energies: np.ndarray[Any, Any]) -> None:
+        """Publish the mean kinetic energy of each parameter. The word before them is odd while they change."""
+        if self._energies.size == energies.size > 0:
+            word = _ENERGIES // 8
+            self.words[word] += 1 + self.words[word] % 2  # even where a writer was killed between the two lines
+            self._energies[:] = energies
+            self.words[word] += 1
+
+    def energies(self) -> np.ndarray[Any, Any] | None:
+        """Return what the writer published last; None before that, and in the instant in which it publishes."""
+        if not self._energies.size or (begun := self.words[_ENERGIES // 8]) == 0 or begun % 2:
+            return None
+        energies = self._energies.copy()
+        return energies if self.words[_ENERGIES // 8] == begun else None
 
     @property
     def last_words(self) -> str:
@@ -275,7 +291,7 @@ def create_spool(directory: Path, session: Session) -> None:
     """
     directory.mkdir(parents=True, mode=0o700)
     try:
-        _preallocate(directory / "control", _CONTROL_BYTES)
+        _preallocate(directory / "control", _ENERGIES + 8 * (1 + len(session.schema.parameters)))
         _preallocate(directory / "scalars", session.budget.scalar_columns * _NAME_BYTES)
         for index in range(session.budget.files):
             _preallocate(file_path(directory, index), session.budget.file_bytes)

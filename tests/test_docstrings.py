@@ -36,7 +36,9 @@ LEFT_OUT = {
 }
 FUNCTIONS = [f"{module}.{name}" for name, module in analyzer._PUBLIC.items()]
 METHODS = [f"recorder.Recorder.{name}" for name in vars(recorder.Recorder) if not name.startswith("_")]
-OWN = ["analyzer.accessor.ThermoAccessor", "analyzer.accessor.ThermoAccessor.parameter", "recorder.Recorder"]
+BY_NAME = ("parameter", "scalar")
+OWN = ["analyzer.accessor.ThermoAccessor", *(f"analyzer.accessor.ThermoAccessor.{name}" for name in BY_NAME)]
+OWN += ["recorder.Recorder"]
 
 
 @pytest.mark.parametrize("name", [*FUNCTIONS, *METHODS, *OWN])
@@ -49,7 +51,7 @@ def test_numpydoc_finds_no_fault(name: str) -> None:
 
 def test_methods_of_the_accessor_say_what_their_functions_say() -> None:
     for name, function in vars(ThermoAccessor).items():
-        if name.startswith("_") or name == "parameter":
+        if name.startswith("_") or name in BY_NAME:
             continue
         home = importlib.import_module(analyzer._PUBLIC.get(name, "analyzer.sweep"))
         assert function.__doc__ == getattr(home, name).__doc__

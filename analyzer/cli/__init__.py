@@ -15,6 +15,7 @@ from analyzer.errors import AnalyzerError
 
 COMMANDS = (
     "info",
+    "watch",
     "temperature",
     "velocity",
     "equilibration",

@@ -54,10 +54,12 @@ def equilibration(loss: str, **options: Any) -> None:
 
 def _check_loss(run: xr.DataTree, loss: str, store: str) -> None:
     """Refuse a loss that was not logged, if the user named it: without a loss the default is left out."""
+    from analyzer.tree import scalars_of
+
     given = click.get_current_context().get_parameter_source("loss") is not ParameterSource.DEFAULT
-    if given and loss not in run.data_vars:
+    if given and loss not in (logged := scalars_of(run)):
         raise OptionError(
-            f"--loss: expected a logged scalar of {store}, one of: {', '.join(map(str, run.data_vars)) or 'none'}; got "
+            f"--loss: expected a logged scalar of {store}, one of: {', '.join(logged) or 'none'}; got "
             f"{loss!r}. There is no such series. Mend the name, or leave it out.",
             loss=loss,
         )

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Collection, Sequence
 from typing import Any
 
 import click
@@ -38,11 +39,11 @@ def info(store: str, format_: str) -> None:
             for one in value:
                 said = f"segment {one['segment']}, from step {one['first_step']:,}: {', '.join(one['differences'])}"
                 say(f"{'changes':<16} {printable(said)}")
-        elif name != "parameters" and value not in (None, [], {}):
+        elif name not in ("parameters", "recent") and value not in (None, [], {}):
             say(f"{name.replace('_', ' '):<16} {printable(_shown(name, value))}")
-    say()
-    for line in _aligned(known["parameters"]):
-        say(printable(line))
+    for table in (_newest(known["recent"], store), _parameters(known["parameters"])):
+        for line in table:
+            say(printable(line))
 
 
 def _shown(name: str, value: Any) -> str:
@@ -67,15 +68,35 @@ def _number(value: Any) -> str:
     return f"{value:.6g}" if isinstance(value, float) else str(value)
 
 
-def _aligned(parameters: list[dict[str, Any]]) -> list[str]:
+def _newest(recent: dict[str, Any] | None, store: str) -> list[str]:
+    """The newest temperatures by layer, which the writer left in the metadata."""
+    if recent is None:
+        return []
+    rows = [("layer", "weights", "temperature")]
+    for one in recent["layers"]:
+        T = one["temperature"]
+        rows.append((one["layer"], f"{one['weights']:,}", "NaN: weights are not finite" if T is None else f"{T:.4g}"))
+    what = f"{recent['velocities']:,} velocities at lag {recent['lag']:,}, in {recent['units']}"
+    when = f"steps {recent['first_step']:,} to {recent['last_step']:,}"
+    title = f"Newest temperatures ({when}; {what}). With error bars: analyzer temperature {store}"
+    return ["", title, "", *_aligned(rows, numbers=(1, 2))]
+
+
+def _parameters(parameters: list[dict[str, Any]]) -> list[str]:
     rows = [("layer", "class", "parameter", "shape", "dtype", "weights")]
     for p in parameters:
         shape = " x ".join(map(str, p["shape"])) or "scalar"
         rows.append((p["layer"], p["layer_class"], p["parameter"], shape, p["dtype"], f"{p['weights']:,}"))
+    return ["", *_aligned(rows, numbers=(5,))]
+
+
+def _aligned(rows: Sequence[Sequence[str]], numbers: Collection[int]) -> list[str]:
+    """Rows as lines of equal columns, those of numbers at the right."""
     widths = [max(len(row[n]) for row in rows) for n in range(len(rows[0]))]
     return [
         "  ".join(
-            cell.rjust(w) if n == 5 else cell.ljust(w) for n, (cell, w) in enumerate(zip(row, widths, strict=True))
+            cell.rjust(w) if n in numbers else cell.ljust(w)
+            for n, (cell, w) in enumerate(zip(row, widths, strict=True))
         )
         for row in rows
     ]

@@ -20,6 +20,8 @@ from analyzer.errors import EquilibriumWarning
 from analyzer.query.groups import By, Globs, require_whole, titles_of
 from analyzer.query.windows import BIN_FRAMES, Bound, Timeline
 from analyzer.statistics.equilibrium import DRIFTING, Equilibrium, detect
+from analyzer.store.names import loss_of
+from analyzer.tree import scalars_of
 from analyzer.version import version
 
 Array = np.ndarray[Any, np.dtype[Any]]
@@ -88,7 +90,8 @@ def equilibration(
     parameter, layer, exclude
         Globs over parameter names and layers.
     loss
-        Name of the logged scalar; it is left out where the run has none.
+        Name of the logged scalar; it is left out where the run has none. Where none is called "loss", that name means
+        "train/loss", "train_loss" and the like.
     cache, memory_limit
         As for `temperature`.
 
@@ -152,8 +155,10 @@ def _tracks(run: xr.DataTree, query: Query, loss: str) -> list[Track]:
         answer += [
             Track("displacement", name, "weight^2", values, ends) for name, values in zip(shown, squares, strict=True)
         ]
-    if loss in run.data_vars:
-        answer += _logged(run, loss, line, int(first), int(last))
+    logged = scalars_of(run)
+    name = loss if loss in logged or loss != LOSS else loss_of(logged)
+    if name is not None and name in logged:
+        answer += _logged(name, logged[name], line, int(first), int(last))
     return [track for track in map(_binned, answer) if track.values.size >= _FEWEST]
 
 
@@ -267,12 +272,12 @@ def _displacements(run: xr.DataTree, query: Query, known: Measurement) -> tuple[
     return squares[:, there] / known.plan.grouping.weights[:, np.newaxis], windows.stop_step[there]
 
 
-def _logged(run: xr.DataTree, name: str, line: Timeline, first: int, last: int) -> list[Track]:
-    values = np.asarray(run[name].values, dtype=np.float64)
+def _logged(name: str, array: xr.DataArray, line: Timeline, first: int, last: int) -> list[Track]:
+    values = np.asarray(array.values, dtype=np.float64)
     if values.ndim != 1:
         return []
     there = np.isfinite(values) & (line.steps > first) & (line.steps <= last)
-    return [Track(name, "", str(run[name].attrs.get("units", "")), values[there], line.steps[there])]
+    return [Track(name, "", str(array.attrs.get("units", "")), values[there], line.steps[there])]
 
 
 def _binned(track: Track) -> Track:

@@ -12,6 +12,7 @@ import numpy as np
 
 from analyzer.errors import GroupError, SelectionError
 from analyzer.query.kinds import KINDS, WHOLE
+from analyzer.store.names import titles_of as titles_of
 from analyzer.store.schema import Parameter
 
 Array = np.ndarray[Any, np.dtype[Any]]
@@ -165,13 +166,6 @@ def group(parameters: Sequence[Parameter], by: By) -> Grouping:
     if by in WHOLE:
         return _owner_groups(parameters, by)
     return _split_groups(parameters, by)
-
-
-def titles_of(labels: Iterable[object]) -> list[str]:
-    """The groups by name, all different: what lies in the model itself is "model", unless a group is called so."""
-    names = [str(label) for label in labels]
-    whole = "model" if "model" not in names else "model itself"
-    return [name or whole for name in names]
 
 
 def most_groups(parameters: Sequence[Parameter], by: By) -> int:

@@ -14,6 +14,7 @@ from analyzer.query.windows import BIN_FRAMES
 from analyzer.report.content import Chart, Content, Gallery, Line, Note, Table
 from analyzer.report.subject import Asked, Subject
 from analyzer.report.text import number, plural, unit_text
+from analyzer.store.names import loss_of
 from analyzer.tree import trajectory
 
 Array = np.ndarray[Any, np.dtype[Any]]
@@ -29,13 +30,13 @@ _ENOUGH_BINS = 64
 
 def losses(subject: Subject, asked: Asked) -> list[Content]:
     """Return charts of logged scalars against step: means over windows, with the range from smallest to largest."""
-    steps = trajectory(subject.run).line.steps
+    steps, loss = trajectory(subject.run).line.steps, loss_of(subject.scalars)
     contents: list[Content] = []
     figures: list[Chart | Any] = []
     for name, values in subject.scalars.items():
         finite = values[np.isfinite(values)]
         if not finite.size:
-            contents.append(Note(f"{name}: no finite value was logged.", problem=name == "loss"))
+            contents.append(Note(f"{name}: no finite value was logged.", problem=name == loss))
         elif finite.min() == finite.max():
             contents.append(Note(f"{name} is {number(float(finite[0]))} throughout."))
         elif len(figures) < _MOST_SCALARS:
@@ -45,7 +46,7 @@ def losses(subject: Subject, asked: Asked) -> list[Content]:
                 contents.append(Note(f"{name}: {lost} of {values.size:,} are missing or not finite."))
     if figures:
         contents.insert(0, Gallery(figures))
-    if "loss" not in subject.scalars:
+    if loss is None:
         contents.append(Note("No loss was logged. recorder.log(loss=loss) records it with the frames."))
     return contents
 

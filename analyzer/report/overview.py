@@ -13,6 +13,7 @@ from analyzer.report.content import Content, Facts, Note, Table
 from analyzer.report.subject import Asked, Subject
 from analyzer.report.text import NONE, number, plural, value_text
 from analyzer.store.describe import describe, mapping, size_text
+from analyzer.store.names import loss_of
 from analyzer.tree import trajectory
 
 _MOST_PARAMETERS = 200
@@ -98,7 +99,7 @@ def gaps_of(steps: np.ndarray[Any, Any], stride: int) -> list[tuple[int, int]]:
 def last_loss(subject: Subject) -> tuple[int, float] | None:
     """Return the step and value of the last finite loss; None if there is none or it cannot be read."""
     try:
-        values = subject.scalars.get("loss")
+        values = subject.scalars.get(loss_of(subject.scalars) or "")
     except AnalyzerError:
         return None
     if values is None or not np.isfinite(values).any():

@@ -16,7 +16,9 @@ from analyzer.errors import AnalyzerError, DamagedStoreError
 from analyzer.quantities.equilibration import equilibration, from_equilibrium
 from analyzer.query.windows import Bound
 from analyzer.run import open_run
+from analyzer.store.names import loss_of
 from analyzer.store.schema import Store, read_store
+from analyzer.tree import scalars_of
 
 Array = np.ndarray[Any, np.dtype[Any]]
 
@@ -129,11 +131,9 @@ class Subject:
     def scalars(self) -> dict[str, Array]:
         """Logged scalars with one number a step, by name, (frames,) float64; the loss comes first."""
         logged = {
-            str(array.attrs.get("long_name", variable)): array
-            for variable, array in self.run.data_vars.items()
-            if array.dims == ("step",)
+            name: array for name, array in scalars_of(self.run).items() if array.dims == ("step",) and name != "epoch"
         }
-        names = sorted(logged, key=lambda name: (name != "loss", "loss" not in name))
+        names = sorted(logged, key=lambda name: (name != loss_of(logged), "loss" not in name))
         return {name: np.asarray(logged[name].values, dtype=np.float64) for name in names}
 
 

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import math
 import os
 from collections.abc import Iterator
 from typing import Any
 
 from analyzer.store.heartbeat import abandoned, spooled
+from analyzer.store.recent import recent_of
 from analyzer.store.schema import Parameter, Store, is_url
 
 _ITEMSIZE = {
@@ -44,6 +46,7 @@ def describe(store: Store) -> dict[str, Any]:
         "superseded_from": store.attrs.get("superseded_from"),
         "missing_frames": _missing(store),
         "last": last,
+        "recent": _recent(store),
         "spool": spooled(store),
         "scalars": [scalar.name for scalar in store.scalars],
         "weights": store.weights,
@@ -70,6 +73,24 @@ def _steps(store: Store, last: dict[str, Any]) -> list[int] | None:
     if not store.segments or not store.frames or not isinstance(step, int):
         return None
     return [store.segments[0].first_step, step]
+
+
+def _recent(store: Store) -> dict[str, Any] | None:
+    """The newest temperatures, None for NaN."""
+    found = recent_of(store)
+    if found is None:
+        return None
+    return {
+        "first_step": found.first_step,
+        "last_step": found.last_step,
+        "velocities": found.velocities,
+        "lag": found.stride,
+        "units": found.units,
+        "layers": [
+            {"layer": layer, "weights": found.weights[layer], "temperature": T if math.isfinite(T) else None}
+            for layer, T in found.temperatures.items()
+        ],
+    }
 
 
 def _missing(store: Store) -> dict[str, int | str]:

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import os
 from datetime import UTC, datetime
 from pathlib import Path
 
 from analyzer.store.schema import Store, is_url
 
+PROCESSES = ("trainer", "writer")
 STALE_SECONDS = 120
 """An older heartbeat means that nobody writes any more."""
 
@@ -26,10 +28,54 @@ def abandoned(store: Store) -> str | None:
         return None
     if original := copied_from(store):
         return f"a copy, made while {original} was written"
+    if ended_processes(store) == PROCESSES:
+        return "the processes of its trainer and its writer have ended"
     age = heartbeat_age(store)
     if age is None:
         return "without a readable heartbeat"
     return f"last sign {age:.0f} s ago" if age > STALE_SECONDS else None
+
+
+def ended_processes(store: Store) -> tuple[str, ...]:
+    """Which of the trainer and the writer of a store no longer run; () where this machine cannot tell.
+
+    The writer names both by process id and start time, which are unique until the next boot. They count on the same
+    boot and in the same namespace of process ids (`recorder/FORMAT.md`, "Owner").
+    """
+    recording = store.attrs.get("recording")
+    owner = recording.get("owner") if isinstance(recording, dict) else None
+    if not isinstance(owner, dict) or is_url(store.location):
+        return ()
+    try:
+        boot = Path("/proc/sys/kernel/random/boot_id").read_text().strip()
+        namespace = Path("/proc/self/ns/pid").stat().st_ino
+    except OSError:
+        return ()
+    if (owner.get("boot_id"), owner.get("pid_namespace")) != (boot, namespace):
+        return ()
+    return tuple(name for name in PROCESSES if _has_ended(owner.get(name), owner.get(f"{name}_started")))
+
+
+def _has_ended(process: object, began: object) -> bool:
+    """Whether the process of an id and a start time has ended; False where the record or the system does not say."""
+    if type(process) is not int or type(began) is not int or not Path("/proc/self/stat").exists():
+        return False
+    try:
+        words = Path(f"/proc/{process}/stat").read_text().rpartition(")")[2].split()
+        return words[0] in "ZX" or (began > 0 and int(words[19]) != began)
+    except (OSError, IndexError, ValueError):
+        return not _is_hidden(process)
+
+
+def _is_hidden(process: int) -> bool:
+    """Whether a process of this id runs that this user may not look at."""
+    try:
+        os.kill(process, 0)
+    except (ProcessLookupError, OverflowError):
+        return False
+    except OSError:
+        return True
+    return True
 
 
 def copied_from(store: Store) -> str | None:

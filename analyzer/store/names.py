@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import os
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 _HALF = re.compile("[\ud800-\udfff]")
 """Half a character, which JSON can write and UTF-8 cannot."""
+_OF_OTHERS = {"val", "valid", "validation", "eval", "evaluation", "dev", "test"}
+"""Words of names of losses that are of no training."""
 _LONGEST_PART = 255
 """Bytes of one level of a path: no file system holds more."""
 
@@ -42,6 +44,26 @@ def scalar_name(path: str, attributes: object) -> str:
     """Return the name under which a scalar was logged: the attribute `name` where its path is an encoded form of it."""
     name = attributes.get("name") if isinstance(attributes, Mapping) else None
     return name if isinstance(name, str) and name else path
+
+
+def titles_of(labels: Iterable[object]) -> list[str]:
+    """Layers or groups by name, all different: what lies in the model itself is "model", unless one is called so."""
+    names = [str(label) for label in labels]
+    whole = "model" if "model" not in names else "model itself"
+    return [name or whole for name in names]
+
+
+def loss_of(names: Iterable[str]) -> str | None:
+    """The training's loss among logged names: "loss", else "train/loss", "train_loss" and the like; None without one.
+
+    Examples
+    --------
+    >>> loss_of(["epoch", "val/loss", "train/loss"])
+    'train/loss'
+    """
+    words = {name: [word for word in re.split("[^a-z]+", name.lower()) if word] for name in names}
+    found = [name for name, parts in words.items() if parts[-1:] == ["loss"] and not _OF_OTHERS & set(parts)]
+    return min(found, key=lambda name: (name != "loss", len(words[name])), default=None)
 
 
 def variable_names(scalars: Mapping[str, str], taken: Sequence[str]) -> dict[str, str]:

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
+from contextlib import suppress
 from typing import Any
 
 import torch
@@ -35,9 +36,26 @@ class Scalars:
         self._columns = spool.names
         self._refused: set[str] = set()
         self._told: set[str] = set()
-        self._is_full = False
+        self._is_full = self._has_told_mapping = False
         self.pending: dict[int, Any] = {}
         self.calls = 0
+
+    def joined(self, mappings: Iterable[object], scalars: Mapping[str, Any]) -> Mapping[str, Any]:
+        """Return what mappings and keywords name, as one mapping; what is no mapping is said once and left out."""
+        found: dict[str, Any] = {}
+        for mapping in mappings:
+            try:
+                if not isinstance(mapping, Mapping):
+                    raise TypeError("no mapping")
+                found.update(mapping)
+            except Exception as error:  # whatever a foreign object raises when it is asked for its members
+                if not self._has_told_mapping:
+                    self._has_told_mapping = True
+                    self._tell(
+                        f"log(…): expected names with their values, as in log(loss=loss) or "
+                        f'log({{"train/loss": loss}}), got {_kind(mapping)} ({_reason(error)}). Not recorded.'
+                    )
+        return found | scalars
 
     def store(self, scalars: Mapping[str, Any]) -> None:
         """Store values with the newest frame."""
@@ -92,13 +110,25 @@ class Scalars:
         return None
 
     def _refuse_value(self, name: str, value: Any, error: Exception) -> None:
-        if name not in self._told:
-            self._told.add(name)
-            reason = str(error).partition("\n")[0]
-            self._tell(
-                f"log({name}=…): expected a number or an array or tensor of one element, got {type(value).__name__} "
-                f"({reason}). Such values are not recorded."
-            )
+        with suppress(Exception):  # a name may be an object that cannot be compared or printed
+            if name not in self._told:
+                self._told.add(name)
+                self._tell(
+                    f"log({name}=…): expected a number or an array or tensor of one element, got {_kind(value)} "
+                    f"({_reason(error)}). Such values are not recorded."
+                )
+
+
+def _kind(value: object) -> str:
+    return str(type(value).__name__)
+
+
+def _reason(error: Exception) -> str:
+    """Return the first line of an error's text; its name where it has none or cannot say it."""
+    with suppress(Exception):
+        if reason := str(error).partition("\n")[0]:
+            return reason
+    return _kind(error)
 
 
 def _kept(value: Any) -> Any:

@@ -26,6 +26,7 @@ from recorder.spool_files import (
     SpoolFile,
     open_files,
 )
+from recorder.writer.recent import RecentFrames
 from recorder.writer.resume import Place, find_place, heartbeat, narrow, publish_cut, restore, supersede
 from recorder.writer.store import StoreWriter
 
@@ -48,6 +49,7 @@ class Progress:
     raw_bytes: int = 0
     stored_bytes: int = 0  # of all chunks but the last, which another writer may find fuller than at this commit
     capacity: int | None = None  # frames that the pool holds: no more can be missing where it is gone
+    waiting: int = 0  # frames of full spool files that were not taken yet at the last commit
     owner: dict[str, Any] = field(default_factory=dict)  # see `recorder.writer.ownership`
     superseded: dict[str, Any] | None = None  # what a cut took out, until the session has its segment
 
@@ -87,6 +89,7 @@ class Drain:
         self.control = Control(spool)
         self._names = ScalarNames(spool, session)
         self._prefaulted = 0
+        self._recent = RecentFrames(session.schema, store.attributes["stride"])
         self._known = _counts(store)
         self.said: list[str] = []  # where the run goes on
         self.appended = 0  # frames that this object put into the store
@@ -162,8 +165,10 @@ class Drain:
             for name, column in self._names.read().items()
             if name in store.scalar_names or not np.isnan(scalars[:, column]).all()
         }
+        rates = scalars[:, 1 : 1 + groups]
         self.appended += len(rows)
-        store.append(steps[kept], logged, scalars[:, 1 : 1 + groups] if groups else None, planes)
+        store.append(steps[kept], logged, rates if groups else None, planes)
+        self._recent.take(steps[kept], planes, rates[-1].tolist())
         newest = {name: float(values[np.isfinite(values)][-1]) for name, values in logged.items()
                   if np.isfinite(values).any()}  # fmt: skip
         store.attributes["last"] = store.attributes.get("last", {}) | newest | {"step": int(store.last_step)}
@@ -208,6 +213,7 @@ class Drain:
                 "unreadable_N"
             )
         if self.progress.started:
+            self.store.add_scalars(self._names.read())  # names under which nothing but NaN was logged
             self._close_segment()
         least = self.progress.pushed - 1 - self.progress.newest
         most = least + self._unsure
@@ -235,6 +241,8 @@ class Drain:
         leaves its part in `progress`, and the one that takes its place comes here again.
         """
         progress, session = self.progress, self.session
+        self._recent.forget()
+        self.store.attributes.pop("recent", None)  # it is of the segment before, and perhaps of frames that are cut off
         applied = int(file.steps[row] - np.nan_to_num(file.scalars[row, 0]))  # 0 unless the first frames are lost
         place = Place(applied)
         if self.store.frames:
@@ -321,7 +329,12 @@ class Drain:
         progress, attributes = self.progress, self.store.attributes
         attributes["dropped_frames"] = progress.dropped_before + self.control.words[DROPPED]
         progress.raw_bytes, progress.stored_bytes = self.store.raw_bytes, self.store.settled_bytes
+        progress.waiting = max(0, self.control.words[NEWEST] - progress.pushed) if status == "running" else 0
+        if (recent := self._recent.measure()) is not None:
+            attributes["recent"] = recent.document
         self.store.publish(progress.document(), status=status)
+        if recent is not None:
+            self.control.set_energies(recent.energies)
         for file in self.files:
             if file.words[STATE] != FINISHED:
                 continue

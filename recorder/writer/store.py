@@ -10,7 +10,7 @@ import fcntl
 import json
 import os
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from types import MappingProxyType
@@ -148,11 +148,7 @@ class StoreWriter:
         planes : sequence of (n, elements)
             As in the spool: bfloat16 as its raw 16 bits.
         """
-        for name in scalars:
-            if name not in self._scalars:
-                self._add_scalar(name, self.frames)
-                # What a writer that died, or a cut, left at its path would pass for values of this one.
-                remove_array(self.store, self._scalars[name])
+        self.add_scalars(scalars)
         done = 0
         while done < len(steps):
             start = self.frames % self.chunk_steps
@@ -162,6 +158,14 @@ class StoreWriter:
             done = taken.stop
             if self.frames % self.chunk_steps == 0:
                 self._write_chunks(self.frames // self.chunk_steps - 1, self.chunk_steps)
+
+    def add_scalars(self, names: Iterable[str]) -> None:
+        """Open an array for each name that has none. It reads as NaN up to the next frame."""
+        for name in names:
+            if name not in self._scalars:
+                self._add_scalar(name, self.frames)
+                # What a writer that died, or a cut, left at its path would pass for values of this one.
+                remove_array(self.store, self._scalars[name])
 
     def _fill(
         self,

@@ -43,8 +43,9 @@ def test_a_question_from_kept_sums_decodes_and_fits_nothing(store: Path, options
     assert not loaded("temperature", str(store), *options) & HEAVY
 
 
-def test_info_loads_no_arrays(store: Path) -> None:
-    assert not loaded("info", str(store)) & (HEAVY | {"numpy", "xarray", "pandas", "dask", "scipy"})
+@pytest.mark.parametrize("command", ["info", "watch"])
+def test_what_reads_metadata_alone_loads_no_arrays(store: Path, command: str) -> None:
+    assert not loaded(command, str(store)) & (HEAVY | {"numpy", "xarray", "pandas", "dask", "scipy", "rich"})
 
 
 def limited() -> None:

@@ -15,6 +15,7 @@ from tests.benchmarks import (
     recorder_copies,
     recorder_gpu,
     recorder_pressure,
+    recorder_recent,
     recorder_resume,
     recorder_size,
     recorder_slowdown,
@@ -136,6 +137,13 @@ def test_entropy_bound(correlation: float) -> None:
     assert 0.5 < w.min() < w.max() < 1
     bits = 0.5 * math.log2(2 * math.pi * math.e * error**2 * 2**48)
     assert recorder_size.entropy_bound({"w": w}, 1024) == pytest.approx(32 / bits, rel=2e-3)
+
+
+def test_recent() -> None:
+    rows = [recorder_recent.measure(GCN, 2, "none", together=together) for together in (1, 2)]
+    assert_whole(rows)
+    for row in rows:
+        assert 0 < row["recent us"] < row["writer us"]
 
 
 def test_pressure() -> None:

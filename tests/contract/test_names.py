@@ -116,6 +116,9 @@ def test_a_store_of_all_names_and_values_is_read_by_name_while_it_grows_and_afte
         path = held[recorded_name(name)].path
         (variable,) = (v for v, a in run.data_vars.items() if a.attrs["long_name"] == recorded_name(name))
         expected = [np.nan, number, 100 + number, number, 100 + number]
+        scalar = run.thermo.scalar(recorded_name(name))
+        np.testing.assert_array_equal(scalar.to_numpy(), expected)
+        assert (scalar.name, scalar.dims) == (recorded_name(name), ("step",))
         np.testing.assert_array_equal(run[variable].to_numpy(), expected)
         np.testing.assert_array_equal(plain.to_dataset()[path].to_numpy(), expected)
         assert (plain.to_dataset()[path].attrs.get("name") or path) == recorded_name(name)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from fractions import Fraction
 
 import numpy as np
@@ -171,3 +172,129 @@ def test_what_waits_for_the_next_frame_is_stored_as_it_was_when_it_was_logged(tm
                 recorder.log(total=total, array=array)
     assert read_array(tmp_path / "run.zarr", "total")[1:].tolist() == [1, 3]
     assert read_array(tmp_path / "run.zarr", "array")[1:].tolist() == [1, 3]
+
+
+class Rude(Exception):
+    def __str__(self):
+        raise RuntimeError("no text")
+
+
+class Hostile:
+    """Raises whatever it is asked."""
+
+    def __init__(self, error: type[BaseException]) -> None:
+        self._error = error
+
+    def __float__(self):
+        raise self._error
+
+    def __repr__(self):
+        raise self._error
+
+    __str__ = __index__ = __len__ = __bool__ = __repr__
+
+    @property
+    def item(self):
+        raise self._error
+
+
+class BadName(str):
+    def __format__(self, spec):
+        raise RuntimeError("no text")
+
+    __str__ = __repr__ = lambda self: self.__format__("")
+
+
+class BadMapping(Mapping):
+    def __getitem__(self, name):
+        return 1.0
+
+    def __iter__(self):
+        raise OSError("gone")
+
+    def __len__(self):
+        return 1
+
+
+def endless() -> list:
+    held: list = []
+    held.append(held)
+    return held
+
+
+HOSTILE = {
+    "rude": Hostile(Rude),
+    "recursive": Hostile(RecursionError),
+    "memory": Hostile(MemoryError),
+    "stop": Hostile(StopIteration),
+    "warning": Hostile(UserWarning),
+    "meta": torch.zeros((), device="meta"),
+    "two": torch.zeros(2).to_sparse(),
+    "nested": torch.nested.nested_tensor([torch.zeros(2), torch.zeros(3)], layout=torch.jagged),
+    "none": np.array([None]),
+    "record": np.zeros(1, dtype=[("a", "f8")]),
+    "text": np.array(["3"]),
+    "empty": torch.zeros(0),
+    "endless": endless(),
+    "huge": -(10**5000),
+    "complex": np.complex64(1),
+    "type": float,
+    "generator": (n for n in range(3)),
+}
+
+
+@pytest.mark.parametrize("on_error", ["raise", "warn"])
+@pytest.mark.parametrize("stride", [1, 2])
+def test_nothing_that_is_logged_ends_a_training(tmp_path, capfd, on_error, stride):
+    with Recorder(tmp_path / "run.zarr", nn.Linear(1, 1), stride=stride, on_error=on_error) as recorder:
+        recorder.start()
+        for number in range(4):
+            for name, value in HOSTILE.items():
+                recorder.log(**{name: value})
+            recorder.log({1: 1.0, None: 2.0, ("a", 1): 3.0, b"x": 1.0, BadName("bad"): 1.0, BadName("worse"): "1"})
+            recorder.log("loss", 0.5)
+            recorder.log(None, [("loss", 1.0)], BadMapping())
+            recorder.log(*[{}] * 3)
+            recorder.log({"fine": number}, also_fine=number, self=number, mappings=number)
+            recorder.step()
+    told = capfd.readouterr().err
+    assert "Traceback" not in told
+    assert "recording stops" not in told
+    for name, value in HOSTILE.items():
+        assert told.count(f"log({name}=…): expected a number or an array or tensor of one element, got") == 1, name
+        assert f"got {type(value).__name__} (" in told
+    assert told.count("log(…): expected names with their values, as in log(loss=loss)") == 1
+    assert told.count("expected a name for each value, got 1.") == 1
+    found = open_tree(tmp_path / "run.zarr")
+    assert {"fine", "also_fine", "self", "mappings"} <= set(found.data_vars) <= {
+        "fine", "also_fine", "self", "mappings", "bad"
+    }  # fmt: skip
+    assert found["fine"].to_numpy()[-1] == 3 if stride == 2 else found["fine"].to_numpy()[-2] == 3
+
+
+def test_mappings_and_keywords_are_logged_together_and_the_last_one_counts(tmp_path):
+    with Recorder(tmp_path / "run.zarr", nn.Linear(1, 1)) as recorder:
+        recorder.start()
+        recorder.log({"train/loss": 1.0, "epoch": 1}, {"epoch": 2, "accuracy": None}, epoch=3)
+    root = open_tree(tmp_path / "run.zarr").to_dataset()
+    assert {a.attrs["long_name"]: float(a.to_numpy()[0]) for a in root.values()} == {"train/loss": 1.0, "epoch": 3.0}
+
+
+def test_a_name_of_nothing_but_nan_is_there_and_reads_as_nan(tmp_path):
+    model = nn.Linear(1, 1)
+    for mode, frames in (("w-", 20), ("a", 16), ("a", 1)):
+        with Recorder(tmp_path / "run.zarr", model, mode=mode, chunk_steps=16) as recorder:
+            recorder.start()
+            for number in range(frames):
+                with torch.no_grad():
+                    model.weight.add_(1.0)
+                recorder.step()
+                recorder.log({"loss": float("nan"), f"only_{mode}": float("nan"), "value": number, "absent": None})
+    tree = open_tree(tmp_path / "run.zarr")
+    assert set(tree.data_vars) == {"loss", "only_w-", "only_a", "value"}
+    for name in ("loss", "only_w-", "only_a"):
+        assert np.isnan(read_array(tmp_path / "run.zarr", name)).all()
+    assert tree.sizes["step"] == 38
+    from tests.analyzer.shell import invoke
+
+    assert invoke("verify", tmp_path / "run.zarr").exit_code == 0
