@@ -7,7 +7,7 @@ BIN := .venv/bin
 # than installing it.
 export PYTHONDONTWRITEBYTECODE :=
 
-.PHONY: demo test check benchmarks clean
+.PHONY: demo test check benchmarks trainers clean
 
 # The environment is remade when what it is made from changes. A Python of two years ago brings a pip that takes three
 # times as long to find what is needed: it is renewed first.
@@ -38,12 +38,16 @@ check: .venv/installed
 PYTEST := $(BIN)/pytest --numprocesses $(WORKERS) --dist loadgroup --no-loadscope-reorder --durations 10
 
 test: check
-	$(PYTEST) --ignore tests/benchmarks
+	$(PYTEST) --ignore tests/benchmarks --ignore tests/integrations
 	$(MAKE) benchmarks
 
 # Every benchmark once, small, and what their tables claim.
 benchmarks: .venv/installed
 	$(PYTEST) tests/benchmarks
+
+# Trainings by Lightning, transformers, accelerate and ignite themselves. Their libraries are heavy: no other test needs them.
+trainers: .venv/installed
+	$(PYTEST) tests/integrations
 
 clean:
 	rm -rf .venv runs build *.egg-info

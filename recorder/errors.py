@@ -93,3 +93,9 @@ def expected(error: Exception, what: str) -> RecorderError:
     )
     failure.__cause__ = error
     return failure
+
+
+def error_named(name: str, message: str) -> RecorderError | None:
+    """Return an error of this module, as another process wrote its class and text down; None for an unknown class."""
+    kind = globals().get(name)
+    return kind(message) if isinstance(kind, type) and issubclass(kind, RecorderError) else None

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import contextlib
 import os
-import shutil
 import time
 import weakref
 from collections.abc import Iterable, Mapping, Sequence
@@ -18,28 +17,25 @@ from recorder.budget import parse_bytes
 from recorder.errors import RecorderError, UsageError, expected
 from recorder.names import user_path
 from recorder.trainer.device_feed import DeviceFeed
-from recorder.trainer.ends import begin, drain, make_feed, nothing_recorded
+from recorder.trainer.ends import begin, drain, nothing_recorded
 from recorder.trainer.exits import refuse_second, unwatch, watch
 from recorder.trainer.hooks import CapturedError, Rounds, attach, refuse_capture
 from recorder.trainer.host_feed import HostFeed
-from recorder.trainer.lookout import EARLY_FRAMES, LOGS_WITHOUT_A_STEP, Lookout
-from recorder.trainer.optimizers import LearningRates, optimizers_of
+from recorder.trainer.lookout import EARLY_FRAMES, LOGS_WITHOUT_A_STEP
+from recorder.trainer.optimizers import optimizers_of
 from recorder.trainer.options import Options, check_status, check_store
 from recorder.trainer.overhead import Alternation
-from recorder.trainer.process import WriterProcess
+from recorder.trainer.ranks import Ranks
 from recorder.trainer.report import Report, make_report, tell
-from recorder.trainer.scalars import Scalars
 from recorder.trainer.selection import model_of
-from recorder.trainer.session import tell_of_resumption
-from recorder.trainer.spool import Spool
-from recorder.trainer.temperatures import Temperatures
 from recorder.trainer.values import members_of
 
 
 class Recorder:
     """Records the parameters of a model after every optimizer step.
 
-    Lifetime: from the first optimizer step (or `start`) to `close`. Use it as a context manager.
+    Lifetime: from the first optimizer step (or `start`) to `close`. Use it as a context manager. Of the processes of a
+    distributed training (torch.distributed, torchrun) rank 0 records. On the others all methods return at once.
 
     Parameters
     ----------
@@ -137,8 +133,13 @@ class Recorder:
             compare_every=compare_every,
             user_step=user_step,
         )
-        refuse_second(self._options.store, lambda other: other._feed is not None)
-        check_store(self._options)
+        self._ranks = Ranks(self._tell)
+        if self._ranks.records:
+            with self._ranks.announcing():
+                refuse_second(self._options.store, lambda other: other._feed is not None)
+                check_store(self._options)
+        else:
+            self._ranks.wait()
         self._feed: HostFeed | DeviceFeed | None = None
         self._closed = self._is_deaf = False
         self._failure: BaseException | None = None
@@ -162,36 +163,38 @@ class Recorder:
         RecorderError
             The parameters cannot be recorded, the store cannot be written, or there is no room for the spool.
         """
+        with self._ranks.announcing():
+            self._start()
+        if self._is_deaf:
+            self._detach()
+
+    def _start(self) -> bool:
+        """Begin, unless it has begun or another rank records; tell whether this process records."""
         if self._feed is not None or self._closed:
-            return
+            return self._feed is not None
+        if not self._ranks.records:
+            self._closed = self._is_deaf = True
+            unwatch(self)
+            self._ranks.wait()
+            return False
         try:
             self._begin()
         except Exception as error:
             self._failure = expected(error, "start")
             raise self._failure from self._failure.__cause__
         self._failure = None
+        self._ranks.announce(begun=True)
+        return True
 
     def _begin(self) -> None:
         began = time.perf_counter()
-        options = self._options
-        selection, session, directory = begin(self._model, self._optimizers, options, self._tell)
-        self._writer = writer = WriterProcess(directory)
-        try:
-            self._spool = spool = Spool(directory, session, writer, drop=options.on_pressure == "drop", tell=self._tell)
-            feed = make_feed(selection, spool, session.budget)
-            self._rates, self._scalars = LearningRates(self._optimizers, self._tell), Scalars(spool, feed, self._tell)
-            self._lookout = Lookout(self._model, self._optimizers, selection, options, self._tell)
-            writer.start()  # last, so that an earlier failure leaves no process behind
-            writer.wait_until_running(self._tell)
-            tell_of_resumption(options, session, self._tell)
-        except BaseException:
-            writer.forget()
-            shutil.rmtree(directory, ignore_errors=True)
-            raise
-        if options.compare_every is not None:
-            self._alternation = Alternation(options.compare_every, selection.schema.planes[0].device)
-        self._temperatures = Temperatures(selection.schema, writer.control)
-        self._check_every, self._feed = session.budget.file_frames, feed
+        parts = begin(self._model, self._optimizers, self._options, self._tell)
+        self._writer, self._spool, self._lookout = parts.writer, parts.spool, parts.lookout
+        self._rates, self._scalars = parts.rates, parts.scalars
+        if self._options.compare_every is not None:
+            self._alternation = Alternation(self._options.compare_every, parts.device)
+        self._temperatures = parts.temperatures
+        self._check_every, self._feed = parts.file_frames, parts.feed
         self._push()
         self._start_seconds = time.perf_counter() - began
 
@@ -205,12 +208,14 @@ class Recorder:
         RecorderError
             See `Recorder`.
         """
-        if self._closed and not self._is_deaf:
+        if self._is_deaf:
+            return
+        if self._closed:
             raise UsageError("recorder.step(): expected an open recorder, it is closed. Make a new one with mode='a'.")
         if self._optimizers and (self._updates > self._calls or not self._is_whole()):
             self._lookout.tell_of_calls()
             return
-        if self._feed is None:
+        if self._feed is None and self._ranks.records:
             self._tell("step() came before start(): frame 0 is the state after the first update, like frame 1")
         self._after_update(None, -1)
         self._calls = self._updates
@@ -231,8 +236,8 @@ class Recorder:
         if self._closed:
             return
         try:
-            if self._feed is None:
-                self.start()
+            if self._feed is None and not self._start():
+                return
             began = time.perf_counter()
             scalars = self._scalars.joined(mappings, scalars) if mappings else scalars
             if self._recorded_update == self._updates:
@@ -270,9 +275,11 @@ class Recorder:
         """
         check_status(status)
         if self._closed:
-            return
+            return self._detach()  # a rank that did not record still has hooks
+        self._ranks.announce()
         if self._failure is None and self._feed is None:
-            self._tell(nothing_recorded(self._options.store, self._optimizers))
+            if self._ranks.records:
+                self._tell(nothing_recorded(self._options.store, self._optimizers))
         elif self._failure is None:
             with contextlib.suppress(Exception):  # a look must not keep the store from being closed
                 feed, is_newest = cast(HostFeed, self._feed), self._is_newest()
@@ -288,17 +295,10 @@ class Recorder:
                 raise self._failure from self._failure.__cause__
             self._tell(str(self._failure))
         finally:
-            self.report = make_report(
-                self._spool,
-                self._writer.control.words,
-                store=str(self._options.store),
-                status=status,
-                steps=self._updates,
-                start_seconds=self._start_seconds,
-                seconds=self._seconds,
-                stall_seconds=self._feed.stall_seconds,
-                alternation=self._alternation,
-            )
+            seconds = self._start_seconds, self._seconds, self._feed.stall_seconds
+            overhead = self._alternation.result() if self._alternation else None
+            words, store = self._writer.control.words, str(self._options.store)
+            self.report = make_report(self._spool, words, store, status, self._updates, seconds, overhead)
         self._tell(str(self.report))
 
     def __enter__(self) -> Self:
@@ -321,7 +321,9 @@ class Recorder:
         """Raise a failure, or report it and stop recording, as `on_error` says."""
         self._failure = failure = expected(error, f"record after update {self._updates}")
         if self._options.on_error == "raise":
+            self._ranks.announce(failure)
             raise failure from failure.__cause__
+        self._ranks.announce()
         self._tell(f"recording stops, training goes on: {failure}")
         self._is_deaf = True  # hooks cannot be removed while torch goes through them
         if not isinstance(failure, CapturedError):  # what closing does to a device would end the capture
@@ -334,7 +336,7 @@ class Recorder:
             if self._is_on_gpu:
                 refuse_capture()
             if self._feed is None:
-                self.start()
+                self._start()
             elif self._frames in EARLY_FRAMES and self._feed.can_be_looked_at and self._is_newest():
                 self._lookout.compare(self._feed, early=True)
         except Exception as error:
@@ -346,8 +348,8 @@ class Recorder:
         try:
             if self._is_on_gpu:
                 refuse_capture()
-            if self._feed is None:
-                self.start()
+            if self._feed is None and not self._start():
+                return
             began = time.perf_counter()
             if self._rounds is None or optimizer is None:
                 found_inf = getattr(optimizer, "found_inf", None)

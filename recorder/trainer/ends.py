@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import shutil
 from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
@@ -10,36 +12,45 @@ from torch import nn
 from torch.optim import Optimizer
 
 from recorder.budget import Budget
-from recorder.spool_files import COMMITTED, Session, create_spool
+from recorder.spool_files import COMMITTED, create_spool
 from recorder.trainer.device_feed import DeviceFeed
 from recorder.trainer.host_feed import HostFeed
-from recorder.trainer.lookout import REMEDY
-from recorder.trainer.optimizers import listing, named
+from recorder.trainer.lookout import REMEDY, Lookout
+from recorder.trainer.optimizers import LearningRates, listing, named
 from recorder.trainer.options import Options
 from recorder.trainer.placement import place_spool
 from recorder.trainer.plan import check_plan
 from recorder.trainer.process import Waiting, WriterProcess
+from recorder.trainer.scalars import Scalars
 from recorder.trainer.selection import Selection, select_parameters
-from recorder.trainer.session import make_session
+from recorder.trainer.session import make_session, tell_of_resumption
 from recorder.trainer.spool import Spool
+from recorder.trainer.temperatures import Temperatures
 
 
-def begin(
-    model: nn.Module, optimizers: Sequence[Optimizer], options: Options, tell: Callable[[str], None]
-) -> tuple[Selection, Session, Path]:
-    """Choose what is recorded, decide its sizes, and make the spool.
+@dataclass(frozen=True, slots=True)
+class Parts:
+    """What a recording is made of, once its writer runs."""
 
-    Returns
-    -------
-    selection : Selection
-    session : Session
-    directory : Path
-        The spool's folder.
+    writer: WriterProcess
+    spool: Spool
+    feed: HostFeed | DeviceFeed
+    rates: LearningRates
+    scalars: Scalars
+    lookout: Lookout
+    temperatures: Temperatures
+    file_frames: int
+    device: str
+
+
+def begin(model: nn.Module, optimizers: Sequence[Optimizer], options: Options, tell: Callable[[str], None]) -> Parts:
+    """Choose what is recorded, make the spool, and start the writer.
 
     Raises
     ------
     RecorderError
-        The parameters cannot be recorded, or there is no room.
+        The parameters cannot be recorded, there is no room, or the writer could not take the store. No process and no
+        spool is left behind.
     """
     selection = select_parameters(model, options.include, options.exclude)
     session = make_session(model, optimizers, options, selection.schema)
@@ -48,7 +59,29 @@ def begin(
         tell(check_plan(options.store, schema, budget, options.expected_frames, options.compression))
     directory = place_spool(options.store, session.session, session.budget.pool_bytes, options.spool)
     create_spool(directory, session)
-    return selection, session, directory
+    writer = WriterProcess(directory)
+    try:
+        spool = Spool(directory, session, writer, drop=options.on_pressure == "drop", tell=tell)
+        feed = make_feed(selection, spool, session.budget)
+        parts = Parts(
+            writer=writer,
+            spool=spool,
+            feed=feed,
+            rates=LearningRates(optimizers, tell),
+            scalars=Scalars(spool, feed, tell),
+            lookout=Lookout(model, optimizers, selection, options, tell),
+            temperatures=Temperatures(selection.schema, writer.control),
+            file_frames=session.budget.file_frames,
+            device=selection.schema.planes[0].device,
+        )
+        writer.start()  # last, so that an earlier failure leaves no process behind
+        writer.wait_until_running(tell)
+        tell_of_resumption(options, session, tell)
+    except BaseException:
+        writer.forget()
+        shutil.rmtree(directory, ignore_errors=True)
+        raise
+    return parts
 
 
 def make_feed(selection: Selection, spool: Spool, budget: Budget) -> HostFeed | DeviceFeed:

@@ -22,6 +22,7 @@ from recorder.trainer.optimizers import listing, named
 from recorder.trainer.options import Options
 from recorder.trainer.ring import as_bytes, as_integers, check_held, look_up
 from recorder.trainer.selection import Selection, select_parameters
+from recorder.trainer.wrappers import named_parameters
 
 EARLY_FRAMES = frozenset((2, 3, 6, 7, 11))  # compared before the next step: after 1, 2, 5, 6 and 10 updates
 LOGS_WITHOUT_A_STEP = frozenset((10, 100, 1000))  # calls of `log` after which weights are compared
@@ -191,7 +192,7 @@ class Lookout:
 
 
 def _names(model: nn.Module) -> list[str]:
-    return [name for name, _ in model.named_parameters(remove_duplicate=False)]
+    return [held.name for held in named_parameters(model)]
 
 
 def _places(tensors: Iterable[Any]) -> set[int]:

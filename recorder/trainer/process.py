@@ -10,8 +10,7 @@ import time
 from collections.abc import Callable
 from pathlib import Path
 
-from recorder import errors
-from recorder.errors import RecorderError, WriterError
+from recorder.errors import RecorderError, WriterError, error_named
 from recorder.spool_files import COMMITTED, DONE, FAILED, LEFT, NOTED, STARTING, WRITER_STATE, Control
 
 # A writer that was restarted more often than this without a commit in between, over more than this time, is given up:
@@ -199,10 +198,7 @@ class WriterProcess:
 
     def _failure(self) -> RecorderError:
         name, _, message = self.control.last_words.partition("\n")
-        kind = getattr(errors, name, None)
-        if isinstance(kind, type) and issubclass(kind, RecorderError):
-            return kind(message)
-        return WriterError(
+        return error_named(name, message) or WriterError(
             f"writer: expected it to write, but it failed ({message or 'it left no message'}). Committed frames are "
             f"kept, the others wait in {self.spool}. Mend the cause (free disk space?), then run: recorder recover "
             "STORE"

@@ -10,7 +10,7 @@ from typing import Any
 from recorder.budget import format_bytes
 from recorder.spool_files import RAW_BYTES, SKIPPED, STORED_BYTES
 from recorder.text import printable
-from recorder.trainer.overhead import Alternation, Overhead
+from recorder.trainer.overhead import Overhead
 from recorder.trainer.spool import Spool
 
 
@@ -74,16 +74,40 @@ class Report:
         return "; ".join(parts)
 
 
-def make_report(spool: Spool, words: memoryview[Any], *, alternation: Alternation | None, **known: Any) -> Report:
-    """Return the account of a recording that is over, from the spool, the writer's words and what is `known`."""
+def make_report(
+    spool: Spool,
+    words: memoryview[Any],
+    store: str,
+    status: str,
+    steps: int,
+    seconds: tuple[float, float, float],
+    overhead: Overhead | None,
+) -> Report:
+    """Return the account of a recording that is over.
+
+    Parameters
+    ----------
+    spool : Spool
+    words : memoryview
+        The control words, in which the writer counts.
+    store, status, steps, overhead
+        As in the report.
+    seconds : tuple of float
+        Its `start_seconds`, `seconds` and `stall_seconds`.
+    """
     return Report(
+        store=store,
+        status=status,
+        steps=steps,
         frames=spool.pushed,
         dropped=spool.dropped,
         skipped=words[SKIPPED],
         raw_bytes=words[RAW_BYTES],
         stored_bytes=words[STORED_BYTES],
-        overhead=alternation.result() if alternation else None,
-        **known,
+        start_seconds=seconds[0],
+        seconds=seconds[1],
+        stall_seconds=seconds[2],
+        overhead=overhead,
     )
 
 

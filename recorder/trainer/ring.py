@@ -18,6 +18,7 @@ from torch import nn
 from recorder.errors import ParameterChangedError
 from recorder.schema import Plane, Schema
 from recorder.trainer.selection import Slot, check_memory
+from recorder.trainer.wrappers import named_parameters
 
 
 def look_up(schema: Schema, slots: Sequence[Slot]) -> list[torch.Tensor]:
@@ -66,7 +67,7 @@ def check_held(model: nn.Module, schema: Schema, slots: Sequence[Slot]) -> list[
     ParameterChangedError
         A parameter is gone, or another module holds it.
     """
-    current = dict(model.named_parameters(remove_duplicate=False))
+    current = {held.name: held.tensor for held in named_parameters(model)}
     for parameter, slot in zip(schema.parameters, slots, strict=True):
         if current.get(parameter.name) is not slot.owner.get(slot.key):
             raise gone(parameter.name)

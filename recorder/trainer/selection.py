@@ -13,6 +13,7 @@ from torch.nn.parameter import is_lazy
 from recorder.errors import SchemaError, SelectionError, UsageError
 from recorder.schema import STORED_DTYPES, Parameter, Plane, Schema
 from recorder.trainer.axes import Conventions
+from recorder.trainer.wrappers import Held, named_modules, named_parameters, sharded_modules
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,6 +50,8 @@ def select_parameters(
 ) -> Selection:
     """Choose the parameters of a model to record, and describe them.
 
+    Names are the user's: what wrappers put into them (`module.`, `_orig_mod.`) is left out.
+
     Parameters
     ----------
     model : torch.nn.Module
@@ -66,23 +69,61 @@ def select_parameters(
     SelectionError
         A pattern matches nothing, or nothing is left.
     SchemaError
-        A parameter has no shape yet, or a type that cannot be stored.
+        A parameter has no shape yet, a type that cannot be stored, or lies in shards; or two have one name.
     """
-    names: dict[int, list[str]] = {}
-    tensors: dict[int, nn.Parameter] = {}
-    for name, tensor in model.named_parameters(remove_duplicate=False):
-        names.setdefault(id(tensor), []).append(name)
-        tensors[id(tensor)] = tensor
-    chosen = _match([group[0] for group in names.values()], names.values(), _patterns(include), _patterns(exclude))
-    modules = dict(model.named_modules())
-    conventions = Conventions(modules)
+    groups = _by_tensor(model)
+    names = [[held.name for held in group] for group in groups]
+    chosen = _match([group[0] for group in names], names, _patterns(include), _patterns(exclude))
+    modules = dict(named_modules(model))
+    conventions, sharded = Conventions(modules), sharded_modules(model)
     parameters, slots = [], []
-    for identity, group in names.items():
-        if group[0] in chosen:
-            parameters.append(_describe(modules, conventions, tensors[identity], group))
-            owner, _, key = group[0].rpartition(".")
-            slots.append(Slot(modules[owner]._parameters, key, tensors[identity]))
+    for group, aliases in zip(groups, names, strict=True):
+        name, owner, key, tensor = group[0]
+        if name in chosen:
+            _check_whole(name, tensor, sharded)
+            parameters.append(_describe(modules, conventions, tensor, aliases))
+            slots.append(Slot(owner._parameters, key, tensor))
     return Selection(_lay_out(parameters, [slot.tensor for slot in slots]), tuple(slots))
+
+
+def _by_tensor(model: nn.Module) -> list[list[Held]]:
+    """Return the parameters of a model, each with all places that hold it under a name of its own."""
+    groups: dict[int, list[Held]] = {}
+    owners: dict[str, Held] = {}
+    for held in named_parameters(model):
+        first = owners.setdefault(held.name, held)
+        if first is held:
+            groups.setdefault(id(held.tensor), []).append(held)
+        elif first.tensor is not held.tensor:
+            raise SchemaError(
+                f"parameter {held.name}: expected one of this name, got two: a {type(first.owner).__name__} and a "
+                f"{type(held.owner).__name__} hold one each, and only a wrapper's name stands between. Rename an "
+                "attribute of the wrapper, or pass the model that it wraps.",
+                parameter=held.name,
+            )
+    return list(groups.values())
+
+
+def _check_whole(name: str, tensor: nn.Parameter, sharded: Sequence[str]) -> None:
+    """Check that a parameter is not one rank's shard of it.
+
+    Raises
+    ------
+    SchemaError
+    """
+    what = ""
+    if any(not module or name.startswith(module + ".") for module in sharded):
+        what = "FullyShardedDataParallel"
+    elif any(base.__name__ == "DTensor" for base in type(tensor).__mro__):
+        what = "FSDP2 or tensor parallelism (DTensor)"
+    elif getattr(tensor, "ds_numel", tensor.numel()) != tensor.numel():
+        what = "DeepSpeed ZeRO 3"
+    if what:
+        raise SchemaError(
+            f"parameter {name}: expected all of it in this process, got the shard of one rank under {what}. Shards are "
+            f"not gathered. Train with DistributedDataParallel, or leave it out with exclude=[{name!r}].",
+            parameter=name,
+        )
 
 
 def _patterns(patterns: str | Iterable[str] | None) -> tuple[str, ...]:
@@ -133,7 +174,7 @@ def check_memory(name: str, tensor: torch.Tensor) -> None:
     Raises
     ------
     SchemaError
-        The parameter wraps other tensors (a shard of FSDP2), its storage was freed, or it never had one (`meta`).
+        The parameter wraps other tensors, its storage was freed, or it never had one (`meta`).
     """
     last = sum((size - 1) * stride for size, stride in zip(tensor.shape, tensor.stride(), strict=True))
     needed = (tensor.storage_offset() + last + 1) * tensor.element_size() if tensor.numel() else 0

@@ -21,6 +21,7 @@ from recorder.spool_files import Session, boot_id
 from recorder.trainer.optimizers import steps_of
 from recorder.trainer.options import Options
 from recorder.trainer.values import jsonable
+from recorder.trainer.wrappers import unwrapped
 from recorder.version import VERSION
 
 
@@ -102,7 +103,8 @@ def _installed(package: str) -> str:
 
 
 def describe_model(model: nn.Module) -> dict[str, Any]:
-    """Return the class and the printed form of a model, for the store's attribute `model`."""
+    """Return the class and the printed form of a model without its wrappers, for the store's attribute `model`."""
+    model = unwrapped(model)
     text = as_text(str(model))
     return {"class": _qualified(model), "text": text if len(text) <= 100_000 else text[:100_000] + " …"}
 

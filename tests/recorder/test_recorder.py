@@ -226,7 +226,7 @@ def test_on_error_warn_keeps_step_and_close_from_raising(tmp_path, monkeypatch, 
 def test_a_start_that_fails_in_a_hook_ends_no_training_and_leaves_no_writer(tmp_path, monkeypatch, capfd):
     model = nn.Linear(2, 2)
     optimizer = Scripted(model.parameters())
-    monkeypatch.setattr(recorder.recorder, "Lookout", broken)
+    monkeypatch.setattr(recorder.trainer.ends, "Lookout", broken)
     with Recorder(tmp_path / "run.zarr", model, optimizer, on_error="warn"):
         optimizer.step()
         optimizer.step()

@@ -1,0 +1,1 @@
+"""Callbacks for trainers of other libraries. Each module loads its library, so import the one that you use."""

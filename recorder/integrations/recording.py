@@ -1,0 +1,107 @@
+"""What the callbacks of trainers have in common: a recorder that opens and closes with their training."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping, Sequence
+from typing import Any, Literal
+
+from torch import nn
+
+from recorder.errors import UsageError
+from recorder.recorder import Recorder
+from recorder.trainer.optimizers import optimizers_of
+from recorder.trainer.report import Report
+
+
+class Recording:
+    """The recordings of one callback.
+
+    Lifetime: as the callback. It may see several trainings, one after the other.
+
+    Attributes
+    ----------
+    recorder : Recorder or None
+        Of the training that runs, for logging more: `callback.recorder.log(accuracy=…)`.
+    report : Report or None
+        Of the training that ended last.
+    is_followed : bool
+        Hooks record the steps. If not, the callback calls `recorder.step()` after each update.
+    """
+
+    def __init__(self, store: str | os.PathLike[str], options: Mapping[str, Any]) -> None:
+        self.store, self.options = store, dict(options)
+        self.recorder: Recorder | None = None
+        self.report: Report | None = None
+        self.is_followed = True
+
+    def open(
+        self,
+        model: nn.Module,
+        optimizers: Sequence[Any],
+        *,
+        step: int | None,
+        is_resumed: bool,
+        hyperparameters: Mapping[str, Any],
+    ) -> Recorder:
+        """Open a recorder; one that is still open is of a training that ended with an exception.
+
+        One optimizer is followed by its hook. Several are there for their learning rates, because the callback knows
+        better which of their steps make an update. An optimizer whose step does not move the model's own weights
+        (DeepSpeed's) is left out.
+
+        Parameters
+        ----------
+        model : torch.nn.Module
+        optimizers : sequence of optimizers
+        step : int or None
+            The trainer's count of updates, restored.
+        is_resumed : bool
+            The trainer was restored from a checkpoint.
+        hyperparameters : mapping
+            What the trainer knows of them, where the user gave none.
+
+        Raises
+        ------
+        RecorderError
+            See `Recorder`.
+        """
+        self.close("interrupted")
+        try:
+            torch_optimizers = optimizers_of(optimizers)
+        except UsageError:
+            torch_optimizers = []
+        self.is_followed = len(torch_optimizers) == 1
+        options = {"hyperparameters": hyperparameters, "user_step": step, **self.options}
+        options["mode"] = mode_of(self.options.get("mode"), is_resumed=is_resumed)
+        self.recorder = recorder = Recorder(self.store, model, torch_optimizers, **options)
+        if not self.is_followed:
+            recorder.start()
+            recorder._detach()
+        return recorder
+
+    def close(self, status: Literal["complete", "interrupted"]) -> None:
+        """Close the recorder, if one is open."""
+        recorder, self.recorder = self.recorder, None
+        if recorder is not None:
+            try:
+                if status == "complete":
+                    recorder.close()
+                else:
+                    recorder._leave()  # a failure of the writer must not take the place of the user's exception
+            finally:
+                self.report = recorder.report
+
+
+def mode_of(given: str | None, *, is_resumed: bool) -> str:
+    """Return the mode of a recording: a training that was restored from a checkpoint goes on in its store.
+
+    Whether a store is there does not decide: a second training would go on in that of the first.
+
+    Parameters
+    ----------
+    given : {"w-", "w", "a"}, optional
+        The user's choice. "w" replaces the store where a training begins, and never where one goes on.
+    is_resumed : bool
+    """
+    return "a" if is_resumed and given in (None, "w") else given or "w-"

@@ -1,0 +1,82 @@
+"""A model's modules and parameters by the names that its user gave them, whatever has been wrapped around it."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from functools import lru_cache
+from typing import NamedTuple
+
+from torch import nn
+
+# By home and class, so that nothing is imported: the attributes under which a wrapper holds what it wraps. The class
+# tells, and not the name, because a user may call a layer `module`.
+_HELD_UNDER = {
+    ("torch", "DataParallel"): ("module",),
+    ("torch", "DistributedDataParallel"): ("module",),
+    ("torch", "FullyShardedDataParallel"): ("_fsdp_wrapped_module",),
+    ("torch", "OptimizedModule"): ("_orig_mod",),
+    ("torch", "ActivationWrapper"): ("_checkpoint_wrapped_module",),
+    ("lightning", "_FabricModule"): ("_forward_module", "_original_module"),
+    ("lightning_fabric", "_FabricModule"): ("_forward_module", "_original_module"),
+    ("deepspeed", "DeepSpeedEngine"): ("module",),
+    ("opacus", "GradSampleModule"): ("_module",),
+}
+
+
+class Held(NamedTuple):
+    """A parameter: its user's name, the module that holds it and its key there."""
+
+    name: str
+    owner: nn.Module
+    key: str
+    tensor: nn.Parameter
+
+
+@lru_cache(maxsize=4096)
+def _held_under(kind: type) -> tuple[str, ...]:
+    """Return the attributes under which a class of wrappers holds what it wraps; empty for what is no wrapper."""
+    found = (_HELD_UNDER.get((base.__module__.partition(".")[0], base.__name__)) for base in kind.__mro__)
+    return next((keys for keys in found if keys), ())
+
+
+def named_modules(model: nn.Module, name: str = "") -> Iterator[tuple[str, nn.Module]]:
+    """Yield the modules of a model with their users' names. A wrapper has that of what it wraps, and comes before it.
+
+    Parameters
+    ----------
+    model : torch.nn.Module
+    name : str
+        Its own name.
+    """
+    yield name, model
+    hidden = _held_under(type(model))
+    for key, child in model._modules.items():
+        if child is not None:
+            yield from named_modules(child, name if key in hidden else f"{name}.{key}" if name else key)
+
+
+def named_parameters(model: nn.Module) -> Iterator[Held]:
+    """Yield the parameters of a model in its order, a tied one under each of its names."""
+    for name, module in named_modules(model):
+        for key, tensor in module._parameters.items():
+            if tensor is not None:
+                yield Held(f"{name}.{key}" if name else key, module, key, tensor)
+
+
+def unwrapped(model: nn.Module) -> nn.Module:
+    """Return the module that wrappers hold, near or far."""
+    while keys := _held_under(type(model)):
+        if not isinstance(inner := model._modules.get(keys[0]), nn.Module):
+            break
+        model = inner
+    return model
+
+
+def sharded_modules(model: nn.Module) -> list[str]:
+    """Return the names of the modules whose parameters FullyShardedDataParallel has cut up: a rank holds shards."""
+    return [
+        name
+        for name, module in named_modules(model)
+        if "_fsdp_wrapped_module" in _held_under(type(module))
+        and getattr(getattr(module, "sharding_strategy", None), "name", "") != "NO_SHARD"
+    ]
