@@ -12,6 +12,7 @@ from typing import Any
 _PUBLIC = {
     "open_run": "analyzer.run",
     "open_sweep": "analyzer.run",
+    "as_run": "analyzer.run",
     "temperature": "analyzer.quantities.temperature",
     "equilibration": "analyzer.quantities.equilibration",
     "rows": "analyzer.quantities.rows",

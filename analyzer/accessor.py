@@ -132,7 +132,7 @@ class ThermoAccessor:
         if not _sweep.is_sweep(self._run):
             return measure(self._run, **options)
         _sweep.check_axes(self._run, options.get("by", "layer"))
-        lag = _sweep.common_lag(self._run, options.get("lag"))
+        lag = _sweep.common_lag(self._run, *(options.get(name) for name in ("lag", "start", "stop")))
         options |= {} if lag is None else {"lag": lag}
         answers = [measure(run, **options) for run in _sweep.runs_of(self._run).values()]
         return _sweep.over_runs(_sweep.in_windows(self._run, answers), answers)

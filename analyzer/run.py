@@ -9,7 +9,7 @@ import xarray as xr
 from analyzer import accessor  # noqa: F401  (registers `run.thermo`)
 from analyzer.store.schema import read_store
 from analyzer.sweep import open_sweep as open_sweep
-from analyzer.tree import build_tree
+from analyzer.tree import build_tree, trajectory
 
 
 def open_run(path: str | PathLike[str]) -> xr.DataTree:
@@ -43,3 +43,34 @@ def open_run(path: str | PathLike[str]) -> xr.DataTree:
     ['conv1', 'conv2', 'out']
     """
     return build_tree(read_store(fspath(path)))
+
+
+def as_run(tree: xr.DataTree) -> xr.DataTree:
+    """A tree that was built by hand, checked: `help(analyzer.tree)` says what it must carry.
+
+    Parameters
+    ----------
+    tree
+        With frames from anywhere, lazy or in memory.
+
+    Returns
+    -------
+    xarray.DataTree
+        The same object. It has `run.thermo`, and every function of this package takes it.
+
+    Raises
+    ------
+    TreeError
+        It is no run; the message says what is missing.
+
+    Examples
+    --------
+    >>> frames = np.cumsum(np.random.default_rng(0).normal(size=(4, 100)), axis=-1)
+    >>> attrs = {"name": "out.bias", "layer": "out", "module": "out"}
+    >>> bias = xr.Dataset({"bias": (("row", "step"), frames, attrs)})
+    >>> tree = xr.DataTree.from_dict({"/": xr.Dataset(coords={"step": np.arange(100)}), "/parameters/out": bias})
+    >>> as_run(tree).thermo.temperature()["weights"].values.tolist()
+    [4]
+    """
+    trajectory(tree)
+    return tree

@@ -10,12 +10,12 @@ from typing import Any
 import numpy as np
 import xarray as xr
 
-from analyzer.errors import BranchWarning, StrideWarning, SweepError
+from analyzer.errors import BranchWarning, StrideWarning, SweepError, WindowError
 from analyzer.query.changes import changes_of, setting_in
 from analyzer.query.groups import By
 from analyzer.query.names import PREFIX, RESERVED, column_names
 from analyzer.query.values import column_of, decoded, same
-from analyzer.query.windows import Lag
+from analyzer.query.windows import Bound, Lag, Timeline, stride_in
 from analyzer.store.schema import read_store
 from analyzer.store.together import Paths, branched_at, check_copies, check_models, listed, names_of
 from analyzer.store.together import matching as matching
@@ -296,7 +296,9 @@ def check_axes(sweep: xr.DataTree, by: By) -> None:
             )
 
 
-def common_lag(sweep: xr.DataTree, lag: Lag | Sequence[Lag]) -> Lag | list[Lag]:
+def common_lag(
+    sweep: xr.DataTree, lag: Lag | Sequence[Lag], start: Bound = None, stop: Bound = None
+) -> Lag | list[Lag]:
     """Return the lag that was asked for, or several, each as one time in every run of a sweep.
 
     The default is the stride; where the runs have several, it is the shortest time that is a multiple of them all.
@@ -304,7 +306,7 @@ def common_lag(sweep: xr.DataTree, lag: Lag | Sequence[Lag]) -> Lag | list[Lag]:
     Raises
     ------
     SweepError
-        A lag is no multiple of every stride.
+        A lag is no multiple of every stride, or the frames of a run are not evenly spaced from `start` to `stop`.
 
     Warns
     -----
@@ -312,7 +314,7 @@ def common_lag(sweep: xr.DataTree, lag: Lag | Sequence[Lag]) -> Lag | list[Lag]:
         The default is not the stride of every run.
     """
     asked: list[Lag] = [lag] if lag is None or isinstance(lag, (int, str)) else list(lag)
-    strides = {name: trajectory(run).line.stride for name, run in runs_of(sweep).items()}
+    strides = {name: _stride(name, trajectory(run).line, start, stop) for name, run in runs_of(sweep).items()}
     if len(set(strides.values())) < 2:
         return lag if lag is None or isinstance(lag, (int, str)) else asked
     common = math.lcm(*strides.values())
@@ -335,3 +337,13 @@ def common_lag(sweep: xr.DataTree, lag: Lag | Sequence[Lag]) -> Lag | list[Lag]:
         )
     answer: list[Lag] = [common if one is None else one for one in asked]
     return answer[0] if lag is None or isinstance(lag, (int, str)) else answer
+
+
+def _stride(name: str, line: Timeline, start: Bound, stop: Bound) -> int:
+    """Return the stride of a run in a range."""
+    if not line.evens:
+        return line.stride
+    try:
+        return stride_in(line, None if start == "auto" else start, stop)
+    except WindowError as error:
+        raise SweepError(f"{name}: {error}", run=name) from error

@@ -1,4 +1,42 @@
-"""A run as an `xarray.DataTree`: build one from a store, and read one back, even if it was modified meanwhile."""
+r"""A run as an `xarray.DataTree`: build one from a store, and read one back, even if it was modified meanwhile.
+
+Every question is asked of such a tree, and whoever has frames from elsewhere can build one. What it must carry:
+
+- at its root the coordinate `step` (step): integers that increase, the number of updates before each frame;
+- a group `parameters`, with as many groups below it as are wanted, of arrays of numbers that have the dimension `step`,
+  numpy's or dask's. The names of the other dimensions are free, but each stands for one length in a group and above it;
+- on each array the attributes `name` (the parameter's dotted name, once in the tree), `layer` and `module` (the names
+  of the layer and of the module that it belongs to; `""` is the whole model).
+
+All else is optional. On an array: `axes`, a list with the meaning of each axis (`output`, `input`, or `""`), which `by=
+"input"` and `by="output"` need; `heads` and `head_axis` for `by="head"`; `original_dtype`, whose rounding the floor is
+of. At the root: logged scalars (step); the coordinate `epoch` (step), for windows by epoch; the attributes
+`hyperparameters`, which a sweep needs, `stride`, the steps between frames, and `segments`, as `recorder/FORMAT.md` has
+them: no velocity leads into a segment that is not `continuous`. Without `stride` and `segments` each stretch of equal
+spacing is taken for one, and has a window of its own.
+
+`analyzer.as_run` checks a tree and says what is missing.
+
+Examples
+--------
+Frames from files of safetensors:
+
+>>> import re
+>>> from pathlib import Path
+>>> from safetensors.numpy import load_file
+>>> files = {int(re.findall(r"\d+", file.name)[0]): file for file in Path("checkpoints").glob("*.safetensors")}
+>>> frames = {step: load_file(files[step]) for step in sorted(files)}
+>>> nodes = {"/": xr.Dataset(coords={"step": list(frames)})}
+>>> for name in frames[min(frames)]:
+...     values = np.stack([frame[name] for frame in frames.values()], axis=-1)
+...     dims = [f"{name}_{axis}" for axis in range(values.ndim - 1)] + ["step"]
+...     layer, _, key = name.rpartition(".")
+...     attrs = {"name": name, "layer": layer, "module": layer}
+...     nodes[f"/parameters/{name}"] = xr.Dataset({key: (dims, values, attrs)})
+>>> run = analyzer.as_run(xr.DataTree.from_dict(nodes))
+>>> run.thermo.temperature(by="layer")["temperature"].dims
+('group', 'window')
+"""
 
 from __future__ import annotations
 
@@ -17,7 +55,7 @@ from analyzer.query.windows import Timeline, timeline
 from analyzer.store.names import variable_names
 from analyzer.store.reading import check_length, read
 from analyzer.store.roots import Source
-from analyzer.store.schema import Parameter, Store, parameter_of, segments_of
+from analyzer.store.schema import Parameter, Segment, Store, parameter_of, segments_of
 
 Array = np.ndarray[Any, np.dtype[Any]]
 
@@ -210,34 +248,44 @@ def trajectory(tree: xr.DataTree) -> Trajectory:
             except KeyError as error:
                 raise TreeError(
                     f"{path}: expected the attribute {error}, got an array without it. It says to which layer the "
-                    "weights belong. Keep attributes: with xarray.set_options(keep_attrs=True): ...",
+                    "weights belong. Keep attributes: with xarray.set_options(keep_attrs=True): ... "
+                    "(help(analyzer.tree) says what a tree must carry)",
                     path=path,
                 ) from error
+            if p.name in arrays:
+                raise TreeError(
+                    f"{path}: expected one array with the attribute name = {p.name!r}, got two. The weights of one "
+                    "would not count. Give each its own name.",
+                    path=path,
+                )
+            if array.dtype.kind not in "fiub":
+                raise TreeError(
+                    f"{path}: expected real numbers, got {array.dtype}. A weight is one of them. Drop the array, or "
+                    "make its parts arrays of their own.",
+                    path=path,
+                )
             arrays[p.name] = last
             parameters.append(p)
     origin = tree.encoding.get(ENCODING)
     if isinstance(origin, Opened):
         order = {p.path: n for n, p in enumerate(origin.store.parameters)}
         parameters.sort(key=lambda p: order.get(p.path, len(order)))
+    listed = tree.attrs.get("segments", [])
+    segments = segments_of("run", listed)
     opened = _untouched(origin, tree, {p.path: arrays[p.name] for p in parameters})
-    steps = np.asarray(tree["step"].values)
+    steps = _whole(np.asarray(tree["step"].values))
     if opened is not None:
-        stride = opened.store.stride
+        segments, stride = opened.store.segments, opened.store.stride
         # Chunks come from the store, everything else from the tree.
         chunks = {p.path: p.chunks for p in opened.store.parameters}
         parameters = [replace(p, chunks=chunks[p.path]) for p in parameters]
     else:
-        stride = _stride(steps, tree.attrs.get("stride"))
-    if stride < 1:
-        raise TreeError(
-            "Run: expected strictly increasing steps, got steps out of order. Sort them: run.sortby('step')"
-        )
+        segments, stride = _spaced(steps, segments, tree.attrs.get("stride"))
     epoch = np.asarray(tree["epoch"].values, dtype=np.float64) if "epoch" in tree.variables else None
-    listed = tree.attrs.get("segments", [])
     return Trajectory(
         parameters=tuple(parameters),
         arrays={p.name: arrays[p.name] for p in parameters},
-        line=timeline(steps, stride, segments_of("run", listed), epoch, changes_of(listed)),
+        line=timeline(steps, stride, segments, epoch, changes_of(listed)),
         opened=opened,
         lazy=any(array.chunks is not None for array in arrays.values()),
     )
@@ -255,6 +303,44 @@ def scalars_of(tree: xr.DataTree) -> dict[str, xr.DataArray]:
         if "step" in array.dims and (name not in found or variable != name):
             found[name] = array
     return found
+
+
+def _whole(steps: Array) -> Array:
+    """Return the steps of a tree as integers."""
+    if steps.dtype.kind in "iu":
+        return steps
+    if steps.dtype.kind != "f" or not np.isfinite(steps).all() or (steps != np.round(steps)).any():
+        raise TreeError(
+            f"Run: expected whole numbers in the coordinate 'step', got {steps.dtype}. It counts updates. Assign them: "
+            "run.assign_coords(step=numbers)"
+        )
+    return steps.astype(np.int64)
+
+
+def _spaced(steps: Array, segments: tuple[Segment, ...], recorded: object) -> tuple[tuple[Segment, ...], int]:
+    """Return the segments of a tree's own frames, and the steps between neighbouring frames.
+
+    A tree that says nothing of either was built by hand: each stretch of equal spacing is a segment.
+    """
+    apart = np.diff(steps)
+    if apart.size and apart.min() < 1:
+        raise TreeError(
+            "Run: expected strictly increasing steps, got steps out of order. Sort them: run.sortby('step')"
+        )
+    if not segments and recorded is None and apart.size:
+        turns = 1 + np.flatnonzero(np.diff(apart))
+        firsts = [0, *(turns + 1).tolist()]
+        spaced = [int(apart[max(frame - 1, 0)]) for frame in firsts]
+        found = zip(firsts, spaced, strict=True)
+        return tuple(Segment(n, int(steps[n]), n > 0, stride=stride) for n, stride in found), spaced[0]
+    if len({segment.stride for segment in segments}) < 2:
+        return tuple(replace(segment, stride=None) for segment in segments), _stride(steps, recorded)
+    starts = [int(np.searchsorted(steps, segment.first_step)) for segment in segments]
+    own = []
+    for start, stop, segment in zip(starts, [*starts[1:], steps.size], segments, strict=True):
+        low = start if stop - start > 1 else max(start - segment.continuous, 0)
+        own.append(replace(segment, stride=_stride(steps[low:stop], segment.stride)))
+    return tuple(own), _stride(steps, recorded)
 
 
 def _stride(steps: Array, recorded: object) -> int:

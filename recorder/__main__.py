@@ -1,4 +1,4 @@
-"""The `recorder` command: plan a recording before its training, recover one after a crash."""
+"""The `recorder` command: plan a recording, recover one after a crash, make stores of checkpoints and of stores."""
 
 from __future__ import annotations
 
@@ -43,10 +43,15 @@ class Commands(click.Group):
 @click.group(cls=Commands, context_settings={"help_option_names": ["-h", "--help"]})
 @click.version_option(VERSION, prog_name="recorder", message="%(prog)s %(version)s")
 def main() -> None:
-    """Recover and plan recordings. Recording itself happens in the training script: `from recorder import Recorder`.
+    """Recover, plan, import, annotate and trim recordings.
+
+    Recording itself happens in the training script: `from recorder import Recorder`.
 
     \b
     recorder recover runs/gcn.zarr
+    recorder import checkpoints/ -o runs/gcn.zarr
+    recorder annotate runs/gcn.zarr seed=0
+    recorder trim runs/gcn.zarr --every 10 -o runs/smaller.zarr
     recorder plan --elements 11786 --steps 187500 --steps-per-second 50
     """
 
@@ -65,15 +70,125 @@ def recover(store: Path) -> None:
 
     store = user_path(store)
 
-    def tell(sentence: str) -> None:
-        print(f"recorder: {printable(sentence)}", file=sys.stderr, flush=True)
-
-    result = recover_store(store, tell)
+    result = recover_store(store, _tell)
     for message in result.messages:
-        tell(message)
+        _tell(message)
     if result.rejected:
-        tell(f"{result.rejected:,} frames failed their checksum and are left out")
+        _tell(f"{result.rejected:,} frames failed their checksum and are left out")
     print(f"{printable(str(store))}: {result.frames:,} frames, {result.recovered:,} of them recovered from the spool")
+
+
+_COMPRESSION = click.option(
+    "--compression", type=click.Choice(list(CODECS)), default=DEFAULT, show_default=True,
+    help=f"All are lossless. {' '.join(f'{codec.name}: {codec.purpose}.' for codec in CODECS.values())}",
+)  # fmt: skip
+_OUTPUT = click.option(
+    "-o", "--output", type=click.Path(path_type=Path), required=True, help="The store to make.", metavar="STORE"
+)
+_OVERWRITE = click.option("--overwrite", is_flag=True, help="Replace a store that is there, once the new one is whole.")
+
+
+@main.command("import", short_help="Make a store of a series of checkpoint files.")
+@click.argument("checkpoints", nargs=-1, required=True)
+@_OUTPUT
+@click.option("--key", help="Where the weights lie in a torch file; default: found where there is one place.")
+@click.option("--prefix", default="", help="Take only tensors whose name begins so, and cut it off.")
+@click.option("--step-pattern", metavar="REGEX", help=r"Its first group is the step in a path, as in 'ckpt_(\d+)'.")
+@click.option(
+    "--steps-per-epoch", type=click.IntRange(min=1), help="The names count epochs; an epoch has so many updates."
+)
+@click.option("--model", metavar="MODULE:FACTORY", help="What makes the model: it gives layers and axes their meaning.")
+@click.option("--include", multiple=True, metavar="GLOB", help="Take only parameters of such names; may be repeated.")
+@click.option("--exclude", multiple=True, metavar="GLOB", help="Leave out parameters of such names; may be repeated.")
+@_COMPRESSION
+@click.option("--memory-limit", help="Most memory to take, such as 4GiB; default: three quarters of what is free.")
+@_OVERWRITE
+@click.option("--dry-run", is_flag=True, help="Show which file becomes which step, and write nothing.")
+def import_(checkpoints: tuple[str, ...], output: Path, dry_run: bool, **options: Any) -> None:
+    """Make a store of CHECKPOINTS: files, folders and patterns of .safetensors, .pt, .pth, .ckpt, .bin and .npz.
+
+    Steps are those that the files name, else the numbers in their names. Checkpoints of Lightning and transformers,
+    and shards with an index, are known. No code in a file is run. Nothing is left behind by an import that fails.
+
+    \b
+    recorder import checkpoints/ -o runs/gcn.zarr
+    recorder import 'lightning_logs/**/*.ckpt' -o runs/gcn.zarr --prefix model. --model train:make_model
+    """
+    from recorder.imports.command import run
+
+    run(checkpoints, user_path(output), dry_run=dry_run, **options)
+
+
+@main.command(short_help="Set hyperparameters of a finished run.")
+@click.argument("store", type=click.Path(path_type=Path))
+@click.argument("settings", nargs=-1, metavar="[NAME=VALUE]...")
+@click.option("--remove", multiple=True, metavar="NAME", help="Take a hyperparameter away; may be repeated.")
+def annotate(store: Path, settings: tuple[str, ...], remove: tuple[str, ...]) -> None:
+    """Set hyperparameters of a finished run, such as those that were forgotten.
+
+    VALUE is a number, true, false, none or a JSON list where it looks like one, else text. Frames and kept sums stay
+    as they are. A run that is still being written is refused.
+
+    \b
+    recorder annotate runs/gcn.zarr learning_rate=1e-3 seed=0
+    """
+    from recorder.writer.annotate import annotate as annotate_store
+    from recorder.writer.annotate import parse_value
+
+    if not settings and not remove:
+        raise click.UsageError("Nothing to set: give NAME=VALUE, or --remove NAME.")
+    if unclear := [text for text in settings if "=" not in text]:
+        raise click.UsageError(f"Expected NAME=VALUE, got {unclear[0]!r}.")
+    values = {name: parse_value(value) for name, _, value in (text.partition("=") for text in settings)}
+    for name, (before, after) in annotate_store(user_path(store), values, remove, _tell).items():
+        print(printable(f"{name}: {before!r} → {after!r}"))
+
+
+@main.command(short_help="Make a smaller store of a run: a range of its steps, every n-th frame.")
+@click.argument("store", type=click.Path(path_type=Path))
+@_OUTPUT
+@click.option("--keep", multiple=True, metavar="FROM:TO", help="Steps or percent to keep, as 50%:; may be repeated.")
+@click.option("--every", type=click.IntRange(min=1), default=1, show_default=True, help="Keep every EVERY-th frame.")
+@click.option("--memory-limit", help="Most memory to take, such as 4GiB; default: three quarters of what is free.")
+@_OVERWRITE
+@click.option("--dry-run", is_flag=True, help="Say what would be kept and lost, and write nothing.")
+def trim(
+    store: Path,
+    output: Path,
+    keep: tuple[str, ...],
+    every: int,
+    memory_limit: str | None,
+    overwrite: bool,
+    dry_run: bool,
+) -> None:
+    """Make a smaller store of STORE: a range of its steps, every n-th of their frames. STORE is not touched.
+
+    What the smaller store will no longer answer is said before anything is written.
+
+    \b
+    recorder trim runs/gcn.zarr --keep 50%: --every 10 -o runs/smaller.zarr
+    """
+    from recorder.budget import format_bytes, parse_bytes
+    from recorder.writer.fresh import check_place
+    from recorder.writer.trim import plan_trim, write_trim
+
+    place, limit = user_path(output), None if memory_limit is None else parse_bytes(memory_limit)
+    if not dry_run:
+        check_place(place, overwrite=overwrite)
+    planned = plan_trim(user_path(store), keep, every)
+    frames = planned.kept.frames.size
+    _tell(f"{frames:,} of {planned.run.frames:,} frames are kept, one every {planned.kept.stride:,} steps")
+    for sentence in planned.said:
+        _tell(f"no longer answered: {sentence}")
+    if dry_run:
+        return
+    with click.progressbar(length=frames, label="trimming", file=sys.stderr, hidden=not sys.stderr.isatty()) as bar:
+        writer = write_trim(planned, place, overwrite=overwrite, memory_limit=limit, progress=bar.update, tell=_tell)
+    print(f"{printable(str(place))}: {frames:,} frames, {format_bytes(writer.stored_bytes)}")
+
+
+def _tell(sentence: str) -> None:
+    print(f"recorder: {printable(sentence)}", file=sys.stderr, flush=True)
 
 
 @main.command(short_help="Say what a recording will take before it is made.")
@@ -85,10 +200,7 @@ def recover(store: Path) -> None:
     "--dtype", type=click.Choice(["float16", "bfloat16", "float32", "float64"]), default="float32", show_default=True,
     help="Type of the weights.",
 )  # fmt: skip
-@click.option(
-    "--compression", type=click.Choice(list(CODECS)), default=DEFAULT, show_default=True,
-    help=f"All are lossless. {' '.join(f'{codec.name}: {codec.purpose}.' for codec in CODECS.values())}",
-)  # fmt: skip
+@_COMPRESSION
 @click.option("--spool-limit", help="Most bytes that the spool may take; default: 1 GiB, up to 4 GiB if needed.")
 @click.option("--store", type=click.Path(path_type=Path), default=Path(), help="Where the run would go; default: here.")
 def plan(

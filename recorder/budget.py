@@ -6,6 +6,7 @@ import os
 import re
 from dataclasses import dataclass
 from math import prod
+from pathlib import Path
 
 import numpy as np
 
@@ -28,6 +29,7 @@ FILES_PER_CHUNK = 4
 MOST_FILES = 48
 DEEP_POOL_BYTES = 16 << 20
 LARGEST_CHUNK_BYTES = 64 << 20
+SERIES_CHUNK_BYTES = 1 << 30  # of all parameters of a series that is at hand: its frames wait in memory, not in a spool
 SCALAR_COLUMNS = 64  # names that log() may use: 8 bytes each in every spooled frame, none in the store until used
 HEADER_BYTES = 4096
 ALIGNMENT = 64
@@ -196,6 +198,59 @@ def chunk_shape(shape: tuple[int, ...], dtype: np.dtype[np.generic], chunk_steps
 def compressing_threads() -> int:
     """Return the writer's number of compressing threads: half the cores that this process may use, at most 8."""
     return max(1, min(8, len(os.sched_getaffinity(0)) // 2))
+
+
+def series_chunk_steps(schema: Schema, frames: int) -> int:
+    """Return the chunk length T for frames that are at hand: as a recorder's, no longer than needed, at most 1 GiB."""
+    steps, frame = MOST_CHUNK_STEPS, schema.stored_frame_bytes
+    while steps > FEWEST_CHUNK_STEPS and (
+        steps // 2 >= frames
+        or steps * frame > SERIES_CHUNK_BYTES
+        or (steps > ENOUGH_CHUNK_STEPS and steps * frame > ENOUGH_CHUNK_BYTES)
+    ):
+        steps //= 2
+    return steps
+
+
+def check_memory(needed: int, what: str, limit: int | None = None) -> None:
+    """Refuse what does not fit the memory.
+
+    Parameters
+    ----------
+    needed : int
+        Bytes.
+    what : str
+        What they are for.
+    limit : int, optional
+        Bytes; default three quarters of what is free.
+
+    Raises
+    ------
+    UsageError
+    """
+    free = available_memory() * 3 // 4 if limit is None else limit
+    if needed > free:
+        raise UsageError(
+            f"memory: expected room for {what} ({format_bytes(needed)}), but the limit is {format_bytes(free)}. Take "
+            "fewer parameters (--include 'conv*'), or raise --memory-limit.",
+            needed=needed,
+            limit=free,
+        )
+
+
+def available_memory() -> int:
+    """Return the bytes of memory that may be taken: of the machine, or of this process's control group if less."""
+    try:
+        lines = Path("/proc/meminfo").read_text().splitlines()
+        free = next(int(line.split()[1]) << 10 for line in lines if line.startswith("MemAvailable"))
+    except (OSError, StopIteration, ValueError):
+        free = 1 << 62
+    group = Path("/sys/fs/cgroup")
+    try:
+        most, used = (int((group / f"memory.{name}").read_text()) for name in ("max", "current"))
+        return min(free, max(0, most - used))
+    except (OSError, ValueError):  # no group, or no limit ("max")
+        return free
 
 
 _UNITS = {"": 1, "b": 1, "kb": 10**3, "mb": 10**6, "gb": 10**9, "kib": 1 << 10, "mib": 1 << 20, "gib": 1 << 30}

@@ -72,6 +72,10 @@ class DiskSpaceError(RecorderError, OSError):
     """The run would not fit on the disk; raised before it starts."""
 
 
+class CheckpointError(RecorderError, ValueError):
+    """A checkpoint file cannot be imported, or a series of them is not of one model."""
+
+
 class WriterError(RecorderError, RuntimeError):
     """The writer process failed. Frames that it committed are kept, the others lie in the spool."""
 

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import asdict, dataclass
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass, replace
 from math import prod
 from typing import Any
 
@@ -114,3 +115,17 @@ class Schema:
 
         planes = tuple(Plane(**plane) for plane in document["planes"])
         return cls(tuple(parameter(fields) for fields in document["parameters"]), planes)
+
+
+def lay_out(parameters: Sequence[Parameter], devices: Sequence[str]) -> Schema:
+    """Give each parameter its place in a frame: a plane for each type and device, in the order of the parameters."""
+    sizes: dict[tuple[str, str], int] = {}
+    order: dict[tuple[str, str], int] = {}
+    placed = []
+    for parameter, device in zip(parameters, devices, strict=True):
+        kind = (parameter.dtype, device)
+        plane = order.setdefault(kind, len(order))
+        placed.append(replace(parameter, plane=plane, offset=sizes.get(kind, 0)))
+        sizes[kind] = sizes.get(kind, 0) + parameter.elements
+    planes = tuple(Plane(dtype, device, sizes[dtype, device]) for dtype, device in order)
+    return Schema(tuple(placed), planes)

@@ -18,6 +18,7 @@ from numpydoc.validate import validate
 import analyzer
 import recorder
 from analyzer.accessor import ThermoAccessor
+from tests.recorder.imports.series_files import save_series
 from tests.stores import write_store
 
 LEFT_OUT = {
@@ -79,6 +80,7 @@ def recorded(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> dict[str, objec
             f"runs/{name}.zarr", steps, scalars=scalars, chunk_steps=256,
             hyperparameters={"learning_rate": rate, "batch_size": 32, "seed": 0},
         )  # fmt: skip
+    save_series(Path("checkpoints"), range(0, 60, 10))
     model = torch.nn.Linear(4, 5)
     return {"analyzer": analyzer, "np": np, "xr": xr, "torch": torch, "model": model}
 

@@ -128,7 +128,13 @@ def test_python_that_errors_name_exists() -> None:
     arguments = set(inspect.signature(Recorder).parameters)
     for kind in (analyzer.temperature, analyzer.fit, analyzer.rows, analyzer.row_masks, analyzer.equilibration):
         arguments |= set(inspect.signature(kind).parameters)
-    foreign = {"keep_attrs", "by", "assign", "strict"}  # xarray.set_options, load_state_dict
+    foreign = {
+        "keep_attrs",
+        "by",
+        "assign",
+        "strict",
+        "weights_only",
+    }  # xarray.set_options, load_state_dict, torch.load
     counted = 0
     for where, text in _messages():
         for name in re.findall(r"\banalyzer\.(\w+)\(", text):

@@ -13,6 +13,8 @@ from analyzer.query.changes import changes_of
 from analyzer.store.describe import describe, size_text
 from analyzer.store.schema import read_store
 
+_MOST_STRETCHES = 6
+
 
 @click.command(short_help="What a store holds: status, frames, parameters, sizes.")
 @click.argument("store")
@@ -30,6 +32,7 @@ def info(store: str, format_: str) -> None:
     known["changes"] = [
         {"segment": one.segment, "first_step": one.first_step, "differences": list(one.differences)}
         for one in changes_of(opened.attrs.get("segments"))
+        if not one.is_of_stride
     ]
     if format_ == "json":
         say(json.dumps(known, indent=2))
@@ -57,6 +60,9 @@ def _shown(name: str, value: Any) -> str:
         return ", ".join(f"{one['path']} (steps {_shown('steps', one['steps'])} are superseded)" for one in value)
     if name == "superseded_from":
         return f"frame {value:,}: this is an attempt, whose frames from there on are no part of the run"
+    if name == "stretches":
+        first = ", ".join(f"every {one['stride']:,} from step {one['first_step']:,}" for one in value[:_MOST_STRETCHES])
+        return first + (f", … ({len(value):,} in all)" if len(value) > _MOST_STRETCHES else "")
     if isinstance(value, dict):
         return ", ".join(f"{key} = {_number(one)}" for key, one in value.items())
     if isinstance(value, list):

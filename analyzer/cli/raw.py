@@ -123,7 +123,7 @@ def raw_velocities(run: xr.DataTree, query: Query, location: str) -> xr.DataTree
         "quantity": "velocity",
         "units": units,
         "lag": moving.attrs["lag"],
-        "steps_per_lag": moving.attrs["steps_per_lag"],
+        **{name: moving.attrs[name] for name in ("steps_per_lag",) if name in moving.attrs},
         "store": location,
         "run_id": str(run.attrs.get("run_id", "")),
         "hyperparameters": json.dumps(run.attrs.get("hyperparameters") or {}),

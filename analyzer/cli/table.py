@@ -95,7 +95,9 @@ def table_text(frame: pd.DataFrame, wide: int = 240) -> str:
 def footer(attrs: Mapping[str, Any]) -> str:
     """Return what a table shows, its units, its lag and its convention: as far as the answer has them."""
     parts = [attrs["quantity"] + (f" in {attrs['units']}" if "units" in attrs else "")]
-    if "lag" in attrs and "steps_per_lag" in attrs:
+    if attrs.get("lag") == "spacing":
+        parts.append("lag one spacing of frames = steps per lag")
+    elif "lag" in attrs and "steps_per_lag" in attrs:
         same = attrs["lag"] == attrs["steps_per_lag"]
         parts.append(f"lag {attrs['lag']}" + ("" if same else f" = {attrs['steps_per_lag']} steps"))
     if "convention" in attrs:
@@ -105,6 +107,8 @@ def footer(attrs: Mapping[str, Any]) -> str:
 
 def _columns(frame: pd.DataFrame) -> list[_Column]:
     shown = frame.drop(columns=[name for name in _NOT_IN_TABLES if name in frame])
+    if "steps_per_lag" in frame and "lag" not in frame:  # windows differ in it
+        shown.insert(list(shown.columns).index("stop_step") + 1, "steps_per_lag", frame["steps_per_lag"])
     if "unreliable" in shown and not shown["unreliable"].any():
         shown = shown.drop(columns="unreliable")
     rows = [[_cell(value) for value in row] for row in shown.itertuples(index=False)]

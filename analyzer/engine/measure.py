@@ -290,6 +290,9 @@ def result(
             {"long_name": "velocities of each weight lost to gaps and resumptions"},
         ),
     }
+    if windows.steps_per_lag is not None:
+        title = "steps that a velocity is taken over"
+        coords["steps_per_lag"] = ("window", windows.steps_per_lag, {"units": "step", "long_name": title})
     if windows.epoch is not None:
         coords["epoch"] = ("window", windows.epoch, {"long_name": "epoch"})
     weights, dims = grouping.weights[:, np.newaxis], ("group", "window")
@@ -345,7 +348,7 @@ def _attrs(measurement: Measurement, quantity: str) -> dict[str, Any]:
         "quantity": quantity,
         "by": grouping.by,
         "lag": sampling.lag,
-        "steps_per_lag": sampling.steps_per_lag,
+        **({} if sampling.steps_per_lag is None else {"steps_per_lag": sampling.steps_per_lag}),
         "parameters_left_out": len(grouping.left_out),
         "thermotrace_version": version(),
     }

@@ -260,6 +260,8 @@ def _binned_spans(sampling: Sampling, line: Timeline, length: int, unit: int, en
     if line.epoch is not None and not np.isnan(line.epoch).all():
         epochs = epochs_of(line.steps, line.epoch)
         ends, middles = epochs.last, epochs.middle(line.steps, line.stride)[epochs.complete]
+    turns = [frame for even in line.evens for frame in (even.first, even.last)]
+    ends = np.union1d(ends, np.array(turns, dtype=np.int64))  # stretches of equal spacing are windows, as epochs are
     spans = []
     for start in range(low // length * length, high + 1, length):
         stop = min(start + length, frames)

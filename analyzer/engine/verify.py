@@ -184,11 +184,13 @@ def _check_steps(store: Store, steps: Array, report: Report) -> None:
             f"step: expected strictly increasing steps, got {steps[place]} then {steps[place + 1]} at frame {place}."
         )
         return
-    gaps = np.flatnonzero(apart != store.stride)
+    usual = np.full(steps.size, store.stride)
+    for segment in store.segments:
+        usual[max(segment.first_frame, 0) :] = segment.stride or store.stride
     starts = {segment.first_frame for segment in store.segments}
-    for place in gaps.tolist():
+    for place in np.flatnonzero(apart != usual[1:]).tolist():
         if place + 1 not in starts:
-            report.notes.append(f"gap: steps {steps[place]} to {steps[place + 1]} (stride {store.stride}).")
+            report.notes.append(f"gap: steps {steps[place]} to {steps[place + 1]} (stride {usual[place + 1]}).")
     for number, segment in enumerate(store.segments):
         if not 0 <= segment.first_frame <= store.frames:
             report.faults.append(
@@ -197,7 +199,8 @@ def _check_steps(store: Store, steps: Array, report: Report) -> None:
             )
         elif number:
             kind = "continuous" if segment.continuous else "not continuous"
-            report.notes.append(f"segment {number}: from step {segment.first_step}, {kind}.")
+            apart_by = f", every {segment.stride} steps" if segment.stride not in (None, store.stride) else ""
+            report.notes.append(f"segment {number}: from step {segment.first_step}{apart_by}, {kind}.")
 
 
 def _note_writer(store: Store, report: Report) -> None:

@@ -19,7 +19,7 @@ from analyzer.quantities.findings import FEWEST_BATCHES, Finding
 from analyzer.quantities.optimizers import Updates, learning_rate_of, optimizer_of
 from analyzer.quantities.temperature import temperature_of
 from analyzer.query.groups import By, Globs, require_whole, titles_of
-from analyzer.query.windows import BIN_FRAMES, Bound
+from analyzer.query.windows import BIN_FRAMES, Bound, require_even, stride_in
 from analyzer.statistics.normality import normality
 from analyzer.version import version
 
@@ -197,6 +197,7 @@ def _families(only: str | Sequence[str] | None) -> tuple[str, ...]:
 
 def _evidence(run: xr.DataTree, query: Query) -> _Evidence:
     dataset, [measurement] = temperature_of(run, query)
+    require_even(measurement.run.line, measurement.plan.sampling, "physical checks")
     require_whole(measurement.plan.grouping, "Only those have a temperature at every step.")
     assert measurement.moments.series is not None
     # In one pass with the rest: asked for apart, the frames would be decoded again.
@@ -265,7 +266,9 @@ def _rows(run: xr.DataTree, query: Query, known: _Evidence) -> tuple[Array, Arra
         counts = np.bincount(drawn.batch, weights=drawn.count - 1)
     else:
         line = known.measurement.run.line
-        measurement = measure(run, replace(query, window=length * line.stride, batches=False))
+        measurement = measure(
+            run, replace(query, window=length * stride_in(line, query.start, query.stop), batches=False)
+        )
         sums = np.asarray(measurement.moments.squares)[SQUARES]
         counts = measurement.plan.sampling.windows.velocities.astype(np.float64)
     sums, counts = _gathered(sums, counts, length)
@@ -304,6 +307,7 @@ def _normality(known: _Evidence, sample: Sample, limit: int | None, significance
 
 def _adam(known: _Evidence, significance: float) -> list[Finding]:
     steps = known.measurement.plan.sampling.steps_per_lag
+    assert steps is not None
     rest = (known.updates, steps, significance)
     found = [
         finding

@@ -11,7 +11,7 @@ from analyzer.engine.measure import Measurement, Query
 from analyzer.engine.sample import Sample, velocity_sample
 from analyzer.quantities.velocity import velocity_summary_of
 from analyzer.query.groups import By, Globs, require_whole
-from analyzer.query.windows import Bound
+from analyzer.query.windows import Bound, require_even
 from analyzer.statistics.distribution import histogram, maxwell_boltzmann
 from analyzer.statistics.stretches import standardised
 
@@ -95,6 +95,7 @@ def distribution(
 def distribution_of(run: xr.DataTree, query: Query, sample: Sample) -> tuple[xr.Dataset, list[Measurement]]:
     """`distribution` of a query, and the measurement that it rests on."""
     dataset, [measurement] = velocity_summary_of(run, query)
+    require_even(measurement.run.line, measurement.plan.sampling, "a distribution of velocities")
     require_whole(measurement.plan.grouping, "A sample of every row would be as large as the run.")
     answer = dataset.isel(window=0, drop=True).compute()
     rms = answer["rms_velocity"].values

@@ -18,7 +18,7 @@ from analyzer.engine.measure import Measurement, Query, measure
 from analyzer.engine.sums import SQUARES
 from analyzer.errors import EquilibriumWarning
 from analyzer.query.groups import By, Globs, require_whole, titles_of
-from analyzer.query.windows import BIN_FRAMES, Bound, Timeline
+from analyzer.query.windows import BIN_FRAMES, Bound, Timeline, require_even, stride_in
 from analyzer.statistics.equilibrium import DRIFTING, Equilibrium, detect
 from analyzer.store.names import loss_of
 from analyzer.tree import scalars_of
@@ -142,6 +142,7 @@ def _tracks(run: xr.DataTree, query: Query, loss: str) -> list[Track]:
     measurement = measure(run, query)
     require_whole(measurement.plan.grouping, "A series of every row would be as large as the run.")
     line = measurement.run.line
+    require_even(line, measurement.plan.sampling, "a search for equilibrium")
     first, last = measurement.plan.sampling.windows.start_step[0], measurement.plan.sampling.windows.stop_step[-1]
     series = temperature_series(measurement)
     shown = titles_of(measurement.plan.grouping.label)
@@ -149,7 +150,7 @@ def _tracks(run: xr.DataTree, query: Query, loss: str) -> list[Track]:
         Track("temperature", name, "weight^2 step^-2", values, series[1])
         for name, values in zip(shown, series[0], strict=True)
     ]
-    lag = BIN_FRAMES * line.stride
+    lag = BIN_FRAMES * stride_in(line, query.start, query.stop)
     if last - first >= _FEWEST * lag:
         squares, ends = _displacements(run, replace(query, lag=lag, window=lag), measurement)
         answer += [

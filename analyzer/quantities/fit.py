@@ -158,7 +158,7 @@ def fit_of(sweep: xr.DataTree, curve: Curve, **options: Any) -> tuple[xr.Dataset
     """
     _check_curve(sweep, curve)
     check_axes(sweep, options.get("by", "layer"))
-    lag = common_lag(sweep, options.get("lag"))
+    lag = common_lag(sweep, *(options.get(name) for name in ("lag", "start", "stop")))
     options |= {} if lag is None else {"lag": lag}
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", SettingsWarning)  # refused, by the name of the run

@@ -29,7 +29,7 @@ from analyzer.quantities.errorbars import inefficiencies
 from analyzer.query.epochs import labels_of
 from analyzer.query.groups import Globs, local_groups
 from analyzer.query.kinds import COMPARED
-from analyzer.query.windows import BIN_FRAMES, Bound, Lag
+from analyzer.query.windows import BIN_FRAMES, Bound, Lag, require_even
 from analyzer.statistics.heterogeneity import LEAST_BATCHES, UNDECIDED, Judgement, judge
 from analyzer.tree import trajectory
 
@@ -175,6 +175,7 @@ def sums_of(run: xr.DataTree, query: Query) -> tuple[xr.Dataset, Measurement]:
             "--parameter or --layer, or record weights of two or more axes.",
             by=query.by,
         ) from error
+    require_even(measurement.run.line, measurement.plan.sampling, "a comparison of rows")
     velocities = int(measurement.plan.sampling.windows.velocities[0])
     if velocities < LEAST_BATCHES:
         raise WindowError(
@@ -240,6 +241,7 @@ def judged(sums: xr.Dataset, measurement: Measurement) -> xr.Dataset:
         "rms_weight": (norm, "weight", "rms weight in the last frame"),
     }
     per_lag = measurement.plan.sampling.steps_per_lag
+    assert per_lag is not None
     tests = [_test(judgement, inefficiency, per_lag) for judgement, inefficiency in found.values()]
     dims = ("group", "window")
     data: dict[str, Any] = {

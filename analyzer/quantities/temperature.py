@@ -33,7 +33,7 @@ from analyzer.quantities import errorbars
 from analyzer.quantities.equilibration import from_equilibrium
 from analyzer.query.epochs import labels_of
 from analyzer.query.groups import By, Globs
-from analyzer.query.windows import Bound, Lag, Window
+from analyzer.query.windows import Bound, Lag, Window, stride_in
 from analyzer.statistics.drift import drift_null
 from analyzer.tree import trajectory
 
@@ -201,7 +201,7 @@ def temperature_of(
         measured, halves = _measured(run, [query], mass)
         dataset = _dataset(measured[0], halves.get(0), query, scale=scale, remove_drift=remove_drift)
         return dataset.assign_attrs(attrs), measured
-    labels = _labels(run, query.lags)
+    labels = _labels(run, query)
     queries = [replace(query, lag=lag) for lag in query.lags]
     measured, halves = _measured(run, queries, mass)
     parts = [
@@ -211,9 +211,11 @@ def temperature_of(
     return _by_lag(parts, query.lags, labels), measured
 
 
-def _labels(run: xr.DataTree, lags: Sequence[Lag]) -> list[str]:
-    """The lags as text, all different."""
-    labels = [str(trajectory(run).line.stride if lag is None else lag) for lag in lags]
+def _labels(run: xr.DataTree, query: Query) -> list[str]:
+    """The lags of a query as text, all different."""
+    lags = query.lags or ()
+    usual = stride_in(trajectory(run).line, query.start, query.stop) if None in lags else None
+    labels = [str(usual if lag is None else lag) for lag in lags]
     if not labels or len(set(labels)) < len(labels):
         raise OptionError(
             f"--lag: expected different lags, got {', '.join(labels) or 'none'}. Each is one point of T against lag. "
@@ -303,7 +305,7 @@ def _dataset(
         dataset = dataset[[*first, *(name for name in columns if name not in first)]]
     if query.lag == "epoch":
         shifted = None if half is None else result(half, "temperature", formula_of(half), columns)
-        dataset = _with_half_phase(dataset, measurement.run.line.stride, shifted)
+        dataset = _with_half_phase(dataset, stride_in(measurement.run.line, query.start, query.stop), shifted)
     return dataset.assign_attrs(units=units)
 
 

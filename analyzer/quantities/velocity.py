@@ -45,8 +45,9 @@ def velocity(
     -------
     xarray.DataTree
         The same tree, lazy where the run is, without the frames that no velocity ends at: the first, and the first
-        after each gap or resumption; root scalars too. Parameters are float64, in weight lag⁻¹: the difference of two
-        float32 numbers is exact only where they are close, so it is taken after widening.
+        after each gap or resumption; root scalars too. Where the spacing of frames changes, the coordinate
+        `steps_per_lag` says over how many steps each velocity is taken. Parameters are float64, in weight lag⁻¹: the
+        difference of two float32 numbers is exact only where they are close, so it is taken after widening.
 
     Raises
     ------
@@ -71,8 +72,13 @@ def velocity(
                 values = frames.isel(step=later).astype(np.float64) - frames.isel(step=earlier).astype(np.float64)
                 dataset[name] = (values.dims, values.data, {**frames.attrs, "units": units})
         data[node.path] = dataset
+    if sampling.steps_per_lag is None:
+        taken = known.line.steps[after] - known.line.steps[before]
+        title = "steps that the velocity is taken over"
+        data["/"] = data["/"].assign_coords(steps_per_lag=("step", taken, {"units": "step", "long_name": title}))
     tree = xr.DataTree.from_dict(data, name=run.name)
-    tree.attrs |= {"quantity": "velocity", "lag": sampling.lag, "steps_per_lag": sampling.steps_per_lag}
+    tree.attrs |= {"quantity": "velocity", "lag": sampling.lag}
+    tree.attrs |= {} if sampling.steps_per_lag is None else {"steps_per_lag": sampling.steps_per_lag}
     tree.encoding.pop(ENCODING, None)
     return tree
 

@@ -46,6 +46,11 @@ class Change:
     continuous: bool
     differences: tuple[str, ...]
 
+    @property
+    def is_of_stride(self) -> bool:
+        """Whether the spacing of frames is all that changed: each stretch of equal spacing is a window of its own."""
+        return all(difference.startswith("stride ") for difference in self.differences)
+
     def __str__(self) -> str:
         more = len(self.differences) - _MOST
         return ", ".join(self.differences[:_MOST]) + (f" and {more} more" if more > 0 else "")
@@ -101,8 +106,8 @@ def resumed_at(segments: object) -> tuple[int, ...]:
 
 
 def within(changes: Sequence[Change], steps: Array, start: int, stop: int) -> list[Change]:
-    """The changes that the velocities with start < step <= stop lie on both sides of."""
-    return [change for change in changes if change.inside(steps, start, stop)]
+    """The changes of settings that the velocities with start < step <= stop lie on both sides of."""
+    return [change for change in changes if not change.is_of_stride and change.inside(steps, start, stop)]
 
 
 def stretches(changes: Sequence[Change], steps: Array) -> list[tuple[int, int]]:
@@ -138,12 +143,26 @@ def setting_in(key: str, attrs: Mapping[Any, Any], steps: Array, start: int, sto
     changes = changes_of(attrs.get("segments"))
     if not changes or within(changes, steps, start, stop):
         return attrs.get(key)
-    current = attrs.get(key)
+    current, number = attrs.get(key), 0
     for n, segment in enumerate(attrs["segments"]):
         if not isinstance(segment, Mapping) or (n and not _begun(segment, steps, stop)):
             break
-        current = current if segment.get(key) is None else segment[key]
-    return current
+        current, number = current if segment.get(key) is None else segment[key], n
+    return current if key != "hyperparameters" else _annotated(current, number, attrs)
+
+
+def _annotated(settings: Any, number: int, attrs: Mapping[Any, Any]) -> Any:
+    """The hyperparameters of a segment with those that were set afterwards (`recorder annotate`), for it among others.
+
+    Those stand in the attribute of the whole run, and `annotated` says how many segments each was set for.
+    """
+    counts, root = attrs.get("annotated"), attrs.get("hyperparameters")
+    if not isinstance(counts, Mapping) or not isinstance(root, Mapping) or not isinstance(settings, Mapping):
+        return settings
+    known = {
+        name: root[name] for name, count in counts.items() if isinstance(count, int) and number < count and name in root
+    }
+    return {**settings, **known}
 
 
 def _begun(segment: Mapping[str, Any], steps: Array, stop: int) -> bool:

@@ -7,6 +7,7 @@ segment inside. This one description serves every lag, window and gap: the engin
 
 from __future__ import annotations
 
+import math
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
@@ -27,8 +28,22 @@ BIN_FRAMES = 256
 Lag = int | Literal["epoch"] | None
 Window = int | Literal["epoch"] | None
 Bound = int | str | None
+_MOST_LISTED = 6
+"""Stretches that an error lists."""
 _PERCENT = re.compile(r"(\d{1,99}/[1-9]\d{0,98}|(\d+\.?\d*|\.\d+)(e[+-]?\d{1,2})?)\s*%", re.ASCII | re.IGNORECASE)
 """A percentage: 50%, 33.3%, or 100/3% for a third."""
+
+
+@dataclass(frozen=True)
+class Even:
+    """Neighbouring frames, from `first` to `last`, that are `stride` steps apart but for gaps.
+
+    Two of them share a frame where a velocity leads from one into the other.
+    """
+
+    first: int
+    last: int
+    stride: int
 
 
 @dataclass(frozen=True)
@@ -40,13 +55,15 @@ class Timeline:
     steps
         (frames,) int64, strictly increasing.
     stride
-        Steps between consecutive frames.
+        Steps between consecutive frames; where that changes, the largest number that divides all.
     breaks
         (frames,) bool: frame i does not follow from frame i - 1 (a gap, or a segment's start).
     epoch
         (frames,) float64 with NaN where nothing was logged, or None.
     changes
         Segments that began with other hyperparameters or another optimizer than the one before.
+    evens
+        Where the spacing of frames changes: the ranges of equal spacing that hold a velocity. Else empty.
     """
 
     steps: Array
@@ -54,6 +71,20 @@ class Timeline:
     breaks: Array
     epoch: Array | None = None
     changes: tuple[Change, ...] = ()
+    evens: tuple[Even, ...] = ()
+
+    @property
+    def gaps(self) -> Array:
+        """Frames before which others are missing."""
+        usual = np.full(self.steps.size, self.stride)
+        for even in self.evens:
+            usual[even.first + 1 : even.last + 1] = even.stride
+        return 1 + np.flatnonzero(np.diff(self.steps) > usual[1:])
+
+    def within(self, low: int, high: int) -> list[Even]:
+        """The ranges of equal spacing in the frames from `low` to `high` that hold a velocity."""
+        cut = [replace(one, first=max(one.first, low), last=min(one.last, high)) for one in self.evens]
+        return [one for one in cut if one.first < one.last]
 
 
 @dataclass(frozen=True)
@@ -72,6 +103,8 @@ class Windows:
         Whether it is shorter than asked for: the last window of a range, or an epoch that was cut.
     epoch
         The epoch's number, for windows by epoch.
+    steps_per_lag
+        Steps that a velocity of each window is taken over, where windows differ in it.
     """
 
     start_step: Array
@@ -80,13 +113,15 @@ class Windows:
     left_out: Array
     partial: Array
     epoch: Array | None = None
+    steps_per_lag: Array | None = None
 
 
 @dataclass(frozen=True)
 class Sampling:
     """The velocities of a query: stretches (all (stretches,) int64) and the windows that they fall in.
 
-    `batch` numbers the batches that stretches were cut into for an error bar (`in_batches`), else it is None.
+    `batch` numbers the batches that stretches were cut into for an error bar (`in_batches`), else it is None. `lag` is
+    "spacing" and `steps_per_lag` None where it differs between windows.
     """
 
     first: Array
@@ -95,7 +130,7 @@ class Sampling:
     window: Array
     windows: Windows
     lag: int | str
-    steps_per_lag: int
+    steps_per_lag: int | None
     batch: Array | None = None
 
     @property
@@ -111,15 +146,77 @@ def timeline(
     epoch: Array | None = None,
     changes: tuple[Change, ...] = (),
 ) -> Timeline:
-    """The timeline of frames at `steps`; no velocity crosses the first step of a segment that is not continuous."""
+    """The timeline of frames at `steps`; no velocity crosses the first step of a segment that is not continuous.
+
+    A segment's frames are as far apart as it says, else `stride`.
+    """
     steps = np.asarray(steps, dtype=np.int64)
+    starts = [int(np.searchsorted(steps, segment.first_step)) for segment in segments]
+    usual = np.full(steps.size, stride)
+    for frame, segment in zip(starts, segments, strict=True):
+        usual[frame:] = segment.stride or stride
     breaks = np.ones(steps.size, dtype=bool)
-    breaks[1:] = np.diff(steps) != stride
-    for segment in segments:
-        frame = int(np.searchsorted(steps, segment.first_step))
+    breaks[1:] = np.diff(steps) != usual[1:]
+    for frame, segment in zip(starts, segments, strict=True):
         if not segment.continuous and frame < steps.size:
             breaks[frame] = True
-    return Timeline(steps, stride, breaks, epoch, changes)
+    evens = _evens(usual, breaks)
+    if len(evens) < 2:
+        return Timeline(steps, evens[0].stride if evens else stride, breaks, epoch, changes)
+    return Timeline(steps, math.gcd(*(one.stride for one in evens)), breaks, epoch, changes, evens)
+
+
+def _evens(usual: Array, breaks: Array) -> tuple[Even, ...]:
+    """The ranges of equal spacing, of (frames,) steps that lead to each frame."""
+    turns = 1 + np.flatnonzero(np.diff(usual))
+    found, first = [], 0
+    for frame in turns.tolist():
+        found.append(Even(first, frame - 1, int(usual[frame - 1])))
+        first = frame if breaks[frame] else frame - 1
+    if usual.size:
+        found.append(Even(first, usual.size - 1, int(usual[-1])))
+    return tuple(one for one in found if one.first < one.last)
+
+
+def uneven(line: Timeline, found: Sequence[Even], what: str) -> WindowError:
+    """The error for a question that needs frames of equal spacing, in a range where the spacing changes."""
+    shown = [(int(line.steps[one.first]), int(line.steps[one.last]), one.stride) for one in found]
+    listed = ", ".join(f"{start} to {stop} every {stride}" for start, stop, stride in shown[:_MOST_LISTED])
+    more = f", … ({len(shown)} in all)" if len(shown) > _MOST_LISTED else ""
+    start, stop, _ = max(shown, key=lambda one: (one[1] - one[0]) / one[2])
+    return WindowError(
+        f"Range: expected frames of equal spacing for {what}, got stretches of several: steps {listed}{more}. "
+        "Displacements over different times do not average to one temperature. Choose a stretch: "
+        f"--start {start} --stop {stop}",
+        stretches=tuple(shown),
+    )
+
+
+def require_even(line: Timeline, sampling: Sampling, what: str) -> None:
+    """Refuse velocities of stretches of different spacing, for a question that takes one window.
+
+    Raises
+    ------
+    WindowError
+        The message lists the stretches.
+    """
+    low, high = int(sampling.first.min()), int((sampling.first + (sampling.count - 1) * sampling.spacing).max())
+    if len(found := line.within(low, high)) > 1:
+        raise uneven(line, found, what)
+
+
+def stride_in(line: Timeline, start: Bound, stop: Bound) -> int:
+    """The steps between neighbouring frames of a range.
+
+    Raises
+    ------
+    TooFewFramesError, WindowError
+        The range has no two frames, or frames of several spacings.
+    """
+    low, high = _range(line, start, stop)
+    if len(found := line.within(low, high)) > 1:
+        raise uneven(line, found, "this question")
+    return found[0].stride if found else line.stride
 
 
 def sample(
@@ -140,7 +237,8 @@ def sample(
     line
         The run's frames.
     window
-        Length in steps, "epoch", or None for the whole range.
+        Length in steps, "epoch", or None for the whole range (where the spacing of frames changes: one window for each
+        stretch of equal spacing).
     start, stop
         Steps, or percent of the step range ("50%"); default the first and the last frame.
     lag
@@ -162,6 +260,15 @@ def sample(
         Epochs are asked for and there are none, none complete, or unequal ones; or a boundary was not logged.
     """
     low, high = _range(line, start, stop)
+    found = line.within(low, high)
+    if len(found) > 1:
+        if window is not None:
+            raise uneven(line, found, f"--window {window}")
+        if lag == "epoch":
+            raise uneven(line, found, "--lag epoch")
+        return _by_stretch(line, found, lag)
+    if found:
+        line = replace(line, stride=found[0].stride)
     apart = _lag_frames(line, lag)
     epochs = None
     if "epoch" in (window, lag):
@@ -186,6 +293,38 @@ def sample(
         )
     windows = Windows(bounds[:, 0], bounds[:, 1], velocities, np.maximum(expected - velocities, 0), partial, number)
     return Sampling(first, spacing, count, index, windows, "epoch" if lag == "epoch" else per_lag, per_lag)
+
+
+def _by_stretch(line: Timeline, found: Sequence[Even], lag: Lag) -> Sampling:
+    """One window for each range of equal spacing."""
+    parts, lags = [], []
+    for number, even in enumerate(found):
+        try:
+            apart = _lag_frames(replace(line, stride=even.stride), lag)
+        except WindowError as error:
+            raise uneven(line, found, f"--lag {lag}") from error
+        first, spacing, count, _ = _stretches(line, np.array([[even.first, even.last]]), apart)
+        parts.append((first, spacing, count, np.full(first.size, number)))
+        lags.append(apart * even.stride)
+    first, spacing, count, index = (np.concatenate(arrays) for arrays in zip(*parts, strict=True))
+    velocities = np.bincount(index, weights=count - 1, minlength=len(found)).astype(np.int64)
+    if not velocities.any():
+        raise uneven(line, found, f"--lag {lag}")
+    bounds = line.steps[np.array([(even.first, even.last) for even in found])]
+    per_lag = np.array(lags, dtype=np.int64)
+    expected = (bounds[:, 1] - bounds[:, 0]) // per_lag
+    differs = lag is None
+    windows = Windows(
+        start_step=bounds[:, 0],
+        stop_step=bounds[:, 1],
+        velocities=velocities,
+        left_out=np.maximum(expected - velocities, 0),
+        partial=np.zeros(len(found), dtype=bool),
+        steps_per_lag=per_lag if differs else None,
+    )
+    if differs:
+        return Sampling(first, spacing, count, index, windows, "spacing", None)
+    return Sampling(first, spacing, count, index, windows, lags[0], lags[0])
 
 
 def _cut(window: Window) -> str:

@@ -98,9 +98,14 @@ def temperatures(subject: Subject, asked: Asked) -> list[Content]:
     return contents
 
 
-def window_of(run: xr.DataTree, points: int) -> int:
-    """Return a window in steps that divides a run into at most `points` windows, of whole bins if the run is long."""
+def window_of(run: xr.DataTree, points: int) -> int | None:
+    """Return a window in steps that divides a run into at most `points` windows, of whole bins if the run is long.
+
+    None where the spacing of frames changes: each stretch of equal spacing is a window.
+    """
     line = trajectory(run).line
+    if line.evens:
+        return None
     frames = max(line.steps.size - 1, 1)
     width = -(-frames // points)
     if frames >= _ENOUGH_BINS * BIN_FRAMES:

@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 
 from analyzer.errors import AnalyzerError
+from analyzer.query.windows import Timeline
 from analyzer.report.content import Content, Facts, Note, Table
 from analyzer.report.subject import Asked, Subject
 from analyzer.report.text import NONE, number, plural, value_text
@@ -77,7 +78,7 @@ def _training(subject: Subject) -> list[tuple[str, str]]:
     if line.epoch is not None and np.isfinite(line.epoch).any():
         first, last = np.nanmin(line.epoch), np.nanmax(line.epoch)
         pairs.append(("epochs", f"{first:g} to {last:g}"))
-    gaps = [f"{before:,} to {after:,}" for before, after in gaps_of(steps, line.stride)]
+    gaps = [f"{before:,} to {after:,}" for before, after in gaps_of(line)]
     pairs.append(("segments", segments))
     if gaps:
         more = f" and {len(gaps) - _MOST_GAPS:,} more" if len(gaps) > _MOST_GAPS else ""
@@ -90,10 +91,9 @@ def _training(subject: Subject) -> list[tuple[str, str]]:
     return pairs
 
 
-def gaps_of(steps: np.ndarray[Any, Any], stride: int) -> list[tuple[int, int]]:
+def gaps_of(line: Timeline) -> list[tuple[int, int]]:
     """Return the steps of the frames before and after each gap."""
-    places = np.flatnonzero(np.diff(steps) > stride)
-    return [(int(steps[n]), int(steps[n + 1])) for n in places]
+    return [(int(line.steps[n - 1]), int(line.steps[n])) for n in line.gaps]
 
 
 def last_loss(subject: Subject) -> tuple[int, float] | None:

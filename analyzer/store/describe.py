@@ -40,6 +40,7 @@ def describe(store: Store) -> dict[str, Any]:
         "steps": _steps(store, last),
         "frames": store.frames,
         "stride": store.stride,
+        "stretches": _stretches(store),
         "chunk_steps": store.chunk_steps,
         "segments": len(store.segments),
         "attempts": attempts(store),
@@ -91,6 +92,13 @@ def _recent(store: Store) -> dict[str, Any] | None:
             for layer, T in found.temperatures.items()
         ],
     }
+
+
+def _stretches(store: Store) -> list[dict[str, int]]:
+    """Where the spacing of frames changes: from which step on they are how far apart; else empty."""
+    spaced = [(segment.first_step, segment.stride or store.stride) for segment in store.segments]
+    found = [one for n, one in enumerate(spaced) if not n or one[1] != spaced[n - 1][1]]
+    return [{"first_step": step, "stride": stride} for step, stride in found] if len(found) > 1 else []
 
 
 def _missing(store: Store) -> dict[str, int | str]:

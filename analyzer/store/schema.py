@@ -40,6 +40,7 @@ class Segment:
     continuous: bool
     wall_time: str | None = None
     user_step: int | None = None
+    stride: int | None = None
 
 
 @dataclass(frozen=True)
@@ -255,11 +256,21 @@ def segments_of(location: str, listed: object) -> tuple[Segment, ...]:
                 continuous=bool(entry.get("continuous", False)),
                 wall_time=None if entry.get("wall_time") is None else str(entry["wall_time"]),
                 user_step=None if entry.get("user_step") is None else int(entry["user_step"]),
+                stride=_stride(entry.get("stride")),
             )
             for entry in listed  # type: ignore[attr-defined]
         )
     except (TypeError, KeyError, ValueError, AttributeError, OverflowError) as error:
         raise _damaged(location, "segments", "a list of objects with first_frame and first_step", listed) from error
+
+
+def _stride(value: Any) -> int | None:
+    """The stride of a segment; None where it has none of its own."""
+    if value is None:
+        return None
+    if not _is_count(value) or value < 1:
+        raise ValueError(value)
+    return int(value)
 
 
 def root_text(location: str) -> str:

@@ -3,15 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass, replace
-from fnmatch import fnmatchcase
+from dataclasses import dataclass
 
 import torch
 from torch import nn
 from torch.nn.parameter import is_lazy
 
-from recorder.errors import SchemaError, SelectionError, UsageError
-from recorder.schema import STORED_DTYPES, Parameter, Plane, Schema
+from recorder.errors import SchemaError, UsageError
+from recorder.patterns import match_names
+from recorder.schema import STORED_DTYPES, Parameter, Schema, lay_out
 from recorder.trainer.axes import Conventions
 from recorder.trainer.wrappers import Held, named_modules, named_parameters, sharded_modules
 
@@ -73,7 +73,7 @@ def select_parameters(
     """
     groups = _by_tensor(model)
     names = [[held.name for held in group] for group in groups]
-    chosen = _match([group[0] for group in names], names, _patterns(include), _patterns(exclude))
+    chosen = match_names(names, include, exclude)
     modules = dict(named_modules(model))
     conventions, sharded = Conventions(modules), sharded_modules(model)
     parameters, slots = [], []
@@ -83,7 +83,7 @@ def select_parameters(
             _check_whole(name, tensor, sharded)
             parameters.append(_describe(modules, conventions, tensor, aliases))
             slots.append(Slot(owner._parameters, key, tensor))
-    return Selection(_lay_out(parameters, [slot.tensor for slot in slots]), tuple(slots))
+    return Selection(lay_out(parameters, [str(slot.tensor.device) for slot in slots]), tuple(slots))
 
 
 def _by_tensor(model: nn.Module) -> list[list[Held]]:
@@ -124,48 +124,6 @@ def _check_whole(name: str, tensor: nn.Parameter, sharded: Sequence[str]) -> Non
             f"not gathered. Train with DistributedDataParallel, or leave it out with exclude=[{name!r}].",
             parameter=name,
         )
-
-
-def _patterns(patterns: str | Iterable[str] | None) -> tuple[str, ...]:
-    return () if patterns is None else (patterns,) if isinstance(patterns, str) else tuple(patterns)
-
-
-def _match(
-    firsts: Sequence[str], groups: Iterable[Sequence[str]], include: Sequence[str], exclude: Sequence[str]
-) -> set[str]:
-    groups = list(groups)
-    if not firsts:
-        raise SelectionError("model: expected at least one parameter, got none. Pass the module that is being trained.")
-    known = {name for group in groups for name in group}
-
-    def matches(name: str, pattern: str) -> bool:
-        """Whether a pattern means a name; a name that exists is itself, whatever signs are in it."""
-        return name == pattern if pattern in known else fnmatchcase(name, pattern)
-
-    for pattern in (*include, *exclude):
-        if not any(matches(name, pattern) for name in known):
-            raise SelectionError(
-                f"pattern {pattern!r}: expected it to match a parameter, but it matches none of {_listing(firsts)}. "
-                "Patterns are globs over dotted names, such as 'conv*.weight'.",
-                pattern=pattern,
-            )
-    chosen = {
-        group[0]
-        for group in groups
-        if (not include or any(matches(name, p) for name in group for p in include))
-        and not any(matches(name, p) for name in group for p in exclude)
-    }
-    if not chosen:
-        raise SelectionError(
-            f"include={list(include)} and exclude={list(exclude)}: expected something to record, but nothing of "
-            f"{_listing(firsts)} is left. Drop a pattern of exclude."
-        )
-    return chosen
-
-
-def _listing(names: Sequence[str], most: int = 12) -> str:
-    shown = ", ".join(names[:most])
-    return shown if len(names) <= most else f"{shown}, … ({len(names)} in all)"
 
 
 def check_memory(name: str, tensor: torch.Tensor) -> None:
@@ -261,17 +219,3 @@ def _heads(layer: nn.Module, shape: tuple[int, ...], axes: tuple[str, ...]) -> t
     if shape and shape[0] == heads * channels and (len(shape) != 2 or axes[0] == "output"):
         return heads, 0
     return None, None
-
-
-def _lay_out(parameters: Sequence[Parameter], tensors: Sequence[torch.Tensor]) -> Schema:
-    """Give each parameter its place in a frame: a plane for each type and device, in the model's order."""
-    sizes: dict[tuple[str, str], int] = {}
-    order: dict[tuple[str, str], int] = {}
-    placed = []
-    for parameter, tensor in zip(parameters, tensors, strict=True):
-        kind = (parameter.dtype, str(tensor.device))
-        plane = order.setdefault(kind, len(order))
-        placed.append(replace(parameter, plane=plane, offset=sizes.get(kind, 0)))
-        sizes[kind] = sizes.get(kind, 0) + parameter.elements
-    planes = tuple(Plane(dtype, device, sizes[dtype, device]) for dtype, device in order)
-    return Schema(tuple(placed), planes)

@@ -5,7 +5,6 @@ from __future__ import annotations
 import platform
 import uuid
 from collections.abc import Callable, Sequence
-from importlib.metadata import PackageNotFoundError, version
 from typing import Any
 
 import torch
@@ -22,7 +21,7 @@ from recorder.trainer.optimizers import steps_of
 from recorder.trainer.options import Options
 from recorder.trainer.values import jsonable
 from recorder.trainer.wrappers import unwrapped
-from recorder.version import VERSION
+from recorder.version import VERSION, installed
 
 
 def make_session(
@@ -87,19 +86,11 @@ def root_attributes(
         "software": {
             "thermotrace": VERSION,
             "torch": str(torch.__version__),
-            "numpy": _installed("numpy"),
-            "pcodec": _installed("pcodec"),
+            "numpy": installed("numpy"),
+            "pcodec": installed("pcodec"),
             "python": platform.python_version(),
         },
     }
-
-
-def _installed(package: str) -> str:
-    """Return the version of an installed package, "unknown" where nobody wrote it down; nothing is imported."""
-    try:
-        return version(package)
-    except PackageNotFoundError:
-        return "unknown"
 
 
 def describe_model(model: nn.Module) -> dict[str, Any]:

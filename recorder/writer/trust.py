@@ -117,6 +117,18 @@ def refuse_links(store: Path) -> None:
                 )
 
 
+def foreign_in(store: Path, levels: frozenset[str]) -> str:
+    """Return the first name in a store's folder that is no part of the store; "" where all of it is.
+
+    Parameters
+    ----------
+    store : Path
+    levels : frozenset of str
+        First level of the paths of its arrays.
+    """
+    return min(_foreign(store, levels | {"parameters", "attempts"}), default="")
+
+
 def _foreign(store: Path, levels: frozenset[str]) -> Iterator[str]:
     """Yield what lies in a store's folder and is no part of a store: folders that no array names, files of others."""
     for folder, names, files in os.walk(store):
@@ -246,7 +258,7 @@ def empty_store(store: Path, levels: frozenset[str]) -> None:
     StoreFormatError
         The folder holds something that is no part of the store. Nothing was removed.
     """
-    if foreign := min(_foreign(store, levels | {"parameters", "attempts"}), default=""):
+    if foreign := foreign_in(store, levels):
         raise StoreFormatError(
             f"{store}: expected nothing but the store there, but it also holds {foreign!r}. Nothing was removed: move "
             "it away, or name another path."

@@ -1,0 +1,1 @@
+"""Series of checkpoint files, made into a store: `recorder import`."""

@@ -1,0 +1,107 @@
+"""Hyperparameters that are set after the run: `recorder annotate`."""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from recorder.errors import StoreFormatError, UsageError
+from recorder.files import read_file, replace_file
+from recorder.names import as_text
+from recorder.root import read_root
+from recorder.writer.ownership import require_free
+from recorder.writer.store import lock_store
+
+_NUMBER = re.compile(r"[+-]?(0|[1-9]\d*|\d*\.\d+|(0|[1-9]\d*)\.\d*)([eE][+-]?\d+)?", re.ASCII)
+_WORDS = {"true": True, "false": False, "none": None, "null": None}
+
+
+def parse_value(text: str) -> Any:
+    """Return the value that a text on the command line means: a number, true, false, none, a JSON list; else the text.
+
+    >>> parse_value("1e-3"), parse_value("32"), parse_value("true"), parse_value("Adam"), parse_value('"32"')
+    (0.001, 32, True, 'Adam', '32')
+    """
+    if text.lower() in _WORDS:
+        return _WORDS[text.lower()]
+    if _NUMBER.fullmatch(text):
+        number = float(text)
+        if re.fullmatch(r"[+-]?\d+", text, re.ASCII) and len(text) <= 300:
+            return int(text)
+        return number if abs(number) != float("inf") else text
+    if text[:1] in '[{"':
+        try:
+            return json.loads(text, parse_constant=str)
+        except (ValueError, RecursionError):
+            return as_text(text)
+    return as_text(text)
+
+
+def annotate(
+    store: Path,
+    values: Mapping[str, Any],
+    remove: Sequence[str] = (),
+    tell: Callable[[str], None] = lambda sentence: None,
+) -> dict[str, tuple[Any, Any]]:
+    """Set hyperparameters of a finished run. Frames and sums that were kept of them stay as they are.
+
+    Parameters
+    ----------
+    store : Path
+    values : mapping of str to JSON value
+    remove : sequence of str
+        Names to take away.
+    tell : callable
+        Takes a sentence on what is waited for.
+
+    Returns
+    -------
+    dict of str to (before, after)
+        None where there is none.
+
+    Raises
+    ------
+    StoreFormatError
+        There is no store, or it was not closed.
+    StoreLockedError
+        It is being written.
+    UsageError
+        A name is none, or is to be taken away and is not there.
+    """
+    for name in values:
+        if not isinstance(name, str) or not name.strip():
+            raise UsageError(f"annotate: expected NAME=VALUE, got the name {name!r}. Write learning_rate=1e-3.")
+    read_root(store)
+    lock = lock_store(store)
+    try:
+        require_free(store, tell)
+        document = json.loads(read_file(store / "zarr.json"))
+        attributes: dict[str, Any] = read_root(store)
+        if attributes.get("status") == "running":
+            raise StoreFormatError(
+                f"{store}: expected a run that was closed, but its recording died. Close it first: recorder recover "
+                f"{store}"
+            )
+        before = attributes.get("hyperparameters")
+        known: dict[str, Any] = dict(before) if isinstance(before, dict) else {}
+        for name in remove:
+            if name not in known:
+                raise UsageError(
+                    f"{name}: expected a hyperparameter to remove, got none of that name. There is "
+                    f"{', '.join(map(as_text, known)) or 'none'}."
+                )
+        changed = {as_text(name): value for name, value in values.items()}
+        settings = {name: value for name, value in (known | changed).items() if name not in remove or name in changed}
+        noted = attributes.get("annotated")
+        segments = len(attributes.get("segments") or [])
+        counts = {**(noted if isinstance(noted, dict) else {}), **dict.fromkeys(changed, segments)}
+        counts = {name: count for name, count in counts.items() if name in settings}
+        document["attributes"] = attributes | {"hyperparameters": settings, "annotated": counts}
+        replace_file(store / "zarr.json", json.dumps(document, allow_nan=False).encode(), durable=True)
+        return {name: (known.get(name), settings.get(name)) for name in [*changed, *remove]}
+    finally:
+        os.close(lock)
