@@ -30,6 +30,7 @@ from analyzer.errors import AnalyzerError, NonFiniteWarning
 
 if TYPE_CHECKING:
     from analyzer.engine.measure import Measurement
+    from analyzer.engine.passage import Passed
 
 Options = Mapping[str, Any]
 """What a command was given, by the names of its click parameters."""
@@ -74,7 +75,7 @@ def memory_limit_of(options: Options) -> int | None:
     return options["memory_limit"] or free_memory()
 
 
-def computed(options: Options, dataset: xr.Dataset, measured: Sequence[Measurement]) -> xr.Dataset:
+def computed(options: Options, dataset: xr.Dataset, measured: Sequence[Measurement] | Sequence[Passed]) -> xr.Dataset:
     """Return the dataset in memory; weights that are not finite are named on stderr.
 
     It rests on measurements that decode their frames in one pass: the first to decode most stands for all.
@@ -107,7 +108,7 @@ _OF_FRAMES = ("temperature_drift", "drift_null", "temperature_thermal", "floor",
 """Columns that take more than Σv²."""
 
 
-def _name_empty(dataset: xr.Dataset, measured: Sequence[Measurement]) -> None:
+def _name_empty(dataset: xr.Dataset, measured: Sequence[Measurement] | Sequence[Passed]) -> None:
     """Say on stderr which columns are empty since kept sums hold only Σv² for this question."""
     empty = [name for name in _OF_FRAMES if name in dataset]
     if empty and all(one.plan.squares_only for one in measured):

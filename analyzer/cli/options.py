@@ -228,6 +228,30 @@ def series_options(command: Callable[..., Any], auto: bool = False) -> Callable[
     return command
 
 
+def dynamics_options(command: Callable[..., Any]) -> Callable[..., Any]:
+    """Add the options that choose weights, groups and windows, at a lag of one stride."""
+    for option in reversed(
+        (
+            _by(f"{listed()}."),
+            _GROUP,
+            click.option("--window", type=StepsOrEpoch(), help="Length of a window; default: the whole range."),
+            _START,
+            _STOP,
+            *_SELECTION,
+            _EPOCHS[0],
+        )
+    ):
+        command = option(command)
+    return command
+
+
+def modes_options(command: Callable[..., Any]) -> Callable[..., Any]:
+    """Add the options that choose weights, groups of any kind and a range."""
+    for option in reversed((_by(f"{listed()}."), _GROUP, _START, _STOP, *_SELECTION)):
+        command = option(command)
+    return command
+
+
 def epoch_options(command: Callable[..., Any]) -> Callable[..., Any]:
     """Add the options that say what an epoch is, to a command that takes a lag."""
     for option in reversed(_EPOCHS):

@@ -65,14 +65,19 @@ def told(answer: xr.Dataset) -> xr.Dataset:
     return answer.drop_vars([name for name in _LAST if name in answer.variables and not answer[name].any()])
 
 
-def frame_of(answer: xr.Dataset) -> pd.DataFrame:
-    """Return one row for each group, lag and window: first the columns that identify it, then its values."""
-    order = [name for name in ("group", "lag", "window") if name in answer.dims]
+def frame_of(answer: xr.Dataset, along: Sequence[str] = ("group", "lag", "window")) -> pd.DataFrame:
+    """Return one row for each group, lag and window: first the columns that identify it, then its values.
+
+    `along` names the dimensions of the rows, the slowest first.
+    """
+    order = [name for name in along if name in answer.dims]
     table = answer.to_dataframe(dim_order=order).reset_index()
     user = answer.attrs.get("by") == "user"
     first = [name for name in _FIRST if name in table and (name != "group" or user)]
     first += [str(name) for name, c in answer.coords.items() if c.dims == ("group",) and name not in _FIRST]
-    first += [name for name in ("lag", "steps_per_lag", "epoch", "start_step", "stop_step") if name in table]
+    own = [name for name in order if name not in ("group", "window", "lag")]
+    own += [str(name) for name, c in answer.coords.items() if name not in own and set(c.dims) & set(own)]
+    first += [name for name in ("lag", "steps_per_lag", "epoch", "start_step", "stop_step", *own) if name in table]
     rest = [name for name in answer.data_vars if name in table]
     last = [name for name in _LAST if name in table]
     return table[first + rest + last]

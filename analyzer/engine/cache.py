@@ -44,9 +44,11 @@ VERSION = 4
 _OLDEST = 3
 """Files of this version do not say which chunks they were made from: they answer only where no chunks are left."""
 _MAGIC = b"TTMOMENT"
-_PARTS = ("coarse", "series", "fine")
+_PARTS = {".sums": ("coarse", "series", "fine"), ".pairs": ("pairs",)}
+SUFFIXES = tuple(_PARTS)
+"""Of files of sums."""
 _HEAD = struct.Struct("<8sIII")  # magic, version, crc32c of the JSON that follows, its length
-_FAULTS = (OSError, struct.error, LookupError, ArithmeticError, ValueError, TypeError, AttributeError, RecursionError)
+FAULTS = (OSError, struct.error, LookupError, ArithmeticError, ValueError, TypeError, AttributeError, RecursionError)
 """What a file that holds anything may lead to."""
 
 ABSENT, SAME, OLDER, NEWER, OTHER = "absent", "same", "older", "newer", "other"
@@ -71,6 +73,26 @@ class Look:
 
 
 @dataclass(frozen=True)
+class Extent:
+    """The frames of a file of sums, and how they are cut.
+
+    Attributes
+    ----------
+    start, stop
+        The span. The file has the name of its first frame.
+    first
+        First frame that its sums are of: before `start` where they are of pairs.
+    layout
+        What the sums are of, in numbers and lists: the edges of bins, or lags and strips.
+    """
+
+    start: int
+    stop: int
+    first: int
+    layout: list[Any]
+
+
+@dataclass(frozen=True)
 class Shelf:
     """Where the sums of one bundle of one run lie.
 
@@ -86,6 +108,8 @@ class Shelf:
         Whether the trajectory is gone: then there is nothing to compare sums with.
     looks
         By the first frame of a span: what was found when the question was planned.
+    suffix
+        Of its files: ".sums" of velocities, or one that ends in ".pairs" (`analyzer.engine.pair_cache`).
     """
 
     folder: str
@@ -94,10 +118,16 @@ class Shelf:
     chunk_steps: int = 1
     alone: bool = False
     looks: Mapping[int, Look] = field(default_factory=dict, compare=False, repr=False)
+    suffix: str = SUFFIXES[0]
 
     def file(self, start: int) -> Path:
         """The file of the span that begins at a frame."""
-        return Path(self.folder) / f"{start}.sums"
+        return Path(self.folder) / f"{start}{self.suffix}"
+
+    def seen(self, start: int) -> Path:
+        """The file that notes the stamps of the chunks of a span."""
+        file = self.file(start)
+        return file.with_suffix(".seen") if self.suffix == SUFFIXES[0] else file.with_name(f"{file.name}.seen")
 
     def has(self, start: int) -> bool:
         """Whether sums of a span are there: of these frames, or, without a trajectory, of any."""
@@ -125,9 +155,9 @@ def load(
     if with_fine:
         parts["fine"] = _arrays(len(KEPT), bins.fine, weights)
     try:
-        with _opened(place.file(start)) as file:
-            header, body = _header(file)
-            if header["blocks"] != _edges(bins) or not (place.alone or _is_of(place, start, header)):
+        with opened(place.file(start)) as file:
+            header, body = header_of(file)
+            if header["blocks"] != edges_of(bins) or not (place.alone or is_of(place, start, header)):
                 return None
             frames = np.dtype(header["dtype"])
             if frames not in (np.dtype("<f4"), np.dtype("<f8")):
@@ -135,12 +165,12 @@ def load(
             found: dict[str, list[Array]] = {}
             for part, shapes in parts.items():
                 arrays = [(np.dtype(kind or frames), shape) for kind, shape in shapes]
-                raw = _part(file, header, body, part)
+                raw = part_of(file, header, body, part)
                 if len(raw) != sum(kind.itemsize * int(np.prod(shape)) for kind, shape in arrays):
                     return None
                 found[part] = _split(raw, arrays)
             nonfinite = dict(header["nonfinite"])
-    except _FAULTS:
+    except FAULTS:
         return None
     return SpanSums(
         BinSums(*found["coarse"]),
@@ -150,32 +180,33 @@ def load(
     )
 
 
-def _is_of(place: Shelf, start: int, header: Mapping[str, Any]) -> bool:
+def is_of(place: Shelf, start: int, header: Mapping[str, Any]) -> bool:
     """Whether a file is of the chunks that the plan found in the store."""
     known = place.looks.get(start, Look()).sums
     return bool(known) and tuple(header["versions"]) == place.versions and digest(header["chunks"]) == known
 
 
-def compare(place: Shelf, start: int, stop: int, bins: Cut, chunks: Sequence[Place], stamp: str) -> tuple[str, str]:
+def compare(place: Shelf, extent: Extent, chunks: Sequence[Place], stamp: str) -> tuple[str, str]:
     """What the file of a span holds, by the chunks that are in the store now, and the digest of their checksums.
 
     The checksums are read only if the stamp differs from the one that was noted when they were last compared.
     """
+    start, stop = extent.start, extent.stop
     try:
-        with _opened(place.file(start)) as file:
-            header, _ = _header(file)
+        with opened(place.file(start)) as file:
+            header, _ = header_of(file)
         made_of = header["chunks"]
         known = digest(made_of)
         if not stamp or _noted(place, start) != f"{stamp} {known}":
             found = checksums_at(chunks)
             if found != made_of:
-                return _relation(place, header, start, stop, found), ""
+                return _relation(place, header, extent.first, stop, found), ""
             note(place, start, stamp, made_of)
         if tuple(header["versions"]) != place.versions:
             return ABSENT, ""  # the same frames, by other kernels
-        fits = header["blocks"] == _edges(bins) and header["segments"] == segments_until(place.segments, stop)
-        return (SAME, known) if fits else (_relation(place, header, start, stop, made_of), "")
-    except _FAULTS:
+        fits = header["blocks"] == extent.layout and header["segments"] == segments_until(place.segments, stop)
+        return (SAME, known) if fits else (_relation(place, header, extent.first, stop, made_of), "")
+    except FAULTS:
         return ABSENT, ""
 
 
@@ -196,12 +227,12 @@ def note(place: Shelf, start: int, stamp: str, chunks: Checksums) -> None:
     """Note the stamps of chunks beside sums that are of them; where nothing can be written, they are read again."""
     if stamp:
         with contextlib.suppress(OSError):
-            put(place.file(start).with_suffix(".seen"), f"{stamp} {digest(chunks)}".encode())
+            put(place.seen(start), f"{stamp} {digest(chunks)}".encode())
 
 
 def _noted(place: Shelf, start: int) -> str:
     try:
-        return file_bytes(place.file(start).with_suffix(".seen"), 1 << 10).decode("ascii", "replace")
+        return file_bytes(place.seen(start), 1 << 10).decode("ascii", "replace")
     except OSError:
         return ""
 
@@ -209,23 +240,23 @@ def _noted(place: Shelf, start: int) -> str:
 def fault_of(path: Path) -> str | None:
     """What is wrong with a file of sums, or None: its header and every part are held against their checksums."""
     try:
-        with _opened(path) as file:
-            header, body = _header(file)
-            for part in _PARTS:
-                _part(file, header, body, part)
-    except _FAULTS as error:
+        with opened(path) as file:
+            header, body = header_of(file)
+            for part in _PARTS[path.suffix]:
+                part_of(file, header, body, part)
+    except FAULTS as error:
         return f"expected a whole file of sums, got {error}"
     return None
 
 
 @contextlib.contextmanager
-def _opened(path: Path) -> Iterator[Any]:
+def opened(path: Path) -> Iterator[Any]:
     """Yield a file of sums; nothing but a regular file is opened, or waited for."""
     with os.fdopen(open_regular(path), "rb") as file:
         yield file
 
 
-def _header(file: Any) -> tuple[dict[str, Any], int]:
+def header_of(file: Any) -> tuple[dict[str, Any], int]:
     """The header of a file, and where its parts begin."""
     size = os.fstat(file.fileno()).st_size
     magic, version, checksum, length = _HEAD.unpack(file.read(_HEAD.size))
@@ -245,7 +276,7 @@ def _header(file: Any) -> tuple[dict[str, Any], int]:
     return header | unknown, _HEAD.size + length
 
 
-def _part(file: Any, header: Mapping[str, Any], body: int, part: str) -> bytes:
+def part_of(file: Any, header: Mapping[str, Any], body: int, part: str) -> bytes:
     """One part of a file, held against its checksum; what it claims is held against the file before it is read."""
     offset, size, checksum = header[part]
     if not (offset >= 0 and size >= 0 and body + offset + size <= os.fstat(file.fileno()).st_size):
@@ -262,7 +293,7 @@ def _arrays(sums: int, bins: Layout, weights: int) -> list[tuple[str | None, tup
     return [("<f8", (sums, bins.first.size, weights)), (None, (bins.edges.size, weights))]
 
 
-def _edges(bins: Cut) -> list[list[int]]:
+def edges_of(bins: Cut) -> list[list[int]]:
     return [edge.tolist() for part in (bins.coarse, bins.fine) for edge in (part.first, part.last)]
 
 
@@ -285,7 +316,7 @@ def keep(place: Shelf, start: int, stop: int, bins: Cut, sums: SpanSums, chunks:
     """
     assert sums.fine is not None
     assert sums.series is not None
-    if not all(all(of_piece) for of_piece in chunks) or _is_of_others(place, start, stop, chunks):
+    if not may_keep(place, Extent(start, stop, start, []), chunks):
         return
     frames = sums.coarse.frames.dtype.newbyteorder("<")
     parts = {
@@ -293,14 +324,21 @@ def keep(place: Shelf, start: int, stop: int, bins: Cut, sums: SpanSums, chunks:
         "series": [sums.series.astype("<f8")],
         "fine": [sums.fine.sums[list(KEPT)].astype("<f8"), sums.fine.frames.astype(frames)],
     }
+    more = {"dtype": frames.str, "nonfinite": sums.nonfinite}
+    write(place, Extent(start, stop, start, edges_of(bins)), parts, chunks, more)
+
+
+def write(
+    place: Shelf, extent: Extent, parts: Mapping[str, Sequence[Array]], chunks: Checksums, more: Mapping[str, Any]
+) -> None:
+    """Write a file of sums, each part with its checksum; where nothing can be written they are not kept."""
     header: dict[str, Any] = {
-        "blocks": _edges(bins),
-        "frames": stop - start,
+        "blocks": extent.layout,
+        "frames": extent.stop - extent.first,
         "chunks": chunks,
-        "segments": segments_until(place.segments, stop),
+        "segments": segments_until(place.segments, extent.stop),
         "versions": place.versions,
-        "dtype": frames.str,
-        "nonfinite": sums.nonfinite,
+        **more,
     }
     body = b""
     for part, arrays in parts.items():
@@ -311,18 +349,21 @@ def keep(place: Shelf, start: int, stop: int, bins: Cut, sums: SpanSums, chunks:
     text += b" " * (-(len(text) + _HEAD.size) % 8)
     head = _HEAD.pack(_MAGIC, VERSION, google_crc32c.value(text), len(text))
     with contextlib.suppress(OSError):
-        put(place.file(start), head + text + body)
-        note(place, start, place.looks.get(start, Look()).stamp, chunks)
+        put(place.file(extent.start), head + text + body)
+        note(place, extent.start, place.looks.get(extent.start, Look()).stamp, chunks)
 
 
-def _is_of_others(place: Shelf, start: int, stop: int, chunks: Checksums) -> bool:
-    """Whether sums of other frames lie there, perhaps the only copy of them."""
-    try:
-        with _opened(place.file(start)) as file:
-            header, _ = _header(file)
-        return header["chunks"] != chunks and _relation(place, header, start, stop, chunks) in (NEWER, OTHER)
-    except _FAULTS:
+def may_keep(place: Shelf, extent: Extent, chunks: Checksums) -> bool:
+    """Whether sums may be kept: all chunks have checksums, and no sums of other frames lie there, perhaps the last."""
+    if not all(all(of_piece) for of_piece in chunks):
         return False
+    try:
+        with opened(place.file(extent.start)) as file:
+            header, _ = header_of(file)
+        relation = _relation(place, header, extent.first, extent.stop, chunks)
+        return header["chunks"] == chunks or relation not in (NEWER, OTHER)
+    except FAULTS:
+        return True
 
 
 def put(target: Path, content: bytes) -> None:

@@ -14,6 +14,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+from analyzer.store.files import temporary_file
 from analyzer.store.kept import root_of, runs_in
 
 
@@ -45,7 +46,7 @@ def link(source: Path, target: Path) -> bool:
         try:
             os.link(source, target)
         except OSError:
-            part = target.with_suffix(f".{os.getpid()}.part")
+            part = temporary_file(target)
             shutil.copyfile(source, part)
             part.replace(target)
     except OSError:

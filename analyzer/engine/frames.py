@@ -114,3 +114,17 @@ class Held:
     @property
     def arrays(self) -> Sequence[da.Array]:
         return ()
+
+
+def of_places(frames: Frames, begin: int, end: int) -> Any:
+    """What a task on several neighbouring spans is given in place of frames; dask fills in what it names."""
+    if not isinstance(frames, Arrays):
+        return frames.of_task(begin)
+    values = frames.values
+    keys = [(values.name, *[0] * (values.ndim - 1), place) for place in range(begin, end)]
+    return (hold, keys, frames.start + sum(values.chunks[-1][:begin]))
+
+
+def hold(arrays: Sequence[Array], start: int) -> Held:
+    """Consecutive frames in memory, from frame `start` on."""
+    return Held(np.concatenate(arrays, axis=-1), start)

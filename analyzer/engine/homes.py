@@ -18,6 +18,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+from analyzer.engine.cache import SUFFIXES
 from analyzer.engine.contents import continues
 from analyzer.store.kept import SUFFIX, beside, frames_in, root_of, runs_in
 from analyzer.store.names import user_path
@@ -66,7 +67,7 @@ def _is_of(held: dict[str, Any], document: dict[str, Any]) -> bool:
 
 def files_of(home: Path) -> list[Path]:
     """The files of sums in a folder, without those of other runs in folders below it."""
-    return sorted((home / "sums").rglob("*.sums"))
+    return sorted(path for path in (home / "sums").rglob("*") if path.suffix in SUFFIXES)
 
 
 def describe(home: Path) -> dict[str, Any]:

@@ -141,7 +141,7 @@ def measure_together(tree: xr.DataTree, queries: Sequence[Query], mass: Mass = 1
         remains = [Remains.of(store, step, plan.home) for plan in plans]
         shared = sum(plan.tasks > 0 for plan in plans) > 1
     check_memory(plans, first.workers, first.memory_limit)
-    warn_of_changes(run, plans)
+    warn_of_changes(run, [plan.sampling for plan in plans])
     if shared:
         found = moments_together(plans, masses, remains)
     else:
@@ -181,7 +181,7 @@ def _plan_of_store(
     return plan(whole, grouping, known, sources, run.line, base, listings)
 
 
-def warn_of_changes(run: Trajectory, plans: Sequence[Plan]) -> None:
+def warn_of_changes(run: Trajectory, samplings: Sequence[Sampling]) -> None:
     """Say once that the settings of a run changed within the steps that are measured.
 
     Warns
@@ -191,8 +191,8 @@ def warn_of_changes(run: Trajectory, plans: Sequence[Plan]) -> None:
     """
     if not run.line.changes:
         return
-    start = min(int(plan.sampling.windows.start_step[0]) for plan in plans)
-    stop = max(int(plan.sampling.windows.stop_step[-1]) for plan in plans)
+    start = min(int(one.windows.start_step[0]) for one in samplings)
+    stop = max(int(one.windows.stop_step[-1]) for one in samplings)
     if found := within(run.line.changes, run.line.steps, start, stop):
         where = run.identity.get("store", "Run")
         warnings.warn(f"{where}: {told(found, run.line.changes, run.line.steps)}", SettingsWarning, stacklevel=2)
@@ -275,6 +275,32 @@ def result(
     """
     sampling, grouping = measurement.plan.sampling, measurement.plan.grouping
     windows = sampling.windows
+    coords = coords_of(sampling, grouping)
+    weights, dims = grouping.weights[:, np.newaxis], ("group", "window")
+    data: dict[str, Any] = {
+        "weights": ("group", grouping.weights, {"units": "1", "long_name": "degrees of freedom"}),
+        "velocities": (dims, weights * windows.velocities, {"units": "1", "long_name": "velocities averaged"}),
+    }
+    # All columns in one task, none derived from another: dask.compute on a Dataset loses such a variable (dask 2026.8).
+    count = np.where(windows.velocities == 0, np.nan, windows.velocities)
+    stacked = partial(_stacked, formula=formula, weights=weights, count=count)
+    answers = {
+        table.name: da.map_blocks(  # type: ignore[no-untyped-call]
+            stacked, table, chunks=((len(columns),), *table.chunks[1:]), meta=np.empty((0, 0, 0))
+        )
+        for table in {t.name: t for t in (measurement.moments.table, measurement.moments.squares)}.values()
+    }
+    for n, (name, column) in enumerate(columns.items()):
+        table = measurement.moments.squares if column.squares_only else measurement.moments.table
+        data[name] = (dims, answers[table.name][n], {"units": column.units, "long_name": column.title})
+    data |= extra or {}
+    dataset = xr.Dataset(data, coords=coords, attrs=attrs_of(measurement.run, sampling, grouping, quantity))
+    return dataset if measurement.run.lazy else dataset.compute(scheduler="synchronous")
+
+
+def coords_of(sampling: Sampling, grouping: Grouping) -> dict[str, Any]:
+    """The coordinates of an answer by group and window, as xarray takes them."""
+    windows = sampling.windows
     coords: dict[str, Any] = {"group": ("group", grouping.label, {"long_name": f"group by {grouping.by}"})}
     coords |= {
         name: ("group", values, {"long_name": _TITLES.get(name, name)}) for name, values in grouping.columns.items()
@@ -295,26 +321,7 @@ def result(
         coords["steps_per_lag"] = ("window", windows.steps_per_lag, {"units": "step", "long_name": title})
     if windows.epoch is not None:
         coords["epoch"] = ("window", windows.epoch, {"long_name": "epoch"})
-    weights, dims = grouping.weights[:, np.newaxis], ("group", "window")
-    data: dict[str, Any] = {
-        "weights": ("group", grouping.weights, {"units": "1", "long_name": "degrees of freedom"}),
-        "velocities": (dims, weights * windows.velocities, {"units": "1", "long_name": "velocities averaged"}),
-    }
-    # All columns in one task, none derived from another: dask.compute on a Dataset loses such a variable (dask 2026.8).
-    count = np.where(windows.velocities == 0, np.nan, windows.velocities)
-    stacked = partial(_stacked, formula=formula, weights=weights, count=count)
-    answers = {
-        table.name: da.map_blocks(  # type: ignore[no-untyped-call]
-            stacked, table, chunks=((len(columns),), *table.chunks[1:]), meta=np.empty((0, 0, 0))
-        )
-        for table in {t.name: t for t in (measurement.moments.table, measurement.moments.squares)}.values()
-    }
-    for n, (name, column) in enumerate(columns.items()):
-        table = measurement.moments.squares if column.squares_only else measurement.moments.table
-        data[name] = (dims, answers[table.name][n], {"units": column.units, "long_name": column.title})
-    data |= extra or {}
-    dataset = xr.Dataset(data, coords=coords, attrs=_attrs(measurement, quantity))
-    return dataset if measurement.run.lazy else dataset.compute(scheduler="synchronous")
+    return coords
 
 
 def _stacked(table: Array, *, formula: Any, weights: Array, count: Array) -> Array:
@@ -342,8 +349,8 @@ def unit_of(sampling: Sampling) -> str:
     return "step" if sampling.lag == 1 else "lag"
 
 
-def _attrs(measurement: Measurement, quantity: str) -> dict[str, Any]:
-    sampling, grouping = measurement.plan.sampling, measurement.plan.grouping
+def attrs_of(run: Trajectory, sampling: Sampling, grouping: Grouping, quantity: str) -> dict[str, Any]:
+    """The attributes of an answer: what was asked, of which run, by which version."""
     attrs: dict[str, Any] = {
         "quantity": quantity,
         "by": grouping.by,
@@ -352,13 +359,21 @@ def _attrs(measurement: Measurement, quantity: str) -> dict[str, Any]:
         "parameters_left_out": len(grouping.left_out),
         "thermotrace_version": version(),
     }
-    return attrs | measurement.run.identity
+    return attrs | run.identity
 
 
 def _plan_of_tree(run: Trajectory, chosen: Sequence[Parameter], sampling: Sampling, grouping: Grouping) -> Plan:
     """A plan over the tree's own arrays: their chunks become the tasks, and the same kernels run over them."""
     low = int(sampling.first.min())
-    high = int((sampling.first + (sampling.count - 1) * sampling.spacing).max()) + 1
+    high = int((sampling.first + (sampling.count - 1) * sampling.spacing).max())
+    return plan_arrays(sampling, grouping, *pieces_of_tree(run, chosen, low, high, grouping))
+
+
+def pieces_of_tree(
+    run: Trajectory, chosen: Sequence[Parameter], low: int, high: int, grouping: Grouping
+) -> tuple[dict[Piece, Frames], list[int]]:
+    """The pieces of a tree's own arrays over frames low to high, and the frames at which all are cut along step."""
+    high += 1
     arrays = {}
     edges = {low, high}
     for p in chosen:
@@ -382,4 +397,4 @@ def _plan_of_tree(run: Trajectory, chosen: Sequence[Parameter], sampling: Sampli
             region = tuple(regions[axis][n] for axis, n in enumerate(place))
             piece = Piece(p.name, p.shape, region, grouping.rules[p.name], str(values.dtype), p.original_dtype)
             pieces[piece] = Arrays(values.blocks[place] if place else values, low)
-    return plan_arrays(sampling, grouping, pieces, ordered)
+    return pieces, ordered

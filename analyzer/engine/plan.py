@@ -16,20 +16,18 @@ from typing import Any
 import numpy as np
 
 from analyzer.engine.bins import Cut, cut, is_aligned
-from analyzer.engine.cache import OTHER, SAME, Look, Shelf, compare, shelf_folder
-from analyzer.engine.contents import continuation, look, places_of
-from analyzer.engine.earlier import earlier_homes, link
+from analyzer.engine.cache import Extent, edges_of
 from analyzer.engine.frames import Chunks, Frames
-from analyzer.engine.homes import homes_for
 from analyzer.engine.makers import maker
 from analyzer.engine.pieces import BUNDLE_BYTES, Bundle, Piece, bundled, chunk_regions
-from analyzer.engine.sums import KERNELS, MOMENTS
+from analyzer.engine.shelves import shelves_for
+from analyzer.engine.sums import MOMENTS
 from analyzer.errors import MemoryLimitError, TrajectoryMissingError
 from analyzer.query.clips import Clip, clip
 from analyzer.query.epochs import epochs_of
 from analyzer.query.groups import Grouping
 from analyzer.query.windows import Sampling, Timeline
-from analyzer.store.roots import Source, root_now
+from analyzer.store.roots import Source
 from analyzer.store.schema import Store
 
 Array = np.ndarray[Any, np.dtype[Any]]
@@ -150,6 +148,37 @@ def plan(
     listings
         What was seen for other plans of the same question (`analyzer.store.chunks.stamps`); filled.
     """
+    bundles, frames, unit, length = bundles_of(grouping, store, sources)
+    binned = _binned_spans(sampling, line, length, unit, store.status != "running")
+    aligned = all(span.bins is not None and is_aligned(span.part, span.bins.fine) for span in binned)
+    spans = binned if aligned else _spans(sampling, unit)
+    by_step = grouping.is_whole and _with_series(sampling, grouping)
+    home = None
+    if base is not None and (aligned or by_step):
+        source = next(iter(sources.values()))
+        extents = [
+            Extent(span.start, span.stop, span.start, edges_of(span.bins))
+            for span in binned
+            if span.full and span.bins is not None
+        ]
+        home, shelves = shelves_for(
+            base, store, source, bundles, frames, extents, length, {} if listings is None else listings
+        )
+        bundles = [replace(bundle, shelf=shelf) for bundle, shelf in zip(bundles, shelves, strict=True)]
+    planned = replace(_costed(sampling, grouping, spans, bundles, frames, unit, length), home=home)
+    whole = max(
+        (math.prod(p.chunks) * np.dtype(p.dtype).itemsize for p in store.parameters if p.name in sources), default=0
+    )
+    planned = replace(planned, task_bytes=max(planned.task_bytes, 3 * whole))
+    if not aligned and by_step and kept_of(bundles, binned).all():
+        planned = replace(planned, shelved=binned)
+    return planned if store.is_trajectory else _without_frames(planned, store)
+
+
+def bundles_of(
+    grouping: Grouping, store: Store, sources: Mapping[str, Source]
+) -> tuple[list[Bundle], tuple[tuple[Frames, ...], ...], int, int]:
+    """The bundles of a query on a store, the frames of their pieces, and the frames of a unit and of a long task."""
     pieces = [
         Piece(p.name, p.shape, region, grouping.rules.get(p.name), p.dtype, p.original_dtype)
         for p in store.parameters
@@ -161,25 +190,7 @@ def plan(
     length = unit * max(KEPT_FRAMES // unit, 1)
     bundles = [bundle for bundle in map(Bundle, bundled(pieces, unit)) if bundle.chosen]
     frames = tuple(tuple(Chunks(sources[piece.parameter]) for piece in bundle.pieces) for bundle in bundles)
-    binned = _binned_spans(sampling, line, length, unit, store.status != "running")
-    aligned = all(span.bins is not None and is_aligned(span.part, span.bins.fine) for span in binned)
-    spans = binned if aligned else _spans(sampling, unit)
-    by_step = grouping.is_whole and _with_series(sampling, grouping)
-    home = None
-    if base is not None and (aligned or by_step):
-        source = next(iter(sources.values()))
-        home, shelves = _shelves(
-            base, store, source, bundles, frames, binned, length, {} if listings is None else listings
-        )
-        bundles = [replace(bundle, shelf=shelf) for bundle, shelf in zip(bundles, shelves, strict=True)]
-    planned = replace(_costed(sampling, grouping, spans, bundles, frames, unit, length), home=home)
-    whole = max(
-        (math.prod(p.chunks) * np.dtype(p.dtype).itemsize for p in store.parameters if p.name in sources), default=0
-    )
-    planned = replace(planned, task_bytes=max(planned.task_bytes, 3 * whole))
-    if not aligned and by_step and _kept(bundles, binned).all():
-        planned = replace(planned, shelved=binned)
-    return planned if store.is_trajectory else _without_frames(planned, store)
+    return bundles, frames, unit, length
 
 
 def _without_frames(planned: Plan, store: Store) -> Plan:
@@ -270,67 +281,6 @@ def _binned_spans(sampling: Sampling, line: Timeline, length: int, unit: int, en
     return tuple(spans)
 
 
-def _shelves(
-    base: Path,
-    store: Store,
-    source: Source,
-    bundles: Sequence[Bundle],
-    frames: Sequence[Sequence[Frames]],
-    spans: Sequence[Span],
-    length: int,
-    listings: dict[str, Any],
-) -> tuple[Path, list[Shelf]]:
-    """The folder in which sums of a run are kept, and the shelf of each bundle in it, with what lies there.
-
-    A folder with sums of other frames, as of a copy that was edited, is left alone. `source` is any array of the run.
-    """
-
-    def shelf(home: Path, bundle: Bundle, run_id: str = store.run_id) -> Shelf:
-        content = (length, [(p.parameter, p.region, p.dtype, p.original_dtype) for p in bundle.pieces])
-        folder = shelf_folder(home, run_id, content, alone=not store.is_trajectory)
-        segments = continuation(store.attrs.get("segments", []))
-        versions = (KERNELS, int(store.attrs.get("format_version", 1)))
-        return Shelf(str(folder), segments, versions, store.chunk_steps, alone=not store.is_trajectory)
-
-    if not store.is_trajectory:
-        return base, [shelf(base, bundle) for bundle in bundles]
-    full = [span for span in spans if span.full and span.bins is not None]
-    bounds = [(span.start, span.stop) for span in full]
-    places = [
-        places_of([piece.region for piece in bundle.pieces], some, bounds)
-        for bundle, some in zip(bundles, frames, strict=True)
-    ]
-    stamps = [[look(place, listings) for place in of_bundle] for of_bundle in places]
-    best: tuple[int, Path, list[Shelf]] | None = None
-    document = root_now(source).document
-    for home in homes_for(base, document):
-        made, kept, foreign = [], 0, False
-        for bundle, of_bundle, stamped in zip(bundles, places, stamps, strict=True):
-            one, looks = shelf(home, bundle), {}
-            for span, place, stamp in zip(full, of_bundle, stamped, strict=True):
-                assert span.bins is not None
-                standing, known = compare(one, span.start, span.stop, span.bins, place, stamp)
-                looks[span.start] = Look(stamp, known)
-                kept, foreign = kept + (standing == SAME), foreign or standing == OTHER
-            made.append(replace(one, looks=looks))
-        if not foreign and (best is None or kept > best[0]):
-            best = (kept, home, made)
-        if kept == len(bundles) * len(full):
-            break
-    assert best is not None, "a folder that is not there yet holds nothing of others"
-    if best[0] < len(bundles) * len(full):
-        for before, run_id in earlier_homes(base, document):
-            for bundle, one, of_bundle, stamped in zip(bundles, best[2], places, stamps, strict=True):
-                old = shelf(before, bundle, run_id)
-                for span, place, stamp in zip(full, of_bundle, stamped, strict=True):
-                    if one.has(span.start) or span.bins is None:
-                        continue
-                    standing, known = compare(old, span.start, span.stop, span.bins, place, stamp)
-                    if standing == SAME and link(old.file(span.start), one.file(span.start)):
-                        one.looks[span.start] = Look(stamp, known)  # type: ignore[index]
-    return best[1], best[2]
-
-
 def _costed(
     sampling: Sampling,
     grouping: Grouping,
@@ -341,7 +291,7 @@ def _costed(
     length: int,
 ) -> Plan:
     """The plan, with what it costs when `unit` frames are decoded at once."""
-    kept = _kept(bundles, spans)
+    kept = kept_of(bundles, spans)
     lengths = np.array([span.stop - span.start for span in spans], dtype=np.int64)
     sizes = [sum(piece.frame_bytes for piece in (b.pieces if b.fills else b.chosen)) for b in bundles]
     decoded = sum(size * int(lengths[~there].sum()) for size, there in zip(sizes, kept, strict=True))
@@ -369,7 +319,7 @@ def _with_series(sampling: Sampling, grouping: Grouping) -> bool:
     return bool((sampling.spacing == 1).all() and (grouping.is_whole or sampling.batch is not None))
 
 
-def _kept(bundles: Sequence[Bundle], spans: Sequence[Span]) -> Array:
+def kept_of(bundles: Sequence[Bundle], spans: Sequence[Span]) -> Array:
     """(bundles, spans) bool: which sums are on the shelves."""
     kept = np.zeros((len(bundles), len(spans)), dtype=bool)
     for n, bundle in enumerate(bundles):

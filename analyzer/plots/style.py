@@ -55,6 +55,16 @@ def scale(axes: Axes, values: xr.DataArray, axis: str = "y") -> None:
     (axes.set_xlim if axis == "x" else axes.set_ylim)(low, high)
 
 
+def logarithmic(axes: Axes, values: Any, axis: str) -> None:
+    """Make a scale logarithmic and let it span the positive values; without any, it stays as it is."""
+    numbers = np.asarray(values, dtype=np.float64)
+    positive = numbers[np.isfinite(numbers) & (numbers > 0)]
+    if positive.size:
+        (axes.set_xscale if axis == "x" else axes.set_yscale)("log")
+        low, high = max(positive.min() / 1.3, 1e-300), min(positive.max(), 1e300) * 1.3
+        (axes.set_xlim if axis == "x" else axes.set_ylim)(low, high)
+
+
 def unit_text(units: str) -> str:
     """Return units with superscripts, as in weight² step⁻². A scalar that was logged may have any units."""
     return as_text(units).replace("^-2", "⁻²").replace("^-1", "⁻¹").replace("^2", "²")

@@ -37,6 +37,7 @@ from analyzer.query.names import column_names
 from analyzer.report.checks import checks
 from analyzer.report.content import Chart, Content, Gallery, Map, Note, Section, Table
 from analyzer.report.curves import losses, temperatures
+from analyzer.report.dynamics import directions, motion, spectra
 from analyzer.report.equilibrium import equilibrium
 from analyzer.report.fits import fits
 from analyzer.report.overview import last_loss, overview
@@ -72,6 +73,9 @@ RUN_PARTS = (
     Part("equilibrium", "Equilibrium", equilibrium),
     Part("rows", "Rows, hot and cold", rows),
     Part("velocities", "Velocities", velocities),
+    Part("dynamics", "Dynamics", motion),
+    Part("spectrum", "Spectrum", spectra),
+    Part("modes", "Modes", directions),
     Part("checks", "Physical checks", checks),
 )
 """Sections of each run, in order. A new section is a function that returns contents, and a line here."""

@@ -69,6 +69,10 @@ COMMANDS = (
     "equilibration STORE --plot FIGURE",
     "rows STORE --plot FIGURE",
     "distribution STORE --plot FIGURE",
+    "dynamics STORE --plot FIGURE",
+    "dynamics STORE --by row --lags 0,1,30 --format json",
+    "spectrum STORE --plot FIGURE",
+    "modes STORE --plot FIGURE",
     "check STORE",
 )
 

@@ -18,7 +18,7 @@ import xarray as xr
 
 import analyzer
 from analyzer import errors
-from analyzer.engine import contents, plan
+from analyzer.engine import contents, plan, shelves
 from analyzer.engine import frames as frames_module
 from analyzer.store import roots
 from analyzer.store.reading import read
@@ -153,7 +153,7 @@ def test_a_restored_backup_with_fewer_frames(make: Callable[..., Path], frames: 
 
 def test_sums_of_other_kernels_are_made_again(store: Path) -> None:
     first = heat(store)
-    with mock.patch.object(plan, "KERNELS", plan.KERNELS + 1):
+    with mock.patch.object(shelves, "KERNELS", shelves.KERNELS + 1):
         assert decoded(store)[1] > 0
         assert decoded(store) == (first, 0)
 

@@ -1,0 +1,92 @@
+"""`analyzer dynamics`: correlation of velocities and mean squared displacement, by lag."""
+
+from __future__ import annotations
+
+from functools import partial
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from analyzer.cli.options import dynamics_options, execution_options, output_options
+
+if TYPE_CHECKING:
+    import pandas as pd
+    import xarray as xr
+    from matplotlib.figure import Figure
+
+_SHOWN = 12
+"""Lags of a group and window that a table shows; every lag is in all other formats."""
+
+
+@click.command(short_help="How weights move: velocity correlation and mean squared displacement by lag.")
+@click.argument("store")
+@dynamics_options
+@click.option(
+    "--lags",
+    metavar="LAGS",
+    help="Lags in steps: 1,2,5 or 1:100 or 1:1000:log or epoch; default: 0 to 8, then four to an octave, up to a "
+    "sixteenth of the window.",
+)
+@output_options
+@execution_options
+def dynamics(lags: str | None, **options: Any) -> None:
+    """How the weights of the run in STORE move in time: velocity autocorrelation, mean squared displacement with its
+    local exponent, diffusion coefficient and correlation time, by group, window and lag.
+
+    Lags beyond a sixteenth of the window are given without an error bar: one run says too little there.
+
+    \b
+    analyzer dynamics runs/gcn.zarr --start auto --plot dynamics.png
+    analyzer dynamics runs/gcn.zarr --by parameter --lags 1,2,5,10,epoch --format json
+    analyzer dynamics runs/gcn.zarr --window 16384 --format csv --output ageing.csv
+    """
+    from analyzer.cli.answer import Shape, asked, give
+    from analyzer.cli.execution import computed
+    from analyzer.cli.records import frame_of
+    from analyzer.quantities.dynamics import dynamics_of
+
+    run, query = asked(options)
+    answer = computed(options, *dynamics_of(run, query, lags))
+
+    def draw() -> Figure:
+        from analyzer.plots.dynamics import dynamics as figure
+
+        return figure(answer)
+
+    along = ("group", "window", "lag")
+    give(options, answer, Shape(partial(frame_of, along=along), _table, along=along), draw=draw)
+
+
+def _table(answer: xr.Dataset, frame: pd.DataFrame) -> str:
+    """Some lags of each group and window, and the correlation times."""
+    from analyzer.cli.table import table_text
+
+    names = {
+        "normalised_autocorrelation": "C/C(0)",
+        "normalised_autocorrelation_error": "± (se)",
+        "mean_squared_displacement": "MSD",
+        "mean_squared_displacement_error": "MSD se",
+        "exponent": "exponent",
+        "exponent_error": "exponent se",
+    }
+    lags = answer["lag"].values
+    shown = lags if lags.size <= _SHOWN else lags[[*range(1, 4), *range(5, lags.size - 1, max(lags.size // 8, 1)), -1]]
+    some = frame[frame["lag"].isin(shown)]
+    first = [name for name in some.columns if name not in answer.data_vars and name not in ("steps_per_lag",)]
+    if answer.sizes["window"] == 1:
+        first = [name for name in first if name not in ("start_step", "stop_step")]
+    text = table_text(some[[*first, *names]].rename(columns=names))
+    notes = [f"dynamics by {answer.attrs['by']}: {len(shown)} of {lags.size} lags; all: --format csv",
+             "se: standard error; empty beyond a sixteenth of the window, where one run gives no interval"]  # fmt: skip
+    times = []
+    for group in range(answer.sizes["group"]):
+        for window in range(answer.sizes["window"]):
+            one = answer.isel(group=group, window=window)
+            title = str(one["group"].values) or "model"
+            where = f", steps {int(one['start_step'])} to {int(one['stop_step'])}" if answer.sizes["window"] > 1 else ""
+            time, error = float(one["correlation_time"]), float(one["correlation_time_error"])
+            if time == time:
+                times.append(f"{title}{where}: {time:.3g} (se {error:.2g})")
+    if times and len(times) <= 2 * _SHOWN:
+        notes.append(f"integrated correlation time in steps: {'; '.join(times)}")
+    return f"{text}\n\n" + "\n".join(notes) + "\n"

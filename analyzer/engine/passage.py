@@ -1,0 +1,408 @@
+"""A pass in which tasks look back: each reads its span of frames, and some frames before it.
+
+Pairs of frames that are a lag apart lie in two tasks. Carrying the edges of every task through the reduction would take
+772 MB for a GCN at a lag of 16,384, and 655 GB for ten million weights. So a task decodes the last frames before its
+span once more: 6 % of a long task for lags up to 1,023 frames, 25 % up to 4,096. This is the one place where a chunk is
+decoded twice. Sums of spans add up, so there is nothing to merge.
+"""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, field, replace
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import dask.array as da
+import numpy as np
+from dask.highlevelgraph import HighLevelGraph
+
+from analyzer.engine.cache import Extent
+from analyzer.engine.frames import Frames, of_places
+from analyzer.engine.makers import maker, require_maker
+from analyzer.engine.measure import Query, base_for, check_groups, pieces_of_tree, warn_of_changes
+from analyzer.engine.pieces import Bundle, Piece, bundle_groups
+from analyzer.engine.plan import SPAN_FRAMES, bundles_of, size_text, unanswered
+from analyzer.engine.remains import Remains
+from analyzer.engine.shelves import shelves_for
+from analyzer.errors import MemoryLimitError
+from analyzer.query.groups import Grouping, group, select
+from analyzer.query.windows import Sampling, sample
+from analyzer.store.roots import Source, check_same
+from analyzer.tree import Trajectory, source_of, trajectory
+
+Array = np.ndarray[Any, np.dtype[Any]]
+
+
+@dataclass(frozen=True)
+class Reach:
+    """The frames of one task.
+
+    Attributes
+    ----------
+    start, stop
+        The span: what ends in frames start to stop - 1 is the task's.
+    first
+        First frame that it reads.
+    places
+        First and last + 1 of the arrays of a modified tree that hold these frames.
+    full
+        Whether its sums may be kept.
+    maker
+        Which version planned it (`analyzer.engine.makers`).
+    """
+
+    start: int
+    stop: int
+    first: int
+    places: tuple[int, int] = (0, 0)
+    full: bool = False
+    maker: str = field(default_factory=maker)
+
+
+@dataclass(frozen=True)
+class Asked:
+    """A question about groups and windows, before it is planned.
+
+    Attributes
+    ----------
+    chosen
+        Names of the parameters, in order.
+    """
+
+    run: Trajectory
+    query: Query
+    sampling: Sampling
+    grouping: Grouping
+    chosen: tuple[str, ...]
+
+
+@dataclass(frozen=True)
+class Passage:
+    """A question cut into tasks: every bundle over every reach.
+
+    Attributes
+    ----------
+    frames
+        By bundle: where the frames of each of its pieces come from.
+    kept
+        (bundles, reaches) bool: sums are on the shelf and need no decoding.
+    unit
+        Frames that are decoded at once.
+    halo
+        Frames that a task looks back.
+    home
+        The folder in which sums are kept, if they are.
+    source
+        Any array of the run's store; None for a tree that was modified.
+    memory
+        Projected peak of the data in memory, in bytes.
+    """
+
+    sampling: Sampling
+    grouping: Grouping
+    reaches: tuple[Reach, ...]
+    bundles: tuple[Bundle, ...]
+    frames: tuple[tuple[Frames, ...], ...]
+    kept: Array
+    unit: int
+    halo: int
+    home: Path | None = None
+    source: Source | None = None
+    memory: int = 0
+    squares_only: bool = False
+
+    @property
+    def tasks(self) -> int:
+        """Tasks that decode."""
+        return int((~self.kept).sum())
+
+    @property
+    def bytes(self) -> int:
+        """Raw bytes that will be decoded, those that are decoded twice counted twice."""
+        lengths = np.array([reach.stop - reach.first for reach in self.reaches], dtype=np.int64)
+        sizes = [sum(p.frame_bytes for p in (b.pieces if b.fills else b.chosen)) for b in self.bundles]
+        return sum(size * int(lengths[~there].sum()) for size, there in zip(sizes, self.kept, strict=True))
+
+
+@dataclass(frozen=True)
+class Part:
+    """The sums of one bundle and reach.
+
+    Attributes
+    ----------
+    record
+        Number of the first record.
+    sums
+        (rows, records, …): a row for each group of the bundle, or for each piece.
+    nonfinite
+        (parameter, frame) of the first NaN or infinite weight of each parameter that has one.
+    """
+
+    record: int
+    sums: Array
+    nonfinite: tuple[tuple[str, int], ...]
+
+
+@dataclass(frozen=True)
+class Assembly:
+    """The last task's share of a passage.
+
+    Attributes
+    ----------
+    source
+        Any array of the store; None for a tree that was modified.
+    maker
+        Which version planned it.
+    """
+
+    bundles: tuple[Bundle, ...]
+    groups: int
+    source: Source | None
+    maker: str
+
+
+@dataclass(frozen=True)
+class Lazy:
+    """What a lazy answer says besides: the first frame that is not finite, by parameter."""
+
+    nonfinite: da.Array
+
+
+@dataclass(frozen=True)
+class Passed:
+    """A passage and its lazy answer, as commands report on it."""
+
+    run: Trajectory
+    plan: Passage
+    moments: Lazy
+
+
+def ask(tree: Any, query: Query) -> Asked:
+    """Choose the parameters and frames of a query at a lag of one stride. Faults of the query are raised here."""
+    run = trajectory(tree)
+    chosen = select(run.parameters, query.parameter, query.layer, query.exclude)
+    check_groups(chosen, query.by, query.memory_limit)
+    sampling = sample(
+        run.line, window=query.window, start=query.start, stop=query.stop, steps_per_epoch=query.steps_per_epoch
+    )
+    grouping = group(chosen, query.by)
+    warn_of_changes(run, [sampling])
+    return Asked(run, query, sampling, grouping, tuple(p.name for p in chosen))
+
+
+def cut(
+    asked: Asked, halo: int, layout: Callable[[int, int], list[Any]] | None = None, suffix: str = ".pairs"
+) -> Passage:
+    """Cut a question into tasks that look `halo` frames back.
+
+    Parameters
+    ----------
+    layout
+        What the sums of a span are of, where they may be kept: those of all its frames, whatever is asked for.
+    suffix
+        Of the files of kept sums.
+
+    Raises
+    ------
+    TrajectoryMissingError
+        Only sums were kept of the run, and they do not answer.
+    """
+    run, sampling, grouping = asked.run, asked.sampling, asked.grouping
+    low, high = int(sampling.first.min()), int((sampling.first + sampling.count - 1).max())
+    if run.opened is None:
+        pieces, edges = pieces_of_tree(run, [p for p in run.parameters if p.name in asked.chosen], low, high, grouping)
+        reaches = _over_arrays(edges, max(SPAN_FRAMES, halo), halo)
+        longest = max(reach.stop - reach.first for reach in reaches)
+        bundles = tuple(Bundle((piece,)) for piece in pieces)
+        frames = tuple((one,) for one in pieces.values())
+        kept = np.zeros((len(bundles), len(reaches)), dtype=bool)
+        return Passage(sampling, grouping, reaches, bundles, frames, kept, longest, halo)
+    store = run.opened.store
+    check_same(source_of(store, "step"))
+    sources = {p.name: source_of(store, p.path) for p in store.parameters}
+    known = replace(store, parameters=run.parameters)
+    listed, frames, unit, length = bundles_of(grouping, known, sources)
+    total, whole = run.line.steps.size, layout is not None
+    home = None
+    if whole:
+        bounds = [(start, min(start + length, total)) for start in range(low // length * length, high + 1, length)]
+    else:
+        bounds = [
+            (max(start, low), min(start + length, high + 1))
+            for start in range(low // length * length, high + 1, length)
+        ]
+    ended = store.status != "running"
+    reaches = tuple(
+        Reach(start, stop, max(start - halo, 0 if whole else low), full=whole and (ended or stop - start == length))
+        for start, stop in bounds
+    )
+    base = base_for(store, asked.query.cache)
+    if layout is not None and base is not None:
+        extents = [Extent(r.start, r.stop, r.first, layout(r.start, r.stop)) for r in reaches if r.full]
+        source = next(iter(sources.values()))
+        home, shelves = shelves_for(base, store, source, listed, frames, extents, length, {}, suffix)
+        listed = [Bundle(bundle.pieces, shelf) for bundle, shelf in zip(listed, shelves, strict=True)]
+    kept = np.array(
+        [[b.shelf is not None and r.full and b.shelf.has(r.start) for r in reaches] for b in listed], dtype=bool
+    )
+    if not store.is_trajectory and not kept.all():
+        raise unanswered(store)
+    source = next(iter(sources.values()))
+    return Passage(sampling, grouping, reaches, tuple(listed), frames, kept, unit, halo, home, source)
+
+
+def _over_arrays(edges: Sequence[int], least: int, halo: int) -> tuple[Reach, ...]:
+    """Reaches over arrays that are cut at `edges`: neighbouring ones together until a span has `least` frames."""
+    reaches, begin = [], 0
+    for place in range(1, len(edges)):
+        if edges[place] - edges[begin] >= least or place == len(edges) - 1:
+            first = max(edges[begin] - halo, edges[0])
+            opens = int(np.searchsorted(edges, first, side="right")) - 1
+            reaches.append(Reach(edges[begin], edges[place], first, (opens, place)))
+            begin = place
+    return tuple(reaches)
+
+
+def task_bytes(passage: Passage) -> int:
+    """Memory that one task needs for its frames: a unit as stored, decoded and copied, and what lies before it."""
+    largest = max((max(p.frame_bytes, 4 * p.weights) for b in passage.bundles for p in b.pieces), default=0)
+    return largest * (5 * passage.unit + 3 * passage.halo) + (8 << 20)
+
+
+def check_memory(passage: Passage, workers: int, limit: int | None, what: str, remedy: str) -> None:
+    """Refuse a passage whose projected peak passes a limit in bytes; `what` it is of, and what to do about it."""
+    if limit is not None and passage.memory > limit:
+        raise MemoryLimitError(
+            f"Memory: expected at most {size_text(limit)} (--memory-limit), got a projected "
+            f"{size_text(passage.memory)}: {what}, and {workers} × {size_text(task_bytes(passage))} of frames at work. "
+            f"The machine would swap or kill the run. {remedy}, or raise --memory-limit.",
+            needed=passage.memory,
+            limit=limit,
+        )
+
+
+def units_of(
+    read: Callable[[int, int], Array], reach: Reach, unit: int, halo: int
+) -> Iterator[tuple[int, Array, Array]]:
+    """Yield the units of a reach in order: first frame of all, (weights, halo) frames before, and the unit's frames."""
+    before = read(reach.first, reach.start)
+    for low in range(reach.start, reach.stop, unit):
+        values = read(low, min(low + unit, reach.stop))
+        yield low - before.shape[1], before, values
+        if values.shape[1] < halo:
+            values = np.concatenate([before, values], axis=1)
+        before = values[:, max(values.shape[1] - halo, 0) :].copy()  # lest it hold the whole unit
+
+
+def tasks_of(
+    passage: Passage, name: str, reduce: Callable[..., Any], jobs: Sequence[Any], together: Callable[..., Any]
+) -> tuple[dict[Any, Any], list[list[Any]]]:
+    """The graph of a passage, and its keys by bundle in the order of the spans.
+
+    Parameters
+    ----------
+    reduce
+        (job, bundle, frames, reach) to what the task gives.
+    jobs
+        One for each reach.
+    together
+        ([(job, frames, reach)], bundle) to a list of the same: reading kept sums takes less time than its task.
+    """
+    graph: dict[Any, Any] = {}
+    keys: list[list[Any]] = []
+    for number, bundle in enumerate(passage.bundles):
+        keys.append([])
+        for here, group_ in itertools.groupby(range(len(passage.reaches)), key=lambda n: bool(passage.kept[number, n])):
+            places = list(group_)
+            if here:
+                key = (f"kept-{name}", number, places[0])
+                some = [(jobs[n], [f.of_task(0) for f in passage.frames[number]], passage.reaches[n]) for n in places]
+                graph[key] = (partial(together, some), bundle)
+                keys[-1].append(key)
+                continue
+            for n in places:
+                key = (f"decode-{name}", number, n)
+                reach = passage.reaches[n]
+                held = [of_places(frames, *reach.places) for frames in passage.frames[number]]
+                graph[key] = (_listed, (reduce, jobs[n], bundle, held, reach))
+                keys[-1].append(key)
+    return graph, keys
+
+
+def _listed(one: Any) -> list[Any]:
+    return [one]
+
+
+def arrays_of(
+    passage: Passage, graph: dict[Any, Any], whole: str, shapes: dict[str, tuple[tuple[int, ...], Any]]
+) -> dict[str, da.Array]:
+    """What the last key makes, a mapping, as one array of each name: small layers over a shared one."""
+    arrays = [array for bundle in passage.frames for frames in bundle for array in frames.arrays]
+    base = HighLevelGraph.from_collections(whole, graph, dependencies=arrays)
+    made: dict[str, da.Array] = {}
+    for title, (shape, dtype) in shapes.items():
+        layer = f"{title}-{whole}"
+        graph_of_it = HighLevelGraph(
+            {**base.layers, layer: {(layer, *(0 for _ in shape)): (_one_of, whole, title)}},
+            {**base.dependencies, layer: {whole}},
+        )
+        made[title] = da.Array(graph_of_it, layer, tuple((n,) for n in shape), dtype=dtype)  # type: ignore[no-untyped-call]
+    return made
+
+
+def _one_of(made: dict[str, Any], title: str) -> Any:
+    return made[title]
+
+
+def note_nonfinite(bad: dict[str, int], piece: Piece, sums: Array, values: Array, low: int) -> None:
+    """Note the first frame of a piece that is not finite, once its sums are not; `values` begin at frame `low`."""
+    if piece.parameter not in bad and not np.isfinite(sums).all():
+        there = np.isfinite(values).all(axis=0)
+        if not there.all():
+            bad[piece.parameter] = low + int(np.argmin(there))
+
+
+def added(
+    assembly: Assembly, parts: Sequence[Sequence[Sequence[Part]]], shape: tuple[int, ...], *, by_piece: bool
+) -> tuple[Array, dict[str, int]]:
+    """The sums of all groups, (groups, records, …), and the first frame that is not finite, by parameter.
+
+    Added bundle after bundle, span after span: one order, whoever computed them.
+
+    Parameters
+    ----------
+    parts
+        Of all bundles, in the order of their spans.
+    by_piece
+        Whether rows are pieces of groups of whole parameters.
+
+    Raises
+    ------
+    StoreChangedError
+        The store was replaced since it was opened.
+    """
+    require_maker(assembly.maker)
+    if assembly.source is not None:
+        check_same(assembly.source)
+    total = np.zeros(shape)
+    found: dict[str, int] = {}
+    for bundle, of_bundle in zip(assembly.bundles, parts, strict=True):
+        numbers = bundle_groups(bundle)[1]
+        if by_piece:
+            numbers = np.array([piece.rule.base for piece in bundle.chosen if piece.rule is not None])
+        for part in itertools.chain(*of_bundle):
+            np.add.at(total[:, part.record : part.record + part.sums.shape[1]], numbers, part.sums)
+            for parameter, frame in part.nonfinite:
+                found[parameter] = min(frame, found.get(parameter, frame))
+    return total, found
+
+
+def remains_of(asked: Asked, passage: Passage) -> Remains | None:
+    """What is to be kept of the run beside the sums of a passage, if they are kept."""
+    if asked.run.opened is None:
+        return None
+    store = asked.run.opened.store
+    return Remains.of(store, source_of(store, "step"), passage.home)

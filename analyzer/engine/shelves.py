@@ -1,0 +1,92 @@
+"""Where the sums of a question lie: the folder that is of these frames, and a shelf for each bundle in it."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+from analyzer.engine.cache import OTHER, SAME, SUFFIXES, Extent, Look, Shelf, compare, shelf_folder
+from analyzer.engine.contents import continuation, look, places_of
+from analyzer.engine.earlier import earlier_homes, link
+from analyzer.engine.frames import Frames
+from analyzer.engine.homes import homes_for
+from analyzer.engine.pieces import Bundle
+from analyzer.engine.sums import KERNELS
+from analyzer.store.roots import Source, root_now
+from analyzer.store.schema import Store
+
+
+def shelves_for(
+    base: Path,
+    store: Store,
+    source: Source,
+    bundles: Sequence[Bundle],
+    frames: Sequence[Sequence[Frames]],
+    extents: Sequence[Extent],
+    length: int,
+    listings: dict[str, Any],
+    suffix: str = SUFFIXES[0],
+) -> tuple[Path, list[Shelf]]:
+    """The folder in which sums of a run are kept, and the shelf of each bundle in it, with what lies there.
+
+    A folder with sums of other frames, as of a copy that was edited, is left alone.
+
+    Parameters
+    ----------
+    source
+        Any array of the run.
+    extents
+        The files that a bundle has.
+    length
+        Frames of a long task, which the folders' names depend on.
+    listings
+        What was seen for other plans of the same question (`analyzer.store.chunks.stamps`); filled.
+    suffix
+        Of the files.
+    """
+
+    def shelf(home: Path, bundle: Bundle, run_id: str = store.run_id) -> Shelf:
+        content = (length, [(p.parameter, p.region, p.dtype, p.original_dtype) for p in bundle.pieces])
+        folder = shelf_folder(home, run_id, content, alone=not store.is_trajectory)
+        segments = continuation(store.attrs.get("segments", []))
+        versions = (KERNELS, int(store.attrs.get("format_version", 1)))
+        alone = not store.is_trajectory
+        return Shelf(str(folder), segments, versions, store.chunk_steps, alone=alone, suffix=suffix)
+
+    if not store.is_trajectory:
+        return base, [shelf(base, bundle) for bundle in bundles]
+    bounds = [(extent.first, extent.stop) for extent in extents]
+    places = [
+        places_of([piece.region for piece in bundle.pieces], some, bounds)
+        for bundle, some in zip(bundles, frames, strict=True)
+    ]
+    stamps = [[look(place, listings) for place in of_bundle] for of_bundle in places]
+    best: tuple[int, Path, list[Shelf]] | None = None
+    document = root_now(source).document
+    for home in homes_for(base, document):
+        made, kept, foreign = [], 0, False
+        for bundle, of_bundle, stamped in zip(bundles, places, stamps, strict=True):
+            one, looks = shelf(home, bundle), {}
+            for extent, place, stamp in zip(extents, of_bundle, stamped, strict=True):
+                standing, known = compare(one, extent, place, stamp)
+                looks[extent.start] = Look(stamp, known)
+                kept, foreign = kept + (standing == SAME), foreign or standing == OTHER
+            made.append(replace(one, looks=looks))
+        if not foreign and (best is None or kept > best[0]):
+            best = (kept, home, made)
+        if kept == len(bundles) * len(extents):
+            break
+    assert best is not None, "a folder that is not there yet holds nothing of others"
+    if best[0] < len(bundles) * len(extents):
+        for before, run_id in earlier_homes(base, document):
+            for bundle, one, of_bundle, stamped in zip(bundles, best[2], places, stamps, strict=True):
+                old = shelf(before, bundle, run_id)
+                for extent, place, stamp in zip(extents, of_bundle, stamped, strict=True):
+                    if one.has(extent.start):
+                        continue
+                    standing, known = compare(old, extent, place, stamp)
+                    if standing == SAME and link(old.file(extent.start), one.file(extent.start)):
+                        one.looks[extent.start] = Look(stamp, known)  # type: ignore[index]
+    return best[1], best[2]

@@ -1,0 +1,64 @@
+"""Figures of dynamics: correlation, displacement and exponent against lag."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import xarray as xr
+from matplotlib.figure import Figure
+
+from analyzer.plots.style import COLOURS, DASHES, as_text, canvas, legend, logarithmic, unit_text
+
+_MOST_LINES = 14
+_MOST_WINDOWS = 6
+_PANELS = (
+    ("normalised_autocorrelation", "autocorrelation C(τ)/C(0)"),
+    ("mean_squared_displacement", "mean squared displacement"),
+    ("exponent", "exponent d ln MSD/d ln τ"),
+)
+
+
+def dynamics(answer: xr.Dataset) -> Figure:
+    """Plot correlation, displacement and exponent against lag: a line for each group, or each window of one group.
+
+    Bands are 95 % intervals; where a line has none, one run gives no interval. Dotted: independent steps.
+    """
+    figure, axes = canvas(len(_PANELS), 11, 3.6)
+    lines = lines_of(answer)
+    lags = answer["lag"].values
+    positive = lags > 0
+    drawn: list[Any] = []
+    for axis, (column, title) in zip(axes, _PANELS, strict=True):
+        for n, (_, one) in enumerate(lines):
+            values, error = one[column].values[positive], 1.96 * one[f"{column}_error"].values[positive]
+            colour, dash = COLOURS[n % len(COLOURS)], DASHES[n // len(COLOURS) % len(DASHES)]
+            marks = axis.plot(lags[positive], values, color=colour, linestyle=dash, marker="o", markersize=2.5)
+            axis.fill_between(lags[positive], values - error, values + error, color=colour, alpha=0.18, linewidth=0)
+            if axis is axes[-1]:
+                drawn += marks
+        logarithmic(axis, lags[positive], "x")
+        units = unit_text(answer[column].attrs["units"])
+        axis.set(xlabel="lag τ (steps)", ylabel=title if units == "1" else f"{title} ({units})")
+    axes[0].axhline(0, color="0.5", linestyle=":", linewidth=1)
+    axes[2].axhline(1, color="0.5", linestyle=":", linewidth=1)
+    logarithmic(axes[1], answer["mean_squared_displacement"].values, "y")
+    legend(axes[-1], drawn, [name for name, _ in lines])
+    left = answer.sizes["group"] * answer.sizes["window"] - len(lines)
+    if left > 0:
+        axes[0].set_title(as_text(f"first {len(lines)} of {len(lines) + left} groups and windows"), fontsize=9)
+    return figure
+
+
+def lines_of(answer: xr.Dataset) -> list[tuple[str, xr.Dataset]]:
+    """What is drawn, with its name: groups of one window, or windows of the first groups."""
+    several = answer.sizes["window"] > 1
+    windows = range(min(answer.sizes["window"], _MOST_WINDOWS))
+    most = max(_MOST_LINES // len(windows), 1)
+    lines = []
+    for group in range(min(answer.sizes["group"], most)):
+        for window in windows:
+            one = answer.isel(group=group, window=window)
+            name = str(one["group"].values) or "model"
+            where = f", steps {int(one['start_step']):,} to {int(one['stop_step']):,}" if several else ""
+            lines.append((name + where, one))
+    return lines

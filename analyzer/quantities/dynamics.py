@@ -1,0 +1,214 @@
+"""Dynamics: how weights move in time. Correlation of velocities, mean squared displacement, exponent and diffusion."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from functools import partial
+from typing import Any
+
+import dask.array as da
+import numpy as np
+import xarray as xr
+
+from analyzer.engine.measure import Query, attrs_of, coords_of, unit_of
+from analyzer.engine.pairs import PairPlan, PairSums, pair_arrays, plan_pairs
+from analyzer.engine.passage import Asked, Lazy, Passed, ask
+from analyzer.engine.strips import SQUARES
+from analyzer.quantities.equilibration import from_equilibrium
+from analyzer.query.groups import By, Globs
+from analyzer.query.lags import Lags, default_lags, frames_of
+from analyzer.query.windows import Bound, Window
+from analyzer.statistics.lagged import NORMAL, lagged
+
+Array = np.ndarray[Any, np.dtype[Any]]
+
+_WIDEST = 0.5
+"""Half width of an interval of the exponent from which on it says nothing about diffusion."""
+
+
+def dynamics(
+    run: xr.DataTree,
+    *,
+    by: By = "layer",
+    lags: Lags = None,
+    window: Window = None,
+    start: Bound = None,
+    stop: Bound = None,
+    parameter: Globs = None,
+    layer: Globs = None,
+    exclude: Globs = None,
+    steps_per_epoch: int | None = None,
+    memory_limit: int | None = None,
+    cache: bool | str = True,
+) -> xr.Dataset:
+    """Velocity autocorrelation and mean squared displacement of groups of weights, over windows of a run.
+
+    C(τ) = ⟨v(t) v(t + τ)⟩ and MSD(τ) = ⟨(w(t + τ) − w(t))²⟩, means over all pairs of velocities, or frames, of a window
+    and over the weights of a group. v(t) = w(t) − w(t − stride). No mean is taken off. No pair crosses a gap or the
+    start of a segment. C(0) = ⟨v²⟩ is twice the temperature in the paper's convention.
+
+    Parameters
+    ----------
+    run
+        A run, as `open_run` gives it, or any tree derived from one.
+    by
+        As for `temperature`.
+    lags
+        Steps, "epoch", a list of them, or a text such as "1,2,5", "1:100" or "1:1000:log"; multiples of the stride, at
+        most 4,096 frames. Default: 0 to 8, then four to an octave, up to a sixteenth of the window.
+    window, start, stop
+        As for `temperature`.
+    parameter, layer, exclude
+        Globs over parameter names and layers.
+    steps_per_epoch, memory_limit, cache
+        As for `temperature`. Sums are kept for groups of whole parameters, the default lags, and windows that begin and
+        end at multiples of 256 frames or at the ends of the run; all else decodes.
+
+    Returns
+    -------
+    xarray.Dataset
+        Dims (group, window, lag), lazy when the run is; `lag` in steps. `autocorrelation` C in weight² step⁻²,
+        `normalised_autocorrelation` C(τ)/C(0), `mean_squared_displacement` in weight², `exponent` d ln MSD/d ln τ from
+        the two neighbouring lags, each with a standard error `..._error` (mean ± 1.96 of it is a 95 % interval; NaN at
+        lags beyond about a sixteenth of the window, where one run gives no interval). `diffusion_coefficient` MSD/(2τ)
+        in weight² step⁻¹ with its error, where the exponent is 1 within its interval and the interval is narrower than
+        ±½; else NaN. `origins`, the pairs of frames of each weight, and `n_eff`, the independent stretches of time that
+        the displacement is worth.
+        `correlation_time` ½ + Σ C(τ)/C(0) over (group, window), in steps, up to `correlation_cutoff`: the first
+        lag at which C is not distinguishable from 0. C is taken as linear between two lags.
+        NaN for a group with a NaN or infinite weight.
+
+    Raises
+    ------
+    TooFewFramesError, WindowError, EpochError, GroupError, SelectionError, MemoryLimitError, TreeError
+        At once.
+    TrajectoryMissingError
+        Only sums were kept of the run, and they do not answer.
+
+    Notes
+    -----
+    Error bars are from batches of at least max(256, 2τ) frames (`analyzer.statistics.lagged`). A small, slow part of C
+    lies below its error bar and is not in `correlation_time`: then MSD(τ)/(2τ C(0)) at long lags says more.
+
+    Examples
+    --------
+    >>> run = analyzer.open_run("runs/gcn.zarr")
+    >>> answer = dynamics(run, by="layer", lags="1,2,5,10").compute()
+    >>> answer["mean_squared_displacement"].dims
+    ('group', 'window', 'lag')
+    """
+    query = Query(
+        by=by,
+        window=window,
+        start=start,
+        stop=stop,
+        parameter=parameter,
+        layer=layer,
+        exclude=exclude,
+        steps_per_epoch=steps_per_epoch,
+        memory_limit=memory_limit,
+        cache=cache,
+    )
+    return dynamics_of(run, query, lags)[0]
+
+
+def dynamics_of(run: xr.DataTree, query: Query, lags: Lags = None) -> tuple[xr.Dataset, list[Passed]]:
+    """`dynamics` of a query, and the passage that it rests on."""
+    asked = ask(run, from_equilibrium(run, query))
+    sampling, line = asked.sampling, asked.run.line
+    low, high = int(sampling.first.min()), int((sampling.first + sampling.count - 1).max())
+    taken = frames_of(line, lags, low, high, query.steps_per_epoch)
+    if taken is None:
+        taken = default_lags(int(sampling.windows.velocities.max()))
+    plan = plan_pairs(asked, taken)
+    finish = partial(_finished, lags=taken, weights=asked.grouping.weights, window=plan.batches.window,
+                     length=plan.batches.length, stride=line.stride)  # fmt: skip
+    shape = (asked.grouping.weights.size, sampling.windows.velocities.size, taken.size)
+    shapes = {name: (shape if "time" not in name and name != "correlation_cutoff" else shape[:2], np.float64)
+              for name in _columns(unit_of(sampling))}  # fmt: skip
+    arrays, nonfinite = pair_arrays(asked, plan, finish, shapes)
+    return _dataset(asked, plan, taken, arrays), [Passed(asked.run, plan.passage, Lazy(nonfinite))]
+
+
+def _columns(per: str) -> dict[str, tuple[str, str]]:
+    """Units and long name of each computed column."""
+    velocity, step = f"weight^2 {per}^-2", "standard error of the "
+    return {
+        "autocorrelation": (velocity, "velocity autocorrelation"),
+        "autocorrelation_error": (velocity, f"{step}velocity autocorrelation"),
+        "normalised_autocorrelation": ("1", "velocity autocorrelation over its value at lag 0"),
+        "normalised_autocorrelation_error": ("1", f"{step}normalised autocorrelation"),
+        "mean_squared_displacement": ("weight^2", "mean squared displacement"),
+        "mean_squared_displacement_error": ("weight^2", f"{step}mean squared displacement"),
+        "exponent": ("1", "local exponent of the mean squared displacement"),
+        "exponent_error": ("1", f"{step}exponent"),
+        "diffusion_coefficient": ("weight^2 step^-1", "diffusion coefficient"),
+        "diffusion_coefficient_error": ("weight^2 step^-1", f"{step}diffusion coefficient"),
+        "n_eff": ("1", "independent stretches of time"),
+        "correlation_time": ("step", "integrated correlation time"),
+        "correlation_time_error": ("step", f"{step}correlation time"),
+        "correlation_cutoff": ("step", "lag up to which the correlation is summed"),
+    }
+
+
+def _finished(
+    found: PairSums, *, lags: Array, weights: Array, window: Array, length: Array, stride: int
+) -> dict[str, Array]:
+    """The columns of an answer, from its sums."""
+    per_window = [
+        lagged(found.sums[:, window == n], found.counts[window == n], lags, weights, int(length[n]))
+        for n in range(length.size)
+    ]
+
+    def stacked(name: str) -> Array:
+        return np.stack([getattr(one, name) for one in per_window], axis=1)
+
+    answer = {
+        "autocorrelation": stacked("autocorrelation"),
+        "autocorrelation_error": stacked("autocorrelation_error"),
+        "normalised_autocorrelation": stacked("normalised"),
+        "normalised_autocorrelation_error": stacked("normalised_error"),
+        "mean_squared_displacement": stacked("displacement"),
+        "mean_squared_displacement_error": stacked("displacement_error"),
+        "exponent": stacked("exponent"),
+        "exponent_error": stacked("exponent_error"),
+        "n_eff": stacked("n_eff"),
+        "correlation_time": stacked("time") * stride,
+        "correlation_time_error": stacked("time_error") * stride,
+        "correlation_cutoff": stacked("cutoff") * stride,
+    }
+    return answer | _diffusion(answer, lags * stride)
+
+
+@np.errstate(divide="ignore", invalid="ignore")  # at lag 0
+def _diffusion(answer: Mapping[str, Array], steps: Array) -> dict[str, Array]:
+    """MSD/(2τ) where the motion is diffusive: the exponent is 1 within an interval that says something."""
+    half = NORMAL * answer["exponent_error"]
+    diffuses = (np.abs(answer["exponent"] - 1) <= half) & (half <= _WIDEST)
+    return {
+        f"diffusion_coefficient{end}": np.where(
+            diffuses, answer[f"mean_squared_displacement{end}"] / (2 * steps), np.nan
+        )
+        for end in ("", "_error")
+    }
+
+
+def _dataset(asked: Asked, plan: PairPlan, lags: Array, arrays: Mapping[str, da.Array]) -> xr.Dataset:
+    sampling, grouping, stride = asked.sampling, asked.grouping, asked.run.line.stride
+    coords = coords_of(sampling, grouping)
+    coords["lag"] = ("lag", lags * stride, {"units": "step", "long_name": "lag"})
+    origins = np.zeros((sampling.windows.velocities.size, lags.size), dtype=np.int64)
+    np.add.at(origins, plan.batches.window, plan.counts[:, :, SQUARES])
+    data: dict[str, Any] = {
+        "weights": ("group", grouping.weights, {"units": "1", "long_name": "degrees of freedom"}),
+        "origins": (("window", "lag"), origins, {"units": "1", "long_name": "pairs of frames of each weight"}),
+    }
+    for name, (units, title) in _columns(unit_of(sampling)).items():
+        dims = ("group", "window", "lag")[: arrays[name].ndim]
+        data[name] = (dims, arrays[name], {"units": units, "long_name": title})
+    attrs = attrs_of(asked.run, sampling, grouping, "dynamics")
+    if isinstance(asked.query.by, Mapping):
+        attrs["groups"] = json.dumps(dict(asked.query.by))
+    dataset = xr.Dataset(data, coords=coords, attrs=attrs)
+    return dataset if asked.run.lazy else dataset.compute(scheduler="synchronous")

@@ -1,0 +1,281 @@
+"""Modes: the directions in which the weights of a group move, how many there are, and whether chance would do."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from functools import partial
+from typing import Any
+
+import numpy as np
+import xarray as xr
+
+from analyzer.engine.gram import GramPlan, gram_arrays, plan_gram, projections
+from analyzer.engine.measure import Query, attrs_of, coords_of
+from analyzer.engine.passage import Asked, Lazy, Passed, ask
+from analyzer.errors import OptionError, TooFewFramesError, WindowError
+from analyzer.quantities.equilibration import from_equilibrium
+from analyzer.query.groups import By, Globs
+from analyzer.query.windows import Bound
+from analyzer.statistics.modes import modes_of, verdict_of
+
+Array = np.ndarray[Any, np.dtype[Any]]
+
+FRAMES, MODES = 2000, 10
+"""Most frames that are looked at, and modes that are told, by default."""
+_FEWEST = 16
+"""Frames below which no mode says anything."""
+
+
+def modes(
+    run: xr.DataTree,
+    *,
+    by: By = "layer",
+    frames: int = FRAMES,
+    modes: int = MODES,
+    start: Bound = None,
+    stop: Bound = None,
+    parameter: Globs = None,
+    layer: Globs = None,
+    exclude: Globs = None,
+    memory_limit: int | None = None,
+) -> xr.Dataset:
+    """Principal components of the trajectory of groups of weights, and whether a random walk would look the same.
+
+    The modes are the eigenvectors of the covariance of a group's weights over equally spaced frames, found from the
+    Gram matrix of the frames: never are all weights in memory.
+
+    Parameters
+    ----------
+    run
+        A run, as `open_run` gives it, or any tree derived from one.
+    by
+        As for `temperature`. Every group has a matrix of frames × frames.
+    frames
+        Most frames to look at: equally spaced, the first of the range among them.
+    modes
+        How many modes to tell of each group, those of most variance.
+    start, stop
+        As for `temperature`. No gap and no start of a segment that is not continuous may lie between.
+    parameter, layer, exclude
+        Globs over parameter names and layers.
+    memory_limit
+        Bytes; a question that is projected to need more is refused.
+
+    Returns
+    -------
+    xarray.Dataset
+        Dims (group, mode, frame), lazy when the run is; `mode` from 1, `frame` with the coordinate `step`.
+        `variance_share` (group, mode) of the variance over time of all weights; `participation_ratio` (group), the
+        number of modes that would share the variance if they shared it equally; `projection` (group, mode, frame) of
+        the weights on the mode, about its mean, in weights, which ends no lower than it begins; `cosine_content`
+        (group, mode), 0 to 1, with `verdict`: near 1, the mode is "not distinguishable from a random walk by this
+        criterion" (B. Hess, Phys. Rev. E 62:8438, 2000), whatever else may tell the two apart. `update_angle` (group,
+        mode), degrees between the mode and the displacement from one looked-at frame to the next (root mean square of
+        the cosine).
+        NaN where nothing moves, where a weight is NaN or infinite, and for modes beyond those that the frames span.
+
+    Raises
+    ------
+    TooFewFramesError, WindowError, GroupError, SelectionError, OptionError, MemoryLimitError, TreeError
+        At once.
+    TrajectoryMissingError
+        Only sums were kept of the run.
+
+    See Also
+    --------
+    mode_weights : The weights of each mode.
+
+    Examples
+    --------
+    >>> run = analyzer.open_run("runs/gcn.zarr")
+    >>> answer = modes(run, by="layer", modes=2).compute()
+    >>> answer["projection"].dims
+    ('group', 'mode', 'frame')
+    """
+    query = Query(
+        by=by,
+        start=start,
+        stop=stop,
+        parameter=parameter,
+        layer=layer,
+        exclude=exclude,
+        memory_limit=memory_limit,
+        cache=False,
+    )
+    return modes_with(run, query, frames, modes)[0]
+
+
+def modes_with(
+    run: xr.DataTree, query: Query, frames: int = FRAMES, modes: int = MODES
+) -> tuple[xr.Dataset, list[Passed]]:
+    """`modes` of a query, and the passage that it rests on."""
+    asked, plan = _planned(run, query, frames, modes)
+    groups, count = asked.grouping.weights.size, plan.frames.size
+    arrays, nonfinite = gram_arrays(plan, partial(_finished, count=modes), _shapes(groups, modes, count))
+    coords = {name: value for name, value in coords_of(asked.sampling, asked.grouping).items() if value[0] == "group"}
+    coords["mode"] = ("mode", np.arange(1, modes + 1), {"long_name": "mode, by falling variance"})
+    coords["step"] = ("frame", asked.run.line.steps[plan.frames], {"units": "step", "long_name": "step"})
+    data: dict[str, Any] = {
+        "weights": ("group", asked.grouping.weights, {"units": "1", "long_name": "degrees of freedom"})
+    }
+    for name, (units, title) in _COLUMNS.items():
+        dims = {"participation_ratio": ("group",), "projection": ("group", "mode", "frame")}
+        data[name] = (dims.get(name, ("group", "mode")), arrays[name], {"units": units, "long_name": title})
+    windows = asked.sampling.windows
+    attrs = attrs_of(asked.run, asked.sampling, asked.grouping, "modes")
+    attrs = {name: value for name, value in attrs.items() if name not in ("lag", "steps_per_lag")} | {
+        "start_step": int(windows.start_step[0]),
+        "stop_step": int(windows.stop_step[-1]),
+        "frames": count,
+        "steps_between_frames": int((plan.frames[1] - plan.frames[0]) * asked.run.line.stride),
+    }
+    if isinstance(query.by, Mapping):
+        attrs["groups"] = json.dumps(dict(query.by))
+    dataset = xr.Dataset(data, coords=coords, attrs=attrs)
+    dataset = dataset if asked.run.lazy else dataset.compute(scheduler="synchronous")
+    return dataset, [Passed(asked.run, plan.passage, Lazy(nonfinite))]
+
+
+def mode_weights(
+    run: xr.DataTree,
+    *,
+    by: By = "layer",
+    frames: int = FRAMES,
+    modes: int = 1,
+    start: Bound = None,
+    stop: Bound = None,
+    parameter: Globs = None,
+    layer: Globs = None,
+    exclude: Globs = None,
+    memory_limit: int | None = None,
+) -> xr.Dataset:
+    """The weights of each mode: for every parameter the part of its group's unit vector that lies in it.
+
+    The Gram matrices are computed at once, then the run is decoded a second time when the weights are computed.
+
+    Parameters
+    ----------
+    run, by, frames, start, stop, parameter, layer, exclude, memory_limit
+        As for `modes`.
+    modes
+        How many modes.
+
+    Returns
+    -------
+    xarray.Dataset
+        One variable for each parameter, by its dotted name, dims (mode, …its own…), without units. Their squares add up
+        to 1 over the parameters of a group. Σ_k e_k (w_k(t) − ⟨w_k⟩) is the projection of `modes`.
+
+    Raises
+    ------
+    AnalyzerError
+        As for `modes`.
+
+    Examples
+    --------
+    >>> run = analyzer.open_run("runs/gcn.zarr")
+    >>> first = mode_weights(run, by="model")["conv1.lin.weight"].sel(mode=1)
+    """
+    query = Query(
+        by=by,
+        start=start,
+        stop=stop,
+        parameter=parameter,
+        layer=layer,
+        exclude=exclude,
+        memory_limit=memory_limit,
+        cache=False,
+    )
+    return mode_weights_of(run, query, frames, modes)
+
+
+def mode_weights_of(run: xr.DataTree, query: Query, frames: int = FRAMES, modes: int = 1) -> xr.Dataset:
+    """`mode_weights` of a query."""
+    asked, plan = _planned(run, query, frames, modes)
+    shape = (asked.grouping.weights.size, modes, plan.frames.size)
+    [factors] = gram_arrays(plan, partial(_factors, count=modes), {"factors": (shape, np.float64)})[0].values()
+    known = {p.name: p.shape for p in asked.run.parameters if p.name in asked.grouping.rules and p.weights}
+    arrays = projections(plan, np.asarray(factors.compute()), known)
+    data = {}
+    for name, values in arrays.items():
+        dims = asked.run.arrays[name].dims[:-1]
+        data[name] = (("mode", *dims), values, {"long_name": f"weights of modes, {name}", "units": "1"})
+    attrs = {"quantity": "mode weights", "by": asked.grouping.by, **asked.run.identity}
+    answer = xr.Dataset(data, coords={"mode": np.arange(1, modes + 1)}, attrs=attrs)
+    return answer if asked.run.lazy else answer.compute(scheduler="synchronous")
+
+
+_COLUMNS = {
+    "variance_share": ("1", "share of the variance"),
+    "participation_ratio": ("1", "participation ratio"),
+    "cosine_content": ("1", "cosine content"),
+    "verdict": ("", "verdict"),
+    "update_angle": ("degree", "angle between mode and displacement"),
+    "projection": ("weight", "projection on the mode"),
+}
+
+
+def _shapes(groups: int, modes: int, frames: int) -> dict[str, tuple[tuple[int, ...], Any]]:
+    of_mode = (groups, modes)
+    return {
+        "variance_share": (of_mode, np.float64),
+        "participation_ratio": ((groups,), np.float64),
+        "cosine_content": (of_mode, np.float64),
+        "verdict": (of_mode, object),
+        "update_angle": (of_mode, np.float64),
+        "projection": ((*of_mode, frames), np.float64),
+    }
+
+
+def _planned(run: xr.DataTree, query: Query, frames: int, modes: int) -> tuple[Asked, GramPlan]:
+    for name, value, least in (("frames", frames, _FEWEST), ("modes", modes, 1)):
+        if not isinstance(value, (int, np.integer)) or isinstance(value, bool) or value < least:
+            raise OptionError(f"--{name}: expected a number of at least {least}, got {value!r}. Write --{name} {least}")
+    asked = ask(run, from_equilibrium(run, query))
+    _check_whole(asked)
+    low, high = int(asked.sampling.first[0]), int(asked.sampling.first[-1] + asked.sampling.count[-1] - 1)
+    apart = -(-(high - low) // (int(frames) - 1))
+    picked = np.arange(low, high + 1, apart)
+    if picked.size < _FEWEST:
+        raise TooFewFramesError(
+            f"Range: expected at least {_FEWEST} frames, got {picked.size}. Modes of so few say nothing. Widen --start "
+            "and --stop, or record longer.",
+            frames=int(picked.size),
+        )
+    return asked, plan_gram(asked, picked)
+
+
+def _check_whole(asked: Asked) -> None:
+    """Refuse a range with a gap in it: frames on both sides are not equally spaced, or not of one motion."""
+    sampling, steps = asked.sampling, asked.run.line.steps
+    low = int(np.searchsorted(steps, sampling.windows.start_step[0]))
+    high = int(np.searchsorted(steps, sampling.windows.stop_step[-1], side="right")) - 1
+    if not asked.run.line.breaks[low + 1 : high + 1].any():
+        return
+    longest = int(np.argmax(sampling.count))
+    first = int(sampling.first[longest])
+    last = first + int(sampling.count[longest]) - 1
+    raise WindowError(
+        f"Range: expected neither a gap nor a resumption in steps {steps[low]} to {steps[high]}, got one. Modes take "
+        f"equally spaced frames of one motion. The longest stretch: --start {steps[first]} --stop {steps[last]}",
+        start=int(steps[first]),
+        stop=int(steps[last]),
+    )
+
+
+def _finished(grams: Array, *, count: int) -> dict[str, Array]:
+    found = [modes_of(gram, count) for gram in grams]
+    content = np.stack([one.cosine_content for one in found])
+    return {
+        "variance_share": np.stack([one.share for one in found]),
+        "participation_ratio": np.array([one.participation_ratio for one in found]),
+        "cosine_content": content,
+        "verdict": verdict_of(content),
+        "update_angle": np.stack([one.update_angle for one in found]),
+        "projection": np.stack([one.projection for one in found]),
+    }
+
+
+def _factors(grams: Array, *, count: int) -> dict[str, Array]:
+    return {"factors": np.stack([modes_of(gram, count).factors for gram in grams])}

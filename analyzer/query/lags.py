@@ -1,0 +1,137 @@
+"""Lags of correlations and displacements: the default table, and what a user wrote in place of it."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+
+from analyzer.errors import EpochError, WindowError
+from analyzer.query.epochs import known_epochs
+from analyzer.query.windows import Timeline
+
+Array = np.ndarray[Any, np.dtype[Any]]
+Lags = str | int | Sequence[int | str] | None
+
+LONGEST = 4096
+"""Longest lag, in frames, over which all pairs are summed: a task keeps so many frames of each of its weights."""
+LEAST_WINDOWS = 16
+"""The default lags end at this share of a window: beyond it there is no interval (`analyzer.statistics.lagged`)."""
+TABLE = tuple(range(9)) + tuple(
+    step * 2**octave for octave in range(1, 10) for step in (5, 6, 7, 8) if step * 2**octave <= LONGEST
+)
+"""The default lags, in frames: 0 to 8, then four to an octave. Fixed, so that questions share kept sums."""
+_RANGE = re.compile(r"(\d{1,12}):(\d{1,12})(?::(log|\d{1,12}))?", re.ASCII)
+_PER_OCTAVE = 4
+
+
+def default_lags(frames: int) -> Array:
+    """Return the default lags of a window of so many velocities, in frames: those of the table up to a sixteenth."""
+    table = np.array(TABLE)
+    return table[table <= max(frames // LEAST_WINDOWS, 1)]
+
+
+def lags_in(text: str) -> tuple[int | str, ...]:
+    """Return the lags of a text such as "1,2,5", "1:100", "1:1000:10", "1:1000:log" or "epoch", in steps.
+
+    Raises
+    ------
+    WindowError
+    """
+    found: list[int | str] = []
+    for part in text.split(","):
+        one = part.strip()
+        if one == "epoch":
+            found.append(one)
+        elif match := _RANGE.fullmatch(one):
+            found += _range(int(match[1]), int(match[2]), match[3], text)
+        elif one.isdecimal() and len(one) <= 12:
+            found.append(int(one))
+        else:
+            raise _refusal(text)
+    return tuple(found)
+
+
+def _range(low: int, high: int, by: str | None, text: str) -> list[int]:
+    if by == "log":
+        if not 0 < low <= high:
+            raise _refusal(text)
+        octaves = np.arange(0, np.log2(high / low) + 1e-9, 1 / _PER_OCTAVE)
+        return sorted({*np.rint(low * 2**octaves).astype(int).tolist(), high})
+    apart = int(by or 1)
+    if low > high or not apart or (high - low) // apart > LONGEST:
+        raise _refusal(text)
+    return list(range(low, high + 1, apart))
+
+
+def _refusal(text: str) -> WindowError:
+    return WindowError(
+        f"--lags: expected lags in steps, as in 1,2,5 or 1:100 or 1:1000:log or epoch, got {text!r}. Correlations are "
+        "taken at such distances. Write --lags 1:1000:log",
+        lags=text,
+    )
+
+
+def frames_of(line: Timeline, lags: Lags, low: int, high: int, steps_per_epoch: int | None = None) -> Array | None:
+    """Return lags in frames, in order and each once; None for the default.
+
+    Parameters
+    ----------
+    line
+        The run's frames.
+    lags
+        In steps, "epoch", or a text with several; `lags_in` has the forms.
+    low, high
+        First and last frame of the range, in which epochs are looked for.
+    steps_per_epoch
+        Takes the place of a recorded epoch.
+
+    Raises
+    ------
+    WindowError
+        A lag is negative, no multiple of the stride, or longer than `LONGEST` frames.
+    EpochError
+        The lag is an epoch, and there are no complete ones, or unequal ones.
+    """
+    if lags is None:
+        return None
+    listed = [lags] if isinstance(lags, (int, np.integer, str)) else list(lags)
+    wanted: set[int] = set()
+    for one in listed:
+        for lag in lags_in(one) if isinstance(one, str) else (one,):
+            wanted.add(_epoch(line, low, high, steps_per_epoch) if lag == "epoch" else _checked(line, lag))
+    if not wanted:
+        raise _refusal(str(lags))
+    return np.array(sorted(wanted))
+
+
+def _checked(line: Timeline, lag: Any) -> int:
+    if not isinstance(lag, (int, np.integer)) or isinstance(lag, bool) or lag < 0 or lag % line.stride:
+        raise WindowError(
+            f"--lags: expected multiples of the stride ({line.stride} steps), got {lag!r}. Frames exist only every "
+            f"{line.stride} steps. Write --lags {line.stride},{10 * line.stride}",
+            lag=lag,
+        )
+    if lag // line.stride > LONGEST:
+        raise WindowError(
+            f"--lags: expected at most {LONGEST * line.stride:,} steps, got {int(lag):,}. Sums over all pairs keep so "
+            f"many frames in memory. Take --lags 1:{LONGEST * line.stride}:log here, and analyzer temperature --lag "
+            f"{int(lag)} for the mean squared displacement.",
+            lag=int(lag),
+        )
+    return int(lag) // line.stride
+
+
+def _epoch(line: Timeline, low: int, high: int, steps_per_epoch: int | None) -> int:
+    epochs = known_epochs(line.steps, line.breaks, line.epoch, low, high, steps_per_epoch)
+    pairs = np.flatnonzero(epochs.complete[1:] & epochs.complete[:-1])
+    lengths = line.steps[epochs.last[pairs + 1]] - line.steps[epochs.last[pairs]]
+    if not lengths.size or lengths.min() != lengths.max():
+        told = f"epochs of {lengths.min()} to {lengths.max()} steps" if lengths.size else "no two complete epochs"
+        raise EpochError(
+            f"--lags epoch: expected complete epochs of equal length, got {told}. A lag is one number of steps. Give "
+            "it in steps."
+        )
+    return _checked(line, int(lengths[0]))

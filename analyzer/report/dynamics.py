@@ -1,0 +1,164 @@
+"""The sections on motion: correlation and displacement by lag, spectrum, and modes."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import xarray as xr
+
+from analyzer.errors import TooFewFramesError, WindowError
+from analyzer.quantities.dynamics import dynamics
+from analyzer.quantities.modes import modes
+from analyzer.quantities.spectrum import spectrum
+from analyzer.report.content import Chart, Content, Gallery, Line, Note, Table
+from analyzer.report.curves import MOST_LINES, equilibrium_marks
+from analyzer.report.subject import Asked, Subject
+from analyzer.report.text import number
+from analyzer.statistics.lagged import NORMAL
+
+Array = np.ndarray[Any, np.dtype[Any]]
+
+_SHORT = 64
+"""Longest lag, in strides, of the chart of the correlation, which has no logarithmic axis."""
+_PLACES = 200
+"""Most frequencies of a chart."""
+_MODES = 3
+_FRAMES = 500
+"""Frames of the modes of a report: enough for the first few, in a fraction of a second."""
+
+
+def motion(subject: Subject, asked: Asked) -> list[Content]:
+    """Return charts of correlation and displacement against lag, and a table of what they say."""
+    answer = dynamics(subject.run, by=asked.by, **subject.range, **asked.options).compute().isel(window=0)
+    lags = answer["lag"].values
+    near = lags <= _SHORT * max(int(lags[lags > 0].min()), 1)
+    figures = [
+        _chart(answer.isel(lag=near), "normalised_autocorrelation", "Correlation of velocities, C(τ)/C(0)"),
+        _chart(answer.isel(lag=lags > 0), "mean_squared_displacement", "Mean squared displacement", power_law=True),
+    ]
+    contents: list[Content] = [Gallery(figures), _table(answer)]
+    if answer.sizes["group"] > MOST_LINES:
+        contents.insert(1, Note(f"The charts show the first {MOST_LINES} of {answer.sizes['group']} groups."))
+    return contents
+
+
+def _chart(answer: xr.Dataset, column: str, title: str, power_law: bool = False) -> Chart:
+    lines = []
+    for n in range(min(answer.sizes["group"], MOST_LINES)):
+        one = answer.isel(group=n)
+        values, error = one[column].values, NORMAL * one[f"{column}_error"].values
+        low = np.maximum(values - error, 0.1 * values) if power_law else values - error
+        lines.append(Line(str(one["group"].item()) or "model", values, low=low, high=values + error))
+    units = answer[column].attrs["units"]
+    return Chart(
+        title, "lag τ (steps)", answer["lag"].values, title.lower(), "" if units == "1" else units, lines,
+        power_law=power_law, from_zero=False,
+    )  # fmt: skip
+
+
+def _table(answer: xr.Dataset) -> Table:
+    columns = (
+        "group", "correlation time (steps)", "C(1)/C(0)", "exponent at first lags", "exponent at last lags",
+        "diffusion (last)",
+    )  # fmt: skip
+    known = np.flatnonzero(np.isfinite(answer["exponent_error"].values).any(axis=0))
+    first = known[:1] if known.size else np.flatnonzero(answer["lag"].values > 0)[:1]
+    last = known[-1:] if known.size else first
+    rows = []
+    for n in range(answer.sizes["group"]):
+        one = answer.isel(group=n)
+        rows.append(
+            (
+                str(one["group"].item()) or "model",
+                _with_error(one["correlation_time"].item(), one["correlation_time_error"].item()),
+                *(_at(one, "normalised_autocorrelation", first),),
+                *(_at(one, "exponent", place) for place in (first, last)),
+                _at(one, "diffusion_coefficient", last),
+            )
+        )
+    span = answer["lag"].values[[*first, *last]] if first.size else []
+    told = f" First and last: lags {span[0]:,} and {span[-1]:,}." if len(span) else ""
+    caption = (
+        "± is one standard error; without one, the window has fewer than eight batches. Exponent: d ln MSD/d ln τ, 1 "
+        f"for diffusion, 2 for steady motion, 0 where weights are confined.{told} Diffusion coefficients only where "
+        "the exponent is 1 within its interval."
+    )
+    return Table(columns, rows, numeric=frozenset(columns[1:]), caption=caption)
+
+
+def _at(one: xr.Dataset, column: str, place: Array) -> str:
+    if not place.size:
+        return "–"
+    return _with_error(one[column].values[place[0]], one[f"{column}_error"].values[place[0]])
+
+
+def _with_error(value: float, error: float) -> str:
+    return number(float(value)) + (f" ± {number(float(error), 2)}" if np.isfinite(error) else "")
+
+
+def spectra(subject: Subject, asked: Asked) -> list[Content]:
+    """Return a chart of the spectral density of velocities, and what can be seen of the epoch in it."""
+    options = {"memory_limit": asked.memory_limit}
+    try:
+        answer = spectrum(subject.run, by=asked.by, **subject.range, **options).compute().isel(window=0)
+    except (TooFewFramesError, WindowError) as error:
+        return [Note(str(error))]
+    frequency, density = _thinned(answer["frequency"].values[1:], answer["spectral_density"].values[:, 1:])
+    names = [str(name) or "model" for name in answer["group"].values[:MOST_LINES]]
+    lines = [Line(name, values) for name, values in zip(names, density, strict=False)]
+    units = answer["spectral_density"].attrs["units"]
+    chart = Chart(
+        "Spectral density of velocities", "frequency (step⁻¹)", frequency, "spectral density", units,
+        lines, integer_x=False, power_law=True,
+    )  # fmt: skip
+    note = (
+        f"Sections of {answer.attrs['section_steps']:,} steps. The integral over all frequencies is the mean squared "
+        f"velocity, weighted with a Hann window. Lines of the epoch: {answer.attrs['epoch_lines']}."
+    )
+    return [chart, Note(note)]
+
+
+def _thinned(frequency: Array, density: Array) -> tuple[Array, Array]:
+    """Means over neighbouring frequencies where they are dense on a logarithmic scale."""
+    edges = np.unique(np.rint(np.geomspace(1, frequency.size, _PLACES)).astype(int)) - 1
+    size = np.diff(np.append(edges, frequency.size))
+    return np.add.reduceat(frequency, edges) / size, np.add.reduceat(density, edges, axis=1) / size
+
+
+def directions(subject: Subject, asked: Asked) -> list[Content]:
+    """Return the first modes of each group: shares, cosine contents, and the projection on the first against step."""
+    options = {"memory_limit": asked.memory_limit}
+    try:
+        answer = modes(
+            subject.run, by=asked.by, frames=min(_FRAMES, 2 * asked.points), modes=_MODES, **subject.range, **options
+        ).compute()
+    except (TooFewFramesError, WindowError) as error:
+        return [Note(str(error))]
+    columns = ("group", "mode", "share of variance", "cosine content", "verdict", "participation ratio")
+    rows = [
+        (
+            str(answer["group"].values[n]) or "model",
+            str(mode + 1),
+            number(float(answer["variance_share"].values[n, mode])),
+            number(float(answer["cosine_content"].values[n, mode])),
+            str(answer["verdict"].values[n, mode]) or "–",
+            number(float(answer["participation_ratio"].values[n])),
+        )
+        for n in range(answer.sizes["group"])
+        for mode in range(_MODES)
+    ]
+    caption = (
+        f"{answer.attrs['frames']:,} frames, {answer.attrs['steps_between_frames']:,} steps apart. A random walk in "
+        "many dimensions has shares of 0.61, 0.15, 0.07, … and cosine contents near 1."
+    )
+    table = Table(columns, rows, numeric=frozenset(columns) - {"group", "verdict"}, caption=caption)
+    lines = [
+        Line(str(answer["group"].values[n]) or "model", answer["projection"].values[n, 0])
+        for n in range(min(answer.sizes["group"], MOST_LINES))
+    ]
+    chart = Chart(
+        "Projection on the first mode", "step", answer["step"].values, "projection", "weight", lines,
+        equilibrium_marks(subject), from_zero=False,
+    )  # fmt: skip
+    return [chart, table]

@@ -1,0 +1,218 @@
+"""Pair sums: equal to numpy over the whole array whatever the cut, kept and found again, the same bits from all."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+from unittest import mock
+
+import numpy as np
+import pytest
+import xarray as xr
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+import analyzer
+from analyzer import errors
+from analyzer.engine import frames as frames_module
+from analyzer.engine import pairs_compiled, pairs_plain, plan, strips
+from analyzer.query.lags import LONGEST, TABLE
+from analyzer.store import reading
+from tests.analyzer.cluster import cluster
+from tests.analyzer.dynamics_by_hand import by_hand
+from tests.analyzer.shell import invoke, shell
+from tests.stores import scratch, segment, write_store
+
+
+def walk(seed: int, shape: tuple[int, ...], dtype: str = "float32") -> np.ndarray:
+    """Weights whose velocities are correlated, so that no sum is zero by symmetry."""
+    v = np.random.default_rng(seed).standard_normal(shape)
+    for t in range(1, shape[-1]):
+        v[..., t] += 0.7 * v[..., t - 1]
+    return np.cumsum(v, axis=-1).astype(dtype)
+
+
+@pytest.mark.parametrize("dtype", ["float32", "float64"])
+@pytest.mark.parametrize("by_class", [True, False])
+def test_the_compiled_kernel_is_that_of_numpy(dtype: str, by_class: bool) -> None:
+    values = walk(3, (5, 1500), dtype)
+    lags = np.array([lag for lag in TABLE if lag <= 400])
+    found, _ = strips.strips_of(np.array([0, 700]), np.array([690, 1499]), np.full(2, strips.GRID))
+    table = found.within(450, 1500)
+    table[:, 4] -= table[0, 4]
+    splits = strips.splits_of(lags) * int(by_class)
+    shape = (3, int(table[-1, 4]) + 1, lags.size, 2, 2 if by_class else 1)
+    ours, plain = np.zeros((2, *shape))
+    arguments = (values[:, :450], np.ascontiguousarray(values[:, 450:]), np.array([0, 2, 1, 0, 2]), table, lags, splits)
+    pairs_compiled.add_pairs(*arguments, strips.order_of(splits), ours)
+    pairs_plain.add_pairs(*arguments, strips.order_of(splits), plain)
+    assert np.count_nonzero(plain) > 100
+    np.testing.assert_allclose(ours, plain, rtol=1e-12, atol=1e-12 * np.abs(plain).max())
+
+
+@st.composite
+def questions(draw: st.DrawFn) -> dict[str, Any]:
+    stride = draw(st.sampled_from([1, 3]))
+    frames = draw(st.integers(300, 1400))
+    steps = np.arange(frames) * stride + 7
+    gaps = draw(st.lists(st.integers(1, frames - 1), max_size=2, unique=True))
+    for gap in gaps:
+        steps[gap:] += stride * draw(st.integers(1, 300))
+    window = draw(st.one_of(st.none(), st.integers(50, frames).map(lambda n: n * stride), st.just(256 * stride)))
+    return {
+        "stride": stride,
+        "steps": steps,
+        "resumed": draw(st.lists(st.integers(1, frames - 1), max_size=1)),
+        "chunk": draw(st.sampled_from([16, 64, 1024])),
+        "unit": draw(st.sampled_from([1, 1024])),
+        "window": None if window is None else min(window, int(steps[-1] - steps[0]) // stride * stride),
+        "start": draw(st.one_of(st.none(), st.integers(0, frames // 3).map(lambda n: int(steps[n])))),
+        "lags": draw(st.one_of(st.just([0, 1, 2, 5, 16, 64]), st.lists(st.integers(0, 700), min_size=1, max_size=6))),
+        "by": draw(st.sampled_from(["layer", "row"])),
+        "seed": draw(st.integers(0, 99)),
+    }
+
+
+@settings(deadline=None, max_examples=25, report_multiple_bugs=False, suppress_health_check=[HealthCheck.too_slow])
+@given(questions())
+def test_equal_to_numpy_over_the_whole_array(asked: dict[str, Any]) -> None:
+    steps, stride = asked["steps"], asked["stride"]
+    values = walk(asked["seed"], (3, 2, steps.size))
+    parameters = {"conv1.lin.weight": values, "lin.weight": 2 * values[:1]}
+    segments = [segment(0, int(steps[0])), *(segment(n, int(steps[n])) for n in asked["resumed"])]
+    lags = sorted({lag * stride for lag in asked["lags"]})
+    options = {name: asked[name] for name in ("by", "window", "start")} | {"lags": lags}
+    with scratch() as folder, mock.patch.object(plan, "SPAN_FRAMES", asked["unit"]), mock.patch.object(
+        plan, "KEPT_FRAMES", 256
+    ):  # fmt: skip
+        path = write_store(
+            f"{folder}/run.zarr", parameters, steps=steps, stride=stride, segments=segments, chunk_steps=asked["chunk"]
+        )
+        try:
+            answer = analyzer.open_run(path).thermo.dynamics(**options).compute()
+        except (errors.WindowError, errors.TooFewFramesError):
+            return
+        again = analyzer.open_run(path).thermo.dynamics(**options).compute()
+        tree = analyzer.open_run(path).map_over_datasets(lambda dataset: dataset * 1)
+        tree.attrs |= analyzer.open_run(path).attrs
+        modified = tree.thermo.dynamics(**options).compute()
+    xr.testing.assert_identical(again, answer)
+    windows = list(zip(answer["start_step"].values.tolist(), answer["stop_step"].values.tolist(), strict=True))
+    rows = {"layer": [values.reshape(6, -1), 2 * values[0]], "row": [*values, 2 * values[0]]}[asked["by"]]
+    for n, weights in enumerate(rows):
+        truth = by_hand(weights, steps, lags, windows, stride, asked["resumed"])
+        size = np.nanmax(np.abs(by_hand(weights, steps, [0], windows, stride, asked["resumed"])["correlation"]))
+        for one in (answer, modified):
+            np.testing.assert_allclose(one["autocorrelation"][n], truth["correlation"], rtol=0, atol=1e-12 * size)
+            np.testing.assert_allclose(one["mean_squared_displacement"][n], truth["displacement"], rtol=1e-12)
+        np.testing.assert_array_equal(answer["origins"], truth["origins"])
+
+
+def test_the_longest_lags(make: Callable[..., Path]) -> None:
+    values = walk(1, (2, 2, 9000))
+    path = make(parameters={"lin.weight": values}, scalars={}, chunk_steps=512)
+    lags = [0, 1023, 1024, 1025, LONGEST - 1, LONGEST]
+    truth = by_hand(values.reshape(4, -1), np.arange(9000), lags, [(0, 8999)])
+    with mock.patch.object(plan, "KEPT_FRAMES", 1024):  # five spans to look back over
+        answer = analyzer.open_run(path).thermo.dynamics(lags=lags).compute()
+    size = answer["autocorrelation"].sel(lag=0).item()
+    np.testing.assert_allclose(answer["autocorrelation"][0], truth["correlation"], rtol=0, atol=1e-12 * size)
+    np.testing.assert_allclose(answer["mean_squared_displacement"][0], truth["displacement"], rtol=1e-12)
+    with pytest.raises(errors.WindowError, match="expected at most 4,096 steps, got 4,097"):
+        analyzer.open_run(path).thermo.dynamics(lags=LONGEST + 1)
+
+
+@pytest.fixture
+def long_store(make: Callable[..., Path]) -> Path:
+    values = walk(0, (6, 5, 4000))
+    return make(parameters={"conv1.lin.weight": values, "lin.bias": values[0]}, scalars={})
+
+
+def decoded(path: Path, **options: Any) -> tuple[xr.Dataset, int]:
+    """An answer, and how many readings of frames it took."""
+    with mock.patch.object(frames_module, "read", wraps=reading.read) as reader:
+        answer = analyzer.open_run(path).thermo.dynamics(**options).compute()
+        return answer, reader.call_count
+
+
+def test_kept_sums_answer_other_groups_and_windows(long_store: Path) -> None:
+    first, readings = decoded(long_store)
+    assert readings > 0
+    for options in ({}, {"by": "model"}, {"window": 1024}, {"start": 512, "stop": 2560}, {"lags": [1, 2, 64]}):
+        again, none = decoded(long_store, **options)
+        assert none == 0, options
+        afresh, some = decoded(long_store, cache=False, **options)
+        assert some > 0
+        xr.testing.assert_identical(again, afresh)
+    for options in ({"by": "row"}, {"window": 1000}, {"lags": [9]}):
+        assert decoded(long_store, **options)[1] > 0, options
+    xr.testing.assert_identical(decoded(long_store)[0], first)
+
+
+def test_sums_of_other_frames_do_not_answer(long_store: Path) -> None:
+    before, _ = decoded(long_store)
+    chunk = long_store / "parameters/lin/bias/c/0/3"
+    chunk.write_bytes((long_store / "parameters/lin/bias/c/0/4").read_bytes())
+    after, readings = decoded(long_store)
+    assert readings > 0
+    assert not after.equals(before)
+    xr.testing.assert_identical(after, decoded(long_store, cache=False)[0])
+
+
+def test_kept_sums_that_were_damaged_are_made_again(long_store: Path) -> None:
+    before, _ = decoded(long_store)
+    [file] = Path(f"{long_store}.moments").rglob("*.pairs")
+    content = bytearray(file.read_bytes())
+    content[-9] ^= 1
+    file.write_bytes(content)
+    after, readings = decoded(long_store)
+    assert readings > 0
+    xr.testing.assert_identical(after, before)
+
+
+def test_kept_sums_answer_without_the_trajectory(long_store: Path) -> None:
+    first = invoke("cache", "fill", long_store)
+    assert first.exit_code == 0, first.stderr
+    before, _ = decoded(long_store)
+    long_store.rename(f"{long_store}.away")
+    with pytest.warns(errors.KeptSumsWarning):
+        answer = analyzer.open_run(long_store).thermo.dynamics().compute()
+    for name in before.data_vars:
+        np.testing.assert_array_equal(answer[name], before[name])
+    with pytest.warns(errors.KeptSumsWarning), pytest.raises(errors.TrajectoryMissingError):
+        analyzer.open_run(long_store).thermo.dynamics(lags=[9])
+
+
+@pytest.mark.filterwarnings("ignore::ResourceWarning")
+@pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")
+def test_threads_processes_and_a_cluster_give_the_same_bits(long_store: Path, tmp_path: Path) -> None:
+    options = ("dynamics", long_store, "--by", "row", "--window", 1000, "--no-cache", "--format", "json")
+    threads = json.loads(invoke(*options).stdout)["records"]
+    processes = shell(*options, "--scheduler", "processes", "--workers", 2)
+    assert json.loads(processes.stdout)["records"] == threads
+    with cluster(tmp_path) as started:
+        done = shell(*options, "--scheduler", started.address)
+    assert done.returncode == 0, done.stderr
+    assert json.loads(done.stdout)["records"] == threads
+
+
+def test_a_weight_that_is_not_finite_is_named(make: Callable[..., Path]) -> None:
+    values = walk(2, (2, 2, 700))
+    bad = values.copy()
+    bad[1, 1, 300:] = np.nan
+    path = make(parameters={"conv1.lin.weight": values, "lin.weight": bad}, scalars={})
+    answer = analyzer.open_run(path).thermo.dynamics(window=256).compute()
+    assert np.isfinite(answer["autocorrelation"][0]).all()
+    assert np.isfinite(answer["autocorrelation"][1, 0]).all()
+    assert np.isnan(answer["autocorrelation"][1, 1:].values).all()
+    done = invoke("dynamics", path)
+    assert "lin.weight: NaN or infinite weights from step 300 on" in done.stderr
+
+
+def test_memory_is_known_before_anything_is_read(long_store: Path) -> None:
+    with mock.patch.object(frames_module, "read", wraps=reading.read) as reader:
+        with pytest.raises(errors.MemoryLimitError, match=r"expected at most 1 MiB .* got a projected .* 30 lags"):
+            analyzer.open_run(long_store).thermo.dynamics(by="element", memory_limit=1 << 20, lags=[*range(30)])
+        assert not reader.called
