@@ -1,6 +1,6 @@
 # Two commands on a fresh machine: `make demo` and `make test`.
 PYTHON ?= python3
-WORKERS ?= 2
+WORKERS ?= 3
 BIN := .venv/bin
 
 # Modules are compiled when they are first imported: most of what is installed never is, and compiling it all takes longer
@@ -30,11 +30,12 @@ check: .venv/installed
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
-	MYPYPATH=examples $(BIN)/mypy --explicit-package-bases --exclude examples/paper examples
-	$(BIN)/mypy --package examples.paper
+	MYPYPATH=examples $(BIN)/mypy --explicit-package-bases --exclude 'examples/(paper|demo)' examples
+	$(BIN)/mypy --package examples.paper --module examples.demo
 	$(BIN)/lint-imports
 
-# In parallel; tests that share what takes long to make say so (xdist_group) and run on one worker.
+# In parallel, three workers on two cores, since many tests wait. Tests that share what takes long to make say so
+# (xdist_group) and run on one worker. What trains or measures has a core for each worker.
 PYTEST := $(BIN)/pytest --numprocesses $(WORKERS) --dist loadgroup --no-loadscope-reorder --durations 10
 
 test: check
@@ -43,11 +44,11 @@ test: check
 
 # Every benchmark once, small, and what their tables claim.
 benchmarks: .venv/installed
-	$(PYTEST) tests/benchmarks
+	$(PYTEST) --numprocesses 2 tests/benchmarks
 
 # Trainings by Lightning, transformers, accelerate and ignite themselves. Their libraries are heavy: no other test needs them.
 trainers: .venv/installed
-	$(PYTEST) tests/integrations
+	$(PYTEST) --numprocesses 2 tests/integrations
 
 clean:
 	rm -rf .venv runs build *.egg-info

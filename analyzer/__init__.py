@@ -20,6 +20,7 @@ _PUBLIC = {
     "check": "analyzer.quantities.check",
     "distribution": "analyzer.quantities.distribution",
     "dynamics": "analyzer.quantities.dynamics",
+    "ageing": "analyzer.quantities.ageing",
     "spectrum": "analyzer.quantities.spectrum",
     "modes": "analyzer.quantities.modes",
     "mode_weights": "analyzer.quantities.modes",

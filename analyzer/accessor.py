@@ -124,6 +124,7 @@ class ThermoAccessor:
     equilibration = _Quantity("equilibration")
     dynamics = _Quantity("dynamics", by_run=True)
     spectrum = _Quantity("spectrum", by_run=True)
+    ageing = _Quantity("ageing", by_run=True)
     modes = _Quantity("modes")
     mode_weights = _Quantity("modes")
     distribution = _Quantity("distribution")

@@ -7,9 +7,18 @@ attributes.
 
 from __future__ import annotations
 
+import sys
 from typing import Any
 
 from analyzer.text import printable
+
+
+def caller_level() -> int:
+    """Return the `stacklevel` at which a warning shows the line outside this package that led to it."""
+    level, frame = 1, sys._getframe(1)
+    while frame.f_back is not None and str(frame.f_globals.get("__name__", "")).partition(".")[0] == "analyzer":
+        level, frame = level + 1, frame.f_back
+    return level
 
 
 class AnalyzerError(Exception):
@@ -129,6 +138,10 @@ class BranchWarning(UserWarning):
 
 class EquilibriumWarning(UserWarning):
     """The run was asked for its equilibrium but still drifts."""
+
+
+class FitWarning(UserWarning):
+    """Runs of a sweep are not in its fit, or still drift."""
 
 
 class KeptSumsWarning(UserWarning):

@@ -14,8 +14,10 @@ from analyzer.errors import BranchWarning, StrideWarning, SweepError, WindowErro
 from analyzer.query.changes import changes_of, setting_in
 from analyzer.query.groups import By
 from analyzer.query.names import PREFIX, RESERVED, column_names
+from analyzer.query.recorded import LEARNING_RATE
+from analyzer.query.timeline import Timeline
 from analyzer.query.values import column_of, decoded, same
-from analyzer.query.windows import Bound, Lag, Timeline, stride_in
+from analyzer.query.windows import Bound, Lag, stride_in
 from analyzer.store.schema import read_store
 from analyzer.store.together import Paths, branched_at, check_copies, check_models, listed, names_of
 from analyzer.store.together import matching as matching
@@ -24,6 +26,8 @@ from analyzer.tree import build_tree, trajectory
 KIND = "sweep"
 ORIGIN = "hyperparameter"
 """Attribute of a coordinate whose name is not the one that the user gave the hyperparameter: that one."""
+RECORDED_RATE = "recorded_learning_rate"
+"""The learning rate of windows, in answers of sweeps whose coordinate `learning_rate` is the hyperparameter."""
 WRITTEN = "written_as"
 """Attribute of a coordinate whose values are JSON (`analyzer.query.values.column_of`)."""
 
@@ -217,6 +221,8 @@ def over_runs(sweep: xr.DataTree, measures: Sequence[xr.Dataset]) -> xr.Dataset:
         parts, dim="run", join="outer", coords="minimal", compat="override", combine_attrs="drop_conflicts"
     )
     joined = joined.assign(weights=measures[0]["weights"]).set_coords(by_window)
+    if LEARNING_RATE in joined.data_vars and LEARNING_RATE in sweep.coords:
+        joined = joined.rename({LEARNING_RATE: RECORDED_RATE})
     theirs = {str(name): coord for name, coord in sweep.coords.items() if coord.dims == ("run",) and name != "run"}
     names = column_names(theirs, {*RESERVED, *map(str, joined.variables), *map(str, joined.dims)})
     coords: dict[str, Any] = {"run": ("run", sweep.coords["run"].values)}

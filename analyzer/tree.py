@@ -42,6 +42,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
+from functools import partial
 from typing import Any
 
 import dask.array as da
@@ -50,8 +51,9 @@ import xarray as xr
 from dask.base import tokenize
 
 from analyzer.errors import DamagedStoreError, TreeError
-from analyzer.query.changes import changes_of
-from analyzer.query.windows import Timeline, timeline
+from analyzer.query.changes import changes_of, first_setting
+from analyzer.query.recorded import LEARNING_RATE, Recorded, Settings, is_setting, recorded_of
+from analyzer.query.timeline import Timeline, timeline
 from analyzer.store.names import variable_names
 from analyzer.store.reading import check_length, read
 from analyzer.store.roots import Source
@@ -77,12 +79,15 @@ class Opened:
         (frames,) step and epoch of each frame; `epoch` is None if the run recorded none.
     names
         Name of each parameter's dask array, by path.
+    settings
+        What the store recorded of the settings.
     """
 
     store: Store
     steps: Array
     epoch: Array | None
     names: Mapping[str, str]
+    settings: Settings
 
 
 @dataclass(frozen=True)
@@ -212,7 +217,7 @@ def build_tree(store: Store) -> xr.DataTree:
             "is damaged. Restore zarr.json from a copy of the store, or record the run again.",
             location=store.location,
         ) from error
-    tree.encoding[ENCODING] = Opened(store, steps, epoch, names)
+    tree.encoding[ENCODING] = Opened(store, steps, epoch, names, Settings(partial(_stored_settings, store)))
     return tree
 
 
@@ -285,7 +290,14 @@ def trajectory(tree: xr.DataTree) -> Trajectory:
     return Trajectory(
         parameters=tuple(parameters),
         arrays={p.name: arrays[p.name] for p in parameters},
-        line=timeline(steps, stride, segments, epoch, changes_of(listed)),
+        line=timeline(
+            steps,
+            stride,
+            segments,
+            epoch,
+            changes_of(listed),
+            Settings(partial(_tree_settings, tree)) if opened is None else opened.settings,
+        ),
         opened=opened,
         lazy=any(array.chunks is not None for array in arrays.values()),
     )
@@ -297,8 +309,9 @@ def scalars_of(tree: xr.DataTree) -> dict[str, xr.DataArray]:
     What was logged under the name of a variable of the recorder's own, as "learning_rate", takes its place.
     """
     found: dict[str, xr.DataArray] = {}
-    variables = [(name, tree[name]) for name in (*tree.data_vars, *(["epoch"] if "epoch" in tree.coords else []))]
-    for variable, array in variables:
+    root = tree.dataset
+    for variable in (*root.data_vars, *(["epoch"] if "epoch" in root.coords else [])):
+        array = root[variable]
         name = str(array.attrs.get("long_name", variable))
         if "step" in array.dims and (name not in found or variable != name):
             found[name] = array
@@ -341,6 +354,34 @@ def _spaced(steps: Array, segments: tuple[Segment, ...], recorded: object) -> tu
         low = start if stop - start > 1 else max(start - segment.continuous, 0)
         own.append(replace(segment, stride=_stride(steps[low:stop], segment.stride)))
     return tuple(own), _stride(steps, recorded)
+
+
+def _stored_settings(store: Store) -> Recorded:
+    """Read the settings that a store recorded with its frames."""
+    hyperparameters = store.attrs.get("hyperparameters") or {}
+    rates, scalars = None, {}
+    for scalar in store.scalars:
+        region = tuple((0, length) for length in scalar.shape)
+        if scalar.name == LEARNING_RATE and len(scalar.shape) == 2:
+            rates = read(source_of(store, scalar.path), region).astype(np.float64)
+        elif len(scalar.shape) == 1 and is_setting(scalar.name, hyperparameters):
+            scalars[scalar.name] = read(source_of(store, scalar.path), region).astype(np.float64)
+    return recorded_of(rates, scalars, first_setting("optimizer", store.attrs))
+
+
+def _tree_settings(tree: xr.DataTree) -> Recorded:
+    """Read the settings from the variables of a tree, as far as they still have a value for each frame."""
+    known = tree.attrs.get("hyperparameters")
+    hyperparameters = known if isinstance(known, Mapping) else {}
+    rates, scalars = None, {}
+    for variable, array in tree.data_vars.items():
+        name = str(array.attrs.get("long_name", variable))
+        if variable == LEARNING_RATE and "step" in array.dims:
+            values = np.asarray(array.transpose("step", ...).values, dtype=np.float64)
+            rates = values.reshape(len(values), -1)
+        elif array.dims == ("step",) and is_setting(name, hyperparameters):
+            scalars[name] = np.asarray(array.values, dtype=np.float64)
+    return recorded_of(rates, scalars, first_setting("optimizer", tree.attrs))
 
 
 def _stride(steps: Array, recorded: object) -> int:

@@ -28,7 +28,7 @@ with Recorder(options.store, model, optimizer) as recorder, SummaryWriter(option
         batch = torch.randint(0, 512, (32,))
         optimizer.zero_grad()
         loss = cross_entropy(model(inputs[batch]), classes[batch])
-        loss.backward()
+        loss.backward()  # type: ignore[no-untyped-call]
         optimizer.step()
         if step == options.steps:
             recorder.close()  # the last frames are committed, and so are the last temperatures

@@ -32,7 +32,7 @@ with (
         batch = torch.randint(0, 512, (32,))
         optimizer.zero_grad()
         loss = cross_entropy(model(inputs[batch]), classes[batch])
-        loss.backward()
+        loss.backward()  # type: ignore[no-untyped-call]
         optimizer.step()
         if step == options.steps:
             recorder.close()  # the last frames are committed, and so are the last temperatures

@@ -107,7 +107,7 @@ CODECS = {
     for codec in (
         Codec("pcodec", "smallest", _pcodec, takes_arrays=True, ratio=1.9, rate=250e6),
         Codec("lz4", "larger, nearly three times as fast to write", _lz4, ratio=1.55, rate=700e6),
-        Codec("none", "not compressed, fastest to write", ratio=1.0, rate=1000e6),
+        Codec("none", "fastest to write", ratio=1.0, rate=1000e6),
     )
 }
 DEFAULT = "pcodec"

@@ -58,7 +58,7 @@ class Recorder:
     compression : {"pcodec", "lz4", "none"}
         All are lossless. pcodec: smallest. lz4: larger, nearly three times as fast to write. none: fastest to write.
     mode : {"w-", "w", "a"}
-        Refuse an existing store, replace it, or resume it.
+        Refuse an existing store, replace it, or resume it from the recorded frame that the weights equal.
     expected_steps : int, optional
         Length of the run. If given, the recorder checks before step 0 that the disk has room for it.
     on_pressure : {"wait", "drop"}
@@ -74,7 +74,7 @@ class Recorder:
         Measure the cost of recording in this run: stretches of `compare_every` steps are recorded and left out in turn
         (gaps in the store). The report holds the slowdown over pairs of stretches.
     user_step : int, optional
-        Your own count of applied updates when this recording begins; a resumed run goes on at that step.
+        Your own count of applied updates when this recording begins: where a resumed run goes on, if no frame tells.
 
     Raises
     ------
@@ -190,7 +190,7 @@ class Recorder:
         began = time.perf_counter()
         parts = begin(self._model, self._optimizers, self._options, self._tell)
         self._writer, self._spool, self._lookout = parts.writer, parts.spool, parts.lookout
-        self._rates, self._scalars = parts.rates, parts.scalars
+        self._rates, self._moved, self._scalars = parts.rates, parts.moved, parts.scalars
         if self._options.compare_every is not None:
             self._alternation = Alternation(self._options.compare_every, parts.device)
         self._temperatures = parts.temperatures
@@ -275,7 +275,8 @@ class Recorder:
         """
         check_status(status)
         if self._closed:
-            return self._detach()  # a rank that did not record still has hooks
+            self._detach()  # a rank that did not record still has hooks
+            return
         self._ranks.announce()
         if self._failure is None and self._feed is None:
             if self._ranks.records:
@@ -378,6 +379,8 @@ class Recorder:
             if skipped:
                 return  # the writer drops this frame, and what is logged now would go with it
             self._recorded_update = self._updates
+            if moved := self._moved.now():
+                self._scalars.store(moved)
             self._scalars.calls = 0
             if self._scalars.pending:
                 self._scalars.store_pending()
@@ -400,7 +403,11 @@ class Recorder:
     def _let_go(self) -> None:
         self._closed = True
         unwatch(self)
-        for handle in (*self._first_hooks, *self._hooks) if not self._is_deaf else ():
+        if not self._is_deaf:
+            self._detach()
+
+    def _detach(self) -> None:
+        for handle in (*self._first_hooks, *self._hooks):
             handle.remove()
 
     def _leave(self) -> None:

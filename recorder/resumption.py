@@ -180,9 +180,18 @@ def _of_optimizers(before: Sequence[Mapping[str, Any]], ours: Sequence[Mapping[s
                 yield f"{len(olds)} → {len(news)} parameter groups"
             for number, (group, other) in enumerate(zip(olds, news, strict=False)):
                 where = f"parameter group {number} " if len(olds) > 1 else ""
-                yield from (where + change for change in _differences(_settings(group), _settings(other)))
+                yield from (where + change for change in _differences(*_of_groups(group, other)))
         else:  # a store of earlier versions
             yield from _differences(_object(old.get("defaults")), _object(new.get("defaults")))
+
+
+def _of_groups(before: Mapping[str, Any], ours: Mapping[str, Any]) -> tuple[dict[str, Any], dict[str, Any]]:
+    """Return the settings of a parameter group on both sides; its `parameters` only where both sides list them."""
+    sides = _settings(before), _settings(ours)
+    if any("parameters" not in side for side in sides):
+        for side in sides:
+            side.pop("parameters", None)
+    return sides
 
 
 def _settings(group: Mapping[str, Any]) -> dict[str, Any]:

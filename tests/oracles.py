@@ -97,6 +97,75 @@ def sgd_temperature(step: float, stiffness: float, noise: float) -> float:
     return step**2 * noise / (2 - step * stiffness)
 
 
+def heavy_ball(
+    rng: np.random.Generator,
+    weights: int,
+    frames: int,
+    step: float,
+    momentum: float,
+    stiffness: float,
+    noise: float,
+    burn_in: int | None = None,
+) -> np.ndarray:
+    """SGD with momentum μ, as torch has it, on ½hw²: u ← μu + hw + √C ξ, w ← w − ηu; from rest, `burn_in` updates ago.
+
+    With v = −ηu: v' = μv − η(hw + √C ξ), w' = w + v'. In the stationary state, with q = ⟨v²⟩:
+
+    - ⟨w'²⟩ = ⟨w²⟩ gives 2⟨wv'⟩ + q = 0, so ⟨w'v'⟩ = ⟨wv'⟩ + q = q/2: that is ⟨wv⟩ after every update.
+    - ⟨wv'⟩ = μ⟨wv⟩ − ηh⟨w²⟩ gives −q/2 = μq/2 − ηh⟨w²⟩, so ηh⟨w²⟩ = q(1 + μ)/2.
+    - ⟨v'²⟩ = μ²q − 2μηh⟨wv⟩ + η²h²⟨w²⟩ + η²C = μ²q − μηhq + ηhq(1 + μ)/2 + η²C, so
+      q(1 − μ² + μηh − ηh(1 + μ)/2) = q(1 − μ)(2(1 + μ) − ηh)/2 = η²C.
+
+    So ⟨v²⟩ = 2η²C/((1 − μ)(2(1 + μ) − ηh)) and T is half of it; μ = 0 is `sgd_on_quadratic`.
+    """
+    wait = int(20 / min(1 - momentum, step * stiffness)) if burn_in is None else burn_in
+    position, velocity = np.zeros(weights), np.zeros(weights)
+    trajectory = np.empty((weights, frames))
+    for update in range(wait + frames):
+        gradient = stiffness * position + np.sqrt(noise) * rng.standard_normal(weights)
+        velocity = momentum * velocity - step * gradient
+        position = position + velocity
+        if update >= wait:
+            trajectory[:, update - wait] = position
+    return trajectory
+
+
+def heavy_ball_temperature(step: float, momentum: float, stiffness: float, noise: float) -> float:
+    """T = η²C/((1 − μ)(2(1 + μ) − ηh)), see `heavy_ball`."""
+    return step**2 * noise / ((1 - momentum) * (2 * (1 + momentum) - step * stiffness))
+
+
+def scheduled_sgd(
+    rng: np.random.Generator, weights: int, rates: np.ndarray, stiffness: float, noise: float
+) -> np.ndarray:
+    """SGD on ½hw² with the learning rate `rates[t]` in update t + 1; starts in the stationary state of the first rate.
+
+    (weights, updates + 1). What 𝒯 it should have is `scheduled_temperature`.
+    """
+    spread = np.sqrt(rates[0] * noise / (stiffness * (2 - rates[0] * stiffness)))
+    trajectory = np.empty((weights, rates.size + 1))
+    trajectory[:, 0] = spread * rng.standard_normal(weights)
+    for t, rate in enumerate(rates):
+        gradient = stiffness * trajectory[:, t] + np.sqrt(noise) * rng.standard_normal(weights)
+        trajectory[:, t + 1] = trajectory[:, t] - rate * gradient
+    return trajectory
+
+
+def scheduled_temperature(rates: np.ndarray, stiffness: float, noise: float) -> np.ndarray:
+    """⟨𝒯(t)⟩ of every update (updates,) of `scheduled_sgd`.
+
+    v = −η(hw + √C ξ), so ⟨𝒯⟩ = ½η²(h²s + C), with s = ⟨w²⟩ before the update; and s' = (1 − ηh)²s + η²C. Where η
+    changes slowly against 1/(ηh) steps, s follows its stationary value and ⟨𝒯⟩/η² = C/(2 − ηh); where η falls fast, s
+    is still that of a larger η, and ⟨𝒯⟩/η² is above it by ½h²(s − s_stationary).
+    """
+    spread = rates[0] * noise / (stiffness * (2 - rates[0] * stiffness))
+    expected = np.empty(rates.size)
+    for t, rate in enumerate(rates):
+        expected[t] = 0.5 * rate**2 * (stiffness**2 * spread + noise)
+        spread = (1 - rate * stiffness) ** 2 * spread + rate**2 * noise
+    return expected
+
+
 def ar1_velocities(rng: np.random.Generator, weights: int, frames: int, rho: float, sigma: float) -> np.ndarray:
     """Positions whose velocities follow v ← ρv + σ√(1 − ρ²) ξ, stationary: ⟨v²⟩ = σ², VACF(τ) = ρ^τ, T = ½σ².
 

@@ -28,17 +28,20 @@ class System:
         From a generator, groups × weights and samples: stationary velocities (weights, samples).
     truth
         T, paper's convention.
+    shared
+        Whether the weights of one call are those of one group.
     """
 
     name: str
     velocities: Callable[[np.random.Generator, int, int], np.ndarray]
     truth: float
+    shared: bool = False
 
 
 def kinetic(rng: np.random.Generator, system: System, groups: int, weights: int, samples: int) -> np.ndarray:
     """𝒯(t) = ½ mean over a group's weights of v², (groups, samples)."""
     series = np.empty((groups, samples))
-    step = max(1, int(2e7 / (weights * samples)))
+    step = 1 if system.shared else max(1, int(2e7 / (weights * samples)))
     for low in range(0, groups, step):
         high = min(low + step, groups)
         v = system.velocities(rng, (high - low) * weights, samples).reshape(high - low, weights, samples)
@@ -69,6 +72,50 @@ def sgd(decay: float, step: float = 1e-2, noise: float = 1.0) -> System:
         return np.diff(autoregression(rng, weights, samples + 1, 1 - decay, spread), axis=1)
 
     return System(f"SGD, ηh = {decay}", velocities, oracles.sgd_temperature(step, stiffness, noise))
+
+
+def heavy_ball(momentum: float, decay: float, step: float = 1e-2, noise: float = 1.0) -> System:
+    """SGD with momentum μ on ½hw², ηh = `decay`: T = η²C/((1 − μ)(2(1 + μ) − ηh)), see `oracles.heavy_ball`."""
+    stiffness = decay / step
+
+    def velocities(rng: np.random.Generator, weights: int, samples: int) -> np.ndarray:
+        # w(t+1) = (1 + μ − ηh) w(t) − μ w(t−1) − η√C ξ: a filter, run from rest until it has forgotten that.
+        burn_in = int(20 / min(1 - momentum, decay))
+        kicks = -step * np.sqrt(noise) * rng.standard_normal((weights, burn_in + samples + 1))
+        position = lfilter([1.0], [1.0, -(1 + momentum - decay), momentum], kicks, axis=1)
+        return np.asarray(np.diff(position, axis=1)[:, burn_in:])
+
+    truth = oracles.heavy_ball_temperature(step, momentum, stiffness, noise)
+    return System(f"heavy ball, μ = {momentum}, ηh = {decay}", velocities, truth)
+
+
+def wandering(fraction: float, samples: int, spread: float = 0.2, sigma: float = 1e-3) -> System:
+    """Independent Gaussian velocities of a weight whose temperature wanders: T·exp(s − spread²/2), s autoregressive.
+
+    s has the given standard deviation and a correlation time of `fraction` of the window; its mean factor is 1. The
+    weights of one group wander together.
+    """
+
+    def velocities(rng: np.random.Generator, weights: int, length: int) -> np.ndarray:
+        slow = autoregression(rng, 1, length, float(np.exp(-1 / (fraction * samples))), spread)
+        return np.asarray(sigma * np.exp((slow - spread**2 / 2) / 2) * rng.standard_normal((weights, length)))
+
+    return System(f"wanders, time {fraction:g} N", velocities, 0.5 * sigma**2, shared=True)
+
+
+def scattered(block: int, spread: float = 0.2, sigma: float = 1e-3) -> System:
+    """Independent Gaussian velocities of weights that have one temperature for each block of steps.
+
+    The factors of blocks are exp(s − spread²/2), independent between blocks; the weights of a group share them.
+    T = ½σ², since the mean factor is 1.
+    """
+
+    def velocities(rng: np.random.Generator, weights: int, length: int) -> np.ndarray:
+        blocks = -(-length // block)
+        factor = np.exp(spread * rng.standard_normal(blocks) - spread**2 / 2)
+        return np.asarray(sigma * np.sqrt(np.repeat(factor, block)[:length]) * rng.standard_normal((weights, length)))
+
+    return System(f"blocks of {block} scatter by {spread:.0%}", velocities, 0.5 * sigma**2, shared=True)
 
 
 def adam(step: float = 1e-3, burn_in: int = 3000) -> System:

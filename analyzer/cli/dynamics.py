@@ -27,9 +27,15 @@ _SHOWN = 12
     help="Lags in steps: 1,2,5 or 1:100 or 1:1000:log or epoch; default: 0 to 8, then four to an octave, up to a "
     "sixteenth of the window.",
 )
+@click.option(
+    "--waiting",
+    metavar="STEPS",
+    help="In place of means over all origins: the displacement from single frames, so many steps after the first, as "
+    "in 1:10000:log. It shows whether the run ages.",
+)
 @output_options
 @execution_options
-def dynamics(lags: str | None, **options: Any) -> None:
+def dynamics(lags: str | None, waiting: str | None, **options: Any) -> None:
     """How the weights of the run in STORE move in time: velocity autocorrelation, mean squared displacement with its
     local exponent, diffusion coefficient and correlation time, by group, window and lag.
 
@@ -38,14 +44,20 @@ def dynamics(lags: str | None, **options: Any) -> None:
     \b
     analyzer dynamics runs/gcn.zarr --start auto --plot dynamics.png
     analyzer dynamics runs/gcn.zarr --by parameter --lags 1,2,5,10,epoch --format json
-    analyzer dynamics runs/gcn.zarr --window 16384 --format csv --output ageing.csv
+    analyzer dynamics runs/gcn.zarr --window 16384 --format csv --output windows.csv
+    analyzer dynamics runs/gcn.zarr --waiting 1:10000:log --plot ageing.png
     """
     from analyzer.cli.answer import Shape, asked, give
     from analyzer.cli.execution import computed
     from analyzer.cli.records import frame_of
     from analyzer.quantities.dynamics import dynamics_of
 
+    if waiting is not None and options["window"] is not None:
+        raise click.UsageError("--waiting: expected one range of steps, got --window as well.")
     run, query = asked(options)
+    if waiting is not None:
+        _give_ageing(options, run, query, waiting, lags)
+        return
     answer = computed(options, *dynamics_of(run, query, lags))
 
     def draw() -> Figure:
@@ -55,6 +67,24 @@ def dynamics(lags: str | None, **options: Any) -> None:
 
     along = ("group", "window", "lag")
     give(options, answer, Shape(partial(frame_of, along=along), _table, along=along), draw=draw)
+
+
+def _give_ageing(options: Any, run: Any, query: Any, waiting: str, lags: str | None) -> None:
+    """Give the two-time displacement: a row for each group, waiting time and lag."""
+    from analyzer.cli.answer import Shape, give
+    from analyzer.cli.execution import computed
+    from analyzer.cli.records import frame_of
+    from analyzer.quantities.ageing import ageing_of
+
+    answer = computed(options, *ageing_of(run, query, waiting, lags))
+
+    def draw() -> Figure:
+        from analyzer.plots.dynamics import ageing as figure
+
+        return figure(answer)
+
+    along = ("group", "waiting", "lag")
+    give(options, answer, Shape(partial(frame_of, along=along), along=along), draw=draw)
 
 
 def _table(answer: xr.Dataset, frame: pd.DataFrame) -> str:

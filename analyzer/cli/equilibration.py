@@ -12,6 +12,7 @@ from analyzer.cli.text import printable, say
 from analyzer.errors import OptionError
 
 if TYPE_CHECKING:
+    import pandas as pd
     import xarray as xr
     from matplotlib.figure import Figure
 
@@ -34,7 +35,7 @@ def equilibration(loss: str, **options: Any) -> None:
     analyzer equilibration runs/gcn.zarr --by model --loss validation_loss --format json
     analyzer temperature runs/gcn.zarr --start auto
     """
-    from analyzer.cli.answer import asked, give
+    from analyzer.cli.answer import ROWS, Shape, asked, give
     from analyzer.cli.execution import computing
     from analyzer.quantities.equilibration import equilibration_of
 
@@ -49,7 +50,17 @@ def equilibration(loss: str, **options: Any) -> None:
 
         return starts(series, answer, resumed_at(run.attrs.get("segments"))) if series else None
 
-    give(options, answer, draw=draw, also=lambda: _warn(answer))
+    give(options, answer, Shape(table=_table, along=ROWS), draw=draw, also=lambda: _warn(answer))
+
+
+def _table(answer: xr.Dataset, frame: pd.DataFrame) -> str:
+    """The verdicts with the size of each drift and its interval; other formats have the rest."""
+    from analyzer.cli.table import table_of
+
+    ends = zip(frame["drift_percent"], frame["drift_percent_low"], frame["drift_percent_high"], strict=True)
+    shown = [f"{size:+.2g} ({low:+.2g} to {high:+.2g})" if size == size else "–" for size, low, high in ends]
+    left = ["units", "equilibrium_low", "equilibrium_high", "drift_percent_low", "drift_percent_high", "drift_error"]
+    return table_of(answer, frame.assign(drift_percent=shown).drop(columns=left))
 
 
 def _check_loss(run: xr.DataTree, loss: str, store: str) -> None:
@@ -69,12 +80,24 @@ def _warn(answer: xr.Dataset) -> None:
     """Name the series that drift on stderr; say it if there is no series at all."""
     from analyzer.statistics.equilibrium import DRIFTING
 
-    drifting = answer["group"].values[answer["verdict"].values[:, 0] == DRIFTING]
-    if drifting.size:
-        say(
-            f"Warning: from that step on these still change, so that it begins no equilibrium: "
-            f"{', '.join(map(printable, drifting))}. Train longer.",
-            err=True,
-        )
+    for window in range(answer.sizes["window"]):
+        one = answer.isel(window=window)
+        drifting = [
+            f"{printable(str(name))} ({size:+.2g} % of its mean)"
+            for name, verdict, size in zip(
+                one["group"].values, one["verdict"].values, one["drift_percent"].values, strict=True
+            )
+            if verdict == DRIFTING
+        ]
+        several = f", steps {int(one['start_step'])} to {int(one['stop_step'])}" if answer.sizes["window"] > 1 else ""
+        if drifting:
+            say(
+                f"Warning: from that step on these still change, so that it begins no equilibrium{several}: "
+                f"{', '.join(drifting)}. Train longer, or dismiss what is small.",
+                err=True,
+            )
+    steps = answer["equilibrium_step"].values.astype(float)
+    if answer.sizes["group"] and (steps != steps).all():
+        say(f"Warning: there is no equilibrium: {printable(str(answer['reason'].values[0, 0]))}.", err=True)
     if not answer.sizes["group"]:
         say("Warning: no series has the 40 samples that it takes; record longer.", err=True)

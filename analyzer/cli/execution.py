@@ -75,7 +75,7 @@ def memory_limit_of(options: Options) -> int | None:
     return options["memory_limit"] or free_memory()
 
 
-def computed(options: Options, dataset: xr.Dataset, measured: Sequence[Measurement] | Sequence[Passed]) -> xr.Dataset:
+def computed(options: Options, dataset: xr.Dataset, measured: Sequence[Measurement | Passed]) -> xr.Dataset:
     """Return the dataset in memory; weights that are not finite are named on stderr.
 
     It rests on measurements that decode their frames in one pass: the first to decode most stands for all.
@@ -95,20 +95,23 @@ def computed(options: Options, dataset: xr.Dataset, measured: Sequence[Measureme
         for parameter, frame in answer[f"nonfinite{n}"].item().items():
             found[parameter] = min(frame, found.get(parameter, frame))
     steps = measured[0].run.line.steps
+    what = "temperatures of" if dataset.attrs.get("quantity") in _OF_TEMPERATURE else "answers for"
     for parameter, frame in found.items():
         say(
-            f"Warning: {printable(parameter)}: NaN or infinite weights from step {steps[frame]} on; the temperatures "
-            f"of its groups are NaN. Leave it out: --exclude {printable(parameter)}",
+            f"Warning: {printable(parameter)}: NaN or infinite weights from step {steps[frame]} on; the {what} "
+            f"its groups are NaN. Leave it out: --exclude {printable(parameter)}",
             err=True,
         )
     return answer.drop_vars([f"nonfinite{n}" for n in range(len(measured))])
 
 
+_OF_TEMPERATURE = ("temperature", "velocity")
+"""Quantities whose columns are temperatures, or follow from the same sums."""
 _OF_FRAMES = ("temperature_drift", "drift_null", "temperature_thermal", "floor", "mean_velocity")
 """Columns that take more than Σv²."""
 
 
-def _name_empty(dataset: xr.Dataset, measured: Sequence[Measurement] | Sequence[Passed]) -> None:
+def _name_empty(dataset: xr.Dataset, measured: Sequence[Measurement | Passed]) -> None:
     """Say on stderr which columns are empty since kept sums hold only Σv² for this question."""
     empty = [name for name in _OF_FRAMES if name in dataset]
     if empty and all(one.plan.squares_only for one in measured):

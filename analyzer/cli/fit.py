@@ -11,6 +11,7 @@ import click
 from analyzer.cli.options import (
     LAGS,
     Bound,
+    Choice,
     epoch_options,
     execution_options,
     output_options,
@@ -46,7 +47,20 @@ _PER_GROUP = ("runs", "left_out", "scatter", "between_seed", "r_squared", "aicc"
 @click.option(
     "--by", default="layer", show_default=True, metavar="GROUP", help="Groups, as for `analyzer temperature`."
 )
-@click.option("--start", type=Bound(), help="First frame of every run; default: its first.")
+@click.option(
+    "--where", type=Choice(), multiple=True, help="Only runs with this value, as in batch_size=16. Repeatable."
+)
+@click.option(
+    "--pool",
+    multiple=True,
+    metavar="NAME",
+    help="Another hyperparameter that may vary within a fit; else each of its values has one. Repeatable.",
+)
+@click.option(
+    "--start",
+    type=Bound(auto=True),
+    help="First frame of every run; auto: where each is in equilibrium; default: its first.",
+)
 @click.option("--stop", type=Bound(), help="Last frame of every run; default: its last.")
 @LAGS
 @epoch_options
@@ -63,6 +77,7 @@ def fit(stores: tuple[str, ...], **options: Any) -> None:
     analyzer fit 'runs/*.zarr' --against learning_rate --model power --by layer
     analyzer fit 'runs/*.zarr' --against batch_size --model inverse_power --plot batch.pdf
     analyzer fit 'runs/*.zarr' --against learning_rate --against batch_size --model joint
+    analyzer fit 'runs/*.zarr' --against learning_rate --where batch_size=16 --start auto
     analyzer fit 'runs/*.zarr' --lag 1,3,10,30,epoch --plot exponents.png
     """
     from analyzer.cli.answer import Shape, check_output, give
@@ -79,7 +94,8 @@ def fit(stores: tuple[str, ...], **options: Any) -> None:
         "memory_limit": memory_limit_of(options),
         "cache": cache_of(options),
     }
-    own = {name: options[name] for name in ("against", "model", "intervals", "unfinished")}
+    own = {name: options[name] for name in ("against", "model", "intervals", "unfinished", "pool")}
+    own["where"] = _choices(options["where"])
     with scheduled(options):
         answer, found = fit_of(sweep, Curve(**own, alternatives=options["compare"]), **asked)
 
@@ -91,12 +107,25 @@ def fit(stores: tuple[str, ...], **options: Any) -> None:
     give(options, answer, Shape(frame_of, _table, _documents), draw=draw)
 
 
+def _choices(given: Iterable[tuple[str, Any]]) -> dict[str, Any]:
+    """The values that runs may have, by hyperparameter: all that were given of it."""
+    found: dict[str, list[Any]] = {}
+    for name, value in given:
+        found.setdefault(name, []).append(value)
+    return dict(found)
+
+
 def frame_of(answer: xr.Dataset) -> pd.DataFrame:
-    """Return one row for each lag, group and coefficient."""
+    """Return one row for each value that is held fixed, lag, group and coefficient."""
     import pandas as pd
 
     from analyzer.query.groups import titles_of
 
+    if "held" in answer.dims:
+        held = [frame_of(one) for one in _held(answer)]
+        for part, label in zip(held, answer["held"].values, strict=True):
+            part.insert(0, "held", label)
+        return pd.concat(held, ignore_index=True)
     if "lag" in answer.dims:
         parts = [frame_of(answer.isel(lag=n, drop=True)) for n in range(answer.sizes["lag"])]
         for part, label in zip(parts, answer["lag"].values, strict=True):
@@ -120,12 +149,34 @@ def _table(answer: xr.Dataset, frame: pd.DataFrame) -> str:
     shown = frame.drop(columns=["without_low", "without_high", "between_seed", "intervals"])
     if not shown["left_out"].any():
         shown = shown.drop(columns="left_out")
+    if "held" in answer.dims:
+        lines = []
+        for one, label in zip(_held(answer), answer["held"].values, strict=True):
+            lines += [f"{label}: {line}" if line else "" for line in _remarks_of_all(one)]
+        return "\n".join([table_text(shown), "", *map(printable, dict.fromkeys(lines))]) + "\n"
     if "lag" not in answer.dims:
         return "\n".join([table_text(shown), "", *map(printable, _remarks(answer))]) + "\n"
     shown = shown.drop(columns=["scatter", "r_squared", "aicc"])
     remarks = [(str(at["lag"].item()), _remarks(at)) for at in _lags(answer)]
     lines = [printable(f"lag {lag}: {line}") for lag, (*before, _) in remarks for line in before if line]
     return "\n".join([table_text(shown), "", *lines, "", remarks[0][1][-1]]) + "\n"
+
+
+def _remarks_of_all(answer: xr.Dataset) -> list[str]:
+    """Lines on each fit of one value that is held fixed, at every lag."""
+    if "lag" not in answer.dims:
+        return _remarks(answer)
+    return [f"lag {at['lag'].item()}: {line}" for at in _lags(answer) for line in _remarks(at) if line]
+
+
+def _held(answer: xr.Dataset) -> list[xr.Dataset]:
+    """The fits of each value that is held fixed, with its own runs alone."""
+    parts = [answer.isel(held=n, drop=True) for n in range(answer.sizes["held"])]
+    found = []
+    for part in parts:
+        others = [dim for dim in part["temperature"].dims if dim != "run"]
+        found.append(part.isel(run=part["temperature"].notnull().any(others).values.nonzero()[0]))
+    return found
 
 
 def _lags(answer: xr.Dataset) -> list[xr.Dataset]:
@@ -135,6 +186,9 @@ def _lags(answer: xr.Dataset) -> list[xr.Dataset]:
 def _documents(answer: xr.Dataset, frames: Iterable[pd.DataFrame], store: str) -> dict[str, Any]:
     """The object of json; of several lags, one for each under its name. A sweep has no one `store`."""
     (frame,) = frames
+    if "held" in answer.dims:
+        of_each = zip(answer["held"].values, _held(answer), strict=True)
+        return {"quantity": "fit", "held": {str(label): _documents(one, [frame_of(one)], "") for label, one in of_each}}
     if "lag" not in answer.dims:
         return _document(answer, frame)
     lags = {}
@@ -164,7 +218,7 @@ def _remarks(answer: xr.Dataset) -> list[str]:
             notes.setdefault(str(note), []).append(name)
     lines += ["", *(_of_groups(names, note, len(lines)) for note, names in notes.items())] if notes else []
     attrs = answer.attrs
-    against = " and ".join(json.loads(attrs["against"]))
+    against = " and ".join(json.loads(attrs["against"])) + (f", {attrs['held']}" if "held" in attrs else "")
     return [*lines, "", f"fit of temperature in {attrs['units']} against {against}, {attrs['level']:.0%} intervals, "
             f"convention {attrs['convention']}"]  # fmt: skip
 

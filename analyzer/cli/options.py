@@ -36,6 +36,15 @@ class StepsOrEpoch(_Type):
             self.fail(f"expected a number of steps or 'epoch', got {value!r}.", param, ctx)
 
 
+class WindowOption(StepsOrEpoch):
+    """Parses a number of steps, "epoch" or "rate"."""
+
+    name = "STEPS|epoch|rate"
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:
+        return value if value == "rate" or isinstance(value, tuple) else super().convert(value, param, ctx)
+
+
 class Lags(StepsOrEpoch):
     """Parses one lag; or several with commas between them, to a tuple."""
 
@@ -122,6 +131,25 @@ class Groups(_Type):
         return title, glob
 
 
+class Choice(_Type):
+    """Parses NAME=VALUE, a hyperparameter and the value that a run must have, to a pair."""
+
+    name = "NAME=VALUE"
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:
+        if isinstance(value, tuple):
+            return value
+        title, equals, text = str(value).partition("=")
+        if not (title and equals):
+            self.fail(f"expected NAME=VALUE, as in batch_size=16, got {value!r}.", param, ctx)
+        for kind in (int, float):
+            try:
+                return title, kind(text)
+            except ValueError:
+                continue
+        return title, {"true": True, "false": False}.get(text.lower(), text)
+
+
 def refuse_cluster(scheduler: str, asks: str) -> None:
     """Refuse a scheduler other than threads and processes for a question that asks for many small answers."""
     if scheduler not in ("threads", "processes"):
@@ -188,7 +216,11 @@ def query_options(command: Callable[..., Any], lag: _Decorator = _LAG) -> Callab
         (
             _by(f"{listed()}."),
             _GROUP,
-            click.option("--window", type=StepsOrEpoch(), help="Length of a window; default: the whole range."),
+            click.option(
+                "--window",
+                type=WindowOption(),
+                help="Length of a window; rate: one for each stretch of constant settings; default: the whole range.",
+            ),
             _START,
             _STOP,
             lag,

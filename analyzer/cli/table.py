@@ -17,7 +17,10 @@ import xarray as xr
 from analyzer.cli.text import printable
 from analyzer.errors import MemoryLimitError
 
-_NOT_IN_TABLES = ("velocities", "temperature_thermal", "velocities_half_phase", "drift_null", "steps_per_lag")
+_NOT_IN_TABLES = (
+    "velocities", "temperature_thermal", "velocities_half_phase", "drift_null", "steps_per_lag",
+    "learning_rate_change", "expected_low", "expected_high", "expectation", "statistic", "threshold",
+)  # fmt: skip
 """Follow from other columns, or are looked up rarely; other formats have them."""
 MOST_ROWS = 1_000_000
 """Rows that no table has."""
@@ -80,7 +83,36 @@ def refuse_long(rows: int, columns: int, memory_limit: int | None) -> None:
 
 def table_of(answer: xr.Dataset, frame: pd.DataFrame) -> str:
     """Return the frame as a table, and below it what it shows."""
-    return f"{table_text(frame)}\n\n{footer(answer.attrs)}\n"
+    expected = [f"T/η² expected{where}: {text}" for text, where in _expected(frame).items()]
+    parts = [footer(answer.attrs) + _rate(frame), *map(printable, expected)]
+    return "\n".join([table_text(frame), "", *parts]) + "\n"
+
+
+def _rate(frame: pd.DataFrame) -> str:
+    """The learning rate, if all rows have one: then no column says it."""
+    return f", learning rate {frame['learning_rate'].iloc[0]:.4g}" if _has_one_rate(frame) else ""
+
+
+def _has_one_rate(frame: pd.DataFrame) -> bool:
+    return (
+        "learning_rate" in frame
+        and frame["learning_rate"].nunique(dropna=False) == 1
+        and bool(frame["learning_rate"].notna().all())
+    )
+
+
+def _expected(frame: pd.DataFrame) -> dict[str, str]:
+    """What is expected of T/η², and of which rows, if not of all."""
+    if "expectation" not in frame:
+        return {}
+    texts = frame["expectation"].unique()
+    if len(texts) == 1:
+        return {texts[0]: ""}
+    title = next((name for name in ("parameter", "layer", "group") if name in frame), None)
+    return {
+        text: "" if title is None else " of " + ", ".join(map(str, frame[title][frame["expectation"] == text].unique()))
+        for text in texts
+    }
 
 
 def table_text(frame: pd.DataFrame, wide: int = 240) -> str:
@@ -111,6 +143,10 @@ def _columns(frame: pd.DataFrame) -> list[_Column]:
         shown.insert(list(shown.columns).index("stop_step") + 1, "steps_per_lag", frame["steps_per_lag"])
     if "unreliable" in shown and not shown["unreliable"].any():
         shown = shown.drop(columns="unreliable")
+    if "remark" in shown and not shown["remark"].any():
+        shown = shown.drop(columns="remark")
+    if "learning_rate" in shown and (_has_one_rate(shown) or shown["learning_rate"].isna().all()):
+        shown = shown.drop(columns="learning_rate")
     rows = [[_cell(value) for value in row] for row in shown.itertuples(index=False)]
     titles = [printable(str(name).replace("_", " ")) for name in shown.columns]
     right = [bool(pd.api.types.is_numeric_dtype(shown[name])) for name in shown.columns]

@@ -26,10 +26,11 @@ if TYPE_CHECKING:
     "--mass", type=Masses(), multiple=True, help="Mass of every weight, or of parameters that match GLOB. Repeatable."
 )
 @click.option("--no-errors", is_flag=True, help="Leave the error bars out.")
+@click.option("--per-eta2", is_flag=True, help="Also T/η², with what the optimizer leads one to expect of it.")
 @click.option("--k-b", "k_b", type=float, default=1.0, show_default=True, help="Boltzmann's constant.")
 @output_options
 @execution_options
-def temperature(convention: str, remove_drift: bool, mass: Any, k_b: float, **options: Any) -> None:
+def temperature(convention: str, remove_drift: bool, mass: Any, per_eta2: bool, k_b: float, **options: Any) -> None:
     """Temperatures of groups of weights of the run in STORE, by window.
 
     \b
@@ -37,15 +38,18 @@ def temperature(convention: str, remove_drift: bool, mass: Any, k_b: float, **op
     analyzer temperature runs/gcn.zarr --by row --layer 'conv*' --plot rows.png
     analyzer temperature runs/gcn.zarr --window 1000 --start 50% --format csv --output layers.csv
     analyzer temperature runs/gcn.zarr --start auto
+    analyzer temperature runs/gcn.zarr --window rate --start auto --per-eta2
     analyzer temperature runs/gcn.zarr --lag 1,3,10,30,epoch --plot lags.png
     analyzer temperature runs/gcn.zarr --group weights='*.weight' --group biases='*.bias'
     """
     from analyzer.cli.answer import asked, give, refuse_table, warn_of_floor
     from analyzer.cli.execution import computed
     from analyzer.quantities.temperature import temperature_of
+    from analyzer.tree import trajectory
 
     run, query = asked(options)
     physics = {"remove_drift": remove_drift, "mass": _masses(mass), "k_B": k_b, "convention": convention}
+    physics |= {"per": "eta2"} if per_eta2 else {}
 
     def measured(query: Query) -> xr.Dataset:
         return computed(options, *temperature_of(run, query, **physics))
@@ -59,8 +63,9 @@ def temperature(convention: str, remove_drift: bool, mass: Any, k_b: float, **op
             return plots.by_lag(answer)
         if answer.sizes["window"] == 1 and (options["groups"] or options["by"] in plots.SERIES):
             # One number a group is no picture: draw how it came about.
-            return plots.temperature(measured(replace(query, window=plots.series_window(run, answer))), resumed)
-        return plots.temperature(answer, resumed)
+            fine = replace(query, window=plots.series_window(run, answer))
+            return plots.temperature(measured(fine), resumed, trajectory(run).line)
+        return plots.temperature(answer, resumed, trajectory(run).line)
 
     dataset, measurements = temperature_of(run, query, **physics)
     refuse_table(options, dataset)

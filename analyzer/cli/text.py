@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import sys
 import warnings
 from collections.abc import Iterable, Iterator
@@ -13,6 +14,7 @@ import click
 from analyzer.errors import (
     BranchWarning,
     EquilibriumWarning,
+    FitWarning,
     KeptSumsWarning,
     NonFiniteWarning,
     SettingsWarning,
@@ -25,6 +27,7 @@ __all__ = ["make_encodable", "printable", "say", "say_all", "warnings_in_a_line"
 _OURS: tuple[type[Warning], ...] = (
     BranchWarning,
     EquilibriumWarning,
+    FitWarning,
     KeptSumsWarning,
     NonFiniteWarning,
     SettingsWarning,
@@ -58,6 +61,9 @@ def say_all(pieces: Iterable[str]) -> None:
 
 def make_encodable() -> None:
     """Let stdout and stderr write escapes for characters that their encoding lacks, as in ISO-8859-1."""
+    for name in ("stdout", "stderr"):
+        if getattr(sys, name) is None:  # closed by whoever started the command: what is said goes nowhere
+            setattr(sys, name, open(os.devnull, "w", encoding="utf-8"))  # noqa: PTH123, SIM115
     for stream in (sys.stdout, sys.stderr):
         reconfigure = getattr(stream, "reconfigure", None)
         if reconfigure is not None and stream.errors in ("strict", "surrogateescape"):

@@ -48,11 +48,17 @@ def watch(store: str, wait: bool) -> None:
     watched, display, view = Watched(), None, None
     try:
         with _terminated_as_interrupted():
+            was_alive, over_since = False, None
             for opened, when in _commits(location, wait):
                 display = display or make_display()
                 view = watched.look(opened, when)
                 display.show(view)
-                if view.is_over:
+                if not view.is_over:
+                    was_alive, over_since = True, None
+                    continue
+                over_since = over_since or time.monotonic()
+                # A run that is resumed after a crash is settled as interrupted first, for an instant.
+                if not was_alive or opened.status != "interrupted" or time.monotonic() - over_since > RESUMED_SECONDS:
                     break
     except KeyboardInterrupt:
         raise click.exceptions.Exit(130) from None
@@ -135,3 +141,7 @@ def _terminated_as_interrupted() -> Iterator[None]:
         yield
     finally:
         signal.signal(signal.SIGTERM, before)
+
+
+RESUMED_SECONDS = 3.0
+"""How long a run that was seen alive stays interrupted before the watch ends: a resumption passes through that."""

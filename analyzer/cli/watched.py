@@ -121,14 +121,13 @@ class Watched:
             recent=recent,
             history={layer: tuple(values) for layer, values in self.history.items()},
             since=self.since,
-            committed=time.strftime("%H:%M:%S", time.localtime(when)),
+            committed=_clock(when),
             events=tuple(self.events),
         )
 
     def _notice(self, store: Store, when: float) -> None:
         """Say what happened to the run: it was resumed, or another took its place."""
-        created, segments = store.attrs.get("created"), len(store.segments)
-        at = time.strftime("%H:%M:%S", time.localtime(when))
+        created, segments, at = store.attrs.get("created"), len(store.segments), _clock(when)
         if self.run_id and store.run_id != self.run_id and created != self.created:
             self.events.append(f"{at} another run took its place")
             self._forget()
@@ -166,6 +165,14 @@ def state_of(store: Store) -> tuple[str, bool]:
     if "writer" in ended:
         return "the writer has died; the trainer starts another", False
     return RUNNING, False
+
+
+def _clock(when: float) -> str:
+    """The time of day; "--:--:--" for a time that no calendar has, as the stamp of a damaged file system."""
+    try:
+        return time.strftime("%H:%M:%S", time.localtime(when))
+    except (ValueError, OverflowError, OSError):
+        return "--:--:--"
 
 
 def _step_of(store: Store) -> int | None:

@@ -19,7 +19,8 @@ from analyzer.engine.kernels import gather_stretches, reduce_stretches
 from analyzer.engine.moments import seam_squares, squares_by_step
 from analyzer.engine.sums import KEPT, SUMS, StretchSums
 from analyzer.query.clips import Clip
-from analyzer.query.windows import BIN_FRAMES, Timeline
+from analyzer.query.timeline import Timeline
+from analyzer.query.windows import BIN_FRAMES
 
 Array = np.ndarray[Any, np.dtype[Any]]
 

@@ -17,7 +17,8 @@ from dask.base import tokenize
 
 from analyzer.engine.frames import Frames
 from analyzer.engine.makers import maker, require_maker
-from analyzer.engine.passage import Asked, Assembly, Passage, Reach, arrays_of, check_memory, cut, task_bytes, tasks_of
+from analyzer.engine.parts import Assembly, answered, arrays_of, tasks_of
+from analyzer.engine.passage import Asked, Passage, Reach, check_memory, cut, task_bytes
 from analyzer.engine.pieces import Bundle, bundle_groups
 from analyzer.engine.spans import chosen_of, frames_of
 from analyzer.store.roots import check_same
@@ -102,7 +103,7 @@ def gram_arrays(
     """
     passage = plan.passage
     name = str(tokenize("gram", passage.bundles, passage.frames, passage.reaches, plan.jobs, finish))
-    graph, keys = tasks_of(passage, name, pick_frames, plan.jobs, _none_kept)
+    graph, keys = tasks_of(passage, name, pick_frames, plan.jobs, none_kept)
     total: Any = None
     for number, bundle in enumerate(passage.bundles):
         graph[f"gram-{name}", number] = (gram_of, bundle, keys[number])
@@ -115,14 +116,15 @@ def gram_arrays(
     return made, made.pop("nonfinite")
 
 
-def _none_kept(*_: Any) -> list[Picked]:
+def none_kept(*_: Any) -> list[Picked]:
     raise AssertionError("no frames are kept")
 
 
 def pick_frames(job: PickJob, bundle: Bundle, frames: Sequence[Frames], reach: Reach) -> Picked:
     """The picked frames of a reach."""
     require_maker(reach.maker)
-    rows, bad = [], {}
+    rows: list[Array] = []
+    bad: dict[str, int] = {}
     for piece, some in chosen_of(bundle, frames):
         parts = [np.empty((piece.weights, 0), dtype=np.float32)]
         for low in range(reach.start, reach.stop, job.unit):
@@ -178,7 +180,7 @@ def assemble_grams(assembly: Assembly, finish: Callable[[Array], dict[str, Array
     found: dict[str, int] = {}
     for parameter, frame in total.nonfinite:
         found[parameter] = min(frame, found.get(parameter, frame))
-    return {**finish(total.grams), "nonfinite": np.array(found, dtype=object)}
+    return answered(finish(total.grams), found)
 
 
 @dataclass(frozen=True)
@@ -205,7 +207,7 @@ def projections(plan: GramPlan, factors: Array, shapes: dict[str, tuple[int, ...
         ProjectJob(job, factors[:, :, end - job.frames.size : end]) for job, end in zip(plan.jobs, ends, strict=True)
     ]
     name = str(tokenize("project", passage.bundles, passage.frames, passage.reaches, plan.jobs, factors))
-    graph, keys = tasks_of(passage, name, project_frames, jobs, _none_kept)
+    graph, keys = tasks_of(passage, name, project_frames, jobs, none_kept)
     assembly = Assembly(passage.bundles, passage.grouping.weights.size, passage.source, maker())
     whole = f"projected-{name}"
     graph[whole] = (assemble_projections, assembly, keys, factors.shape[1], shapes)

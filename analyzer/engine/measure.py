@@ -33,10 +33,11 @@ from analyzer.errors import (
     SettingsWarning,
     TrajectoryMissingError,
 )
+from analyzer.query.batches import in_batches
 from analyzer.query.changes import told, within
 from analyzer.query.groups import By, Globs, Grouping, group, matches, most_groups, select
 from analyzer.query.kinds import KINDS
-from analyzer.query.windows import BIN_FRAMES, Bound, Lag, Sampling, Window, in_batches, sample
+from analyzer.query.windows import BIN_FRAMES, Bound, Lag, Sampling, Window, sample
 from analyzer.store.roots import check_same
 from analyzer.store.schema import Parameter, Store
 from analyzer.tree import Trajectory, source_of, trajectory
@@ -46,6 +47,8 @@ Array = np.ndarray[Any, np.dtype[Any]]
 _TITLES = {kind.column: kind.title for kind in KINDS.values()}
 _GROUP_BYTES = 100
 """What identifies one group: its label, its columns, its number of weights."""
+_BATCH_SUMS = 1 << 21
+"""Most sums of batches at a longer lag, 16 MiB, unless groups and windows are so many that 32 batches take more."""
 Mass = float | Mapping[str, float]
 
 
@@ -162,7 +165,9 @@ def _drawn(run: Trajectory, query: Query, grouping: Grouping) -> list[Sampling]:
         half_phase=query.half_phase,
     )
     if query.batches and not (grouping.is_whole and (sampling.spacing == 1).all()):
-        return [in_batches(sampling, query.shortest_batch), sampling]
+        # At a longer lag the variance of a sample comes from batches, too: the shorter, the better n_eff is known.
+        each = _BATCH_SUMS // max(grouping.weights.size * sampling.windows.velocities.size, 1)
+        return [in_batches(sampling, query.shortest_batch, min(max(each, 32), 1024)), sampling]
     return [sampling]
 
 

@@ -20,22 +20,8 @@ from analyzer.engine.contents import noted_of, places_of
 from analyzer.engine.frames import Chunks, Frames, Noted
 from analyzer.engine.makers import maker, require_maker
 from analyzer.engine.pair_cache import keep_pairs, load_pairs
-from analyzer.engine.passage import (
-    Asked,
-    Assembly,
-    Part,
-    Passage,
-    Reach,
-    added,
-    arrays_of,
-    check_memory,
-    cut,
-    note_nonfinite,
-    remains_of,
-    task_bytes,
-    tasks_of,
-    units_of,
-)
+from analyzer.engine.parts import Assembly, Part, added, answered, arrays_of, note_nonfinite, tasks_of
+from analyzer.engine.passage import Asked, Passage, Reach, check_memory, cut, remains_of, task_bytes, units_of
 from analyzer.engine.pieces import Bundle, Piece, bundle_groups, piece_groups
 from analyzer.engine.remains import Remains, preserve
 from analyzer.engine.spans import chosen_of, frames_of
@@ -320,7 +306,8 @@ def _chosen(bundle: Bundle, job: PairJob, sums: Array, bad: dict[str, int]) -> P
 
 
 def _by_group(job: PairJob, bundle: Bundle, frames: Sequence[Frames], reach: Reach) -> Part:
-    rows, bad = [], {}
+    rows: list[Array] = []
+    bad: dict[str, int] = {}
     for piece, some in chosen_of(bundle, frames):
         groups, numbers = piece_groups(piece)
         sums = np.zeros((numbers.size, job.records, job.lags.size, 2, 1))
@@ -371,8 +358,7 @@ def assemble_pairs(
     sums = total[..., 0] if assembly.selection is None else _selected(assembly, total)
     if remains is not None:
         preserve(remains)
-    answer = finish(PairSums(sums, assembly.counts, found))
-    return {**answer, "nonfinite": np.array(found, dtype=object)}
+    return answered(finish(PairSums(sums, assembly.counts, found)), found)
 
 
 def _selected(assembly: PairAssembly, total: Array) -> Array:

@@ -17,6 +17,8 @@ from analyzer.engine.compiled import _compiled, _read, _written
 
 Array = np.ndarray[Any, np.dtype[Any]]
 _FAST = {"reassoc", "contract"}
+_FEW = 16
+"""Terms that are added without a slice of their own, which costs as much as a few of them."""
 _PAIRS = [
     types.void(
         types.Array(real, 2, "A", readonly=True),
@@ -125,13 +127,13 @@ def add_pairs(
                 earliest = strips[strip, 3] + 1 - kind
                 n = 0
                 while n < lags.size:
-                    alike = n + 4 <= lags.size
+                    alike = bool(n + 4 <= lags.size)
                     if alike:
                         for k in range(4):
                             tau[k] = lags[order[kind, n + k]]
                             cut[k] = base + splits[kind, order[kind, n + k]]
                         nearest, farthest = min(cut), max(cut)
-                        alike = low >= earliest + max(tau) and farthest - nearest <= 64
+                        alike = bool(low >= earliest + max(tau) and farthest - nearest <= 128)
                     if not alike:
                         lag = order[kind, n]
                         t0 = lags[lag]
@@ -139,17 +141,23 @@ def add_pairs(
                         for one in range(2):
                             i, j = (max(begin, at), high) if one == 0 else (begin, min(high, at))
                             if i < j:
-                                s = (
-                                    _products(x[i:j], x[i - t0 : j - t0])
-                                    if kind == 0
-                                    else _squares(x[i:j], x[i - t0 : j - t0])
-                                )
+                                earlier = x[i - t0 : j - t0]
+                                s = _products(x[i:j], earlier) if kind == 0 else _squares(x[i:j], earlier)
                                 out[lag, kind, one] += s
                         n += 1
                         continue
                     for one in range(2):
                         i, j = (max(low, farthest), high) if one == 0 else (low, min(high, nearest))
                         if i >= j:
+                            continue
+                        if j - i <= _FEW:
+                            for k in range(4):
+                                t0 = tau[k]
+                                s = 0.0
+                                for t in range(i, j):
+                                    difference = x[t] - x[t - t0]
+                                    s += x[t] * x[t - t0] if kind == 0 else difference * difference
+                                out[order[kind, n + k], kind, one] += s
                             continue
                         a, b = x[i - tau[0] : j - tau[0]], x[i - tau[1] : j - tau[1]]
                         c, d = x[i - tau[2] : j - tau[2]], x[i - tau[3] : j - tau[3]]
@@ -166,11 +174,15 @@ def add_pairs(
                         for one in range(2):
                             i = max(low, cut[k]) if one == 0 else max(low, nearest)
                             j = min(high, farthest) if one == 0 else min(high, cut[k])
-                            if i < j:
-                                s = (
-                                    _products(x[i:j], x[i - t0 : j - t0])
-                                    if kind == 0
-                                    else _squares(x[i:j], x[i - t0 : j - t0])
-                                )
-                                out[lag, kind, one] += s
+                            if i >= j:
+                                continue
+                            if j - i > _FEW:
+                                earlier = x[i - t0 : j - t0]
+                                s = _products(x[i:j], earlier) if kind == 0 else _squares(x[i:j], earlier)
+                            else:
+                                s = 0.0
+                                for t in range(i, j):
+                                    difference = x[t] - x[t - t0]
+                                    s += x[t] * x[t - t0] if kind == 0 else difference * difference
+                            out[lag, kind, one] += s
                     n += 4

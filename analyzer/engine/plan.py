@@ -26,7 +26,8 @@ from analyzer.errors import MemoryLimitError, TrajectoryMissingError
 from analyzer.query.clips import Clip, clip
 from analyzer.query.epochs import epochs_of
 from analyzer.query.groups import Grouping
-from analyzer.query.windows import Sampling, Timeline
+from analyzer.query.timeline import Timeline
+from analyzer.query.windows import Sampling
 from analyzer.store.roots import Source
 from analyzer.store.schema import Store
 

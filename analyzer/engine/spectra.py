@@ -17,21 +17,8 @@ from dask.base import tokenize
 
 from analyzer.engine.frames import Frames
 from analyzer.engine.makers import maker, require_maker
-from analyzer.engine.passage import (
-    Asked,
-    Assembly,
-    Part,
-    Passage,
-    Reach,
-    added,
-    arrays_of,
-    check_memory,
-    cut,
-    note_nonfinite,
-    task_bytes,
-    tasks_of,
-    units_of,
-)
+from analyzer.engine.parts import Assembly, Part, added, answered, arrays_of, note_nonfinite, tasks_of
+from analyzer.engine.passage import Asked, Passage, Reach, check_memory, cut, task_bytes, units_of
 from analyzer.engine.pieces import Bundle, Piece, bundle_groups, piece_groups
 from analyzer.engine.spans import chosen_of, frames_of
 from analyzer.engine.strips import MOST_BATCHES
@@ -179,7 +166,8 @@ def _none_kept(*_: Any) -> list[Part]:
 def reduce_sections(job: SpectrumJob, bundle: Bundle, frames: Sequence[Frames], reach: Reach) -> Part:
     """The periodograms of a bundle over a reach."""
     require_maker(reach.maker)
-    rows, bad = [], {}
+    rows: list[Array] = []
+    bad: dict[str, int] = {}
     for piece, some in chosen_of(bundle, frames):
         groups, numbers = piece_groups(piece)
         sums = np.zeros((numbers.size, job.records, job.length // 2 + 1))
@@ -201,24 +189,24 @@ def _add_piece(
     for origin, before, values in units_of(read, reach, job.unit, job.length):
         low = origin + before.shape[1]
         here = (job.sections[:, 0] >= low) & (job.sections[:, 0] < low + values.shape[1])
-        both = np.concatenate([before, values], axis=1) if here.any() else values
-        for end, record in job.sections[here].tolist():
-            begin = end - job.length - origin
-            _add_section(both[:, begin : begin + job.length + 1], taper, groups, sums[:, record])
+        sections = job.sections[here] - [job.length + origin, 0]
+        for weight in range(0, piece.weights, _TILE):
+            some = slice(weight, weight + _TILE)
+            tile = np.concatenate([before[some], values[some]], axis=1)  # of a few weights: small
+            for begin, record in sections.tolist():
+                _add_section(tile[:, begin : begin + job.length + 1], taper, groups[some], sums[:, record])
         note_nonfinite(bad, piece, sums, values, low)
 
 
 @np.errstate(invalid="ignore", over="ignore")  # of weights that are not finite, which are noted
 def _add_section(frames: Array, taper: Array, groups: Array, sums: Array) -> None:
-    """Add |…|² of every weight of a section (weights, velocities + 1) to its group's (groups, frequencies)."""
-    for weight in range(0, frames.shape[0], _TILE):
-        some = slice(weight, weight + _TILE)
-        found = np.fft.rfft(np.diff(frames[some].astype(np.float64), axis=1) * taper, axis=1)
-        squares = found.real**2 + found.imag**2
-        if sums.shape[0] == 1:
-            sums[0] += squares.sum(axis=0)
-        else:
-            np.add.at(sums, groups[some], squares)
+    """Add |…|² of some weights of a section (weights, velocities + 1) to their groups' (groups, frequencies)."""
+    found = np.fft.rfft(np.diff(frames.astype(np.float64), axis=1) * taper, axis=1)
+    squares = found.real**2 + found.imag**2
+    if sums.shape[0] == 1:
+        sums[0] += squares.sum(axis=0)
+    else:
+        np.add.at(sums, groups, squares)
 
 
 def assemble_sections(
@@ -229,4 +217,4 @@ def assemble_sections(
 ) -> dict[str, Any]:
     """The answer, from the sums of all bundles in the order of their spans."""
     total, found = added(assembly, parts, shape, by_piece=False)
-    return {**finish(total), "nonfinite": np.array(found, dtype=object)}
+    return answered(finish(total), found)

@@ -15,7 +15,8 @@ from typing import Any
 
 import numpy as np
 
-from analyzer.query.windows import BIN_FRAMES, Sampling, Timeline
+from analyzer.query.timeline import Timeline
+from analyzer.query.windows import BIN_FRAMES, Sampling
 
 Array = np.ndarray[Any, np.dtype[Any]]
 

@@ -7,35 +7,53 @@ from dataclasses import dataclass, replace
 import numpy as np
 
 from analyzer.engine.bins import SpanSums
-from analyzer.engine.cache import fault_of, load
+from analyzer.engine.cache import Shelf, fault_of, load
 from analyzer.engine.frames import Chunks, Frames
 from analyzer.engine.measure import Query, measure
+from analyzer.engine.pair_cache import load_pairs
+from analyzer.engine.pairs import PairJob, plan_pairs, reduce_pairs
+from analyzer.engine.passage import Reach, ask
 from analyzer.engine.pieces import Bundle
 from analyzer.engine.plan import Span
 from analyzer.engine.spans import sums_of_frames
 from analyzer.engine.sums import KEPT
 from analyzer.errors import AnalyzerError
+from analyzer.query.lags import default_lags
 from analyzer.store.schema import Store
 from analyzer.tree import build_tree
 
 
 @dataclass(frozen=True)
 class Kept:
-    """A file of sums: of which weights and frames it is, and whether its chunks are those of the store."""
+    """A file of sums: of which weights and frames it is, and whether its chunks are those of the store.
+
+    `job` says what is summed where the sums are of pairs.
+    """
 
     bundle: Bundle
     frames: tuple[Frames, ...]
-    span: Span
+    span: Span | Reach
     fits: bool
+    job: PairJob | None = None
 
 
 def kept_of(store: Store, cache: bool | str) -> list[Kept]:
     """The files of sums that answer for a store; none where it is too damaged to be asked, which its chunks tell."""
+    query = Query(by="model", cache=cache)
     try:
-        plan = measure(build_tree(store), Query(by="model", cache=cache)).plan
+        plan = measure(build_tree(store), query).plan
+        asked = ask(build_tree(store), query)
+        pairs = plan_pairs(asked, default_lags(int(asked.sampling.windows.velocities.max())))
     except AnalyzerError:
         return []
-    return [
+    passage = pairs.passage
+    of_pairs = [
+        Kept(bundle, frames, reach, bool(fits), job)
+        for bundle, frames, row in zip(passage.bundles, passage.frames, passage.kept, strict=True)
+        for reach, job, fits in zip(passage.reaches, pairs.jobs, row, strict=True)
+        if bundle.shelf is not None and bundle.shelf.file(reach.start).exists()
+    ]
+    return of_pairs + [
         Kept(bundle, frames, span, bool(fits))
         for bundle, frames, row in zip(plan.bundles, plan.frames, plan.kept, strict=True)
         for span, fits in zip(plan.spans, row, strict=True)
@@ -48,24 +66,33 @@ def fault_in(kept: Kept) -> str | None:
 
     A file of other frames is none: it does not answer for this store.
     """
-    shelf, span = kept.bundle.shelf, kept.span
+    shelf = kept.bundle.shelf
     assert shelf is not None
-    assert span.bins is not None
-    path = shelf.file(span.start)
+    path = shelf.file(kept.span.start)
     fault = fault_of(path)
     if fault is None and kept.fits:
-        pieces = kept.bundle.pieces
-        weights = sum(piece.weights for piece in pieces)
-        held = load(shelf, span.start, span.bins, len(pieces), weights, with_fine=True, with_series=True)
         try:
-            made = sums_of_frames(replace(kept.bundle, shelf=None), kept.frames, span)
+            fault = None if _is_as_made(kept, shelf) else "expected the sums of the frames, got others"
         except AnalyzerError:
             return None  # its chunks are at fault, and are named themselves
-        if held is None or not _are_same(held, made):
-            fault = "expected the sums of the frames, got others"
     if fault is None:
         return None
     return f"{path}: {fault}. Answers from it cannot be trusted. Make it again: analyzer cache drop {_store_of(kept)}"
+
+
+def _is_as_made(kept: Kept, shelf: Shelf) -> bool:
+    """Whether a file holds, to the bit, what the frames give."""
+    bundle, span = replace(kept.bundle, shelf=None), kept.span
+    if isinstance(span, Reach):
+        assert kept.job is not None
+        assert kept.job.extent is not None
+        made_pairs = reduce_pairs(kept.job, bundle, kept.frames, span)
+        held_pairs = load_pairs(shelf, kept.job.extent, made_pairs.sums.shape)
+        return held_pairs is not None and np.array_equal(held_pairs[0], made_pairs.sums, equal_nan=True)
+    assert span.bins is not None
+    weights = sum(piece.weights for piece in bundle.pieces)
+    held = load(shelf, span.start, span.bins, len(bundle.pieces), weights, with_fine=True, with_series=True)
+    return held is not None and _are_same(held, sums_of_frames(bundle, kept.frames, span))
 
 
 def _store_of(kept: Kept) -> str:

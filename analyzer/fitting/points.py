@@ -170,8 +170,11 @@ def gather(
     finite = np.isfinite(values)
     used = done & finite & (np.where(finite, values, 0.0) > 0)
     reasons = (~done, done & ~finite, done & finite & ~used)
+    unfinished, not_finite, not_positive = (int(which.sum()) for which in reasons)
     left_out = LeftOut(
-        *(int(which.sum()) for which in reasons),
+        unfinished,
+        not_finite,
+        not_positive,
         runs=tuple(tuple(run for run, one in zip(runs or (), which, strict=False) if one) for which in reasons),
     )
     if not used.any():

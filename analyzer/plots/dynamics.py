@@ -4,13 +4,16 @@ from __future__ import annotations
 
 from typing import Any
 
+import numpy as np
 import xarray as xr
+from matplotlib import colormaps
 from matplotlib.figure import Figure
 
 from analyzer.plots.style import COLOURS, DASHES, as_text, canvas, legend, logarithmic, unit_text
 
 _MOST_LINES = 14
 _MOST_WINDOWS = 6
+_MOST_PANELS = 12
 _PANELS = (
     ("normalised_autocorrelation", "autocorrelation C(τ)/C(0)"),
     ("mean_squared_displacement", "mean squared displacement"),
@@ -62,3 +65,26 @@ def lines_of(answer: xr.Dataset) -> list[tuple[str, xr.Dataset]]:
             where = f", steps {int(one['start_step']):,} to {int(one['stop_step']):,}" if several else ""
             lines.append((name + where, one))
     return lines
+
+
+def ageing(answer: xr.Dataset) -> Figure:
+    """Plot the two-time displacement against lag, a panel for each group and a line for each waiting time.
+
+    Lines that lie on each other: the run does not age.
+    """
+    groups = min(answer.sizes["group"], _MOST_PANELS)
+    figure, axes = canvas(groups, 9.6 if groups > 1 else 6.4, 3.2)
+    waiting = answer["waiting"].values
+    colours = colormaps["viridis"](np.linspace(0, 0.9, waiting.size))
+    for axis, group in zip(axes, range(groups), strict=True):
+        one = answer.isel(group=group)
+        for n, colour in enumerate(colours):
+            axis.plot(answer["lag"], one["two_time_displacement"].values[n], "o-", color=colour, markersize=2)
+        axis.set_title(as_text(str(one["group"].values) or "model"), fontsize=9)
+        axis.set(xlabel="lag τ (steps)", ylabel="Δ(t_w, t_w + τ) (weight²)")
+        logarithmic(axis, answer["lag"].values, "x")
+        logarithmic(axis, one["two_time_displacement"].values, "y")
+    told = f"dark to bright: waiting times t_w from {waiting.min():,} to {waiting.max():,} steps"
+    left = answer.sizes["group"] - groups
+    figure.suptitle(told + (f"; first {groups} of {left + groups} groups" if left else ""), fontsize=9)
+    return figure

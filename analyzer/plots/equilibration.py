@@ -6,6 +6,7 @@ from collections.abc import Sequence
 
 import numpy as np
 import xarray as xr
+from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 
@@ -13,6 +14,7 @@ from analyzer.plots.style import COLOURS, as_text, canvas, resumptions, unit_tex
 from analyzer.quantities.equilibration import Track
 
 _MOST_PANELS = 18
+_MOST_TITLES = 3
 _POINTS = 400
 
 
@@ -22,40 +24,65 @@ def starts(series: Sequence[Track], answer: xr.Dataset, resumed: Sequence[int] =
     Parameters
     ----------
     series
-        The series, as `analyzer.quantities.equilibration.tracks` returns them. Drawn as means of at most 400 bins.
+        The series of each window, as `analyzer.quantities.equilibration.equilibration_of` returns them. Drawn as means
+        of at most 400 bins.
     answer
-        The results of `analyzer.quantities.equilibration.found` for the series, in the same order.
+        Its results for them.
     resumed
         Steps at which the training was resumed; they are marked.
     """
-    shown = series[:_MOST_PANELS]
+    names = list(answer["group"].values)
+    shown = names[:_MOST_PANELS]
     figure, panels = canvas(len(shown), 7.2 if len(shown) == 1 else 10.5, 4.2 if len(shown) == 1 else 2.5)
     mark = None
-    for n, (track, axes) in enumerate(zip(shown, panels, strict=True)):
-        one = answer.isel(group=n, window=0)
-        steps, values = _binned(track)
-        axes.plot(steps, values, color=COLOURS[0], linewidth=0.9)
-        start, low, high = (one[f"equilibrium_{name}"].item() for name in ("step", "low", "high"))
-        axes.axvspan(low, high, color=COLOURS[4], alpha=0.25, linewidth=0)
-        axes.axvline(start, color=COLOURS[1], linewidth=1.2)
-        slope, mean = one["drift"].item(), one["mean"].item()
-        if np.isfinite(slope):
-            ends = np.array([start, track.steps[-1]])
-            axes.plot(ends, mean + slope * (ends - ends.mean()), color=COLOURS[6], linewidth=1.2, linestyle="--")
-        if values.min() > 0 and values.max() > 5 * values.min():
+    stops = answer["stop_step"].values
+    for n, (name, axes) in enumerate(zip(shown, panels, strict=True)):
+        tracks = [track for track in series if f"{track.quantity} {track.group}".strip() == name]
+        titles, values = [], []
+        for track in tracks:
+            window = min(int(np.searchsorted(stops, track.steps[-1])), len(stops) - 1)
+            values.append(_draw(axes, track, answer.isel(group=n, window=window)))
+            titles.append(_title(answer.isel(group=n, window=window)))
+        heights = np.concatenate(values)
+        if heights.min() > 0 and heights.max() > 5 * heights.min():
             axes.set_yscale("log")
-        title = f"{as_text(one['group'].item())}: {one['verdict'].item()}\nt0 = {start:,} ({low:,} to {high:,})"
-        axes.set_title(title, fontsize=7.5)
+        verdicts = titles if len(titles) <= _MOST_TITLES else [f"{len(titles)} stretches of constant settings"]
+        axes.set_title("\n".join([as_text(name), *verdicts]), fontsize=7.5)
         axes.tick_params(which="both", labelsize=7.5)
         axes.xaxis.set_major_locator(MaxNLocator(5, integer=True))
-        axes.set_ylabel(unit_text(track.units), fontsize=7.5)
+        axes.set_ylabel(unit_text(tracks[0].units), fontsize=7.5)
         mark = resumptions(axes, resumed) or mark
     figure.supxlabel("step", fontsize=10)
     if mark is not None:
         figure.legend([mark], ["resumed"], loc="outside upper right", frameon=False, fontsize=8)
-    if len(shown) < len(series):
-        figure.suptitle(f"first {len(shown)} of {len(series)} series", fontsize=9)
+    if len(shown) < len(names):
+        figure.suptitle(f"first {len(shown)} of {len(names)} series", fontsize=9)
     return figure
+
+
+def _draw(axes: Axes, track: Track, one: xr.Dataset) -> np.ndarray:
+    """Draw a series of one window with its t0 and its drift; return the heights of its curve."""
+    steps, values = _binned(track)
+    axes.plot(steps, values, color=COLOURS[0], linewidth=0.9)
+    start, low, high = (float(one[f"equilibrium_{name}"]) for name in ("step", "low", "high"))
+    if np.isfinite(start):
+        axes.axvspan(low, high, color=COLOURS[4], alpha=0.25, linewidth=0)
+        axes.axvline(start, color=COLOURS[1], linewidth=1.2)
+    slope, mean = one["drift"].item(), one["mean"].item()
+    if np.isfinite(slope):
+        ends = np.array([start, track.steps[-1]])
+        axes.plot(ends, mean + slope * (ends - ends.mean()), color=COLOURS[6], linewidth=1.2, linestyle="--")
+    return values
+
+
+def _title(one: xr.Dataset) -> str:
+    """The verdict of one window, the size of its drift, and t0."""
+    verdict, start, size = str(one["verdict"].item()), float(one["equilibrium_step"]), float(one["drift_percent"])
+    if not np.isfinite(start):
+        return f"{verdict}: {as_text(one['reason'].item())}"
+    low, high = int(one["equilibrium_low"]), int(one["equilibrium_high"])
+    change = f", {size:+.2g} %" if np.isfinite(size) else ""
+    return f"{verdict}{change}; t0 = {int(start):,} ({low:,} to {high:,})"
 
 
 def _binned(track: Track) -> tuple[np.ndarray, np.ndarray]:

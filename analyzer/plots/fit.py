@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
 import xarray as xr
 from matplotlib.figure import Figure
+from matplotlib.ticker import NullLocator
 
 from analyzer.fitting.fit import Fit, predict
 from analyzer.plots.style import COLOURS, DASHES, as_text, canvas, legend, unit_text
@@ -15,37 +17,64 @@ from analyzer.quantities.fit import HALF_PHASE, SweepFit
 
 _MOST_PANELS = 12
 _MOST_LINES = 28
+_MOST_TICKS = 9
 
 
-def fits(found: SweepFit) -> Figure:
+def fits(found: Sequence[SweepFit]) -> Figure:
     """Plot temperature against the (first) hyperparameter for each group, with the fitted curve and its band.
 
     Error bars are 1.96 standard errors within the run. With two hyperparameters, each value of the second has its own
-    curve and colour.
+    curve and colour; so has each value that was held fixed. Power laws are straight lines on logarithmic axes.
     """
-    groups = [str(name) or "model" for name in found.answer["group"].values]
+    first = found[0].answer
+    groups = [str(name) or "model" for name in first["group"].values]
     shown = range(min(len(groups), _MOST_PANELS))
     figure, panels = canvas(len(shown), 5.2 if len(shown) == 1 else 9.6, 3.6 if len(shown) == 1 else 2.9)
     for n, axes in zip(shown, panels, strict=True):
-        one = found.fits.fits[n]
-        values, within = found.answer["temperature"].values[n], found.answer["within"].values[n]
-        _panel(axes, one, found.x, values, within)
+        drawn = 0
+        for one in found:
+            values, within = one.answer["temperature"].values[n], one.answer["within"].values[n]
+            drawn += _panel(axes, one.fits.fits[n], one.x, values, within, drawn, one.held if len(found) > 1 else "")
         axes.set_title(as_text(groups[n]), fontsize=9)
-        if one is not None:
+        fit = found[0].fits.fits[n]
+        if fit is not None and len(found) == 1:
             # The equation goes into the corner that the curve leaves free.
-            order = np.argsort(one.points.x[:, 0])
-            rises = one.fitted[order[-1]] >= one.fitted[order[0]]
+            order = np.argsort(fit.points.x[:, 0])
+            rises = fit.fitted[order[-1]] >= fit.fitted[order[0]]
             where, side = (0.03, "left") if rises else (0.97, "right")
-            text = as_text(found.answer["equation"].values[n])
+            text = as_text(first["equation"].values[n])
             axes.text(where, 0.97, text, transform=axes.transAxes, va="top", ha=side, fontsize=8)
-        axes.ticklabel_format(axis="both", style="sci", scilimits=(-2, 3), useMathText=True)
-        axes.set_ylim(bottom=0)
-        axes.margins(y=0.12)
-    figure.supxlabel(as_text(json.loads(found.answer.attrs["against"])[0].replace("_", " ")), fontsize=10)
-    figure.supylabel(f"temperature ({unit_text(found.answer.attrs['units'])})", fontsize=10)
-    if len(shown) < len(groups):
-        figure.suptitle(f"first {len(shown)} of {len(groups)} groups", fontsize=9)
+        if _is_power_law(first.attrs["model"]) and _is_positive([one.x for one in found], axes):
+            axes.set_xscale("log")
+            axes.set_yscale("log")
+            axes.margins(y=0.2)
+            places = np.unique(np.concatenate([one.x[:, 0] for one in found]))
+            if places.size <= _MOST_TICKS:  # the runs' own values: decades would be one or none
+                axes.set_xticks(places, [f"{place:.3g}" for place in places], fontsize=8)
+                axes.xaxis.set_minor_locator(NullLocator())
+        else:
+            axes.ticklabel_format(axis="both", style="sci", scilimits=(-2, 3), useMathText=True)
+            axes.set_ylim(bottom=0)
+            axes.margins(y=0.12)
+        if drawn > 1:
+            axes.legend(frameon=False, fontsize=7, loc="lower right")
+    figure.supxlabel(as_text(json.loads(first.attrs["against"])[0].replace("_", " ")), fontsize=10)
+    figure.supylabel(f"temperature ({unit_text(first.attrs['units'])})", fontsize=10)
+    held = found[0].held if len(found) == 1 else ""
+    some = f"first {len(shown)} of {len(groups)} groups" if len(shown) < len(groups) else ""
+    if held or some:
+        figure.suptitle(as_text("; ".join(text for text in (held, some) if text)), fontsize=9)
     return figure
+
+
+def _is_power_law(model: str) -> bool:
+    return model in ("power", "inverse_power", "joint")
+
+
+def _is_positive(places: Sequence[np.ndarray[Any, Any]], axes: Any) -> bool:
+    """Whether logarithmic axes can show all runs and all curves."""
+    heights = [y for line in axes.get_lines() for y in np.asarray(line.get_ydata(), dtype=float) if np.isfinite(y)]
+    return all((x[:, 0] > 0).all() for x in places) and bool(heights) and min(heights) > 0
 
 
 def by_lag(answer: xr.Dataset) -> Figure:
@@ -75,22 +104,27 @@ def by_lag(answer: xr.Dataset) -> Figure:
     return figure
 
 
-def _panel(axes: Any, one: Fit | None, x: np.ndarray[Any, Any], values: Any, within: Any) -> None:
+def _panel(
+    axes: Any, one: Fit | None, x: np.ndarray[Any, Any], values: Any, within: Any, colours: int, held: str
+) -> int:
+    """Draw the runs and the curve of a fit, from colour number `colours` on; return how many colours it took."""
     several = x.shape[1] > 1
     second = x[:, 1] if several else np.zeros(len(x))
-    for n, level in enumerate(np.unique(second)):
+    levels = np.unique(second)
+    for n, level in enumerate(levels):
         some = second == level
-        colour = COLOURS[n % len(COLOURS)]
-        error = 1.96 * np.nan_to_num(within[some])
-        label = f"{level:g}" if several else None
+        colour = COLOURS[(colours + n) % len(COLOURS)]
+        error = np.minimum(1.96 * np.nan_to_num(within[some]), 0.95 * np.abs(values[some]))  # a logarithm has no 0
+        label = as_text(held) if held else f"{level:g}" if several else None
         axes.errorbar(
-            x[some, 0], values[some], yerr=error, fmt="o", markersize=3.5, color=colour, elinewidth=1, label=label
-        )
+            x[some, 0], values[some], yerr=[error, 1.96 * np.nan_to_num(within[some])], fmt="o", markersize=3.5,
+            color=colour, elinewidth=1, label=label,
+        )  # fmt: skip
         if one is None:
             continue
-        grid = np.linspace(0.97 * x[some, 0].min(), 1.02 * x[some, 0].max(), 200)
+        low, high = x[some, 0].min(), x[some, 0].max()
+        grid = np.geomspace(0.97 * low, 1.03 * high, 200) if low > 0 else np.linspace(low, 1.02 * high, 200)
         curve = predict(one, np.column_stack([grid, np.full(grid.size, level)]) if several else grid)
         axes.plot(grid, curve.temperature, color=colour, linewidth=1.2)
         axes.fill_between(grid, curve.low, curve.high, color=colour, alpha=0.18, linewidth=0)
-    if several:
-        axes.legend(frameon=False, fontsize=7, loc="lower right")
+    return len(levels)

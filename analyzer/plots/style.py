@@ -67,7 +67,9 @@ def logarithmic(axes: Axes, values: Any, axis: str) -> None:
 
 def unit_text(units: str) -> str:
     """Return units with superscripts, as in weight² step⁻². A scalar that was logged may have any units."""
-    return as_text(units).replace("^-2", "⁻²").replace("^-1", "⁻¹").replace("^2", "²")
+    return (
+        as_text(units).replace(" learning_rate^-2", " η⁻²").replace("^-2", "⁻²").replace("^-1", "⁻¹").replace("^2", "²")
+    )
 
 
 def as_text(name: Any) -> str:

@@ -10,16 +10,20 @@ import xarray as xr
 from matplotlib.axes import Axes
 from matplotlib.colors import LogNorm
 from matplotlib.figure import Figure
+from matplotlib.gridspec import GridSpec
 from matplotlib.ticker import MaxNLocator, NullLocator
 
 from analyzer.errors import OptionError
-from analyzer.plots.style import COLOURS, DASHES, as_text, canvas, legend, resumptions, scale, unit_text
+from analyzer.plots.style import COLOURS, DASHES, as_text, canvas, legend, plain, resumptions, scale, unit_text
 from analyzer.query.kinds import PLACES, WHOLE
+from analyzer.query.timeline import Timeline
 
 SERIES = WHOLE
 """Kinds of groups that are few enough for one line each."""
 _MOST_LINES = 28
 _MOST_PANELS = 12
+_MOST_RATES = 2000
+"""Points of the curve of a learning rate."""
 
 
 def series_window(run: xr.DataTree, answer: xr.Dataset, points: int = 150) -> int:
@@ -29,12 +33,18 @@ def series_window(run: xr.DataTree, answer: xr.Dataset, points: int = 150) -> in
     return max(round((end - begin) / points / unit), 1) * unit
 
 
-def temperature(answer: xr.Dataset, resumed: Sequence[int] = ()) -> Figure:
+def temperature(answer: xr.Dataset, resumed: Sequence[int] = (), line: Timeline | None = None) -> Figure:
     """Plot temperatures: lines against step if groups are few; stems or a map by row, column, head or element.
 
-    `resumed` are steps at which the training was resumed; they are marked.
+    `resumed` are steps at which the training was resumed; they are marked. With the frames of the run, the learning
+    rate is drawn below lines against step, and remarks on one window stand above it.
     """
-    return _figure(answer, "temperature", "temperature", resumed)
+    column = "temperature_per_eta2" if "temperature_per_eta2" in answer else "temperature"
+    figure = _figure(answer, column, "temperature / η²" if column != "temperature" else "temperature", resumed, line)
+    said = [str(text) for text in np.unique(answer["remark"].values.astype(str)) if text] if "remark" in answer else []
+    if said and answer.sizes["window"] == 1:
+        figure.suptitle(as_text("; ".join(said)), fontsize=9)
+    return figure
 
 
 def by_lag(answer: xr.Dataset) -> Figure:
@@ -86,20 +96,25 @@ def velocity(answer: xr.Dataset, resumed: Sequence[int] = ()) -> Figure:
     return _figure(answer, "rms_velocity", "rms velocity", resumed)
 
 
-def _figure(answer: xr.Dataset, column: str, title: str, resumed: Sequence[int]) -> Figure:
+def _figure(
+    answer: xr.Dataset, column: str, title: str, resumed: Sequence[int], line: Timeline | None = None
+) -> Figure:
     values = answer[column].compute()
     unit = unit_text(values.attrs.get("units", ""))
     label = f"{title} ({unit})"
     place = next((name for name in PLACES if name in answer.coords), None)
     if place is None and answer.sizes["window"] > 1:
-        return _lines(values, answer, label, resumed)
+        return _lines(values, answer, label, resumed, line)
     if place is None:
         return _bars_of_groups(values, label)
     return _by_place(values, answer, place, label, resumed)
 
 
-def _lines(values: xr.DataArray, answer: xr.Dataset, label: str, resumed: Sequence[int]) -> Figure:
+def _lines(
+    values: xr.DataArray, answer: xr.Dataset, label: str, resumed: Sequence[int], line: Timeline | None
+) -> Figure:
     figure, axes = canvas(1, 7.2, 4.2)
+    rates = None if line is None else _rates(line, answer)
     shown = list(values["group"].values)[:_MOST_LINES]
     middle = 0.5 * (answer["start_step"] + answer["stop_step"])
     drawn = []
@@ -117,7 +132,36 @@ def _lines(values: xr.DataArray, answer: xr.Dataset, label: str, resumed: Sequen
     legend(axes[0], [*drawn, *([mark] if mark else [])], [*shown, *(["resumed"] if mark else [])])
     if len(shown) < values.sizes["group"]:
         axes[0].set_title(f"first {len(shown)} of {values.sizes['group']} groups", fontsize=9)
+    if rates is not None:
+        _draw_rates(figure, axes[0], *rates)
     return figure
+
+
+def _rates(line: Timeline, answer: xr.Dataset) -> tuple[np.ndarray[Any, Any], np.ndarray[Any, Any]] | None:
+    """Steps and learning rates (steps, parameter groups) in the range of an answer; None where none is recorded."""
+    inside = (line.steps > int(answer["start_step"].min())) & (line.steps <= int(answer["stop_step"].max()))
+    rates = line.settings.recorded.of_rate()
+    if not rates.size or np.isnan(rates[inside]).all():
+        return None
+    rates = np.unique(rates[inside], axis=1)  # groups of one rate are one line
+    every = max(len(rates) // _MOST_RATES, 1)
+    return line.steps[inside][::every], rates[::every]
+
+
+def _draw_rates(figure: Figure, above: Axes, steps: np.ndarray[Any, Any], rates: np.ndarray[Any, Any]) -> None:
+    """Draw the learning rate in a panel below the temperatures, over the same steps."""
+    below = figure.add_subplot(sharex=above)
+    grid = GridSpec(2, 1, figure=figure, height_ratios=(3, 1))
+    above.set_subplotspec(grid[0])
+    below.set_subplotspec(grid[1])
+    plain(below)
+    for n, rate in enumerate(rates.T):
+        colour, dash = COLOURS[-1 - n % len(COLOURS)], DASHES[n // len(COLOURS) % len(DASHES)]
+        below.plot(steps, rate, color=colour, linestyle=dash, linewidth=1.1, drawstyle="steps-pre")
+    scale(below, xr.DataArray(rates))
+    below.set(xlabel=above.get_xlabel(), ylabel="learning rate η")
+    above.set_xlabel("")
+    above.tick_params(labelbottom=False)
 
 
 def _bars_of_groups(values: xr.DataArray, label: str) -> Figure:

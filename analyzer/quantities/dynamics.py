@@ -125,8 +125,10 @@ def dynamics_of(run: xr.DataTree, query: Query, lags: Lags = None) -> tuple[xr.D
     finish = partial(_finished, lags=taken, weights=asked.grouping.weights, window=plan.batches.window,
                      length=plan.batches.length, stride=line.stride)  # fmt: skip
     shape = (asked.grouping.weights.size, sampling.windows.velocities.size, taken.size)
-    shapes = {name: (shape if "time" not in name and name != "correlation_cutoff" else shape[:2], np.float64)
-              for name in _columns(unit_of(sampling))}  # fmt: skip
+    shapes: dict[str, tuple[tuple[int, ...], Any]] = {
+        name: (shape[:2] if name.startswith("correlation_") else shape, np.float64)
+        for name in _columns(unit_of(sampling))
+    }
     arrays, nonfinite = pair_arrays(asked, plan, finish, shapes)
     return _dataset(asked, plan, taken, arrays), [Passed(asked.run, plan.passage, Lazy(nonfinite))]
 

@@ -1,5 +1,8 @@
 """Equilibration of a run: from which step on temperature, displacement and loss are stationary, and whether they drift.
 
+It is looked for within each stretch of constant settings (`analyzer.query.settings`). Where the learning rate changes
+all the time there is no equilibrium to be found, and that is said.
+
 Under Adam 𝒯(t) is stationary long before the model is, so three series are looked at: 𝒯(t) and the mean squared
 displacement over 256 steps for every group, and the recorded loss.
 """
@@ -16,12 +19,15 @@ import xarray as xr
 
 from analyzer.engine.measure import Measurement, Query, measure
 from analyzer.engine.sums import SQUARES
-from analyzer.errors import EquilibriumWarning
+from analyzer.errors import EquilibriumWarning, SettingsWarning, WindowError
 from analyzer.query.groups import By, Globs, require_whole, titles_of
-from analyzer.query.windows import BIN_FRAMES, Bound, Timeline, require_even, stride_in
-from analyzer.statistics.equilibrium import DRIFTING, Equilibrium, detect
+from analyzer.query.settings import FEWEST_STEPS, constant_stretches, variations
+from analyzer.query.timeline import Timeline
+from analyzer.query.windows import BIN_FRAMES, Bound, require_even, sample, stride_in
+from analyzer.statistics.equilibrium import DRIFTING, UNDECIDED, Equilibrium, detect
+from analyzer.statistics.uncertainty import NORMAL
 from analyzer.store.names import loss_of
-from analyzer.tree import scalars_of
+from analyzer.tree import scalars_of, trajectory
 from analyzer.version import version
 
 Array = np.ndarray[Any, np.dtype[Any]]
@@ -43,6 +49,8 @@ class Track:
         (samples,) float64.
     steps
         (samples,) the step of each sample; of a bin, its last.
+    width
+        Steps that a sample looks back.
     """
 
     quantity: str
@@ -50,6 +58,7 @@ class Track:
     units: str
     values: Array
     steps: Array
+    width: int = 1
 
     @property
     def apart(self) -> int:
@@ -98,12 +107,17 @@ def equilibration(
     Returns
     -------
     xarray.Dataset
-        In memory, dims (group, window) with one window: one group for each series, `quantity` "temperature" (½⟨v²⟩ of
-        every step), "displacement" (mean squared over 256 steps) or "loss". `equilibrium_step` t0, and the range that
+        In memory, dims (group, window) with one window for each stretch of constant settings (`learning_rate` where it
+        is one): one group for each series, `quantity` "temperature" (½⟨v²⟩ of every step), "displacement" (mean squared
+        over 256 steps) or "loss". `equilibrium_step` t0, and the range that
         it is known to, `equilibrium_low` to `equilibrium_high` (95 % for a sudden change, less for a slow one: see
         `analyzer.statistics.equilibrium.detect`); `inefficiency` g in steps; `n_eff` and `mean` from t0 on; `drift` of
-        a linear fit from t0 on, per step, with `drift_error` and `p_value` of no drift; `verdict` "stationary",
-        "drifting" or "undecided" (n_eff < 20). A series of fewer than 40 samples is left out.
+        a linear fit from t0 on, per step, with `drift_error`; `verdict` "stationary", "drifting" or "undecided" (n_eff
+        < 20), with its `reason`: the test, its `statistic` and `threshold`, and the `p_value` of no drift;
+        `drift_percent`, how much the mean changes from t0 to the end by the slope that was tested, in percent of the
+        mean, with its 95 % interval `drift_percent_low` to `drift_percent_high`. A small drift may be dismissed even if
+        it is significant. A series of fewer than 40 samples is left out. Where settings change and no stretch of 256
+        steps is constant, t0 is NaN, the verdict "undecided", and the reason says what changes.
 
     Raises
     ------
@@ -133,34 +147,50 @@ def equilibration(
 
 def equilibration_of(run: xr.DataTree, query: Query, loss: str = LOSS) -> tuple[xr.Dataset, list[Track]]:
     """`equilibration` of a query, and the series that it judges."""
-    series = _tracks(run, query, loss)
-    return _judged(series), series
-
-
-def _tracks(run: xr.DataTree, query: Query, loss: str) -> list[Track]:
-    """The series of a run, computed."""
     measurement = measure(run, query)
     require_whole(measurement.plan.grouping, "A series of every row would be as large as the run.")
+    line, windows = measurement.run.line, measurement.plan.sampling.windows
+    begin, end = int(windows.start_step[0]), int(windows.stop_step[-1])
+    series = _tracks(run, query, measurement, loss)
+    stretches = constant_stretches(line, begin, end)
+    parts = [_within(series, *stretch) for stretch in stretches] or [_within(series, begin, end)]
+    answer = _judged(parts, stretches, line, (begin, end))
+    return answer, [track for part in parts for track in part]
+
+
+def _within(series: Sequence[Track], start: int, stop: int) -> list[Track]:
+    """The parts of series that lie in a stretch, averaged in bins where they are long; too short ones are left out."""
+    cut = []
+    for track in series:
+        inside = (track.steps - track.width >= start) & (track.steps <= stop)
+        cut.append(replace(track, values=track.values[inside], steps=track.steps[inside]))
+    return [track for track in map(_binned, cut) if track.values.size >= _FEWEST]
+
+
+def _tracks(run: xr.DataTree, query: Query, measurement: Measurement, loss: str) -> list[Track]:
+    """The series of a run, computed."""
     line = measurement.run.line
     require_even(line, measurement.plan.sampling, "a search for equilibrium")
     first, last = measurement.plan.sampling.windows.start_step[0], measurement.plan.sampling.windows.stop_step[-1]
+    apart = stride_in(line, query.start, query.stop)
     series = temperature_series(measurement)
     shown = titles_of(measurement.plan.grouping.label)
     answer = [
-        Track("temperature", name, "weight^2 step^-2", values, series[1])
+        Track("temperature", name, "weight^2 step^-2", values, series[1], apart)
         for name, values in zip(shown, series[0], strict=True)
     ]
-    lag = BIN_FRAMES * stride_in(line, query.start, query.stop)
+    lag = BIN_FRAMES * apart
     if last - first >= _FEWEST * lag:
         squares, ends = _displacements(run, replace(query, lag=lag, window=lag), measurement)
         answer += [
-            Track("displacement", name, "weight^2", values, ends) for name, values in zip(shown, squares, strict=True)
+            Track("displacement", name, "weight^2", values, ends, lag)
+            for name, values in zip(shown, squares, strict=True)
         ]
     logged = scalars_of(run)
     name = loss if loss in logged or loss != LOSS else loss_of(logged)
     if name is not None and name in logged:
-        answer += _logged(name, logged[name], line, int(first), int(last))
-    return [track for track in map(_binned, answer) if track.values.size >= _FEWEST]
+        answer += _logged(name, logged[name], line, int(first), int(last), apart)
+    return answer
 
 
 _COLUMNS = {
@@ -174,47 +204,89 @@ _COLUMNS = {
     "drift_error": ("", "standard error of the drift"),
     "p_value": ("1", "p-value of no drift"),
     "verdict": ("", "verdict"),
+    "reason": ("", "the test that the verdict rests on"),
+    "statistic": ("1", "statistic of that test"),
+    "threshold": ("1", "value that the statistic is held against"),
+    "drift_percent": ("1", "change of the mean from there to the end, in percent"),
+    "drift_percent_low": ("1", "lower end of its 95 % interval"),
+    "drift_percent_high": ("1", "upper end of its 95 % interval"),
 }
 
 
-def _judged(series: Sequence[Track]) -> xr.Dataset:
-    """What `equilibration` returns, from the series."""
-    rows = [_row(track, detect(track.values)) for track in series]
-    data = {
-        name: (
-            ("group", "window"),
-            np.array([row[name] for row in rows]).reshape(-1, 1),
-            {"units": u, "long_name": title},
-        )
-        for name, (u, title) in _COLUMNS.items()
-    }
-    titles = _objects(f"{t.quantity} {t.group}".strip() for t in series)
-    begin, end = min((t.begin for t in series), default=0), max((int(t.steps[-1]) for t in series), default=0)
+def _judged(
+    parts: Sequence[Sequence[Track]], stretches: Sequence[tuple[int, int]], line: Timeline, whole: tuple[int, int]
+) -> xr.Dataset:
+    """What `equilibration` returns, from the series of each stretch; without stretches, of the whole range."""
+    kinds = {(track.quantity, track.group): track.units for part in parts for track in part}
+    bounds = list(stretches) or [whole]
+    if stretches:
+        rows = [_rows(part, list(kinds), start) for part, (start, _) in zip(parts, bounds, strict=True)]
+    else:
+        changing = ", ".join(map(str, variations(line, *whole))) or "settings change at a resume"
+        why = f"{changing}: no stretch of {FEWEST_STEPS} steps has constant settings"
+        known = {(track.quantity, track.group): float(track.values.mean()) for track in parts[0]}
+        rows = [[_nothing(why, mean=known[kind]) for kind in kinds]]
+    data = {}
+    for name, (u, title) in _COLUMNS.items():
+        values = np.array([[row[name] for row in part] for part in rows]).T.reshape(len(kinds), len(bounds))
+        if name in ("verdict", "reason"):
+            values = values.astype(object)
+        data[name] = (("group", "window"), values, {"units": u, "long_name": title})
+    titles = _objects(f"{quantity} {group}".strip() for quantity, group in kinds)
+    low, high = (np.array([bound[n] for bound in bounds]) for n in (0, 1))
+    if kinds and len(bounds) == 1:
+        low = np.array([min(track.begin for track in parts[0])])
+        high = np.array([max(int(track.steps[-1]) for track in parts[0])])
+    elif not kinds:
+        low, high = np.zeros(1, dtype=np.int64), np.zeros(1, dtype=np.int64)
     coords: dict[str, Any] = {
         "group": ("group", titles, {"long_name": "series"}),
-        "quantity": ("group", _objects(t.quantity for t in series), {"long_name": "quantity"}),
-        "of": ("group", _objects(t.group for t in series), {"long_name": "group of weights"}),
-        "units": ("group", _objects(t.units for t in series), {"long_name": "units of the series"}),
-        "window": ("window", [0], {"long_name": "window"}),
-        "start_step": ("window", [begin], {"units": "step", "long_name": "window start (excluded)"}),
-        "stop_step": ("window", [end], {"units": "step", "long_name": "window end (included)"}),
+        "quantity": ("group", _objects(quantity for quantity, _ in kinds), {"long_name": "quantity"}),
+        "of": ("group", _objects(group for _, group in kinds), {"long_name": "group of weights"}),
+        "units": ("group", _objects(kinds.values()), {"long_name": "units of the series"}),
+        "window": ("window", np.arange(len(low)), {"long_name": "window"}),
+        "start_step": ("window", low, {"units": "step", "long_name": "window start (excluded)"}),
+        "stop_step": ("window", high, {"units": "step", "long_name": "window end (included)"}),
     }
     return xr.Dataset(data, coords=coords, attrs={"quantity": "equilibration", "thermotrace_version": version()})
 
 
+def _rows(part: Sequence[Track], kinds: Sequence[tuple[str, str]], start: int) -> list[dict[str, Any]]:
+    """The verdicts of one stretch, on all series that any stretch has."""
+    known = {(track.quantity, track.group): _row(track, detect(track.values)) for track in part}
+    short = _nothing(f"fewer than {_FEWEST} samples in this stretch", step=start)
+    return [known.get(kind, short) for kind in kinds]
+
+
+def _nothing(why: str, *, mean: float = np.nan, step: float = np.nan) -> dict[str, Any]:
+    """A row without a result."""
+    row: dict[str, Any] = dict.fromkeys(_COLUMNS, np.nan)
+    steps = dict.fromkeys(("equilibrium_step", "equilibrium_low", "equilibrium_high"), step)
+    return row | steps | {"mean": mean, "verdict": UNDECIDED, "reason": why}
+
+
 def _row(track: Track, result: Equilibrium) -> dict[str, Any]:
     start, low, high = (int(frame[0]) for frame in (result.start, result.low, result.high))
+    mean = track.values[start:].mean()
+    with np.errstate(divide="ignore", invalid="ignore"):
+        size, error = (100 * float(value[0]) / abs(mean) for value in (result.size, result.size_error))
     return {
         "equilibrium_step": step_at(track, start),
         "equilibrium_low": step_at(track, low),
         "equilibrium_high": step_at(track, high),
         "inefficiency": result.inefficiency[0] * track.apart,
         "n_eff": result.n_eff[0],
-        "mean": track.values[start:].mean(),
+        "mean": mean,
         "drift": result.drift[0] / track.apart,
         "drift_error": result.drift_error[0] / track.apart,
         "p_value": result.p_value[0],
         "verdict": str(result.verdict[0]),
+        "reason": str(result.reason[0]),
+        "statistic": result.statistic[0],
+        "threshold": result.threshold[0],
+        "drift_percent": size,
+        "drift_percent_low": size - NORMAL * error,
+        "drift_percent_high": size + NORMAL * error,
     }
 
 
@@ -230,24 +302,76 @@ def _objects(values: Iterable[str]) -> Array:
 def from_equilibrium(run: xr.DataTree, query: Query) -> Query:
     """The query, its start "auto" replaced by the latest t0: the step from which all series of a run are stationary.
 
+    Where settings change, it is that of the last stretch of constant settings, and the range ends with that stretch;
+    with windows by rate, every stretch begins at its own t0.
+
+    Raises
+    ------
+    WindowError
+        No stretch has constant settings.
+
     Warns
     -----
     EquilibriumWarning
-        Some of them still drift: equilibrium has not been reached.
+        Some of the series still drift: equilibrium has not been reached.
+    SettingsWarning
+        The range ends earlier than asked for.
     """
     if query.start != "auto":
         return query
     answer, _ = equilibration_of(run, replace(query, by="layer", window=None, lag=None, start=None, batches=False))
-    drifting = answer["group"].values[answer["verdict"].values[:, 0] == DRIFTING]
-    start = int(answer["equilibrium_step"].max()) if answer.sizes["group"] else None
-    if drifting.size:
-        warnings.warn(
-            f"--start auto: expected a run in equilibrium, but from step {start} on these still drift: "
-            f"{', '.join(map(str, drifting))}. Their means depend on the window. Train longer.",
-            EquilibriumWarning,
-            stacklevel=2,
+    steps = answer["equilibrium_step"].values.astype(np.float64)
+    if answer.sizes["group"] and np.isnan(steps).all():
+        raise WindowError(
+            f"--start auto: expected a stretch with constant settings, got none: {answer['reason'].values[0, 0]}. "
+            "There is no equilibrium to begin at. Give a step, and ask for what stays: --start 50% --per-eta2"
         )
-    return replace(query, start=start)
+    if not answer.sizes["group"]:
+        return replace(query, start=None)
+    latest = steps.max(axis=0).astype(np.int64)
+    stops = answer["stop_step"].values
+    by_rate = query.window == "rate"
+    chosen = range(stops.size) if by_rate else [stops.size - 1]
+    _warn_of_drift(answer, latest, list(chosen))
+    if by_rate:
+        ranges = tuple((int(a), int(b)) for a, b in zip(latest, stops, strict=True) if a < b)
+        return replace(query, start=None, window=ranges)
+    line = trajectory(run).line
+    last = constant_stretches(line, None, _last_step(line, query.stop))[-1][1]
+    if last >= _last_step(line, query.stop):
+        return replace(query, start=int(latest[-1]))
+    warnings.warn(
+        f"--start auto: expected constant settings up to step {_last_step(line, query.stop)}, got changes after step "
+        f"{last}. The last stretch of constant settings is taken, steps {latest[-1]} to {last}. For all: --window rate",
+        SettingsWarning,
+        stacklevel=2,
+    )
+    return replace(query, start=int(latest[-1]), stop=last)
+
+
+def _last_step(line: Timeline, stop: Bound) -> int:
+    if stop is None:
+        return int(line.steps[-1])
+    return int(sample(line, stop=stop).windows.stop_step[-1])
+
+
+def _warn_of_drift(answer: xr.Dataset, latest: Array, windows: Sequence[int]) -> None:
+    """Name the series that drift in the chosen windows, with the size of their drift."""
+    said: dict[str, None] = {}
+    for window in windows:
+        one = answer.isel(window=window)
+        for name, verdict, size in zip(
+            one["group"].values, one["verdict"].values, one["drift_percent"].values, strict=True
+        ):
+            if verdict == DRIFTING:
+                said[f"{name} ({size:+.2g} % of its mean)"] = None
+    if said:
+        warnings.warn(
+            f"--start auto: expected a run in equilibrium, but from step {latest[windows[0]]} on these still drift: "
+            f"{', '.join(said)}. Their means depend on the window. Train longer.",
+            EquilibriumWarning,
+            stacklevel=3,
+        )
 
 
 def temperature_series(measurement: Measurement, known: Array | None = None) -> tuple[Array, Array]:
@@ -273,12 +397,12 @@ def _displacements(run: xr.DataTree, query: Query, known: Measurement) -> tuple[
     return squares[:, there] / known.plan.grouping.weights[:, np.newaxis], windows.stop_step[there]
 
 
-def _logged(name: str, array: xr.DataArray, line: Timeline, first: int, last: int) -> list[Track]:
+def _logged(name: str, array: xr.DataArray, line: Timeline, first: int, last: int, apart: int) -> list[Track]:
     values = np.asarray(array.values, dtype=np.float64)
     if values.ndim != 1:
         return []
     there = np.isfinite(values) & (line.steps > first) & (line.steps <= last)
-    return [Track(name, "", str(array.attrs.get("units", "")), values[there], line.steps[there])]
+    return [Track(name, "", str(array.attrs.get("units", "")), values[there], line.steps[there], apart)]
 
 
 def _binned(track: Track) -> Track:

@@ -7,19 +7,25 @@ from typing import Any
 
 import numpy as np
 
-from analyzer.query.windows import BIN_FRAMES, Sampling
-from analyzer.statistics.uncertainty import Uncertainty, from_batches, from_series
+from analyzer.query.windows import Sampling
+from analyzer.statistics.uncertainty import (
+    RELIABLE_BATCHES,
+    Uncertainty,
+    from_batches,
+    from_series,
+    relative_variances,
+    statistical_inefficiency,
+)
 
 Array = np.ndarray[Any, np.dtype[Any]]
 
 COLUMNS = ("standard_error", "n_eff", "unreliable")
-BLOCK_SAMPLES = BIN_FRAMES
-"""Of series too long to be transformed whole: longer than any momentum remembers."""
 _MOST_SAMPLES = 1 << 16
+"""Longer series are averaged in bins before they are transformed for their inefficiency."""
 
 
 def of_series(
-    series: Array, *, sampling: Sampling, origin: int, weights: Array, scale: float, epoch: Array | None
+    series: Array, *, sampling: Sampling, origin: int, weights: Array, scale: float, epoch: Array | None = None
 ) -> Array:
     """Error bars of groups of whole parameters.
 
@@ -42,17 +48,16 @@ def of_series(
     answer = np.full((3, len(weights), sampling.windows.velocities.size), np.nan)
     answer[2] = 1.0
     alike: dict[int, list[tuple[int, int]]] = {}
-    for window, low, high, present in _extents(sampling, origin):
+    for window, low, high, present in extents(sampling, origin):
         labels = None if epoch is None else epoch[origin + low + 1 : origin + high + 1]
-        many = labels is not None and np.unique(labels).size >= 10
-        if present.all() and not many and high - low <= _MOST_SAMPLES:
+        many = labels is not None and np.unique(labels).size >= RELIABLE_BATCHES
+        if present.all() and not many:
             alike.setdefault(high - low, []).append((window, low))
-            continue
-        values = temperature[:, low:high]
-        if high - low <= _MOST_SAMPLES:
-            answer[:, :, window] = _rows(from_series(values, present=present, epoch=labels, weights=weights))
         else:
-            answer[:, :, window] = _rows(_from_long_series(values, present, labels, weights))
+            values = temperature[:, low:high]
+            answer[:, :, window] = _rows(
+                from_series(values, present=present, epoch=labels if many else None, weights=weights)
+            )
     for length, found in alike.items():  # windows of one length are one call
         values = np.concatenate([temperature[:, low : low + length] for _, low in found])
         rows = _rows(from_series(values, weights=np.tile(weights, len(found))))
@@ -69,13 +74,12 @@ def of_batches(
     weights: Array,
     owner: Array,
     scale: float,
-    epoch: Array | None,
 ) -> Array:
     """Error bars of groups that divide parameters, and of any group at a longer lag; as `of_series`.
 
-    The scatter is that of the group's own batches. How many of its samples are worth an independent one (n_eff) is
-    taken from the parameter that it belongs to, whose series is known; at a longer lag displacements are taken for
-    independent, unless the batches show otherwise.
+    Error bar, n_eff and flag of a group come from its own batches. n_eff also needs the variance of its samples: it is
+    taken to be no less than that of the batches, that of independent Gaussian weights, and relative to T² that of the
+    parameter that the group belongs to, where its series is known.
 
     Parameters
     ----------
@@ -88,19 +92,25 @@ def of_batches(
     """
     assert sampling.batch is not None
     counts = np.bincount(sampling.batch, weights=sampling.count - 1)
-    window_of, first_of = np.zeros((2, counts.size), dtype=np.int64)
-    window_of[sampling.batch], first_of[sampling.batch[::-1]] = sampling.window, sampling.first[::-1]
+    window_of = np.zeros(counts.size, dtype=np.int64)
+    window_of[sampling.batch] = sampling.window
     means = scale * batches / weights[:, np.newaxis]
     answer = np.full((3, len(weights), sampling.windows.velocities.size), np.nan)
     answer[2] = 1.0
-    inefficiency = inefficiencies(series, sampling, origin)
+    variance = None if series is None else window_variances(series, sampling, origin)
     for window in np.unique(window_of).tolist():
         some = window_of == window
-        labels = None if epoch is None else epoch[first_of[some] + 1]
-        g = inefficiency[owner if series is not None else np.zeros(len(weights), dtype=np.int64), window]
-        answer[:, :, window] = _rows(
-            from_batches(counts[some], means[:, some], epoch=labels, weights=weights, inefficiency=g)
-        )
+        known = None if variance is None else variance[owner, window]
+        found = from_batches(counts[some], means[:, some], weights=weights, relative_variance=known)
+        answer[:, :, window] = _rows(found)
+    return answer
+
+
+def window_variances(series: Array, sampling: Sampling, origin: int) -> Array:
+    """Variance of 𝒯(t) over T² of every parameter and window (parameters, windows)."""
+    answer = np.full((len(series), sampling.windows.velocities.size), np.nan)
+    for window, low, high, present in extents(sampling, origin):
+        answer[:, window] = relative_variances(series[:, low:high], present)
     return answer
 
 
@@ -111,12 +121,12 @@ def inefficiencies(series: Array | None, sampling: Sampling, origin: int) -> Arr
     """
     answer = np.ones((1 if series is None else len(series), sampling.windows.velocities.size))
     if series is not None:
-        for window, low, high, present in _extents(sampling, origin):
+        for window, low, high, present in extents(sampling, origin):
             answer[:, window] = _inefficiency(series[:, low:high], present)
     return answer
 
 
-def _extents(sampling: Sampling, origin: int) -> list[tuple[int, int, int, Array]]:
+def extents(sampling: Sampling, origin: int) -> list[tuple[int, int, int, Array]]:
     """Of every window with velocities: its number, its part of the series, and which samples of it are there."""
     found = []
     edges = np.searchsorted(sampling.window, np.arange(sampling.windows.velocities.size + 1))
@@ -133,18 +143,14 @@ def _extents(sampling: Sampling, origin: int) -> list[tuple[int, int, int, Array
 
 
 def _inefficiency(series: Array, present: Array) -> Array:
-    if series.shape[1] <= _MOST_SAMPLES:
-        return from_series(series, present=present).inefficiency
-    return _from_long_series(series, present, None, None).inefficiency
-
-
-def _from_long_series(values: Array, present: Array, epoch: Array | None, weights: Array | None) -> Uncertainty:
-    """The uncertainty of a long series, from batches of it."""
-    starts = np.arange(0, values.shape[1], BLOCK_SAMPLES)
-    there = np.where(present, values, 0.0)
-    counts = np.add.reduceat(present.astype(np.float64), starts)
-    sums, squares = np.add.reduceat(there, starts, axis=1), np.add.reduceat(there**2, starts, axis=1)
-    return from_batches(counts, sums, squares, epoch=None if epoch is None else epoch[starts], weights=weights)
+    width = -(-series.shape[1] // _MOST_SAMPLES)
+    if width <= 1:
+        return statistical_inefficiency(series, present=present)
+    edges = np.arange(0, series.shape[1], width)
+    counts = np.add.reduceat(present.astype(np.float64), edges)
+    sums = np.add.reduceat(np.where(present, series, 0.0), edges, axis=1)
+    means = sums / np.maximum(counts, 1)
+    return np.asarray(width * statistical_inefficiency(means, present=counts == width))
 
 
 def _rows(found: Uncertainty) -> Array:

@@ -4,21 +4,30 @@ from __future__ import annotations
 
 import json
 import warnings
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import numpy as np
 import xarray as xr
 
-from analyzer.errors import FitError, NonFiniteWarning, SettingsWarning
+from analyzer.errors import (
+    EquilibriumWarning,
+    FitError,
+    FitWarning,
+    NonFiniteWarning,
+    SettingsWarning,
+    caller_level,
+)
 from analyzer.fitting.intervals import Intervals
 from analyzer.fitting.many import GroupFits, fit_groups
 from analyzer.fitting.models import Model, model_of
 from analyzer.quantities.fit_tables import alternatives_of, fits_table, hypotheses, per_run
+from analyzer.quantities.held import Held, held_fixed, part_of, with_recorded_rates
 from analyzer.quantities.temperature import temperature
 from analyzer.query.changes import told, within
 from analyzer.query.groups import By
+from analyzer.query.recorded import LEARNING_RATE
 from analyzer.sweep import (
     check_axes,
     column_name,
@@ -28,6 +37,7 @@ from analyzer.sweep import (
     is_sweep,
     over_runs,
     runs_of,
+    select,
     shared_steps,
 )
 from analyzer.tree import trajectory
@@ -54,11 +64,14 @@ class SweepFit:
         The fits themselves, for predictions; None where a group was refused.
     x
         (runs, hyperparameters).
+    held
+        The values of other hyperparameters that are held fixed, as in "batch_size=16"; empty if none varies.
     """
 
     answer: xr.Dataset
     fits: GroupFits
     x: Array
+    held: str = ""
 
 
 def fit(
@@ -71,6 +84,8 @@ def fit(
     level: float = 0.95,
     alternatives: Sequence[str] = (),
     unfinished: bool = False,
+    where: Mapping[str, Any] | None = None,
+    pool: Sequence[str] = (),
     **options: Any,
 ) -> xr.Dataset:
     """Fit the temperatures of a sweep's runs against a hyperparameter, each group for itself.
@@ -80,7 +95,8 @@ def fit(
     sweep
         As `open_sweep` gives it.
     against
-        "learning_rate", "batch_size", "inverse_batch_size" or any recorded hyperparameter; two of them for `joint`.
+        "learning_rate", "batch_size", "inverse_batch_size" or any recorded hyperparameter; two of them for `joint`. The
+        learning rate is that of the hyperparameters, else the one recorded with the frames of the window.
     model
         "power" a·x^b, "parabola", "square" a·x², "stiff" a·x²/(1 − c·x), "linear", "proportional", "inverse_power"
         a·x^−q, or "joint" a·x1^p·x2^−q.
@@ -94,10 +110,15 @@ def fit(
         Further models: their AICc beside that of `model`.
     unfinished
         Use runs that are still being written or were interrupted; else they are left out, and counted.
+    where
+        Only the runs with these values of hyperparameters, as {"batch_size": 16}.
+    pool
+        Other hyperparameters that may vary among the runs of one fit. All that vary and are not named here are held
+        fixed, but for seeds: there is one fit for each of their values that has enough runs.
     **options
-        Those of `temperature`: start, stop, lag, parameter, exclude, … Where the runs have several strides, the
-        default lag is the shortest time that all have frames for. Several lags give exponents against lag, b(L) and
-        q(L): all with the dimension `lag`, and `steps_per_lag` by lag and run.
+        Those of `temperature`: start ("auto", "50%", …), stop, lag, parameter, exclude, … Where the runs have several
+        strides, the default lag is the shortest time that all have frames for. Several lags give exponents against lag,
+        b(L) and q(L): all with the dimension `lag`, and `steps_per_lag` by lag and run.
 
     Returns
     -------
@@ -107,12 +128,19 @@ def fit(
         `scatter`, `between_seed`, `lack_of_fit`, `r_squared`, `aicc`, `intervals` (how they were found), `notes`. Dims
         (group, run): `temperature`, `within` (its standard error), `fitted`, `residual`, `leverage`. Dims (group,
         hypothesis): `p_value`, for the hypotheses that are known of the model; (group, alternative): `delta_aicc`,
-        `evidence`. A group that cannot be fitted is NaN, its `notes` say why.
+        `evidence`. A group that cannot be fitted is NaN, its `notes` say why. Where several values of other
+        hyperparameters are held fixed, all have the dimension `held` before these, as in "batch_size=16"; where there
+        is one, the attribute `held` says it.
 
     Raises
     ------
     FitError, SweepError
         No group can be fitted, or the hyperparameter is not what was recorded.
+
+    Warns
+    -----
+    FitWarning
+        Runs are left out, or still drift: once, with their names.
 
     Examples
     --------
@@ -128,6 +156,8 @@ def fit(
         level=level,
         alternatives=alternatives,
         unfinished=unfinished,
+        where=where or {},
+        pool=pool,
     )
     return fit_of(sweep, curve, by=by, **options)[0]
 
@@ -142,10 +172,12 @@ class Curve:
     level: float = 0.95
     alternatives: Sequence[str] = ()
     unfinished: bool = False
+    where: Mapping[str, Any] = field(default_factory=dict)
+    pool: Sequence[str] = ()
 
 
-def fit_of(sweep: xr.DataTree, curve: Curve, **options: Any) -> tuple[xr.Dataset, SweepFit | None]:
-    """`fit` of a curve, and the fits themselves: None where several lags are asked for.
+def fit_of(sweep: xr.DataTree, curve: Curve, **options: Any) -> tuple[xr.Dataset, tuple[SweepFit, ...]]:
+    """`fit` of a curve, and the fits themselves, one for each value that is held fixed: none of several lags.
 
     Parameters
     ----------
@@ -157,23 +189,93 @@ def fit_of(sweep: xr.DataTree, curve: Curve, **options: Any) -> tuple[xr.Dataset
         within a run are not known.
     """
     _check_curve(sweep, curve)
+    sweep = select(sweep, **curve.where) if curve.where else sweep
     check_axes(sweep, options.get("by", "layer"))
     lag = common_lag(sweep, *(options.get(name) for name in ("lag", "start", "stop")))
     options |= {} if lag is None else {"lag": lag}
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore", SettingsWarning)  # refused, by the name of the run
-        lazy = [temperature(run, **options) for run in runs_of(sweep).values()]
+    lazy, said = _measured(sweep, options)
     _check_settings(runs_of(sweep), lazy, curve.unfinished)
-    fitted = {name for name, run in runs_of(sweep).items() if curve.unfinished or _is_finished(run)}
-    if shared := shared_steps(sweep, lazy, fitted):
-        raise FitError(shared)
     sweep = in_windows(sweep, lazy)
-    asked = _asked(sweep, curve)
-    answers = [_computed(name, answer) for name, answer in zip(runs_of(sweep), lazy, strict=True)]
-    if isinstance(options.get("lag"), (list, tuple)):
-        return _by_lag(sweep, asked, answers), None
-    found = _fitted(sweep, asked, answers)
-    return found.answer, found
+    if LEARNING_RATE in curve.against:
+        sweep = with_recorded_rates(sweep, lazy)
+    for name in [*curve.against, *curve.pool]:
+        hyperparameter(sweep, name, partial=name in curve.pool)
+    model = model_of(curve.model)
+    parts = held_fixed(sweep, curve.against, curve.pool, len(model.coefficients) + 3)
+    fitted = {name for name, run in runs_of(sweep).items() if curve.unfinished or _is_finished(run)}
+    for part in parts:
+        if shared := shared_steps(part_of(sweep, part), [lazy[n] for n in part.places], fitted):
+            raise FitError(shared)
+    _warn(sweep, parts, said)
+    several = isinstance(options.get("lag"), (list, tuple))
+    answers, found = [], []
+    for part in parts:
+        own = part_of(sweep, part)
+        measured = [_computed(name, lazy[n]) for name, n in zip(runs_of(own), part.places, strict=True)]
+        if several:
+            answers.append(_by_lag(own, _asked(own, curve), measured))
+        else:
+            found.append(replace(_fitted(own, _asked(own, curve), measured), held=part.label))
+            answers.append(found[-1].answer)
+    if len(parts) == 1:
+        return answers[0].assign_attrs({"held": parts[0].label} if parts[0].label else {}), tuple(found)
+    return _joined(answers, [part.label for part in parts], list(runs_of(sweep))), tuple(found)
+
+
+def _joined(answers: Sequence[xr.Dataset], labels: Sequence[str], order: Sequence[str]) -> xr.Dataset:
+    """The fits of several values that are held fixed, along the dimension `held`; NaN for the runs of others."""
+    joined = xr.concat(
+        answers, dim="held", data_vars="all", coords="minimal", join="outer", compat="override",
+        combine_attrs="override",
+    )  # fmt: skip
+    there = set(map(str, joined["run"].values))
+    joined = joined.sel(run=[run for run in order if run in there])
+    for name in ("equation", "intervals", "notes"):
+        joined[name] = joined[name].where(joined[name].notnull(), "").astype(object)
+    runs = {str(run): n for n, answer in enumerate(answers) for run in answer["run"].values}
+    for title, coord in answers[0].coords.items():
+        if coord.dims == ("run",) and title != "run":
+            values = [answers[runs[str(run)]][title].sel(run=run).item() for run in joined["run"].values]
+            joined = joined.assign_coords({title: ("run", values, coord.attrs)})
+    names = np.array(labels, dtype=object)
+    return joined.assign_coords(held=("held", names, {"long_name": "hyperparameters that are held fixed"}))
+
+
+def _measured(sweep: xr.DataTree, options: dict[str, Any]) -> tuple[list[xr.Dataset], dict[str, list[str]]]:
+    """The lazy temperature of every run, and what was said of runs while it was found, by what was said."""
+    lazy = []
+    said: dict[str, list[str]] = {}
+    for name, run in runs_of(sweep).items():
+        with warnings.catch_warnings(record=True) as heard:
+            warnings.simplefilter("always")
+            lazy.append(temperature(run, **options))
+        for one in heard:
+            if issubclass(one.category, EquilibriumWarning):
+                drifting = str(one.message).partition("still drift: ")[2].partition(". Their")[0]
+                said.setdefault("still drift after their t0", []).append(f"{name}: {drifting}")
+            elif not issubclass(one.category, SettingsWarning):  # a range with several settings is refused
+                warnings.warn_explicit(one.message, one.category, one.filename, one.lineno)
+    return lazy, said
+
+
+def _warn(sweep: xr.DataTree, parts: Sequence[Held], said: Mapping[str, list[str]]) -> None:
+    """Say once which runs are left out, and which still drift."""
+    names = list(runs_of(sweep))
+    used = {n for part in parts for n in part.places}
+    left = [name for n, name in enumerate(names) if n not in used]
+    lines = [f"{len(runs)} of {len(names)} runs {what} ({_listed(runs)})" for what, runs in said.items()]
+    if left:
+        values = "; ".join(part.label for part in parts)
+        lines.append(
+            f"{len(left)} of {len(names)} runs are left out ({_listed(left)}), since the fit holds {values} fixed and "
+            "other values have too few runs. To choose: --where NAME=VALUE; to put them together: --pool NAME"
+        )
+    if lines:
+        warnings.warn(f"Fit: {'. '.join(lines)}.", FitWarning, stacklevel=caller_level())
+
+
+def _listed(names: Sequence[str], most: int = 8) -> str:
+    return ", ".join(names[:most]) + (f" and {len(names) - most} more" if len(names) > most else "")
 
 
 def _computed(name: str, lazy: xr.Dataset) -> xr.Dataset:
@@ -238,7 +340,8 @@ def _check_curve(sweep: xr.DataTree, curve: Curve) -> None:
             f"{', '.join(names)}. Write --against learning_rate --against batch_size for joint, one for all others."
         )
     for name in names:
-        hyperparameter(sweep, name)
+        if name != LEARNING_RATE:  # it may have been recorded with the frames
+            hyperparameter(sweep, name)
 
 
 def _asked(sweep: xr.DataTree, curve: Curve) -> _Asked:

@@ -156,10 +156,12 @@ def mode_weights(
 
     Parameters
     ----------
-    run, by, frames, start, stop, parameter, layer, exclude, memory_limit
+    run, by, frames
         As for `modes`.
     modes
         How many modes.
+    start, stop, parameter, layer, exclude, memory_limit
+        As for `modes`.
 
     Returns
     -------
@@ -196,7 +198,7 @@ def mode_weights_of(run: xr.DataTree, query: Query, frames: int = FRAMES, modes:
     shape = (asked.grouping.weights.size, modes, plan.frames.size)
     [factors] = gram_arrays(plan, partial(_factors, count=modes), {"factors": (shape, np.float64)})[0].values()
     known = {p.name: p.shape for p in asked.run.parameters if p.name in asked.grouping.rules and p.weights}
-    arrays = projections(plan, np.asarray(factors.compute()), known)
+    arrays = projections(plan, np.asarray(factors), known)
     data = {}
     for name, values in arrays.items():
         dims = asked.run.arrays[name].dims[:-1]

@@ -10,7 +10,7 @@ import numpy as np
 import xarray as xr
 
 from analyzer.query.changes import setting_in, within
-from analyzer.query.windows import Timeline
+from analyzer.query.timeline import Timeline
 
 Array = np.ndarray[Any, np.dtype[Any]]
 
@@ -25,6 +25,7 @@ class Optimizer:
         Name of its class, without the module.
     settings
         Those that all its parameter groups have; its defaults in stores of earlier recorders, which kept no groups.
+        For each group see `analyzer.quantities.expectations`.
     differing
         Names of the settings in which its parameter groups differ.
     """

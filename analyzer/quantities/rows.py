@@ -1,7 +1,7 @@
 """Rows of a parameter, hot and cold: their temperatures, whether they differ, and how stable their ranking is.
 
 The answer rests on means over batches of steps. They come from one pass of the engine: velocities are cut into batches
-whose lengths are powers of two and that begin at multiples of their length (`analyzer.query.windows.in_batches`), and
+whose lengths are powers of two and that begin at multiples of their length (`analyzer.query.batches.in_batches`), and
 each parameter joins neighbouring batches until one is longer than the correlation of its 𝒯(t)
 (`analyzer.statistics.heterogeneity.judge`). A window has 32 to 64 batches. From 8,192 velocities on a batch is one or
 more whole bins of the moments cache, 256 frames each, so that kept sums answer; a shorter window has batches of fewer
@@ -25,8 +25,7 @@ from analyzer.engine.spans import frame_at
 from analyzer.engine.sums import SQUARES, ULP
 from analyzer.errors import GroupError, OptionError, TrajectoryMissingError, WindowError
 from analyzer.quantities.equilibration import from_equilibrium
-from analyzer.quantities.errorbars import inefficiencies
-from analyzer.query.epochs import labels_of
+from analyzer.quantities.errorbars import inefficiencies, window_variances
 from analyzer.query.groups import Globs, local_groups
 from analyzer.query.kinds import COMPARED
 from analyzer.query.windows import BIN_FRAMES, Bound, Lag, require_even
@@ -267,21 +266,19 @@ def _judgements(sums: xr.Dataset, measurement: Measurement) -> dict[str, tuple[J
     assert sampling.batch is not None
     weights, owners = grouping.weights, grouping.columns["parameter"]
     counts = np.bincount(sampling.batch, weights=sampling.count - 1)
-    epoch = labels_of(measurement.run.line.epoch)
-    if epoch is not None:
-        first = np.zeros(counts.size, dtype=np.int64)
-        first[sampling.batch[::-1]] = sampling.first[::-1]
-        epoch = epoch[first + 1]
     means = 0.5 * sums["batches"].values / (weights[:, np.newaxis] * counts)
     heat, floor = sums["temperature"].values[:, 0], sums["floor"].values[:, 0]
     series = sums["series"].values if "series" in sums else None
     answer: dict[str, tuple[Judgement, float]] = {}
     with np.errstate(invalid="ignore", divide="ignore"):  # weights that are not finite have been named already
-        g = inefficiencies(series, sampling, measurement.moments.origin)[:, 0]
+        origin = measurement.moments.origin
+        g = inefficiencies(series, sampling, origin)[:, 0]
+        variance = None if series is None else window_variances(series, sampling, origin)[:, 0]
         for name in dict.fromkeys(owners.tolist()):
             some = owners == name
-            own = float(g[plan.parameters.index(name) if series is not None else 0])
-            found = judge(means[some], counts, weights[some], own, epoch)
+            place = plan.parameters.index(name) if series is not None else 0
+            own = float(g[place])
+            found = judge(means[some], counts, weights[some], own, None if variance is None else variance[place])
             if not found.reason and (heat[some] < FLOORS * floor[some]).all():
                 reason = f"all rows are below {FLOORS} times what rounding alone gives; take a longer lag"
                 found = replace(found, verdict=UNDECIDED, reason=reason)

@@ -31,6 +31,8 @@ from analyzer.engine.sums import DISPLACED, SQUARED_SUM, SQUARES, ULP
 from analyzer.errors import EpochError, OptionError, TrajectoryMissingError
 from analyzer.quantities import errorbars
 from analyzer.quantities.equilibration import from_equilibrium
+from analyzer.quantities.per_rate import check_per, per_rate
+from analyzer.quantities.schedule import columns_of, rates_of
 from analyzer.query.epochs import labels_of
 from analyzer.query.groups import By, Globs
 from analyzer.query.windows import Bound, Lag, Window, stride_in
@@ -63,6 +65,7 @@ def temperature(
     memory_limit: int | None = None,
     cache: bool | str = True,
     errors: bool = True,
+    per: str | None = None,
 ) -> xr.Dataset:
     """Thermodynamic temperature of groups of weights over windows of a run.
 
@@ -77,12 +80,13 @@ def temperature(
         "model", "layer", "module", "parameter", "row", "column", "output", "input", "head", "element", or a mapping
         from a group's name to globs over parameter names.
     window
-        Length in steps, "epoch", or None for the whole range. Windows tile from `start`; a shorter last one is
-        `partial`.
+        Length in steps, "epoch", "rate" (one window for each stretch of at least 256 steps within which no recorded
+        setting changes: learning rate, momentum, …), or None for the whole range. Windows tile from `start`; a shorter
+        last one is `partial`.
     start, stop
         Steps, or percent of the step range as in "50%" and, exactly a third, "100/3%". `start="auto"`: from where
         temperatures, displacements and the loss are in equilibrium (`equilibration`), with an `EquilibriumWarning` if
-        any of them still drifts.
+        any of them still drifts: in the last stretch of constant settings, and with window "rate" in each of them.
     lag
         Steps between the two frames of a velocity, or "epoch" (the ends of consecutive complete epochs); default: the
         stride, 1 for a run with every step. For a lag over one stride, displacements do not overlap and restart in each
@@ -110,6 +114,9 @@ def temperature(
         (whole run, epochs); a folder to keep them there; False for neither. The answer is the same to the bit.
     errors
         Whether to give error bars.
+    per
+        "eta2": also T/η², which stays where the learning rate changes, with its standard error and what the optimizer
+        leads one to expect.
 
     Returns
     -------
@@ -124,6 +131,11 @@ def temperature(
         With error bars: `standard_error` of the temperature (mean ± 1.96 of it is a 95 % interval; NaN below n_eff 20),
         `n_eff`, the independent samples that the window's 𝒯(t) is worth, and `unreliable`, where these are fewer than
         200 (500 for a single weight); see `analyzer.statistics.uncertainty`.
+        `learning_rate` η of the window, NaN where it changes or differs between the parameters of a group;
+        `learning_rate_change`, its highest over its lowest value; `remark`, which says what changes within the window.
+        With `per="eta2"`: `temperature_per_eta2` with `temperature_per_eta2_error`, and `expected_low`,
+        `expected_high` and `expectation` (paper's convention, m = k_B = 1). Where η changes, T/η² is the mean of
+        𝒯(t)/η(t)²: of whole parameters, at lag 1 of a run with every step; else it is NaN.
         With lag "epoch" also `temperature_half_phase` and `velocities_half_phase`, see Notes. With a list of lags, all
         but the weights over (lag, group, window), with the coordinates `lag`, as text, and `steps_per_lag`.
 
@@ -179,7 +191,8 @@ def temperature(
         cache=cache,
         batches=errors,
     )
-    answer, measured = temperature_of(run, query, remove_drift=remove_drift, mass=mass, k_B=k_B, convention=convention)
+    physics: dict[str, Any] = {"remove_drift": remove_drift, "mass": mass, "k_B": k_B, "convention": convention}
+    answer, measured = temperature_of(run, query, per=per, **physics)
     warn_of_empty(measured, "its drift and floor")
     return answer
 
@@ -192,20 +205,22 @@ def temperature_of(
     mass: Mass = 1.0,
     k_B: float = 1.0,
     convention: str = "paper",
+    per: str | None = None,
 ) -> tuple[xr.Dataset, list[Measurement]]:
     """`temperature` of a query, and the measurements that it rests on: one for each lag."""
     scale = _scale(convention, k_B)
+    check_per(per)
     query = from_equilibrium(run, query)
     attrs = _physics(query, remove_drift, mass, k_B, convention)
     if query.lags is None:
         measured, halves = _measured(run, [query], mass)
-        dataset = _dataset(measured[0], halves.get(0), query, scale=scale, remove_drift=remove_drift)
+        dataset = _dataset(run, measured[0], halves.get(0), query, scale=scale, remove_drift=remove_drift, per=per)
         return dataset.assign_attrs(attrs), measured
     labels = _labels(run, query)
     queries = [replace(query, lag=lag) for lag in query.lags]
     measured, halves = _measured(run, queries, mass)
     parts = [
-        _dataset(one, halves.get(n), asked, scale=scale, remove_drift=remove_drift).assign_attrs(attrs)
+        _dataset(run, one, halves.get(n), asked, scale=scale, remove_drift=remove_drift, per=per).assign_attrs(attrs)
         for n, (one, asked) in enumerate(zip(measured, queries, strict=True))
     ]
     return _by_lag(parts, query.lags, labels), measured
@@ -245,7 +260,7 @@ def _by_lag(parts: Sequence[xr.Dataset], lags: Sequence[Lag], labels: Sequence[s
             if name not in part:
                 part[name] = xr.full_like(part["temperature"], np.nan)
             if str(part[name].attrs.get("units", "")).startswith("weight^2"):
-                part[name].attrs["units"] = units
+                part[name].attrs["units"] = f"{units} learning_rate^-2" if "per_eta2" in str(name) else units
     joined = xr.concat(
         [part.reset_coords(["left_out", "partial"]) for part in parts],
         dim="lag",
@@ -279,7 +294,14 @@ def _measured(
 
 
 def _dataset(
-    measurement: Measurement, half: Measurement | None, query: Query, *, scale: float, remove_drift: bool
+    run: xr.DataTree,
+    measurement: Measurement,
+    half: Measurement | None,
+    query: Query,
+    *,
+    scale: float,
+    remove_drift: bool,
+    per: str | None,
 ) -> xr.Dataset:
     """The temperatures of one measurement; at lag "epoch" with those half an epoch later."""
     opened = measurement.run.opened
@@ -306,6 +328,10 @@ def _dataset(
     if query.lag == "epoch":
         shifted = None if half is None else result(half, "temperature", formula_of(half), columns)
         dataset = _with_half_phase(dataset, stride_in(measurement.run.line, query.start, query.stop), shifted)
+    rates = rates_of(run, measurement)
+    dataset = dataset.assign(columns_of(rates))
+    if per is not None:
+        dataset = per_rate(run, dataset, measurement, rates, query, 0.5 * scale, remove_drift)
     return dataset.assign_attrs(units=units)
 
 
@@ -321,13 +347,12 @@ def _physics(query: Query, remove_drift: bool, mass: Mass, k_B: float, conventio
 
 def _error_bars(measurement: Measurement, scale: float, units: str) -> dict[str, Any]:
     """Standard error, n_eff and its verdict, as variables of a dataset, lazy."""
-    grouping, answer, line = measurement.plan.grouping, measurement.moments, measurement.run.line
+    grouping, answer = measurement.plan.grouping, measurement.moments
     known: dict[str, Any] = {
         "sampling": measurement.plan.sampling,
         "origin": answer.origin,
         "weights": grouping.weights,
         "scale": scale,
-        "epoch": labels_of(line.epoch),
     }
     shape = (len(errorbars.COLUMNS), grouping.weights.size, measurement.plan.sampling.windows.velocities.size)
     parents: list[Any] = [array for array in (answer.batches, answer.series) if array is not None]
@@ -338,7 +363,8 @@ def _error_bars(measurement: Measurement, scale: float, units: str) -> dict[str,
         owner = np.array([order[name] for name in owners], dtype=np.int64)
         call: Any = partial(_bars, errorbars.of_batches, owner=owner, **known)
     elif answer.series is not None:
-        call = partial(_bars, errorbars.of_series, **known)
+        epoch = labels_of(measurement.run.line.epoch)
+        call = partial(_bars, errorbars.of_series, epoch=epoch, **known)
     else:
         call, parents = partial(np.full, shape, np.nan), []
     key = f"error-bars-{tokenize(answer.table.name, scale)}"

@@ -141,9 +141,10 @@ def setting_in(key: str, attrs: Mapping[Any, Any], steps: Array, start: int, sto
     That of the whole run where the segments have none, or where the range spans a change.
     """
     changes = changes_of(attrs.get("segments"))
+    current = first_setting(key, attrs)
     if not changes or within(changes, steps, start, stop):
-        return attrs.get(key)
-    current, number = attrs.get(key), 0
+        return current
+    number = 0
     for n, segment in enumerate(attrs["segments"]):
         if not isinstance(segment, Mapping) or (n and not _begun(segment, steps, stop)):
             break
@@ -163,6 +164,13 @@ def _annotated(settings: Any, number: int, attrs: Mapping[Any, Any]) -> Any:
         name: root[name] for name, count in counts.items() if isinstance(count, int) and number < count and name in root
     }
     return {**settings, **known}
+
+
+def first_setting(key: str, attrs: Mapping[Any, Any]) -> Any:
+    """The attribute "hyperparameters" or "optimizer" of a run, else that of its first segment."""
+    segments = attrs.get("segments")
+    first = segments[0] if isinstance(segments, (list, tuple)) and segments else None
+    return attrs.get(key) or (first.get(key) if isinstance(first, Mapping) else None) or attrs.get(key)
 
 
 def _begun(segment: Mapping[str, Any], steps: Array, stop: int) -> bool:
@@ -189,12 +197,35 @@ def _flat(title: str, value: object) -> dict[str, Any]:
         defaults = optimizer.get("defaults")
         usual = dict(defaults) if isinstance(defaults, Mapping) else {}
         found |= {f"{owner} {key}": one for key, one in usual.items()}
-        held = optimizer.get("groups")
-        groups: Sequence[Any] = held if isinstance(held, (list, tuple)) else []
+        groups = flat_groups([optimizer])
         for m, group in enumerate(groups):
             title = owner if len(groups) == 1 else f"{owner} group {m}"
             # What a group has of its own; in an only group that is what counts, and not the default.
-            found |= {f"{title} {key}": one for key, one in group.items()} if isinstance(group, Mapping) else {}
+            found |= {f"{title} {key}": one for key, one in _chosen(group).items()}
+    return found
+
+
+def flat_groups(optimizer: object) -> list[Mapping[str, Any]]:
+    """The parameter groups of the attribute `optimizer`, numbered through all optimizers."""
+    listed = optimizer if isinstance(optimizer, (list, tuple)) else []
+    held = [one.get("groups") if isinstance(one, Mapping) else None for one in listed]
+    return [
+        group if isinstance(group, Mapping) else {}
+        for groups in held
+        for group in (groups if isinstance(groups, (list, tuple)) else [])
+    ]
+
+
+def _chosen(group: Mapping[str, Any]) -> dict[str, Any]:
+    """What a user chose for a parameter group, without what a schedule had made of it when the segment began.
+
+    The rate at each step is recorded; under a schedule the group holds the rate that it began with.
+    """
+    found = {str(key): one for key, one in group.items() if key != "initial_lr"}
+    if group.get("initial_lr") is not None:
+        found["lr"] = group["initial_lr"]
+    if "base_momentum" in group:  # a schedule cycles momentum, or β1
+        found = {key: one for key, one in found.items() if key not in ("momentum", "betas")}
     return found
 
 
@@ -203,6 +234,8 @@ def _differences(before: Mapping[str, Any], after: Mapping[str, Any]) -> list[st
         f"{key} {_shown(before, key)} → {_shown(after, key)}"
         for key in dict.fromkeys([*before, *after])
         if _text(before.get(key, _ABSENT)) != _text(after.get(key, _ABSENT))
+        # Earlier recorders did not list them.
+        and not (key.endswith(" parameters") and (key not in before or key not in after))
     ]
 
 

@@ -10,7 +10,7 @@ import numpy as np
 
 from analyzer.errors import EpochError, WindowError
 from analyzer.query.epochs import known_epochs
-from analyzer.query.windows import Timeline
+from analyzer.query.timeline import Timeline
 
 Array = np.ndarray[Any, np.dtype[Any]]
 Lags = str | int | Sequence[int | str] | None
@@ -33,7 +33,7 @@ def default_lags(frames: int) -> Array:
     return table[table <= max(frames // LEAST_WINDOWS, 1)]
 
 
-def lags_in(text: str) -> tuple[int | str, ...]:
+def lags_in(text: str, option: str = "--lags") -> tuple[int | str, ...]:
     """Return the lags of a text such as "1,2,5", "1:100", "1:1000:10", "1:1000:log" or "epoch", in steps.
 
     Raises
@@ -46,30 +46,30 @@ def lags_in(text: str) -> tuple[int | str, ...]:
         if one == "epoch":
             found.append(one)
         elif match := _RANGE.fullmatch(one):
-            found += _range(int(match[1]), int(match[2]), match[3], text)
+            found += _range(int(match[1]), int(match[2]), match[3], text, option)
         elif one.isdecimal() and len(one) <= 12:
             found.append(int(one))
         else:
-            raise _refusal(text)
+            raise _refusal(text, option)
     return tuple(found)
 
 
-def _range(low: int, high: int, by: str | None, text: str) -> list[int]:
+def _range(low: int, high: int, by: str | None, text: str, option: str) -> list[int]:
     if by == "log":
         if not 0 < low <= high:
-            raise _refusal(text)
+            raise _refusal(text, option)
         octaves = np.arange(0, np.log2(high / low) + 1e-9, 1 / _PER_OCTAVE)
         return sorted({*np.rint(low * 2**octaves).astype(int).tolist(), high})
     apart = int(by or 1)
     if low > high or not apart or (high - low) // apart > LONGEST:
-        raise _refusal(text)
+        raise _refusal(text, option)
     return list(range(low, high + 1, apart))
 
 
-def _refusal(text: str) -> WindowError:
+def _refusal(text: str, option: str) -> WindowError:
     return WindowError(
-        f"--lags: expected lags in steps, as in 1,2,5 or 1:100 or 1:1000:log or epoch, got {text!r}. Correlations are "
-        "taken at such distances. Write --lags 1:1000:log",
+        f"{option}: expected lags in steps, as in 1,2,5 or 1:100 or 1:1000:log or epoch, got {text!r}. Pairs of frames "
+        f"are taken at such distances. Write {option} 1:1000:log",
         lags=text,
     )
 
@@ -97,14 +97,26 @@ def frames_of(line: Timeline, lags: Lags, low: int, high: int, steps_per_epoch: 
     """
     if lags is None:
         return None
-    listed = [lags] if isinstance(lags, (int, np.integer, str)) else list(lags)
-    wanted: set[int] = set()
-    for one in listed:
-        for lag in lags_in(one) if isinstance(one, str) else (one,):
-            wanted.add(_epoch(line, low, high, steps_per_epoch) if lag == "epoch" else _checked(line, lag))
-    if not wanted:
-        raise _refusal(str(lags))
+    wanted = {
+        _epoch(line, low, high, steps_per_epoch) if lag == "epoch" else _checked(line, lag) for lag in listed(lags)
+    }
     return np.array(sorted(wanted))
+
+
+def listed(given: Lags, option: str = "--lags") -> list[int | str]:
+    """Return what was given for an option as one list, in steps and "epoch"; at least one."""
+    each = [given] if given is None or isinstance(given, (int, np.integer, str)) else list(given)
+    found: list[int | str] = []
+    for one in each:
+        if isinstance(one, str):
+            found += lags_in(one, option)
+        elif isinstance(one, (int, np.integer)) and not isinstance(one, bool):
+            found.append(int(one))
+        else:
+            raise _refusal(str(one), option)
+    if not found:
+        raise _refusal(str(given), option)
+    return found
 
 
 def _checked(line: Timeline, lag: Any) -> int:

@@ -16,7 +16,9 @@ _OF_QUERIES = (
 )  # fmt: skip
 _OF_TEMPERATURES = (
     "temperature", "temperature_drift", "temperature_thermal", "temperature_half_phase", "velocities_half_phase",
-    "drift_null", "floor", "standard_error", "n_eff", "unreliable",
+    "drift_null", "floor", "standard_error", "n_eff", "unreliable", "learning_rate_change", "remark",
+    "recorded_learning_rate",
+    "temperature_per_eta2", "temperature_per_eta2_error", "expected_low", "expected_high", "expectation",
 )  # fmt: skip
 _OF_VELOCITIES = ("velocity", "mean_velocity", "mean_squared_velocity", "rms_velocity")
 _OF_ROWS = (
@@ -25,7 +27,7 @@ _OF_ROWS = (
 )  # fmt: skip
 _OF_SERIES = (
     "quantity", "of", "units", "equilibrium_step", "equilibrium_low", "equilibrium_high", "mean", "drift",
-    "drift_error",
+    "drift_error", "statistic", "threshold", "drift_percent", "drift_percent_low", "drift_percent_high",
 )  # fmt: skip
 _OF_DISTRIBUTIONS = (
     "bin", "lower", "upper", "density", "density_error", "density_by_weight", "density_by_weight_error",
@@ -41,7 +43,8 @@ RESERVED = frozenset(
      *_OF_DISTRIBUTIONS, *_OF_FITS)
 ) - {"model"}  # fmt: skip
 """Variables and dimensions of all answers about groups of weights. A test holds every answer against them: a new
-variable is added here, so that no sweep that opens today breaks on it. (No answer has a variable `model`.)"""
+variable is added here, so that no sweep that opens today breaks on it. (No answer has a variable `model`. The one of
+`learning_rate` gives way to the hyperparameter: `analyzer.sweep.over_runs`.)"""
 
 
 def column_names(names: Iterable[str], taken: Collection[str] = RESERVED) -> dict[str, str]:

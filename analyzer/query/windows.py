@@ -7,7 +7,6 @@ segment inside. This one description serves every lag, window and gap: the engin
 
 from __future__ import annotations
 
-import math
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
@@ -17,74 +16,20 @@ from typing import Any, Literal
 import numpy as np
 
 from analyzer.errors import EpochError, TooFewFramesError, WindowError
-from analyzer.query.changes import Change
 from analyzer.query.epochs import Epochs, known_epochs
-from analyzer.store.schema import Segment
+from analyzer.query.settings import FEWEST_STEPS, constant_stretches, variations
+from analyzer.query.timeline import Even, Timeline, uneven
 
 Array = np.ndarray[Any, np.dtype[Any]]
 
 BIN_FRAMES = 256
 """Frames in a bin of kept sums: a bin takes 12 bytes a weight (Σv² and an edge frame), its frames take 1,024."""
 Lag = int | Literal["epoch"] | None
-Window = int | Literal["epoch"] | None
+Ranges = tuple[tuple[int, int], ...]
+Window = int | Literal["epoch", "rate"] | Ranges | None
 Bound = int | str | None
-_MOST_LISTED = 6
-"""Stretches that an error lists."""
 _PERCENT = re.compile(r"(\d{1,99}/[1-9]\d{0,98}|(\d+\.?\d*|\.\d+)(e[+-]?\d{1,2})?)\s*%", re.ASCII | re.IGNORECASE)
 """A percentage: 50%, 33.3%, or 100/3% for a third."""
-
-
-@dataclass(frozen=True)
-class Even:
-    """Neighbouring frames, from `first` to `last`, that are `stride` steps apart but for gaps.
-
-    Two of them share a frame where a velocity leads from one into the other.
-    """
-
-    first: int
-    last: int
-    stride: int
-
-
-@dataclass(frozen=True)
-class Timeline:
-    """The steps of a run's frames, and where no velocity may cross.
-
-    Attributes
-    ----------
-    steps
-        (frames,) int64, strictly increasing.
-    stride
-        Steps between consecutive frames; where that changes, the largest number that divides all.
-    breaks
-        (frames,) bool: frame i does not follow from frame i - 1 (a gap, or a segment's start).
-    epoch
-        (frames,) float64 with NaN where nothing was logged, or None.
-    changes
-        Segments that began with other hyperparameters or another optimizer than the one before.
-    evens
-        Where the spacing of frames changes: the ranges of equal spacing that hold a velocity. Else empty.
-    """
-
-    steps: Array
-    stride: int
-    breaks: Array
-    epoch: Array | None = None
-    changes: tuple[Change, ...] = ()
-    evens: tuple[Even, ...] = ()
-
-    @property
-    def gaps(self) -> Array:
-        """Frames before which others are missing."""
-        usual = np.full(self.steps.size, self.stride)
-        for even in self.evens:
-            usual[even.first + 1 : even.last + 1] = even.stride
-        return 1 + np.flatnonzero(np.diff(self.steps) > usual[1:])
-
-    def within(self, low: int, high: int) -> list[Even]:
-        """The ranges of equal spacing in the frames from `low` to `high` that hold a velocity."""
-        cut = [replace(one, first=max(one.first, low), last=min(one.last, high)) for one in self.evens]
-        return [one for one in cut if one.first < one.last]
 
 
 @dataclass(frozen=True)
@@ -139,59 +84,6 @@ class Sampling:
         return 0 if self.batch is None else int(self.batch[-1]) + 1
 
 
-def timeline(
-    steps: Array,
-    stride: int,
-    segments: Sequence[Segment] = (),
-    epoch: Array | None = None,
-    changes: tuple[Change, ...] = (),
-) -> Timeline:
-    """The timeline of frames at `steps`; no velocity crosses the first step of a segment that is not continuous.
-
-    A segment's frames are as far apart as it says, else `stride`.
-    """
-    steps = np.asarray(steps, dtype=np.int64)
-    starts = [int(np.searchsorted(steps, segment.first_step)) for segment in segments]
-    usual = np.full(steps.size, stride)
-    for frame, segment in zip(starts, segments, strict=True):
-        usual[frame:] = segment.stride or stride
-    breaks = np.ones(steps.size, dtype=bool)
-    breaks[1:] = np.diff(steps) != usual[1:]
-    for frame, segment in zip(starts, segments, strict=True):
-        if not segment.continuous and frame < steps.size:
-            breaks[frame] = True
-    evens = _evens(usual, breaks)
-    if len(evens) < 2:
-        return Timeline(steps, evens[0].stride if evens else stride, breaks, epoch, changes)
-    return Timeline(steps, math.gcd(*(one.stride for one in evens)), breaks, epoch, changes, evens)
-
-
-def _evens(usual: Array, breaks: Array) -> tuple[Even, ...]:
-    """The ranges of equal spacing, of (frames,) steps that lead to each frame."""
-    turns = 1 + np.flatnonzero(np.diff(usual))
-    found, first = [], 0
-    for frame in turns.tolist():
-        found.append(Even(first, frame - 1, int(usual[frame - 1])))
-        first = frame if breaks[frame] else frame - 1
-    if usual.size:
-        found.append(Even(first, usual.size - 1, int(usual[-1])))
-    return tuple(one for one in found if one.first < one.last)
-
-
-def uneven(line: Timeline, found: Sequence[Even], what: str) -> WindowError:
-    """The error for a question that needs frames of equal spacing, in a range where the spacing changes."""
-    shown = [(int(line.steps[one.first]), int(line.steps[one.last]), one.stride) for one in found]
-    listed = ", ".join(f"{start} to {stop} every {stride}" for start, stop, stride in shown[:_MOST_LISTED])
-    more = f", … ({len(shown)} in all)" if len(shown) > _MOST_LISTED else ""
-    start, stop, _ = max(shown, key=lambda one: (one[1] - one[0]) / one[2])
-    return WindowError(
-        f"Range: expected frames of equal spacing for {what}, got stretches of several: steps {listed}{more}. "
-        "Displacements over different times do not average to one temperature. Choose a stretch: "
-        f"--start {start} --stop {stop}",
-        stretches=tuple(shown),
-    )
-
-
 def require_even(line: Timeline, sampling: Sampling, what: str) -> None:
     """Refuse velocities of stretches of different spacing, for a question that takes one window.
 
@@ -237,8 +129,8 @@ def sample(
     line
         The run's frames.
     window
-        Length in steps, "epoch", or None for the whole range (where the spacing of frames changes: one window for each
-        stretch of equal spacing).
+        Length in steps, "epoch", "rate" for the constant stretches of settings, ranges (start, stop), or None for the
+        whole range (where the spacing of frames changes: one window for each stretch of equal spacing).
     start, stop
         Steps, or percent of the step range ("50%"); default the first and the last frame.
     lag
@@ -330,42 +222,9 @@ def _by_stretch(line: Timeline, found: Sequence[Even], lag: Lag) -> Sampling:
 def _cut(window: Window) -> str:
     if window is None:
         return ""
+    if isinstance(window, tuple) or window == "rate":
+        return " by rate"
     return " by epochs" if window == "epoch" else f" in windows of {window} steps"
-
-
-def in_batches(drawn: Sampling, shortest: int = BIN_FRAMES) -> Sampling:
-    """The same velocities, every window's cut into some tens of batches, if it is long enough.
-
-    Batches begin at multiples of their length, a power of two. Those of neighbouring frames are no shorter than
-    `shortest`, by default the length of a bin (`analyzer.engine.bins`), and begin where bins do, so that kept sums
-    answer. Those at a window's ends are shorter.
-    """
-    velocities = drawn.windows.velocities[drawn.window]
-    length = 2 ** np.floor(np.log2(np.maximum(velocities / 32, 1))).astype(np.int64)
-    length = np.where(drawn.spacing == 1, np.maximum(length, shortest), length)
-    # In units of the spacing, from the run's first frame where it is 1, else from the stretch's own.
-    origin = np.where(drawn.spacing == 1, drawn.first, 0)
-    begin, end = origin, origin + drawn.count - 1
-    cuts = np.maximum((end - 1) // length - begin // length, 0)
-    index = np.repeat(np.arange(cuts.size), cuts + 1)
-    offset = np.arange(index.size) - np.repeat(np.cumsum(cuts + 1) - (cuts + 1), cuts + 1)
-    cell = (begin // length)[index] + offset
-    low = np.where(offset == 0, begin[index], cell * length[index])
-    high = np.where(offset == cuts[index], end[index], (cell + 1) * length[index])
-    window = drawn.window[index]
-    apart = drawn.spacing[index]
-    # Stretches of one window, cut by a gap inside a cell, share its batch; those with a wide spacing begin anew each.
-    owner = np.where(apart == 1, window, index)
-    fresh = np.ones(index.size, dtype=bool)
-    fresh[1:] = (owner[1:] != owner[:-1]) | (cell[1:] != cell[:-1]) | (window[1:] != window[:-1])
-    return replace(
-        drawn,
-        first=drawn.first[index] + (low - origin[index]) * apart,
-        spacing=apart,
-        count=high - low + 1,
-        window=window,
-        batch=np.cumsum(fresh) - 1,
-    )
 
 
 def _range(line: Timeline, start: Bound, stop: Bound) -> tuple[int, int]:
@@ -443,10 +302,14 @@ def _windows(
     if window is None:
         edges = np.array([[low, high]])
         return edges, steps[edges], np.zeros(1, dtype=bool), None
+    if window == "rate":
+        return _ranges(line, by_rate(line, begin, end))
+    if isinstance(window, tuple):
+        return _ranges(line, window)
     if not isinstance(window, (int, np.integer)) or isinstance(window, bool) or window < 1 or window % line.stride:
         raise WindowError(
-            f"--window: expected a positive multiple of the stride ({line.stride} steps) or 'epoch', got {window!r}. "
-            f"A window must hold whole velocities. Write --window {100 * line.stride}",
+            f"--window: expected a positive multiple of the stride ({line.stride} steps), 'epoch' or 'rate', got "
+            f"{window!r}. A window must hold whole velocities. Write --window {100 * line.stride}",
             window=window,
         )
     if window > end - begin:
@@ -462,6 +325,36 @@ def _windows(
         [np.searchsorted(steps, bounds[:, 0]), np.searchsorted(steps, bounds[:, 1], side="right") - 1], axis=1
     )
     return edges, bounds, bounds[:, 1] - bounds[:, 0] < window, None
+
+
+def by_rate(line: Timeline, start: int, stop: int) -> Ranges:
+    """The constant stretches of a range, as windows.
+
+    Raises
+    ------
+    WindowError
+        There is none of 256 steps.
+    """
+    found = constant_stretches(line, start, stop)
+    if not found:
+        changes = ", ".join(map(str, variations(line, start, stop)))
+        raise WindowError(
+            f"--window rate: expected a stretch of at least {FEWEST_STEPS} steps with constant settings between step "
+            f"{start} and {stop}, got none: {changes or 'they change at a resume'}. Each window would hold several "
+            "settings. Ask for T/η² over windows of steps: --per-eta2 --window 1000",
+            start=start,
+            stop=stop,
+        )
+    return tuple(found)
+
+
+def _ranges(line: Timeline, ranges: Ranges) -> tuple[Array, Array, Array, None]:
+    """As `_windows`, of given ranges of steps, in order."""
+    bounds = np.array(ranges, dtype=np.int64)
+    edges = np.stack(
+        [np.searchsorted(line.steps, bounds[:, 0]), np.searchsorted(line.steps, bounds[:, 1], side="right") - 1], axis=1
+    )
+    return edges, bounds, np.zeros(len(bounds), dtype=bool), None
 
 
 def _stretches(line: Timeline, edges: Array, apart: int) -> tuple[Array, Array, Array, Array]:

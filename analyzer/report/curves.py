@@ -24,6 +24,7 @@ MOST_LINES = 28
 _MOST_SCALARS = 4
 _MOST_RESUMPTIONS = 20
 """More marks with a label each would hide a chart."""
+_MOST_MARKS = 12
 _ENOUGH_BINS = 64
 """A run with this many bins of kept sums or more is drawn with windows of whole bins, so that no frame is decoded."""
 
@@ -74,14 +75,16 @@ def marks_of(subject: Subject) -> list[tuple[float, str]]:
 
 
 def equilibrium_marks(subject: Subject) -> list[tuple[float, str]]:
-    """Return a mark at the latest t0, from which on all series of the run are stationary; none if it is unknown."""
+    """Return a mark at the latest t0 of each stretch of constant settings; none if it is unknown."""
     try:
         answer = subject.equilibrium
     except Exception:  # the section on equilibrium shows the error, whatever it is
         return []
-    if not answer.sizes["group"]:
+    steps = answer["equilibrium_step"].values.astype(np.float64)
+    if not answer.sizes["group"] or np.isnan(steps).all():
         return []
-    return [(float(answer["equilibrium_step"].max()), "t₀")]
+    latest = steps.max(axis=0)
+    return [(float(step), "t₀") for step in latest[:_MOST_MARKS]]
 
 
 def temperatures(subject: Subject, asked: Asked) -> list[Content]:
@@ -93,9 +96,28 @@ def temperatures(subject: Subject, asked: Asked) -> list[Content]:
         subject.run, by=asked.by, window=window_of(subject.run, asked.points), errors=False, **asked.options
     ).compute()
     contents.insert(0, _curves(windows, marks_of(subject)))
+    rates = _rates(subject, asked.points)
+    if rates is not None:
+        contents.insert(1, rates)
     if windows.sizes["group"] > MOST_LINES:
-        contents.insert(1, Note(f"The chart shows the first {MOST_LINES} of {windows.sizes['group']} groups."))
+        contents.insert(
+            1 + (rates is not None), Note(f"The chart shows the first {MOST_LINES} of {windows.sizes['group']} groups.")
+        )
     return contents
+
+
+def _rates(subject: Subject, points: int) -> Chart | None:
+    """Return a chart of the learning rate against step; None where none is recorded or it is one throughout."""
+    line = trajectory(subject.run).line
+    rates = line.settings.recorded.of_rate()
+    if rates.size:
+        rates = np.unique(rates[1:], axis=1)
+    if not rates.size or np.nanmin(rates) == np.nanmax(rates):
+        return None
+    every = -(-len(rates) // points)
+    lines = [Line(f"η {n}" if rates.shape[1] > 1 else "η", column[::every]) for n, column in enumerate(rates.T)]
+    marks: list[tuple[float, str]] = []
+    return Chart("Learning rate", "step", line.steps[1::every].astype(np.float64), "η", "", lines[:MOST_LINES], marks)
 
 
 def window_of(run: xr.DataTree, points: int) -> int | None:
@@ -153,6 +175,13 @@ def _table(answer: xr.Dataset, by: str) -> Table:
 def remarks(answer: xr.Dataset) -> list[Content]:
     """Return notes on temperatures that are NaN, near rounding, or unreliable."""
     notes: list[Content] = []
+    said: dict[str, list[str]] = {}
+    for name, text in zip(answer["group"].values, answer["remark"].values[:, 0], strict=True):
+        if text:
+            said.setdefault(str(text), []).append(str(name) or "model")
+    for text, names in said.items():
+        which = "" if len(names) == answer.sizes["group"] else f"{', '.join(names)}: "
+        notes.append(Note(f"{which}{text}. A mean over it is of no one setting: T/η² is what may stay.", problem=True))
     heat, floor = answer["temperature"].values, answer["floor"].values
     if missing := int(np.isnan(heat).sum()):
         notes.append(
@@ -173,8 +202,8 @@ def remarks(answer: xr.Dataset) -> list[Content]:
     if bool(answer["unreliable"].any()):
         notes.append(
             Note(
-                "Unreliable: the window has fewer than 200 effective samples (n eff), so the standard error is itself "
-                "uncertain. Below 20 there is none."
+                "Unreliable: the window has fewer than 200 effective samples (n eff), or it changes too slowly for its "
+                "length, so the standard error is itself uncertain. Below 20 effective samples there is none."
             )
         )
     return notes

@@ -77,8 +77,8 @@ def _table(answer: xr.Dataset) -> Table:
                 _at(one, "diffusion_coefficient", last),
             )
         )
-    span = answer["lag"].values[[*first, *last]] if first.size else []
-    told = f" First and last: lags {span[0]:,} and {span[-1]:,}." if len(span) else ""
+    span = answer["lag"].values[np.concatenate([first, last])]
+    told = f" First and last: lags {span[0]:,} and {span[-1]:,}." if span.size else ""
     caption = (
         "± is one standard error; without one, the window has fewer than eight batches. Exponent: d ln MSD/d ln τ, 1 "
         f"for diffusion, 2 for steady motion, 0 where weights are confined.{told} Diffusion coefficients only where "
@@ -99,9 +99,9 @@ def _with_error(value: float, error: float) -> str:
 
 def spectra(subject: Subject, asked: Asked) -> list[Content]:
     """Return a chart of the spectral density of velocities, and what can be seen of the epoch in it."""
-    options = {"memory_limit": asked.memory_limit}
+    limit = asked.memory_limit
     try:
-        answer = spectrum(subject.run, by=asked.by, **subject.range, **options).compute().isel(window=0)
+        answer = spectrum(subject.run, by=asked.by, **subject.range, memory_limit=limit).compute().isel(window=0)
     except (TooFewFramesError, WindowError) as error:
         return [Note(str(error))]
     frequency, density = _thinned(answer["frequency"].values[1:], answer["spectral_density"].values[:, 1:])
@@ -128,10 +128,15 @@ def _thinned(frequency: Array, density: Array) -> tuple[Array, Array]:
 
 def directions(subject: Subject, asked: Asked) -> list[Content]:
     """Return the first modes of each group: shares, cosine contents, and the projection on the first against step."""
-    options = {"memory_limit": asked.memory_limit}
+    limit = asked.memory_limit
     try:
         answer = modes(
-            subject.run, by=asked.by, frames=min(_FRAMES, 2 * asked.points), modes=_MODES, **subject.range, **options
+            subject.run,
+            by=asked.by,
+            frames=min(_FRAMES, 2 * asked.points),
+            modes=_MODES,
+            memory_limit=limit,
+            **subject.range,
         ).compute()
     except (TooFewFramesError, WindowError) as error:
         return [Note(str(error))]

@@ -7,12 +7,13 @@ import xarray as xr
 
 from analyzer.report.content import Content, Note, Table
 from analyzer.report.subject import Asked, Subject
-from analyzer.report.text import number, p_value, unit_text
-from analyzer.statistics.equilibrium import DRIFTING
+from analyzer.report.text import NONE, number, p_value, unit_text
+from analyzer.statistics.equilibrium import DRIFTING, UNDECIDED
 
-_COLUMNS = ("series", "of", "t₀ (step)", "g (steps)", "n eff", "mean from t₀", "drift per step", "p of no drift",
-            "verdict")  # fmt: skip
-_TEXT = frozenset({"series", "of", "verdict"})
+_COLUMNS = ("series", "of", "steps", "t₀ (step)", "g (steps)", "n eff", "mean from t₀", "drift per step",
+            "change from t₀ on", "p of no drift", "verdict", "why")  # fmt: skip
+_TEXT = frozenset({"series", "of", "steps", "verdict", "why"})
+_MOST_ROWS = 200
 
 
 def equilibrium(subject: Subject, asked: Asked) -> list[Content]:
@@ -23,25 +24,46 @@ def equilibrium(subject: Subject, asked: Asked) -> list[Content]:
         contents.append(Note("No series has the 40 samples that a search for equilibrium needs. Record longer."))
         return contents
     contents.append(Note(_headline(answer)))
-    rows = [_row(answer.isel(group=n, window=0)) for n in range(answer.sizes["group"])]
+    every = [
+        answer.isel(group=n, window=m) for m in range(answer.sizes["window"]) for n in range(answer.sizes["group"])
+    ]
+    rows = [_row(one) for one in every[:_MOST_ROWS]]
+    if len(rows) < len(every):
+        contents.append(Note(f"The table shows {len(rows)} of {len(every):,} rows. For all: analyzer equilibration"))
     caption = (
         "t₀: the start that leaves most independent samples. g: statistical inefficiency, the steps for one "
-        "independent sample. Displacement: mean squared displacement over 256 steps."
+        "independent sample. Displacement: mean squared displacement over 256 steps. Change from t₀ on: in percent of "
+        "the mean, with its 95 % interval; a small one may be dismissed even if it is significant."
     )
     contents.append(Table(_COLUMNS, rows, numeric=frozenset(_COLUMNS) - _TEXT, caption=caption))
     return contents
 
 
 def _headline(answer: xr.Dataset) -> str:
-    start = int(answer["equilibrium_step"].max())
-    names = answer["group"].values[answer["verdict"].values[:, 0] == DRIFTING]
-    undecided = int(np.sum(answer["verdict"].values[:, 0] == "undecided"))
-    text = f"The latest t₀ of all series is step {start:,} (marked in the charts)."
-    if names.size:
-        text += f" {names.size} of {answer.sizes['group']} series still drift after it: {', '.join(map(str, names))}."
+    """Say what the table says: every count is one of its rows."""
+    verdicts = answer["verdict"].values
+    steps = answer["equilibrium_step"].values.astype(float)
+    if np.isnan(steps).all():
+        return f"There is no equilibrium to be found: {answer['reason'].values[0, 0]}."
+    several = answer.sizes["window"] > 1
+    text = f"{answer.sizes['window']} stretches have constant settings. " if several else ""
+    text += f"The latest t₀ of all series is step {int(np.nanmax(steps)):,} (marked in the charts)."
+    drifting = [
+        f"{answer['group'].values[n]}" + (f" (steps {_steps(answer.isel(window=m))})" if several else "")
+        for n, m in zip(*np.nonzero(verdicts == DRIFTING), strict=True)
+    ]
+    if drifting:
+        text += f" {len(drifting)} of {verdicts.size} series still drift after it: {', '.join(drifting)}."
+    undecided = int(np.sum(verdicts == UNDECIDED))
     if undecided:
-        text += f" {undecided} of {answer.sizes['group']} series have too few independent samples to tell."
+        text += f" {undecided} of {verdicts.size} series have too few independent samples to tell."
+    if not drifting and not undecided:
+        text += f" None of the {verdicts.size} series drifts after it."
     return text
+
+
+def _steps(one: xr.Dataset) -> str:
+    return f"{int(one['start_step']):,} to {int(one['stop_step']):,}"
 
 
 def _row(one: xr.Dataset) -> tuple[str, ...]:
@@ -50,11 +72,21 @@ def _row(one: xr.Dataset) -> tuple[str, ...]:
     return (
         str(one["quantity"].item()),
         str(one["of"].item()) or "–",
-        number(int(one["equilibrium_step"])),
+        _steps(one),
+        number(int(one["equilibrium_step"])) if np.isfinite(float(one["equilibrium_step"])) else NONE,
         number(float(one["inefficiency"])),
         number(float(one["n_eff"])),
         f"{number(float(one['mean']))} {units}".strip(),
         number(drift) + (f" ± {number(error, 2)}" if np.isfinite(error) else ""),
+        _change(one),
         p_value(float(one["p_value"])),
         str(one["verdict"].item()),
+        str(one["reason"].item()),
     )
+
+
+def _change(one: xr.Dataset) -> str:
+    size, low, high = (float(one[f"drift_percent{end}"]) for end in ("", "_low", "_high"))
+    if not np.isfinite(size):
+        return NONE
+    return f"{number(size, 2)} % [{number(low, 2)}, {number(high, 2)}]"

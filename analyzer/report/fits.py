@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -46,12 +46,12 @@ def fits(subjects: Sequence[Subject], asked: Asked) -> list[Content]:
     for one in found:
         try:
             curve = Curve(against=[one.against], model=MODELS[one.against])
-            _, result = fit_of(one.tree, curve, by=asked.by, **asked.range, **asked.options)
+            _, results = fit_of(one.tree, curve, by=asked.by, **asked.range, **asked.options)
         except AnalyzerError as error:
             contents.append(Note(str(error), problem=True))
             continue
-        assert result is not None, "one lag has its fits"
-        contents += _shown(one, result)
+        for result in results:
+            contents += _shown(replace(one, fixed=", ".join(filter(None, (one.fixed, result.held)))), result)
     if not found:
         contents.append(
             Note(

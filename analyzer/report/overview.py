@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 
 from analyzer.errors import AnalyzerError
-from analyzer.query.windows import Timeline
+from analyzer.query.timeline import Timeline
 from analyzer.report.content import Content, Facts, Note, Table
 from analyzer.report.subject import Asked, Subject
 from analyzer.report.text import NONE, number, plural, value_text

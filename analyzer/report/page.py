@@ -27,6 +27,7 @@ from analyzer.errors import (
     AnalyzerError,
     BranchWarning,
     EquilibriumWarning,
+    FitWarning,
     NonFiniteWarning,
     ReportError,
     SettingsWarning,
@@ -233,7 +234,7 @@ def _names(locations: Sequence[str]) -> list[str]:
 
 def _written(part: Part, what: Any, asked: Asked, name: str, failures: list[Failure]) -> Section:
     """Write a section, or the error that prevented it. Warnings of the analyzer come first."""
-    loud = (BranchWarning, EquilibriumWarning, NonFiniteWarning, SettingsWarning, StrideWarning)
+    loud = (BranchWarning, EquilibriumWarning, FitWarning, NonFiniteWarning, SettingsWarning, StrideWarning)
     with warnings.catch_warnings(record=True) as heard:
         for category in loud:
             warnings.simplefilter("always", category)

@@ -114,18 +114,18 @@ class Subject:
     @property
     def range(self) -> dict[str, Any]:
         """The range that was asked for, start "auto" replaced by a step; warns of what was heard in finding it."""
-        start, heard = self._start
+        start, stop, heard = self._bounds
         for message in heard:
             warnings.warn(message, stacklevel=2)  # of every section that the range is for
-        return {"start": start, "stop": self.asked.stop}
+        return {"start": start, "stop": stop}
 
     @cached_property
-    def _start(self) -> tuple[Bound, list[Warning | str]]:
+    def _bounds(self) -> tuple[Bound, Bound, list[Warning | str]]:
         query = Query(start=self.asked.start, stop=self.asked.stop, **self.asked.options)
         with warnings.catch_warnings(record=True) as heard:
             warnings.simplefilter("always")
             query = from_equilibrium(self.run, query)
-        return query.start, [warning.message for warning in heard]
+        return query.start, query.stop, [warning.message for warning in heard]
 
     @cached_property
     def scalars(self) -> dict[str, Array]:

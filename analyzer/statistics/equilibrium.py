@@ -11,20 +11,16 @@ from typing import Any
 
 import numpy as np
 
-from analyzer.statistics.uncertainty import (
-    BATCHES,
-    FEWER_BATCHES,
-    LEAST_N_EFF,
-    NORMAL,
-    RELIABLE_N_EFF,
-    statistical_inefficiency,
-)
+from analyzer.statistics.uncertainty import LEAST_N_EFF, NORMAL, RELIABLE_N_EFF, statistical_inefficiency
 
 Array = np.ndarray[Any, np.dtype[Any]]
 
+BATCHES, FEWER_BATCHES = 20, 10
+"""Batches of residuals for the error of a slope: 20, or 10 if n_eff is below 200."""
 CANDIDATES = 100
 DIFFERENT = 0.001
-"""p-value below which the drift after t0 counts as different from the drift before it."""
+"""p-value below which the drift after t0 counts as different from the drift before it. The errors of short tails are
+themselves uncertain."""
 ALIKE = 0.85
 """Starts with at least this share of the largest N_eff cannot be distinguished from t0: g is known to some ten percent.
 They contain the end of a sudden change in 95 to 100 of 100 series (`tests/benchmarks/COVERAGE.md`)."""
@@ -48,10 +44,16 @@ class Equilibrium:
         Slope of a straight line through the samples from t0 on, per sample, and its standard error; ±1.96 errors are
         a 95 % interval. NaN if n_eff < 20.
     p_value
-        Of the hypothesis that there is no drift.
+        Of the hypothesis that there is no drift, of the test that the verdict rests on.
     verdict
         "stationary", "drifting" or "undecided". Undecided: the series is not finite, or n_eff < 20 and no drift was
         seen before t0.
+    reason
+        The test that the verdict rests on, with its numbers.
+    statistic, threshold
+        |slope|/error and the value that it must pass to count as a drift; where n_eff decides, that and its least.
+    size, size_error
+        The slope of that test times the samples from t0 on, in the units of the series: how much the mean changes.
     """
 
     start: Array
@@ -63,6 +65,24 @@ class Equilibrium:
     drift_error: Array
     p_value: Array
     verdict: Array
+    reason: Array
+    statistic: Array
+    threshold: Array
+    size: Array
+    size_error: Array
+
+
+@dataclass(frozen=True)
+class Decision:
+    """A verdict on one series, and what it rests on: see `Equilibrium`."""
+
+    verdict: str
+    reason: str
+    p_value: float = np.nan
+    statistic: float = np.nan
+    threshold: float = np.nan
+    slope: float = np.nan
+    slope_error: float = np.nan
 
 
 def detect(
@@ -74,8 +94,9 @@ def detect(
     function tries evenly spaced ones, so t0 is exact to N/candidates at best.
 
     The slope after t0 is tested against its standard error. That test alone would miss a run that drifts throughout,
-    because t0 is then put where the drift no longer shows. So the equally long stretch before t0 is tested too. If it
-    drifts significantly, and the slope after t0 is not significantly different, the series counts as drifting.
+    because t0 is then put where the drift no longer shows. So the equally long stretch before t0 is looked at too. If
+    the slopes before and after t0 are not significantly different, and their mean, weighted by their errors, is
+    significant, the series counts as drifting.
 
     Parameters
     ----------
@@ -101,8 +122,8 @@ def detect(
     before that point, and the range contains it in only 10 to 90 of 100 series. So look at the drift too.
 
     After a slow transient, t0 leaves a tail that is smaller than the noise, and a slope test over a long stretch
-    detects it: a transient exp(−t/200) of ten standard deviations is called drifting in 4 of 10 series of 4,000 white
-    samples. After a transient, a correlated series with n_eff below 200 is called drifting in up to 18 of 100 series.
+    detects it: a transient exp(−t/100) of ten standard deviations is called drifting in 2 of 10 series of 2,000 white
+    samples. After a sudden change 3 to 5 of 100 series are.
     Figures: `tests/benchmarks/COVERAGE.md`.
     """
     table = np.atleast_2d(np.asarray(series, dtype=np.float64))
@@ -112,25 +133,72 @@ def detect(
     rows = np.arange(table.shape[0])
     start = starts[best]
     drift, error = np.full(rows.size, np.nan), np.full(rows.size, np.nan)
-    p_value, verdict = np.full(rows.size, np.nan), np.full(rows.size, UNDECIDED, dtype="<U10")
+    found: list[Decision] = []
     for row in rows:
         if not np.isfinite(table[row]).all():
+            found.append(Decision(UNDECIDED, "the series has NaN or infinite values"))
             continue
-        known = n_eff[row, best[row]] >= LEAST_N_EFF
-        if known:
+        known = float(n_eff[row, best[row]])
+        if known >= LEAST_N_EFF:
             drift[row], error[row] = linear_drift(table[row, start[row] :])
-            p_value[row] = _p_value(drift[row], error[row])
-        goes_on = _goes_on(table[row], int(start[row]), drift[row], error[row], significance)
-        if goes_on or p_value[row] < significance:
-            verdict[row] = DRIFTING
-        elif known:
-            verdict[row] = STATIONARY
+        slope = float(drift[row]), float(error[row])
+        found.append(_decision(slope, _before(table[row], int(start[row])), known, significance))
+    left = table.shape[1] - start
     alike = n_eff >= ALIKE * n_eff[rows, best][:, np.newaxis]
     low = np.maximum(starts[np.argmax(alike, axis=1)] - (starts[1] if starts.size > 1 else 0), 0)
     high = starts[starts.size - 1 - np.argmax(alike[:, ::-1], axis=1)]
     known = alike.any(axis=1)
     low, high = np.where(known, low, 0), np.where(known, high, table.shape[1])
-    return Equilibrium(start, low, high, g[rows, best], n_eff[rows, best], drift, error, p_value, verdict)
+    return Equilibrium(
+        start, low, high, g[rows, best], n_eff[rows, best], drift, error,
+        p_value=np.array([one.p_value for one in found]),
+        verdict=np.array([one.verdict for one in found], dtype="<U10"),
+        reason=np.array([one.reason for one in found], dtype=object),
+        statistic=np.array([one.statistic for one in found]),
+        threshold=np.array([one.threshold for one in found]),
+        size=np.array([one.slope for one in found]) * left,
+        size_error=np.array([one.slope_error for one in found]) * left,
+    )  # fmt: skip
+
+
+def _decision(
+    after: tuple[float, float], before: tuple[float, float] | None, n_eff: float, significance: float
+) -> Decision:
+    """Judge a series by its slopes and their errors after t0, NaN where n_eff is below 20, and before it."""
+    from scipy.special import ndtri
+
+    threshold = float(ndtri(1 - significance / 2))
+
+    def decided(verdict: str, test: str, slope: tuple[float, float]) -> Decision:
+        statistic = _ratio(*slope)
+        sign = ">" if statistic > threshold else "≤"
+        reason = f"{test}: |slope|/error = {statistic:.2f} {sign} {threshold:.2f}"
+        return Decision(verdict, reason, _p_value(*slope), statistic, threshold, *slope)
+
+    known = not np.isnan(after[1])
+    if known and _ratio(*after) > threshold:
+        return decided(DRIFTING, "slope after t0", after)
+    if before is not None:
+        both = _pooled(before, after) if known else before
+        alike = not known or _p_value(after[0] - before[0], float(np.hypot(after[1], before[1]))) >= DIFFERENT
+        if alike and _ratio(*both) > threshold:
+            return decided(DRIFTING, "slope before t0 that goes on after it" if known else "slope before t0", both)
+    if known:
+        return decided(STATIONARY, "slope after t0", after)
+    reason = f"n_eff {n_eff:.3g} after t0 is below {LEAST_N_EFF:g}: record longer"
+    return Decision(UNDECIDED, reason, statistic=n_eff, threshold=LEAST_N_EFF)
+
+
+def _pooled(one: tuple[float, float], other: tuple[float, float]) -> tuple[float, float]:
+    """Return the mean of two slopes, weighted by their errors, and its error."""
+    if not one[1] or not other[1]:
+        return one if not one[1] else other
+    weights = np.array([one[1] ** -2, other[1] ** -2])
+    return float(weights @ [one[0], other[0]] / weights.sum()), float(weights.sum() ** -0.5)
+
+
+def _ratio(value: float, error: float) -> float:
+    return abs(value) / error if error else (0.0 if value == 0 else float("inf"))
 
 
 def candidate_starts(samples: int, candidates: int = CANDIDATES) -> Array:
@@ -187,19 +255,13 @@ def _effective(table: Array, starts: Array, fast: bool) -> tuple[Array, Array]:
     return g, n_eff
 
 
-def _goes_on(series: Array, start: int, drift: float, error: float, significance: float) -> bool:
-    """Return whether the series drifts significantly before t0 and not significantly differently after it.
+def _before(series: Array, start: int) -> tuple[float, float] | None:
+    """Return the slope before t0 and its error; None if there are too few samples.
 
     The stretch before t0 is as long as the one after it, or reaches back to the middle of the series if that is longer.
-    A difference counts only if p < 0.001, because the errors of short tails are themselves uncertain.
     """
     before = series[max(0, min(2 * start - series.size, series.size // 2)) : start]
-    if before.size < 2 * FEWER_BATCHES:
-        return False
-    earlier, earlier_error = linear_drift(before)
-    if _p_value(earlier, earlier_error) >= significance:
-        return False
-    return np.isnan(error) or _p_value(drift - earlier, float(np.hypot(error, earlier_error))) >= DIFFERENT
+    return linear_drift(before) if before.size >= 2 * FEWER_BATCHES else None
 
 
 def _p_value(value: float, error: float) -> float:

@@ -142,9 +142,7 @@ class Ranking:
     stability: float
 
 
-def ranking(
-    means: Array, counts: Array, weights: Any, *, inefficiency: float | None = None, epoch: Array | None = None
-) -> Ranking:
+def ranking(means: Array, counts: Array, weights: Any, *, relative_variance: float | None = None) -> Ranking:
     """Rank rows by their mean over all batches.
 
     Parameters
@@ -155,10 +153,8 @@ def ranking(
         (batches,) steps in each batch.
     weights
         () or (rows,) number of weights in each row.
-    inefficiency
-        Statistical inefficiency of 𝒯 of the parameter that the rows belong to, in steps, if it is known.
-    epoch
-        (batches,) label of each batch's epoch; see `analyzer.statistics.uncertainty.from_batches`.
+    relative_variance
+        Variance of 𝒯 over T² of the parameter that the rows belong to, if it is known.
 
     Returns
     -------
@@ -169,8 +165,7 @@ def ranking(
         lengths,
         table * lengths,
         weights=weights,
-        epoch=epoch,
-        inefficiency=None if inefficiency is None else np.full(len(table), inefficiency),
+        relative_variance=None if relative_variance is None else np.full(len(table), relative_variance),
     )
     order = np.argsort(-answer.mean, kind="stable")
     half = int(np.searchsorted(np.cumsum(lengths), lengths.sum() / 2)) + 1
@@ -227,7 +222,9 @@ class Judgement:
     reason: str
 
 
-def judge(means: Array, counts: Array, weights: Any, inefficiency: float, epoch: Array | None = None) -> Judgement:
+def judge(
+    means: Array, counts: Array, weights: Any, inefficiency: float, relative_variance: float | None = None
+) -> Judgement:
     """Rank rows and test whether they differ, from means over short batches of steps.
 
     Neighbouring batches are joined until they are longer than the correlation (`joined`). The result is tested twice:
@@ -250,8 +247,8 @@ def judge(means: Array, counts: Array, weights: Any, inefficiency: float, epoch:
         () or (rows,) number of weights in each row.
     inefficiency
         Statistical inefficiency of 𝒯 of all rows together, in samples.
-    epoch
-        (batches,) label of each batch's epoch.
+    relative_variance
+        As for `ranking`.
 
     Returns
     -------
@@ -267,8 +264,7 @@ def judge(means: Array, counts: Array, weights: Any, inefficiency: float, epoch:
     starts = joined(counts, inefficiency)
     lengths = np.add.reduceat(counts, starts)
     table = np.add.reduceat(np.asarray(means) * counts, starts, axis=1) / lengths
-    labels = None if epoch is None else np.asarray(epoch)[starts]
-    ranked = ranking(table, lengths, weights, inefficiency=inefficiency, epoch=labels)
+    ranked = ranking(table, lengths, weights, relative_variance=relative_variance)
     # Batches at the ends of a window or at a gap may be shorter: their means scatter more than the test allows.
     length = float(np.median(lengths))
     whole = 2 * lengths >= length

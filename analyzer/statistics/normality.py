@@ -18,12 +18,14 @@ from scipy.special import ndtr, ndtri
 
 from analyzer.statistics.correlations import correlations
 from analyzer.statistics.stretches import laid_out, present, standardised
-from analyzer.statistics.uncertainty import BATCHES, FEWER_BATCHES, RELIABLE_N_EFF, from_series
+from analyzer.statistics.uncertainty import LEAST_N_EFF, RELIABLE_N_EFF, from_series, statistical_inefficiency
 
 Array = np.ndarray[Any, np.dtype[Any]]
 
 _GRID = 63
 """Number of quantiles of the normal distribution at which the scatter of the empirical one is measured."""
+_BATCHES, _FEWEST = 20, 10
+"""Batches that the simulated processes take their covariance from, and samples below which nothing is tested."""
 _DRAWS = 4000
 """Number of simulated Gaussian processes for a p-value of the distance: one of 0.05 has an error of 0.003."""
 _FADED = 0.1
@@ -94,7 +96,7 @@ def normality(velocities: Array, *, seed: int = 0) -> Normality:
     if not samples:
         return _nothing(0, samples)
     z = standardised(v).reshape(-1, samples)
-    if not z.size or samples < FEWER_BATCHES:
+    if not z.size or samples < _FEWEST:
         return _nothing(len(z), samples)
     there = present(stretches, length)
     squares = z * z
@@ -106,12 +108,15 @@ def normality(velocities: Array, *, seed: int = 0) -> Normality:
     kurtosis, error = float(tails.mean[0] - bias), float(tails.standard_error[0])
     at = ndtri(np.arange(1, _GRID + 1) / (_GRID + 1))
     influence, alone = _influence(z, at)
-    found = from_series(laid_out(influence, stretches, length), present=there)
-    errors = found.standard_error
-    if (found.n_eff >= RELIABLE_N_EFF).all():
-        # The larger of two errors at each of many points would be too wide. A short window still needs it, because g
-        # alone is too low there: 12 % of Gaussian samples were rejected at 500 steps and ρ = 0.9.
-        errors = np.sqrt(found.inefficiency * influence.var(axis=1) / (samples - found.inefficiency))
+    laid = laid_out(influence, stretches, length)
+    g = statistical_inefficiency(laid, present=there)
+    with np.errstate(invalid="ignore"):
+        errors = np.sqrt(g * influence.var(axis=1) / np.maximum(samples - g, 1))
+    if not (samples / g >= RELIABLE_N_EFF).all():
+        # g alone is too low in a short window: 12 % of Gaussian samples were rejected at 500 steps and ρ = 0.9. In a
+        # long one the larger of two errors at each of many points would be too wide.
+        errors = np.fmax(errors, from_series(laid, present=there).standard_error)
+    errors = np.where(samples / g >= LEAST_N_EFF, errors, np.nan)
     n_eff = float(alone.sum() / (errors**2).sum())
     distance = _distance(z.reshape(-1))
     # The p-value compares distances at the grid points alone, because the processes are simulated only there.
@@ -166,13 +171,13 @@ def _exceeded(influence: Array, errors: Array, distance: float, seed: int) -> fl
     """
     if not np.isfinite(errors).all():
         return float("nan")
-    edges = np.linspace(0, influence.shape[1], BATCHES, endpoint=False).astype(np.int64)
+    edges = np.linspace(0, influence.shape[1], _BATCHES, endpoint=False).astype(np.int64)
     means = np.add.reduceat(influence, edges, axis=1) / np.diff(np.append(edges, influence.shape[1]))
     means = means - means.mean(axis=1, keepdims=True)
     size = np.sqrt((means**2).sum(axis=1))
     shape = means / np.where(size > 0, size, 1.0)[:, np.newaxis]
     rng = np.random.default_rng(seed)
-    drawn = np.abs(shape @ rng.standard_normal((BATCHES, _DRAWS))) * errors[:, np.newaxis]
+    drawn = np.abs(shape @ rng.standard_normal((_BATCHES, _DRAWS))) * errors[:, np.newaxis]
     return float((1 + np.count_nonzero(drawn.max(axis=0) >= distance)) / (1 + _DRAWS))
 
 

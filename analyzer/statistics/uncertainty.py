@@ -1,4 +1,11 @@
-"""Standard errors of time averages over correlated samples: statistical inefficiency, batch means, effective size.
+"""Standard errors of time averages over correlated samples, the effective number of samples, and when to trust them.
+
+One estimate gives all three. The mean of N samples has the variance S/N, with S the spectral density of the series at
+frequency zero. S is the mean of the squares of its projections on the K lowest cosines,
+Λ_j = √(2/N) Σ_t (x_t − x̄) cos(π j (t + ½)/N), j = 1 … K, each of which has the variance S as long as the series is
+longer than its correlations. Then (x̄ − true mean)/√(S/N) is Student's t with K degrees of freedom. (The equal-weighted
+cosine estimator: Müller, J. Econometrics 141:1331, 2007; Lazarus, Lewis, Stock and Watson, J. Bus. Econ. Stat. 36:541,
+2018.) Thresholds and measured coverage: `docs/error-bars.md`, `tests/benchmarks/COVERAGE.md`.
 
 All functions take many groups at once: series (groups, samples), or sums over batches of samples (groups, batches). The
 result for one group does not depend on the others.
@@ -15,25 +22,39 @@ from analyzer.statistics.correlations import correlations, is_constant
 
 Array = np.ndarray[Any, np.dtype[Any]]
 
-BATCHES, FEWER_BATCHES = 20, 10
-"""Batches of a batch-means error: 20, or 10 if n_eff is below 200, because the means of batches with few effective
-samples vary too little. The larger of two estimates is slightly too wide: where g is right, intervals cover 97.1 % with
-10 batches and 96.5 % with 20 (from the normal and χ² distributions)."""
+PROJECTIONS = 12
+"""Cosines that S is estimated from. Their t quantile is 1.11 times the normal one. More would narrow the interval by a
+few percent, and miss slow changes: a correlation time of N/100 then already lowers the coverage to 93 %."""
+FEW_PROJECTIONS = 4
+"""Cosines that S is estimated from where the window changes slowly; their t quantile is 1.42 times the normal one."""
+_BROAD = 64
+"""The slowest cosines are compared with those up to this one."""
+SLOW = 0.01
+"""p-value below which the four slowest cosines count as stronger than the faster ones (an F test): the window then
+changes too slowly for its length, and the error bar is flagged. So 1 % of good windows are flagged. Windows of 20
+correlation times are flagged in 9 of 10 cases, however little of the variance it is that stays correlated."""
+_FULLY = (0.1, 0.001)
+"""p-values of that test from which on the four slowest cosines have a say, and at which they have the only one."""
 LEAST_N_EFF = 20.0
-"""Below this n_eff standard errors are NaN: every estimator that was tried covers only 72 to 92 % there."""
+"""Below this n_eff standard errors are NaN: a mean of so few samples is not Gaussian, and the cosines see its
+correlation."""
 RELIABLE_N_EFF, RELIABLE_N_EFF_ELEMENT = 200.0, 500.0
 """Below this n_eff an error bar is flagged. A single weight needs more, because its kinetic energy is as skewed as χ²
 with one degree of freedom."""
 RELIABLE_BATCHES = 10
-"""With fewer batches an error bar is flagged: n_eff is then so uncertain that mostly too short error bars would pass
-(coverage 92 %)."""
+"""With fewer batches an error bar is flagged: it then has at most eight degrees of freedom."""
 LEAST_BATCHES = 4
-"""With fewer batches there is no error bar: an honest interval would reach far below zero (with two batches 1.96
-standard errors were 2.7 T)."""
+"""With fewer batches there is no error bar: an honest interval would reach far below zero."""
 NORMAL = 1.959963984540054
 """`mean ± NORMAL * standard_error` is the 95 % interval of every estimate here: `scipy.special.ndtri(0.975)`."""
+_MOST_BINS = 1 << 10
+"""Longer series are averaged in bins first: of the 64th cosine a bin of a 1024th of the series keeps 99 %."""
 
-_STUDENT = {FEWER_BATCHES - 1: 2.262157162798205, BATCHES - 1: 2.0930240544083087}
+_STUDENT = (
+    (3, 3.1824463052837078), (4, 2.7764451051977934), (5, 2.5705818356363146), (6, 2.4469118511449786),
+    (7, 2.364624251592784), (8, 2.306004135204166), (9, 2.262157162798205), (10, 2.228138851986274),
+    (11, 2.200985160091639), (12, 2.1788128296672284),
+)  # fmt: skip
 """Quantile 0.975 of Student's t by degrees of freedom: `scipy.special.stdtrit`, whose import would take longer than a
 question from kept sums."""
 
@@ -47,13 +68,15 @@ class Uncertainty:
     mean
         In the units of the samples.
     standard_error
-        In the same units: mean ± 1.96 standard errors is a 95 % interval. NaN if n_eff < 20.
+        In the same units: mean ± 1.96 standard errors is a 95 % interval. It is √(variance/n_eff), times the ratio of
+        the t quantile to 1.96. NaN if n_eff < 20.
     inefficiency
         Statistical inefficiency g, at least 1: g correlated samples carry the information of one independent sample.
     n_eff
         Effective number of independent samples: their number divided by g.
     unreliable
-        True if n_eff is below 200 (500 for a single weight), unknown, or taken from fewer than ten batches.
+        True if n_eff is below 200 (500 for a single weight) or unknown, if the window changes slowly (`SLOW`), or if
+        there are fewer than ten batches.
     """
 
     mean: Array
@@ -128,10 +151,6 @@ def from_series(
 ) -> Uncertainty:
     """Average over time, with standard errors from the samples themselves.
 
-    The standard error is the larger of two. One is that of 20 batch means (10 if n_eff < 200), times the ratio of the
-    t quantile with 19 (9) degrees of freedom to 1.96. The other is √(g·variance/N), with g by
-    `statistical_inefficiency`. The first includes slow correlations that g cuts off; the second fluctuates less.
-
     Parameters
     ----------
     series
@@ -139,26 +158,41 @@ def from_series(
     present
         (samples,) False for a sample that is missing.
     epoch
-        (samples,) label of each sample's epoch, in order. With ten epochs or more, batches are whole epochs, so that a
-        pattern which repeats in each epoch does not count as noise.
+        (samples,) label of each sample's epoch, in order. With ten epochs or more the projections are those of the
+        means of whole epochs, so that a pattern which repeats in each epoch does not count as noise.
     weights
         () or (groups,) number of weights in each group. Groups of one weight are flagged below n_eff 500, others below
         200.
+
+    Notes
+    -----
+    Samples on both sides of a gap count as neighbours.
     """
     table, there = _table(series, present)
     count = int(np.count_nonzero(there))
     values = np.where(there, table, 0.0)
-    with np.errstate(invalid="ignore"):
+    with np.errstate(invalid="ignore", divide="ignore"):
         mean = values.sum(axis=1) / count if count else np.full(table.shape[0], np.nan)
-        variance = np.where(there, table - mean[:, np.newaxis], 0.0)
-        variance = np.einsum("gs,gs->g", variance, variance) / max(count, 1)
-    g = statistical_inefficiency(table, present=there)
+        deviation = np.where(there, table - mean[:, np.newaxis], 0.0)
+        unit = _unit(deviation)
+        deviation /= unit[:, np.newaxis]
+        relative = np.einsum("gs,gs->g", deviation, deviation) / max(count, 1)
+    edges = _edges(table.shape[1], epoch)
+    counts = np.add.reduceat(there.astype(np.float64), edges) if edges.size else np.zeros(0)
+    sums = np.add.reduceat(deviation, edges, axis=1) if edges.size else deviation
+    density = _density(counts, sums)
     constant = is_constant(table, there)
-    # The sample variance is too low by variance/n_eff, because the mean comes from the same samples.
-    with np.errstate(divide="ignore", invalid="ignore"):
-        by_correlation = np.sqrt(variance / np.maximum(count / g - 1, 0))
-    by_batches = _batch_error(there.astype(np.float64), values, epoch, count / g)
-    return _judged(mean, by_batches, by_correlation, g, count, constant, weights)
+    return _judged(mean, unit, relative, density, count, constant, weights)
+
+
+def _edges(samples: int, epoch: Array | None) -> Array:
+    """Return where the bins of a series begin: single samples, or at most 1,024 runs of them, or of whole epochs."""
+    if epoch is not None:
+        label = np.asarray(epoch)
+        begins = np.flatnonzero(np.append(True, label[1:] != label[:-1])[:samples])
+        if begins.size >= RELIABLE_BATCHES:
+            return np.asarray(begins[:: -(-begins.size // _MOST_BINS)])
+    return np.arange(0, samples, max(-(-samples // _MOST_BINS), 1))
 
 
 def from_batches(
@@ -166,16 +200,14 @@ def from_batches(
     sums: Array,
     squares: Array | None = None,
     *,
-    epoch: Array | None = None,
     weights: Any = None,
-    inefficiency: Array | None = None,
+    relative_variance: Array | None = None,
 ) -> Uncertainty:
     """Average over time, with standard errors from sums over batches of samples. For series too long to keep.
 
-    Once batches are longer than the correlation, the mean of a batch of n samples has variance s/n with
-    s = g·Var(sample). s is estimated twice: from all batches, times the inefficiency of the sequence of their means if
-    that is significant; and from 20 (or 10) long batches, made by joining neighbours. Each standard error is
-    multiplied by its own ratio of the t quantile to 1.96, and the larger one is returned.
+    The standard error needs the batches alone. n_eff also needs the variance of a sample. Where Σ𝒯² is not known, the
+    variance is taken to be the largest of three: that of the batch means, 2T²/weights (independent Gaussian
+    velocities), and `relative_variance`·T². All three are lower bounds in practice, and n_eff is one too.
 
     Parameters
     ----------
@@ -183,157 +215,138 @@ def from_batches(
         (batches,) number of samples in each batch, in order of time; 0 for a batch that is missing.
     sums, squares
         (groups, batches) Σ𝒯 and Σ𝒯² over the samples of each batch.
-    epoch
-        (batches,) label of each batch's epoch: as for `from_series`.
     weights
-        () or (groups,) number of weights in each group. Required without `squares` and `inefficiency`: the variance of
-        𝒯 is then taken to be 2T²/weights, that of independent Gaussian velocities.
-    inefficiency
-        (groups,) g, if it is known from elsewhere, such as from the series of the parameter that a row belongs to.
-        n_eff and `unreliable` then follow from it; the standard error still comes from the group's own batches.
-
-    Raises
-    ------
-    TypeError
-        `squares`, `weights` and `inefficiency` are all missing.
+        () or (groups,) number of weights in each group.
+    relative_variance
+        (groups,) variance of a sample over T², known from elsewhere: of a row, that of its parameter's series.
 
     Notes
     -----
-    Biased if batches are not much longer than the correlation. For 𝒯 correlated as r^t, s is too low by a relative
-    2r/((1 − r²)·n), 1.8 % for Adam's r = 0.81 at n = 256, until the correlation of batch means is significant. g and
-    n_eff are as uncertain as a variance of that many batches, so results from fewer than ten are flagged. Without
-    `squares`, n_eff is too low if the weights of a group move together, and too low by a factor of one plus half the
-    excess kurtosis if velocities have heavy tails; more error bars are then flagged than need be.
+    Batches need not be longer than the correlation, and those at the ends of a window may be shorter. There are at most
+    as many degrees of freedom as batches less one, so that few batches widen the interval.
     """
     counts = np.asarray(counts, dtype=np.float64)
-    sums = np.atleast_2d(np.asarray(sums, dtype=np.float64))
     there = counts > 0
-    samples, batches = float(counts.sum()), int(np.count_nonzero(there))
-    safe = np.where(there, counts, 1.0)
-    values = np.where(there, sums, 0.0)
+    lengths = counts[there]
+    values = np.atleast_2d(np.asarray(sums, dtype=np.float64))[:, there]
+    samples, batches = float(lengths.sum()), lengths.size
     with np.errstate(divide="ignore", invalid="ignore"):
         mean = values.sum(axis=1) / samples
-        # √n (batch mean − mean) has the same variance s in long and short batches.
-        scaled = np.where(there, np.sqrt(safe) * (values / safe - mean[:, np.newaxis]), 0.0)
-        spread = np.einsum("gb,gb->g", scaled, scaled) / (batches - 1) if batches > 1 else np.full(mean.shape, np.nan)
-        between = _inefficiency_of_batches(scaled, there)
-        long_run = spread * between
-        constant = is_constant(values / safe, there)
-        if inefficiency is not None:
-            g = np.asarray(inefficiency)
-        elif squares is not None:
+        deviation = values - mean[:, np.newaxis] * lengths
+        unit = _unit(deviation)
+        deviation /= unit[:, np.newaxis]
+        if squares is not None:
             total = np.where(there, np.atleast_2d(squares), 0.0).sum(axis=1)
-            g = np.maximum(long_run / np.maximum(total / samples - mean**2, 0), 1.0)
-        elif weights is not None:
-            g = np.maximum(long_run * np.asarray(weights) / (2 * mean**2), 1.0)
+            variance = np.maximum(total / samples - mean**2, 0) / unit**2
         else:
-            raise TypeError(
-                "from_batches() needs squares, weights or inefficiency: without them the variance of a sample is "
-                "unknown"
-            )
-        g = np.where(constant, 1.0, g)
-        freedom = np.maximum(batches / between - 1, 1)
-        by_all = np.sqrt(long_run / samples) * _student(freedom) / NORMAL
-    if batches < LEAST_BATCHES:
-        by_all = np.where(constant, 0.0, np.nan)
-    by_long = _batch_error(counts, values, epoch, samples / g)
-    return _judged(mean, by_long, by_all, g, samples, constant, weights, enough=batches >= RELIABLE_BATCHES)
+            variance = (deviation**2 / lengths).sum(axis=1) / samples
+            if weights is not None:
+                variance = np.maximum(variance, 2 / np.asarray(weights) * (mean / unit) ** 2)
+            if relative_variance is not None:
+                known = np.nan_to_num(np.asarray(relative_variance))
+                variance = np.maximum(variance, known * (mean / unit) ** 2)
+    density = _density(lengths, deviation)
+    constant = is_constant(values / lengths, np.ones(batches, dtype=bool))
+    return _judged(mean, unit, variance, density, samples, constant, weights, batches=batches)
 
 
-def batches_of(counts: Array, batches: int, epoch: Array | None = None) -> Array:
-    """Divide samples, or short batches of them, into batches of about equal length in order of time.
+def relative_variances(series: Array, present: Array | None = None) -> Array:
+    """Return the variance of each series (groups, samples) over the square of its mean, (groups,)."""
+    table, there = _table(series, present)
+    with np.errstate(divide="ignore", invalid="ignore"):
+        kept = table[:, there]
+        scaled = kept / kept.mean(axis=1, keepdims=True)
+        return np.asarray(scaled.var(axis=1))
 
-    Parameters
+
+@dataclass(frozen=True)
+class _Density:
+    """S of groups, and how well it is known; all arrays are (groups,).
+
+    Attributes
     ----------
-    counts
-        (items,) number of samples in each item. For single samples: 1 if present, 0 if missing.
-    batches
-        How many batches to make.
-    epoch
-        (items,) label of each item's epoch. With ten epochs or more no epoch is cut, and there are at most as many
-        batches as epochs.
-
-    Returns
-    -------
-    (items,) number of the batch of each item, ascending from 0.
+    value
+        S, in units of the squared deviations.
+    ratio
+        The t quantile over 1.96.
+    slow
+        Whether the slowest cosines are stronger than chance allows.
     """
-    units = np.arange(counts.size)
-    if epoch is not None:
-        epoch = np.asarray(epoch)
-        epochs = np.unique(epoch[counts > 0]).size
-        if epochs >= FEWER_BATCHES:
-            units = np.cumsum(np.concatenate([[False], epoch[1:] != epoch[:-1]]))
-            batches = min(batches, epochs)
-    lengths = np.bincount(units, weights=counts)
-    middle = np.cumsum(lengths) - lengths / 2
-    place = np.minimum(batches * middle / max(counts.sum(), 1), batches - 1).astype(np.int64)
-    return np.asarray(place[units])
+
+    value: Array
+    ratio: Array
+    slow: Array
 
 
-def _batch_error(counts: Array, sums: Array, epoch: Array | None, n_eff: Array) -> Array:
-    """Return the standard error from 20 (10) batch means, times t/1.96, (groups,); NaN with fewer than two batches."""
-    few, many = (_error_of_batches(counts, sums, batches_of(counts, b, epoch)) for b in (FEWER_BATCHES, BATCHES))
-    return np.where(n_eff >= RELIABLE_N_EFF, many, few)
+def _density(counts: Array, deviations: Array) -> _Density:
+    """Estimate S from sums of deviations from the mean, (groups, batches), over batches of `counts` samples."""
+    groups, batches = deviations.shape
+    most = min(batches - 1, _BROAD)
+    if batches < LEAST_BATCHES or not counts.sum():
+        unknown = np.full(groups, np.nan)
+        return _Density(unknown, unknown, np.zeros(groups, dtype=bool))
+    samples = counts.sum()
+    middle = (np.cumsum(counts) - counts / 2) / samples
+    waves = np.cos(np.pi * np.outer(middle, np.arange(1, most + 1)))
+    # Not a product of matrices: its last digits would depend on how many groups there are.
+    squares = 2 / samples * np.einsum("gb,bj->gj", deviations, waves) ** 2
+    many = min(PROJECTIONS, most)
+    value, ratio = squares[:, :many].mean(axis=1), np.full(groups, _student_ratio(many))
+    if most < 2 * FEW_PROJECTIONS:
+        return _Density(value, ratio, np.zeros(groups, dtype=bool))
+    slowest = squares[:, :FEW_PROJECTIONS].mean(axis=1)
+    begin = PROJECTIONS if most >= 2 * PROJECTIONS else FEW_PROJECTIONS
+    with np.errstate(divide="ignore", invalid="ignore"):
+        chance = _chance(slowest / squares[:, begin:].mean(axis=1), most - begin)
+        # From the twelve cosines to the four slowest, in step with the evidence, so that no bar jumps.
+        doubt = np.log(np.maximum(chance, 1e-300) / _FULLY[0]) / np.log(_FULLY[1] / _FULLY[0])
+        fewer = _student_ratio(FEW_PROJECTIONS)
+        wider = np.sqrt(slowest) * fewer > np.sqrt(value) * ratio
+        share = np.where(wider & np.isfinite(doubt), np.clip(doubt, 0, 1), 0.0)
+        value = np.where(share > 0, value ** (1 - share) * slowest**share, value)
+    return _Density(value, ratio ** (1 - share) * fewer**share, chance < SLOW)
 
 
-def _error_of_batches(counts: Array, sums: Array, batch: Array) -> Array:
-    if not counts.size:
-        return np.full(sums.shape[0], np.nan)
-    length = np.bincount(batch, weights=counts)
-    starts = np.flatnonzero(np.concatenate([[True], batch[1:] != batch[:-1]]))
-    total = np.add.reduceat(sums, starts, axis=1)
-    length = length[batch[starts]]
-    total, length = total[:, length > 0], length[length > 0]
-    if length.size < 2:
-        return np.full(sums.shape[0], np.nan)
-    with np.errstate(invalid="ignore"):
-        deviation = total / length - (total.sum(axis=1) / length.sum())[:, np.newaxis]
-        spread = np.einsum("gb,gb,b->g", deviation, deviation, length) / (length.size - 1)
-    freedom = length.size - 1
-    ratio = (_STUDENT[freedom] if freedom in _STUDENT else float(_student(freedom))) / NORMAL
-    return np.asarray(np.sqrt(spread / length.sum()) * ratio)
+def _chance(ratio: Array, freedom: int) -> Array:
+    """Return the probability that F with (4, freedom) degrees of freedom exceeds a ratio: a closed form."""
+    share = freedom / (freedom + FEW_PROJECTIONS * ratio)
+    return np.asarray(share ** (freedom / 2) * (1 + freedom / 2 * (1 - share)))
 
 
-def _inefficiency_of_batches(scaled: Array, there: Array) -> Array:
-    """Return the inefficiency of a sequence of batch means: 1 unless neighbours are significantly correlated.
-
-    On white noise the plain rule would give 1.1, because its sum stops at the first negative value.
-    """
-    g = np.empty(scaled.shape[0])
-    for some, correlation, pairs in correlations(scaled, there):
-        by_rule = inefficiency_of(correlation, pairs, minimum_time=1)
-        chance = correlation[:, 1] <= 1.64 / np.sqrt(max(pairs[0], 1)) if there.size > 1 else True
-        g[some] = np.where(chance, 1.0, by_rule)
-    return g
+def _student_ratio(freedom: int) -> float:
+    return dict(_STUDENT)[freedom] / NORMAL
 
 
 def _judged(
     mean: Array,
-    by_batches: Array,
-    by_correlation: Array,
-    g: Array,
+    unit: Array,
+    variance: Array,
+    density: _Density,
     samples: float,
     constant: Array,
     weights: Any,
-    enough: bool = True,
+    batches: int | None = None,
 ) -> Uncertainty:
+    """Return what a density says. `unit` is that of deviations; `variance` and the density are in its square."""
     with np.errstate(divide="ignore", invalid="ignore"):
-        n_eff = samples / g
-        error = np.where(constant, 0.0, np.maximum(by_batches, by_correlation))
+        n_eff = np.minimum(samples * variance / density.value, samples)
+        n_eff = np.where(constant, float(samples), n_eff)
+        error = np.where(constant, 0.0, unit * np.sqrt(density.value / samples) * density.ratio)
         error = np.where(n_eff >= LEAST_N_EFF, error, np.nan)
+        g = samples / n_eff
     single = np.asarray(weights if weights is not None else 2) == 1
     least = np.where(single, RELIABLE_N_EFF_ELEMENT, RELIABLE_N_EFF)
-    return Uncertainty(mean, error, g, n_eff, ~(n_eff >= least) | np.isnan(error) | (not enough))
+    few = batches is not None and batches < RELIABLE_BATCHES
+    return Uncertainty(mean, error, g, n_eff, ~(n_eff >= least) | np.isnan(error) | density.slow | few)
+
+
+def _unit(deviations: Array) -> Array:
+    """Return the largest deviation of each group, 1 where there is none: squares near 1e-320 would underflow."""
+    largest = np.abs(deviations).max(axis=1, initial=0.0)
+    return np.where(largest > 0, largest, 1.0)
 
 
 def _table(series: Array, present: Array | None) -> tuple[Array, Array]:
     table = np.atleast_2d(np.asarray(series, dtype=np.float64))
     there = np.ones(table.shape[1], dtype=bool) if present is None else np.asarray(present, dtype=bool)
     return table, there
-
-
-def _student(freedom: Any) -> Any:
-    """Quantile 0.975 of Student's t with so many degrees of freedom."""
-    from scipy.special import stdtrit
-
-    return stdtrit(freedom, 0.975)

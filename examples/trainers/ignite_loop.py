@@ -31,10 +31,10 @@ def main() -> None:
 
     with Recorder(arguments.store, model, optimizer, hyperparameters={"learning_rate": 1e-3}) as recorder:
 
-        @trainer.on(Events.ITERATION_COMPLETED)
         def log(engine: Engine) -> None:
             recorder.log(loss=engine.state.output, epoch=engine.state.epoch - 1)
 
+        trainer.add_event_handler(Events.ITERATION_COMPLETED, log)
         trainer.run(loader, max_epochs=arguments.epochs)
 
 

@@ -32,7 +32,7 @@ def main() -> None:
         model.train()
         optimizer.zero_grad()
         loss = F.cross_entropy(model(data.x, data.edge_index), data.y)
-        loss.backward()
+        loss.backward()  # type: ignore[no-untyped-call]
         optimizer.step()
         return loss.detach()
 

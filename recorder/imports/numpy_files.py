@@ -52,7 +52,7 @@ class NumpyFile:
         try:
             with self._archive.open(self._members[name]) as file:
                 return np.asarray(npy.read_array(file, allow_pickle=False))
-        except (OSError, ValueError, EOFError, zipfile.BadZipFile) as error:
+        except Exception as error:  # of damaged archives zipfile raises whatever it meets: zlib.error, EOFError, …
             raise _damaged(self._path, error) from error
 
     def close(self) -> None:
@@ -72,7 +72,10 @@ def open_file(path: Path, key: str | None) -> Checkpoint:
         raise _damaged(path, error) from error
     try:
         return NumpyFile(path, archive)
-    except (OSError, ValueError, KeyError, EOFError, SyntaxError, NotImplementedError, zipfile.BadZipFile) as error:
+    except CheckpointError:
+        archive.close()
+        raise
+    except Exception as error:  # as in `read`
         archive.close()
         raise _damaged(path, error) from error
 

@@ -22,6 +22,7 @@ from recorder.trainer.placement import place_spool
 from recorder.trainer.plan import check_plan
 from recorder.trainer.process import Waiting, WriterProcess
 from recorder.trainer.scalars import Scalars
+from recorder.trainer.schedules import MovedSettings
 from recorder.trainer.selection import Selection, select_parameters
 from recorder.trainer.session import make_session, tell_of_resumption
 from recorder.trainer.spool import Spool
@@ -36,6 +37,7 @@ class Parts:
     spool: Spool
     feed: HostFeed | DeviceFeed
     rates: LearningRates
+    moved: MovedSettings
     scalars: Scalars
     lookout: Lookout
     temperatures: Temperatures
@@ -68,6 +70,7 @@ def begin(model: nn.Module, optimizers: Sequence[Optimizer], options: Options, t
             spool=spool,
             feed=feed,
             rates=LearningRates(optimizers, tell),
+            moved=MovedSettings(optimizers),
             scalars=Scalars(spool, feed, tell),
             lookout=Lookout(model, optimizers, selection, options, tell),
             temperatures=Temperatures(selection.schema, writer.control),

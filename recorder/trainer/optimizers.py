@@ -44,11 +44,7 @@ def _follow(optimizer: Any) -> Optimizer:
         _refuse_deepspeed(optimizer)
         inner = _wrapped(optimizer)
         if not isinstance(optimizer, Optimizer):
-            kind = type(optimizer).__name__
-            raise UsageError(
-                f"optimizer: expected a torch.optim.Optimizer, got {kind}"
-                + (", which holds one. Pass that one: .optimizer of the " + kind + "." if inner is not None else ".")
-            )
+            raise UsageError(f"optimizer: expected a torch.optim.Optimizer, got {_instead(optimizer, inner)}")
         if has_hooks(optimizer):
             return optimizer
         seen.append(optimizer)
@@ -62,6 +58,16 @@ def _follow(optimizer: Any) -> Optimizer:
         "Optimizer.__init__. Pass the torch optimizer that it wraps, or leave the optimizer out and call "
         "recorder.step() after each update."
     )
+
+
+def _instead(given: Any, inner: Optimizer | None) -> str:
+    """Return the name of something that is no optimizer, and what to pass in its place."""
+    kind = type(given).__name__
+    if inner is not None:
+        return f"{kind}, which holds one. Pass that one: .optimizer of the {kind}."
+    if hasattr(given, "get_last_lr"):  # accelerate's holds a list of them
+        return f"{kind}, which schedules learning rates. Pass the optimizer whose rate it sets."
+    return f"{kind}."
 
 
 def _wrapped(optimizer: Any) -> Optimizer | None:

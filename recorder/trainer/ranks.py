@@ -72,7 +72,7 @@ class Ranks:
         begun : bool
             The recording has begun: tell the user, too, who records.
         """
-        if not self._stages:
+        if not self._stages or not self.records:
             return
         key, store = self._next_key(), _store()
         if store is None:

@@ -40,7 +40,7 @@ class Scalars:
         self.pending: dict[int, Any] = {}
         self.calls = 0
 
-    def joined(self, mappings: Iterable[object], scalars: Mapping[str, Any]) -> Mapping[str, Any]:
+    def joined(self, mappings: Iterable[object], scalars: dict[str, Any]) -> dict[str, Any]:
         """Return what mappings and keywords name, as one mapping; what is no mapping is said once and left out."""
         found: dict[str, Any] = {}
         for mapping in mappings:

@@ -116,7 +116,7 @@ def _check_whole(name: str, tensor: nn.Parameter, sharded: Sequence[str]) -> Non
         what = "FullyShardedDataParallel"
     elif any(base.__name__ == "DTensor" for base in type(tensor).__mro__):
         what = "FSDP2 or tensor parallelism (DTensor)"
-    elif getattr(tensor, "ds_numel", tensor.numel()) != tensor.numel():
+    elif not is_lazy(tensor) and getattr(tensor, "ds_numel", tensor.numel()) != tensor.numel():
         what = "DeepSpeed ZeRO 3"
     if what:
         raise SchemaError(

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import platform
 import uuid
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import torch
@@ -20,7 +20,7 @@ from recorder.spool_files import Session, boot_id
 from recorder.trainer.optimizers import steps_of
 from recorder.trainer.options import Options
 from recorder.trainer.values import jsonable
-from recorder.trainer.wrappers import unwrapped
+from recorder.trainer.wrappers import named_parameters, unwrapped
 from recorder.version import VERSION, installed
 
 
@@ -46,7 +46,7 @@ def make_session(
         param_groups=groups,
         user_step=options.user_step,
         optimizer_step=[steps_of(optimizer) for optimizer in optimizers],
-        attributes=root_attributes(model, optimizers, options, budget),
+        attributes=root_attributes(model, optimizers, options, budget, [p.name for p in schema.parameters]),
     )
 
 
@@ -72,9 +72,15 @@ def tell_of_resumption(options: Options, session: Session, tell: Callable[[str],
 
 
 def root_attributes(
-    model: nn.Module, optimizers: Sequence[torch.optim.Optimizer], options: Options, budget: Budget
+    model: nn.Module,
+    optimizers: Sequence[torch.optim.Optimizer],
+    options: Options,
+    budget: Budget,
+    recorded: Sequence[str],
 ) -> dict[str, Any]:
     """Return the root attributes that the training process knows. The writer adds its own."""
+    chosen = set(recorded)
+    names = {id(held.tensor): held.name for held in named_parameters(model) if held.name in chosen}
     return {
         "run_id": uuid.uuid4().hex,
         "chunk_steps": budget.chunk_steps,
@@ -82,7 +88,7 @@ def root_attributes(
         "compression": options.compression,
         "hyperparameters": jsonable(options.hyperparameters),
         "model": describe_model(model),
-        "optimizer": [jsonable(describe_optimizer(optimizer)) for optimizer in optimizers],
+        "optimizer": [jsonable(describe_optimizer(optimizer, names)) for optimizer in optimizers],
         "software": {
             "thermotrace": VERSION,
             "torch": str(torch.__version__),
@@ -100,10 +106,18 @@ def describe_model(model: nn.Module) -> dict[str, Any]:
     return {"class": _qualified(model), "text": text if len(text) <= 100_000 else text[:100_000] + " …"}
 
 
-def describe_optimizer(optimizer: torch.optim.Optimizer) -> dict[str, Any]:
-    """Return the class, the defaults and the groups of an optimizer, for the store's attribute `optimizer`."""
+def describe_optimizer(optimizer: torch.optim.Optimizer, names: Mapping[int, str]) -> dict[str, Any]:
+    """Return the class, the defaults and the groups of an optimizer, for the store's attribute `optimizer`.
+
+    Parameters
+    ----------
+    optimizer : torch.optim.Optimizer
+    names : mapping
+        Dotted name of each recorded parameter, by its id: each group lists its own as `parameters`.
+    """
     groups = [
-        {key: value for key, value in group.items() if key not in ("params", "param_names")}
+        {key: value for key, value in group.items() if key not in ("params", "param_names", "parameters")}
+        | {"parameters": [names[id(parameter)] for parameter in group["params"] if id(parameter) in names]}
         for group in optimizer.param_groups
     ]
     defaults = dict(getattr(optimizer, "defaults", {}))

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from functools import lru_cache
 from typing import NamedTuple
 
 from torch import nn
@@ -32,7 +31,6 @@ class Held(NamedTuple):
     tensor: nn.Parameter
 
 
-@lru_cache(maxsize=4096)
 def _held_under(kind: type) -> tuple[str, ...]:
     """Return the attributes under which a class of wrappers holds what it wraps; empty for what is no wrapper."""
     found = (_HELD_UNDER.get((base.__module__.partition(".")[0], base.__name__)) for base in kind.__mro__)

@@ -74,7 +74,7 @@ def annotate(
     """
     for name in values:
         if not isinstance(name, str) or not name.strip():
-            raise UsageError(f"annotate: expected NAME=VALUE, got the name {name!r}. Write learning_rate=1e-3.")
+            raise UsageError(f"annotate: expected NAME=VALUE, got the name {name!r}. Name the setting.")
     read_root(store)
     lock = lock_store(store)
     try:

@@ -104,7 +104,7 @@ def cut(store: Path, attributes: Mapping[str, Any], frames: int) -> None:
         member["shape"][member["dimension_names"].index("step")] = frames
     kept = frames // attributes["chunk_steps"]
     root["attributes"] = {
-        **{name: value for name, value in attributes.items() if name != "last"},
+        **{name: value for name, value in attributes.items() if name not in ("last", "recent")},
         "segments": [segment for segment in attributes["segments"] if segment["first_frame"] < frames],
         CHUNK_CHECKSUMS: attributes.get(CHUNK_CHECKSUMS, [])[:kept],
     }

@@ -191,12 +191,12 @@ def recover(store: Path, tell: Tell = lambda sentence: None) -> Recovery:
 def recover_locked(store: Path) -> Recovery:
     """Recover as `recover` does; the caller holds the store's lock, and knows that its owner is dead."""
     attributes = read_root(store)
-    check_continuable(store, attributes)
     held, is_running = read_members(store).frames, attributes.get("status") == "running"
     spool = find_spool(store, _recording(attributes), boot_id())
+    if isinstance(spool, str) and not is_running:
+        return Recovery(held, 0, 0)
+    check_continuable(store, attributes)
     if isinstance(spool, str):
-        if not is_running:
-            return Recovery(held, 0, 0)
         messages = [f"{spool}; frames after the last commit are missing in this store"]
         if is_copy(store, _recording(attributes)) and (doubtful := first_doubtful_frame(store)) is not None:
             cut(store, attributes, doubtful)

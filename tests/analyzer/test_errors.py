@@ -172,7 +172,7 @@ def test_a_run_without_frames(make: Callable[..., Path], frames: dict[str, np.nd
 @pytest.mark.parametrize(
     ("options", "text"),
     [
-        ({"window": 0}, r"--window: expected a positive multiple of the stride \(1 steps\) or 'epoch', got 0"),
+        ({"window": 0}, r"--window: expected a positive multiple of the stride \(1 steps\), 'epoch' or 'rate', got 0"),
         ({"window": -5}, r"--window: expected a positive multiple"),
         ({"window": 100}, r"--window: expected at most 99 steps.*got 100"),
         ({"lag": 0}, r"--lag: expected a positive multiple"),

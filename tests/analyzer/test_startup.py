@@ -43,6 +43,11 @@ def test_a_question_from_kept_sums_decodes_and_fits_nothing(store: Path, options
     assert not loaded("temperature", str(store), *options) & HEAVY
 
 
+def test_dynamics_from_kept_sums_loads_no_kernels(store: Path) -> None:
+    assert "numba" in loaded("dynamics", str(store))
+    assert not loaded("dynamics", str(store), "--by", "model", "--format", "json") & HEAVY
+
+
 @pytest.mark.parametrize("command", ["info", "watch"])
 def test_what_reads_metadata_alone_loads_no_arrays(store: Path, command: str) -> None:
     assert not loaded(command, str(store)) & (HEAVY | {"numpy", "xarray", "pandas", "dask", "scipy", "rich"})

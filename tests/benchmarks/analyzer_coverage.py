@@ -1,29 +1,40 @@
 """How often the true temperature lies inside the reported 95 % interval.
 
-`python -m tests.benchmarks.analyzer_coverage` prints the table.
+`python -m tests.benchmarks.analyzer_coverage` prints three tables: series and batches of many kinds of systems, rows
+whose batches scatter beside what peers say of them, and lags.
 
-Coverage counts the systems whose error bar is not flagged (n_eff at least 200, 500 for a single weight), with the NaN
-and flagged ones beside it. Which are flagged is decided by the estimate of n_eff, as a user sees it.
+Coverage is given twice: of all error bars, and of those that are not flagged. Which are flagged is decided by the
+estimate, as a user sees it.
 """
 
 from __future__ import annotations
 
 import argparse
+import logging
+import warnings
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 import numpy as np
 
-from analyzer.statistics.uncertainty import NORMAL, Uncertainty, from_batches, from_series
+from analyzer.statistics.uncertainty import (
+    NORMAL,
+    Uncertainty,
+    from_batches,
+    from_series,
+    relative_variances,
+    statistical_inefficiency,
+)
 from tests import systems
 
 BLOCK = 256
+LAGS = (1, 2, 5, 10, 30, 100)
 Case = tuple[systems.System, int, int]
 
 
 @dataclass(frozen=True)
 class Row:
-    """One line of the table; `hits` of `reliable` intervals hold the truth, of `systems` in all."""
+    """One line of a table: `held` of `bars` intervals hold the truth, and `hits` of the `reliable` ones."""
 
     system: str
     weights: int
@@ -33,8 +44,11 @@ class Row:
     n_eff: float
     nan: int
     flagged: int
+    bars: int
+    held: int
     reliable: int
     hits: int
+    width: float
 
 
 CASES: tuple[Case, ...] = (
@@ -44,11 +58,21 @@ CASES: tuple[Case, ...] = (
     (systems.sgd(0.01), 20, 4000),
     (systems.sgd(0.5), 20, 4000),
     (systems.sgd(1.5), 1, 20_000),
+    (systems.heavy_ball(0.9, 0.1), 1, 20_000),
+    (systems.heavy_ball(0.9, 0.01), 20, 20_000),
+    (systems.heavy_ball(0.5, 0.1), 20, 4000),
     (systems.ar1(0.5), 1, 8000),
     (systems.ar1(0.9), 1, 20_000),
     (systems.ar1(0.9), 20, 3000),
     (systems.ar1(0.9), 20, 10_000),
     (systems.ar1(0.99), 20, 50_000),
+)
+SCATTER: tuple[Case, ...] = (
+    *((systems.wandering(fraction, 16_384), 5, 16_384) for fraction in (0.0025, 0.005, 0.01, 0.02, 0.05, 0.15, 0.5)),
+    (systems.scattered(64), 5, 16_384),
+    (systems.scattered(256), 5, 16_384),
+    (systems.scattered(256), 5, 32_768),
+    (systems.scattered(1024), 5, 16_384),
 )
 
 
@@ -57,7 +81,7 @@ def every_case() -> tuple[Case, ...]:
     return (*CASES, (systems.adam(), 1, 8000), (systems.adam(), 5, 4000))
 
 
-def measure(cases: Sequence[Case], count: int, seed: int = 0) -> Iterator[Row]:
+def measure(cases: Sequence[Case], count: int, seed: int = 0, peers: bool = False) -> Iterator[Row]:
     """Rows for `count` systems of each kind, all estimators on the same series."""
     rng = np.random.default_rng(seed)
     for system, weights, samples in cases:
@@ -65,18 +89,61 @@ def measure(cases: Sequence[Case], count: int, seed: int = 0) -> Iterator[Row]:
         edges = np.arange(0, samples, BLOCK)
         counts = np.diff(np.append(edges, samples))
         sums, squares = (np.add.reduceat(x, edges, axis=1) for x in (series, series**2))
+        known = relative_variances(series)
         answers = {
             "series": from_series(series, weights=weights),
-            "blocks": from_batches(counts, sums, squares, weights=weights),
-            "blocks, no Σ𝒯²": from_batches(counts, sums, weights=weights),
+            "batches": from_batches(counts, sums, squares, weights=weights),
+            "batches, no Σ𝒯²": from_batches(counts, sums, weights=weights, relative_variance=known),
         }
         for name, answer in answers.items():
             yield judged(system, weights, samples, name, answer)
+        for name, answer in judged_by_peers(series, weights) if peers else ():
+            yield judged(system, weights, samples, name, answer)
+
+
+def judged_by_peers(series: np.ndarray, weights: int) -> Iterator[tuple[str, Uncertainty]]:
+    """Error bars of pymbar (its rule for g) and of arviz (its `mcse` of the mean), flagged below the same n_eff."""
+    samples = series.shape[1]
+    variance, mean = series.var(axis=1, ddof=1), series.mean(axis=1)
+    g = statistical_inefficiency(series)  # equal to pymbar's to nine digits: tests/analyzer/statistics
+    for name, n_eff in (("pymbar", samples / g), ("arviz", ess(series))):
+        least = 500 if weights == 1 else 200
+        yield name, Uncertainty(mean, np.sqrt(variance / n_eff), samples / n_eff, n_eff, n_eff < least)
+
+
+def ess(series: np.ndarray) -> np.ndarray:
+    """The effective sample size of the mean of each series, by arviz, (groups,)."""
+    logging.disable(logging.WARNING)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        from arviz_stats.base import array_stats
+
+        return np.array([array_stats.ess(one[np.newaxis], chain_axis=0, draw_axis=1, method="mean") for one in series])
+
+
+def over_lags(system: systems.System, weights: int, samples: int, count: int, seed: int = 0) -> Iterator[Row]:
+    """Rows for T at several lags, from displacements that do not overlap; the truth is the mean over all systems."""
+    rng = np.random.default_rng(seed)
+    velocities = [system.velocities(rng, weights, samples) for _ in range(count)]
+    for lag in LAGS:
+        whole = samples // lag
+        series = np.stack(
+            [
+                0.5 * np.einsum("wsl->ws", v[:, : whole * lag].reshape(weights, whole, lag)).__pow__(2).mean(axis=0)
+                for v in velocities
+            ]
+        )
+        length = max(1 << int(np.log2(max(whole / 1024, 1))), 1)
+        edges = np.arange(0, whole, length)
+        counts = np.diff(np.append(edges, whole))
+        answer = from_batches(counts, np.add.reduceat(series, edges, axis=1), weights=weights)
+        exact = systems.System(system.name, system.velocities, float(series.mean()))
+        yield judged(exact, weights, whole, f"lag {lag}", answer)
 
 
 def judged(system: systems.System, weights: int, samples: int, estimator: str, answer: Uncertainty) -> Row:
     """How the error bars of many systems of one kind fared."""
-    nan = np.isnan(answer.standard_error)
+    there = np.isfinite(answer.standard_error)
     reliable = ~answer.unreliable
     inside = np.abs(answer.mean - system.truth) <= NORMAL * answer.standard_error
     return Row(
@@ -84,25 +151,30 @@ def judged(system: systems.System, weights: int, samples: int, estimator: str, a
         weights=weights,
         samples=samples,
         estimator=estimator,
-        systems=nan.size,
+        systems=there.size,
         n_eff=float(np.median(answer.n_eff)),
-        nan=int(nan.sum()),
-        flagged=int((answer.unreliable & ~nan).sum()),
+        nan=int((~there).sum()),
+        flagged=int((answer.unreliable & there).sum()),
+        bars=int(there.sum()),
+        held=int(inside.sum()),
         reliable=int(reliable.sum()),
         hits=int((inside & reliable).sum()),
+        width=float(np.nanmean(np.where(there, answer.standard_error, np.nan)) / np.std(answer.mean))
+        if there.any()
+        else float("nan"),
     )
 
 
 def line(row: Row) -> str:
     """A row of the table."""
-    coverage = f"{100 * row.hits / row.reliable:.1f}" if row.reliable else "–"
+    covers = [f"{100 * n / of:.1f}" if of else "–" for n, of in ((row.held, row.bars), (row.hits, row.reliable))]
     shares = [f"{100 * n / row.systems:.1f}" for n in (row.nan, row.flagged)]
     head = [row.system, row.weights, f"{row.samples:,}", row.estimator, f"{row.n_eff:,.0f}"]
-    return "| " + " | ".join(map(str, [*head, coverage, row.reliable, *shares])) + " |"
+    return "| " + " | ".join(map(str, [*head, *covers, *shares, f"{row.width:.2f}"])) + " |"
 
 
-HEADER = """| system | weights | samples | estimator | median n_eff | coverage, % | judged | NaN, % | flagged, % |
-|---|---|---|---|---|---|---|---|---|"""
+HEADER = """| system | weights | samples | estimator | median n_eff | all bars hold, % | unflagged hold, % | NaN, % | flagged, % | bar ÷ scatter |
+|---|---|---|---|---|---|---|---|---|---|"""  # noqa: E501
 
 
 def main() -> None:
@@ -110,9 +182,16 @@ def main() -> None:
     parser.add_argument("--systems", type=int, default=2000)
     parser.add_argument("--seed", type=int, default=0)
     arguments = parser.parse_args()
-    print(HEADER, flush=True)
+    print("\n## Temperatures\n\n" + HEADER, flush=True)
     for row in measure(every_case(), arguments.systems, arguments.seed):
         print(line(row), flush=True)
+    print("\n## Rows whose batches scatter, and peers\n\n" + HEADER, flush=True)
+    for row in measure(SCATTER, arguments.systems, arguments.seed, peers=True):
+        print(line(row), flush=True)
+    print("\n## Lags\n\n" + HEADER, flush=True)
+    for system, weights in ((systems.sgd(0.1), 20), (systems.heavy_ball(0.9, 0.1), 20), (systems.ar1(0.9), 5)):
+        for row in over_lags(system, weights, 20_000, arguments.systems // 2, arguments.seed):
+            print(line(row), flush=True)
 
 
 if __name__ == "__main__":

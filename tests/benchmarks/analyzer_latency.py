@@ -35,6 +35,7 @@ def commands(store: Path) -> dict[str, tuple[str, ...]]:
         "analyzer --help": (*ANALYZER, "--help"),
         "analyzer temperature --help": (*ANALYZER, "temperature", "--help"),
         "analyzer info": (*ANALYZER, "info", str(store)),
+        "analyzer watch, a finished run": (*ANALYZER, "watch", str(store)),
         "analyzer temperature, nothing kept": (*ANALYZER, "temperature", str(store), "--no-cache"),
         "analyzer temperature, from kept sums": (*ANALYZER, "temperature", str(store)),
         "analyzer temperature --by row, from kept sums": (*ANALYZER, "temperature", str(store), "--by", "row"),

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.benchmarks import analyzer_lags, analyzer_latency, analyzer_scale, analyzer_throughput
+from tests.benchmarks import analyzer_dynamics, analyzer_lags, analyzer_latency, analyzer_scale, analyzer_throughput
 from tests.benchmarks.analyzer_workload import gcn_store
 
 
@@ -25,6 +25,18 @@ def test_several_lags(tmp_path: Path) -> None:
     assert "x one lag" in analyzer_lags.report(rows, 4096)
     (_, grown, projected) = analyzer_lags.memory(tmp_path / "run.zarr", [1, 3, 10, 30, "epoch"])
     assert grown <= projected
+
+
+@pytest.mark.filterwarnings("ignore")
+def test_dynamics(tmp_path: Path) -> None:
+    rows = analyzer_dynamics.measure(tmp_path, steps=600, rounds=1)
+    assert [row[0] for row in rows[:2]] == ["decode only", "dynamics by layer, 17 lags"]
+    assert len(rows) == 6
+    for quantity in ("dynamics", "spectrum"):
+        _, grown, projected = analyzer_dynamics.memory(tmp_path / "run.zarr", quantity)
+        assert grown <= projected, quantity
+    questions = analyzer_dynamics.second(tmp_path, 600)
+    assert [row[0] for row in questions[:2]] == ["first pass by layer (decodes, keeps sums)", "by layer again"]
 
 
 def test_latency(tmp_path: Path) -> None:

@@ -14,6 +14,7 @@ from examples.models import GAT, GCN
 from tests.benchmarks import (
     recorder_copies,
     recorder_gpu,
+    recorder_import,
     recorder_pressure,
     recorder_recent,
     recorder_resume,
@@ -152,3 +153,9 @@ def test_pressure() -> None:
     assert len(rows) == 6
     for row in rows[1:]:
         assert row["frames"] + row["dropped"] == 5
+
+
+def test_an_import_is_measured(tmp_path):
+    rows = [*recorder_import.measure("GCN", [2, 3], tmp_path)]
+    assert_whole(rows)
+    assert [row["files"] for row in rows] == [2, 3, 2, 3]

@@ -86,6 +86,7 @@ def test_a_torn_copy_keeps_the_frames_that_are_sure(recorded: Path, copy: Path, 
     assert result.frames == 16 * chunk
     assert_frames_are_scripted(copy, make_model(), steps=np.arange(16 * chunk))
     assert outdated(read_store(copy)) == []
+    assert not {"last", "recent"} & set(read_store(copy).attrs), "they speak of frames that are gone"
     assert ("loss" in open_tree(copy)) == (chunk == 2)
 
 

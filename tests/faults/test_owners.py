@@ -7,6 +7,8 @@ import json
 import os
 import shutil
 import signal
+import subprocess
+import sys
 import textwrap
 import time
 
@@ -107,10 +109,13 @@ def fail_to_lock(*args: object) -> None:
 
 
 @every_round
-def test_without_locks_a_living_run_on_another_machine_is_left_alone(tmp_path, chance, round_, monkeypatch):
-    """Two hosts: locks fail, and no process id of the other one means anything here. Its heartbeat does."""
+@pytest.mark.parametrize(
+    ("word", "value"), [("boot_id", "the boot of another machine"), ("pid_namespace", 1)], ids=["host", "container"]
+)
+def test_without_locks_a_living_run_elsewhere_is_left_alone(tmp_path, chance, word, value, round_, monkeypatch):
+    """Two hosts or containers: locks fail, and process ids of the other mean nothing here. Its heartbeat does."""
     monkeypatch.setattr(writing.fcntl, "flock", fail_to_lock)
-    monkeypatch.setattr(ownership, "boot_id", lambda: "the boot of another machine")
+    monkeypatch.setattr(ownership, word, lambda: value)
     store = tmp_path / "run.zarr"
     trainer = Trainer(store, pause=0.0005)
     trainer.wait_for_an_instant(chance)
@@ -161,6 +166,30 @@ def test_without_locks_a_second_recorder_is_refused(tmp_path, monkeypatch):
         second = Recorder(store, model, Scripted(model.parameters()), mode=mode)
         with pytest.raises(StoreLockedError, match=rf"\(process {trainer.pid}\) lives"):
             second.start()
+    returned = trainer.kill(signal.SIGTERM)
+    wait_for_status(store, "interrupted")
+    wait_for_the_spool_to_go(store)
+    assert_nothing_is_missing(store, returned)
+
+
+@every_round
+def test_a_second_recorder_in_another_container_is_refused(tmp_path, chance, round_):
+    """A real namespace of process ids, where the first trainer's id belongs to nobody or to another process."""
+    container = ["unshare", "--pid", "--fork", "--mount-proc", "--kill-child"]
+    if not shutil.which("unshare") or subprocess.run([*container, "true"], capture_output=True, check=False).returncode:
+        pytest.skip("no namespaces of process ids are allowed here")
+    store = tmp_path / "run.zarr"
+    trainer = Trainer(store, pause=0.0005)
+    trainer.wait_for_an_instant(chance)
+    code = """
+import sys
+from recorder import Recorder
+from tests.faults.trainers import make_model
+Recorder(sys.argv[1], make_model(), mode=sys.argv[2]).start()
+"""
+    command = [*container, sys.executable, "-c", code, str(store), chance.choice(["a", "w"])]
+    second = subprocess.run(command, capture_output=True, text=True, timeout=PATIENCE, check=False)
+    assert "StoreLockedError" in second.stderr
     returned = trainer.kill(signal.SIGTERM)
     wait_for_status(store, "interrupted")
     wait_for_the_spool_to_go(store)

@@ -77,15 +77,15 @@ def assert_one_run(store: Path, states, resumed: list[int]) -> None:
 
 
 @every_round
-def test_lightning(tmp_path, chance, round_):
+def test_a_training_by_lightning(tmp_path, chance, round_):
     """Checkpoints at epochs' ends, since Lightning replays the data of an epoch that it resumes."""
-    batches, epochs = chance.randrange(2, 7), chance.randrange(3, 6)
+    batches, epochs = chance.randrange(2, 9), chance.randrange(3, 7)
     store, kept = tmp_path / "run.zarr", tmp_path / "checkpoints"
 
     def train(module, resume):
         test_lightning.record(
             store, epochs=epochs, batches=batches, checkpoints=kept, resume=resume, module=module,
-            options={"chunk_steps": 8},
+            options={"chunk_steps": 16},
         )  # fmt: skip
 
     resumed = crash(
@@ -97,9 +97,9 @@ def test_lightning(tmp_path, chance, round_):
 
 
 @every_round
-def test_transformers(tmp_path, chance, round_):
+def test_a_training_by_transformers(tmp_path, chance, round_):
     """Checkpoints anywhere, inside of epochs too."""
-    steps, every = chance.randrange(8, 26), chance.randrange(1, 7)
+    steps, every = chance.randrange(8, 41), chance.randrange(1, 9)
     whole = tmp_path / "whole"
     whole.mkdir()
     saving = {"save_strategy": "steps", "save_steps": every}
@@ -107,7 +107,7 @@ def test_transformers(tmp_path, chance, round_):
 
     def train(witness, resume):
         test_transformers.record(
-            tmp_path, steps, witness=witness, resume=resume, options={"chunk_steps": 8}, **saving
+            tmp_path, steps, witness=witness, resume=resume, options={"chunk_steps": 16}, **saving
         )  # fmt: skip
 
     def checkpoints():

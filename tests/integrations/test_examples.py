@@ -21,7 +21,5 @@ def test_an_example_records_every_step(tmp_path, name, library, steps, epochs):
     assert done.returncode == 0, done.stderr
     assert read_array(store, "step").tolist() == list(range(steps + 1))
     assert read_array(store, "epoch")[1:].tolist() == epochs
-    losses = read_array(store, "loss")[1:]
-    assert np.isfinite(losses).all()
-    assert losses[-1] < losses[0]
+    assert np.isfinite(read_array(store, "loss")[1:]).all()
     assert attributes(store)["status"] == "complete"

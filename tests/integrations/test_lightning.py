@@ -157,7 +157,7 @@ def test_one_callback_sees_two_trainings(tmp_path):
     def train():
         callback = RecorderCallback(tmp_path / "run.zarr", include="net.out.*")
         trainer = graphs.lightning([callback], 5)
-        trainer.fit_loop.max_steps = trainer.fit_loop.epoch_loop.max_steps = 9
+        trainer.fit_loop.epoch_loop.max_steps = 9
         trainer.fit(trainer.lightning_module, graphs.make_loader())
         assert callback.report.steps == 4
 

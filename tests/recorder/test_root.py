@@ -10,7 +10,6 @@ from torch import nn
 
 from recorder import Recorder, RecorderError
 from recorder.errors import SchemaError, StoreExistsError, StoreFormatError, StoreMissingError
-from recorder.writer.recovery import recover
 from tests.recorder.runs import Scripted, assert_frames_are_scripted, open_tree, read_array
 
 
@@ -145,11 +144,8 @@ def test_a_store_with_damaged_attributes_is_not_continued(tmp_path, name, value)
         del root["attributes"][name]
     (store / "zarr.json").write_text(json.dumps(root))
     before = (store / "zarr.json").read_bytes()
-    message = rf"attribute '{name}': expected .* cannot be continued: restore its zarr\.json"
-    with pytest.raises(StoreFormatError, match=message):
+    with pytest.raises(StoreFormatError, match=rf"attribute '{name}': expected .* cannot be continued: restore its"):
         Recorder(store, model, optimizer, mode="a").start()
-    with pytest.raises(StoreFormatError, match=message):
-        recover(store)
     assert (store / "zarr.json").read_bytes() == before
     with Recorder(store, model, optimizer, mode="w"):
         optimizer.step()

@@ -5,6 +5,9 @@ from __future__ import annotations
 import csv
 import io
 import json
+import shlex
+import subprocess
+import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -220,6 +223,15 @@ def test_raw_velocities_have_names_that_are_no_paths(slashed: Path, tmp_path: Pa
     assert result.exit_code == 0, result.output
     with xr.open_datatree(file, engine="h5netcdf") as tree:
         assert tree["parameters/a%2Fb/weight"].dims[:2] == ("a%2Fb.weight_row", "a%2Fb.weight_col")
+
+
+@pytest.mark.parametrize("closed", [">&-", "2>&-", ">&- 2>&-"])
+def test_a_stream_that_is_closed_is_no_fault(make: Callable[..., Path], closed: str) -> None:
+    """As some schedulers and service managers start a command: Python then has no such stream at all."""
+    command = shlex.join([sys.executable, "-m", "analyzer", "info", str(make())])
+    ended = subprocess.run(f"{command} {closed}", shell=True, capture_output=True, text=True, check=False)
+    assert (ended.returncode, ended.stderr) == (0, "")
+    assert bool(ended.stdout) == (closed == "2>&-")
 
 
 @pytest.mark.parametrize("charset", ["iso-8859-1", "ascii"])

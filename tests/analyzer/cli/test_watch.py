@@ -16,7 +16,7 @@ import sys
 import termios
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -30,7 +30,9 @@ from tests.faults.trainers import LIVING, Trainer, wait_for_status
 from tests.patience import PATIENCE, wait_until
 from tests.recorder.runs import Scripted
 
-ENVIRONMENT = os.environ | {"TERM": "xterm-256color", "PYTHONUTF8": "0", "LC_ALL": "C.UTF-8"}
+ENVIRONMENT = {name: value for name, value in os.environ.items() if name not in ("COLUMNS", "LINES")}
+ENVIRONMENT |= {"TERM": "xterm-256color", "PYTHONUTF8": "0", "LC_ALL": "C.UTF-8"}
+"""Without a size: pytest's workers have one in theirs, which would be taken for that of our terminals."""
 
 
 class Terminal:
@@ -69,9 +71,15 @@ class Terminal:
         self.read()
         return "\n".join(line.rstrip() for line in self.screen.display).strip()
 
-    def wait_for(self, *texts: str) -> str:
-        wait_until(lambda: all(text in self.shown() for text in texts), f"never shown: {texts}", every=0.1)
-        return self.shown()
+    def wait_for(self, *texts: str, narrower: int = 1000) -> str:
+        """Wait until a screen of lines narrower than that holds the texts, and return it."""
+        shown = ""
+        deadline = time.monotonic() + PATIENCE
+        while not all(text in shown for text in texts) or max(map(len, shown.splitlines())) >= narrower:
+            assert time.monotonic() < deadline, f"never shown: {texts}, but:\n{shown}"
+            time.sleep(0.1)
+            shown = self.shown()
+        return shown
 
     def send(self, number: int) -> None:
         self._process.send_signal(number)
@@ -109,19 +117,29 @@ def watching(*arguments: object, **environment: str) -> Iterator[subprocess.Pope
             process.kill()
 
 
-def test_a_run_on_a_terminal_from_before_its_start_to_its_end(store: Path) -> None:
+def held(step: int, gate: Path) -> Callable[[int, str], None]:
+    """Keeps a trainer at a step until a file is there: however slow the machine is, its run is still seen running."""
+
+    def wait(update: int, position: str) -> None:
+        while update == step and not gate.exists():
+            time.sleep(0.01)
+
+    return wait
+
+
+def test_a_run_on_a_terminal_from_before_its_start_to_its_end(store: Path, tmp_path: Path) -> None:
     terminal = Terminal("watch", store, "--wait")
     terminal.wait_for("waiting for")
-    trainer = Trainer(store, steps=2500, pause=0.002)
+    trainer = Trainer(store, steps=2500, pause=0.002, at=held(2400, tmp_path / "gate"))
     text = terminal.wait_for("[running]", "loss", "spool", "since step")
     assert re.search(r"^layer +weights +T ", text, re.MULTILINE)
     assert re.search(r"^0 +35 +1?\.?\d", text, re.MULTILINE), "½⟨v²⟩ of noise of unit variance is 1"
     terminal.wait_for("steps/s")
     terminal.resize(30, 12)
-    narrow = terminal.wait_for("layer")
-    assert max(map(len, narrow.splitlines())) < 30
+    terminal.wait_for("layer", narrower=30)
     terminal.resize(100, 24)
     terminal.wait_for("since step")
+    (tmp_path / "gate").touch()
     assert trainer.wait() == 0
     assert terminal.wait() == 0
     assert b"\x1b[?1049h" in terminal.raw
@@ -193,7 +211,7 @@ def test_a_trainer_that_dies_is_said(store: Path) -> None:
     assert "[interrupted: the training ended without closing the recorder" in terminal.raw.decode()
 
 
-def test_trainer_and_writer_that_die_are_said_at_once_and_a_resumption_too(store: Path) -> None:
+def test_trainer_and_writer_that_die_are_said_at_once_and_a_resumption_too(store: Path, tmp_path: Path) -> None:
     trainer = Trainer(store, pause=0.002)
     terminal = Terminal("watch", store, "--wait", columns=200)
     terminal.wait_for("[running]", "since step")
@@ -203,8 +221,10 @@ def test_trainer_and_writer_that_die_are_said_at_once_and_a_resumption_too(store
     terminal.wait_for("the writer has died; the trainer starts another")
     trainer.kill()
     terminal.wait_for("nobody writes any more", f"recorder recover {store}")
-    again = Trainer(store, steps=2000, pause=0.002, first=50_000, mode="a")
+    held_at = held(51_900, tmp_path / "gate")
+    again = Trainer(store, steps=2000, pause=0.002, first=50_000, mode="a", at=held_at)
     terminal.wait_for("resumed at step", "[running]")
+    (tmp_path / "gate").touch()
     assert again.wait() == 0
     assert terminal.wait() == 0
 

@@ -2,16 +2,28 @@
 
 from __future__ import annotations
 
+import json
+import re
 from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
+from analyzer.cli.screen import line_of, table_of
 from analyzer.cli.watched import RATE_SECONDS, Watched
-from analyzer.store.schema import Store, read_store
+from analyzer.errors import AnalyzerError
+from analyzer.store.schema import Store, parse_store, read_store
+from analyzer.text import printable
 from tests.stores import edit_root, segment
+
+GOLDEN = Path(__file__).parents[2] / "contract" / "golden" / "v1.zarr"
+ATTRIBUTES = ("recent", "last", "recording", "segments", "status", "heartbeat", "created", "run_id")
+MEMBERS = ("first_step", "last_step", "velocities", "stride", "mean_kinetic_energy", "learning_rate", "step", "loss",
+           "waiting", "capacity", "owner", "scale", "trainer", "first_frame")  # fmt: skip
 
 
 @pytest.fixture
@@ -95,5 +107,32 @@ def test_a_run_that_nobody_writes_any_more_is_over(running: Callable[..., Store]
     old = (datetime.now(UTC) - timedelta(seconds=500)).isoformat(timespec="seconds")
     view = Watched().look(running(heartbeat=old), 0.0)
     assert view.is_over
-    assert "nobody writes any more: last sign 500 s ago. Bring frames home: recorder recover" in view.status
+    assert re.search(
+        r"nobody writes any more: last sign 5\d\d s ago\. Bring frames home: recorder recover", view.status
+    )
     assert not Watched().look(running(), 0.0).is_over
+
+
+def test_a_time_that_no_calendar_has_is_no_fault(running: Callable[..., Store]) -> None:
+    assert Watched().look(running(), 1e20).committed == "--:--:--"
+
+
+JSON = st.recursive(
+    st.none() | st.booleans() | st.integers(-(10**400), 10**400) | st.floats(allow_nan=False) | st.text(max_size=5),
+    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.sampled_from(MEMBERS) | st.text(max_size=3), inner),
+    max_leaves=8,
+)
+
+
+@settings(max_examples=100)
+@given(st.dictionaries(st.sampled_from(ATTRIBUTES), JSON, min_size=1))
+def test_attributes_may_hold_anything(attributes: dict[str, Any]) -> None:
+    root = json.loads((GOLDEN / "zarr.json").read_text())
+    root["attributes"] |= {"status": "running"} | attributes
+    try:
+        store = parse_store(str(GOLDEN), root)
+    except AnalyzerError:
+        return
+    view = Watched().look(store, 0.0)
+    for line in (*table_of(view, 60, 20), line_of(view)):
+        assert printable(line) == line

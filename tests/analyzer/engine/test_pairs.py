@@ -17,7 +17,7 @@ from hypothesis import strategies as st
 import analyzer
 from analyzer import errors
 from analyzer.engine import frames as frames_module
-from analyzer.engine import pairs_compiled, pairs_plain, plan, strips
+from analyzer.engine import pair_cache, pairs, pairs_compiled, pairs_plain, plan, strips
 from analyzer.query.lags import LONGEST, TABLE
 from analyzer.store import reading
 from tests.analyzer.cluster import cluster
@@ -172,6 +172,27 @@ def test_kept_sums_that_were_damaged_are_made_again(long_store: Path) -> None:
     xr.testing.assert_identical(after, before)
 
 
+def test_verify_compares_kept_sums_with_the_frames(long_store: Path) -> None:
+    decoded(long_store)
+    [file] = Path(f"{long_store}.moments").rglob("*.pairs")
+    assert invoke("verify", long_store).exit_code == 0
+    content = file.read_bytes()
+    file.write_bytes(content[:-9] + bytes([content[-9] ^ 1]) + content[-8:])
+    broken = invoke("verify", long_store)
+    assert broken.exit_code == 1
+    assert f"{file}: expected a whole file of sums" in broken.stdout + broken.stderr
+    # A file that is whole, and wrong: its sums are others than those of the frames.
+    keep = pair_cache.keep_pairs
+    file.unlink()
+    with mock.patch.object(
+        pairs, "keep_pairs", lambda place, extent, sums, *rest: keep(place, extent, 2 * sums, *rest)
+    ):
+        decoded(long_store)
+    wrong = invoke("verify", long_store)
+    assert wrong.exit_code == 1
+    assert f"{file}: expected the sums of the frames, got others" in wrong.stdout + wrong.stderr
+
+
 def test_kept_sums_answer_without_the_trajectory(long_store: Path) -> None:
     first = invoke("cache", "fill", long_store)
     assert first.exit_code == 0, first.stderr
@@ -203,7 +224,8 @@ def test_a_weight_that_is_not_finite_is_named(make: Callable[..., Path]) -> None
     bad = values.copy()
     bad[1, 1, 300:] = np.nan
     path = make(parameters={"conv1.lin.weight": values, "lin.weight": bad}, scalars={})
-    answer = analyzer.open_run(path).thermo.dynamics(window=256).compute()
+    with pytest.warns(errors.NonFiniteWarning, match=r"lin.weight: NaN or infinite weights from frame 300 on"):
+        answer = analyzer.open_run(path).thermo.dynamics(window=256).compute()
     assert np.isfinite(answer["autocorrelation"][0]).all()
     assert np.isfinite(answer["autocorrelation"][1, 0]).all()
     assert np.isnan(answer["autocorrelation"][1, 1:].values).all()

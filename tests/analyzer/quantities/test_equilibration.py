@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import json
+import re
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from unittest import mock
@@ -144,7 +145,8 @@ COLUMNS = (
         "n_eff",
         "mean",
     ),
-    *("drift", "drift_error", "p_value", "verdict"),
+    *("drift", "drift_error", "p_value", "verdict", "reason", "statistic", "threshold"),
+    *("drift_percent", "drift_percent_low", "drift_percent_high"),
 )
 
 
@@ -228,7 +230,10 @@ def test_start_auto_of_a_run_that_drifts_warns_in_one_line(
     assert result.exit_code == 0
     warning, *rest = result.stderr.splitlines()
     assert warning.startswith("Warning: --start auto: expected a run in equilibrium, but from step ")
-    assert warning.endswith("these still drift: temperature a. Their means depend on the window. Train longer.")
+    assert re.search(
+        r"still drift: temperature a \(\+\d+ % of its mean\)\. Their means depend on the window\. Train longer\.$",
+        warning,
+    )
     assert [line.split()[0] for line in rest] == ["Wrote"]
 
 

@@ -6,7 +6,6 @@ import itertools
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
-from unittest import mock
 
 import numpy as np
 import pytest
@@ -82,7 +81,7 @@ def test_convention_and_constants_scale_the_error_with_the_temperature(
         np.testing.assert_allclose(other[name], factor * one[name], rtol=1e-12)
 
 
-def test_rows_have_the_scatter_of_their_batches_and_the_correlation_of_their_parameter(
+def test_rows_have_the_scatter_of_their_batches_and_an_n_eff_of_their_own(
     long: tuple[Path, dict[str, np.ndarray]],
 ) -> None:
     path, frames = long
@@ -90,22 +89,18 @@ def test_rows_have_the_scatter_of_their_batches_and_the_correlation_of_their_par
     rows = 0.5 * np.diff(frames["conv1.lin.weight"].astype(float), axis=-1) ** 2
     edges = [0, 256, 512, 768, 1024, 1280, 1500]
     sums = np.stack([rows[..., a:b].sum(axis=-1).mean(axis=1) for a, b in itertools.pairwise(edges)], 1)
-    whole = uncertainty.from_series(rows.reshape(-1, 1500).mean(axis=0)[np.newaxis])
-    labels = np.repeat(np.arange(15.0), 101)[np.array(edges[:-1]) + 1]
-    g = np.repeat(whole.inefficiency, 6)
-    same(answer, uncertainty.from_batches(np.diff(edges), sums, epoch=labels, weights=np.full(6, 5), inefficiency=g))
-    np.testing.assert_allclose(answer["n_eff"], whole.n_eff[0])
+    whole = rows.reshape(-1, 1500).mean(axis=0)
+    known = np.full(6, whole.var() / whole.mean() ** 2)
+    same(answer, uncertainty.from_batches(np.diff(edges), sums, weights=np.full(6, 5), relative_variance=known))
+    assert np.unique(answer["n_eff"]).size == 6
 
 
-def test_long_series_are_taken_in_blocks(long: tuple[Path, dict[str, np.ndarray]]) -> None:
-    """The two estimators agree where both have their domain: within their own uncertainty, a third at 20 batches."""
-    run = analyzer.open_run(long[0])
-    whole = run.thermo.temperature().compute()
-    with mock.patch.object(errorbars, "_MOST_SAMPLES", 1000), mock.patch.object(errorbars, "BLOCK_SAMPLES", 50):
-        blocks = run.thermo.temperature().compute()
-    np.testing.assert_allclose(blocks["standard_error"], whole["standard_error"], rtol=0.5)
-    np.testing.assert_allclose(blocks["n_eff"], whole["n_eff"], rtol=0.5)
-    assert (blocks["standard_error"] != whole["standard_error"]).any()
+def test_short_displacements_at_a_long_lag_are_one_batch_each(long: tuple[Path, dict[str, np.ndarray]]) -> None:
+    path, frames = long
+    answer = analyzer.open_run(path).thermo.temperature(by="parameter", parameter="lin.weight", lag=5).compute()
+    moved = np.diff(frames["lin.weight"][..., ::5].astype(float), axis=-1)
+    series = 0.5 * (moved**2).reshape(-1, 300).mean(axis=0)[np.newaxis]
+    same(answer, uncertainty.from_batches(np.ones(300), series, weights=18))
 
 
 @pytest.mark.parametrize("by", ["layer", "row", "element"])

@@ -13,7 +13,8 @@ import xarray as xr
 
 import analyzer
 from analyzer import errors
-from analyzer.query.windows import Windows, sample, timeline
+from analyzer.query.timeline import timeline
+from analyzer.query.windows import Windows, sample
 from tests import oracles
 from tests.analyzer.shell import invoke
 

@@ -165,7 +165,7 @@ def test_a_name_that_exists_is_itself_before_it_is_a_pattern(make: Callable[...,
     assert found["weights"].values.tolist() == [4, 8]
     heavy = run.thermo.temperature(by="parameter", mass={"block[0].weight": 2.0}).compute()
     plain = run.thermo.temperature(by="parameter").compute()
-    np.testing.assert_allclose((heavy / plain)["temperature"].values[:, 0], [2, 1, 1, 1])
+    np.testing.assert_allclose((heavy["temperature"] / plain["temperature"]).values[:, 0], [2, 1, 1, 1])
 
 
 def test_a_layer_called_model_is_not_the_model_itself(make: Callable[..., Path]) -> None:

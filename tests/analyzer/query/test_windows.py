@@ -14,8 +14,10 @@ from analyzer.engine import plan
 from analyzer.engine.measure import Query, measure
 from analyzer.engine.sums import SQUARES
 from analyzer.quantities.velocity import pairs
+from analyzer.query.batches import in_batches
 from analyzer.query.groups import group
-from analyzer.query.windows import in_batches, sample, timeline
+from analyzer.query.timeline import timeline
+from analyzer.query.windows import sample
 from tests.stores import scratch, segment, write_store
 from tests.strategies import Run, queries, runs
 

@@ -188,7 +188,8 @@ def test_curves_are_those_of_the_analyzer(long: Path, page_of_long: Page) -> Non
         np.testing.assert_allclose(np.array(line["y"], dtype=float), row, rtol=1e-4)
     assert [line["label"] for line in chart["lines"]] == ["conv1", "lin"]
     assert (chart["xTitle"], chart["units"]) == ("step (middle of windows of 3)", "weight² step⁻²")
-    assert chart["marks"] == [[float(run.thermo.equilibration()["equilibrium_step"].max()), "t₀"]]
+    stationary = float(run.thermo.equilibration()["equilibrium_step"].max())
+    assert chart["marks"] == [[310.0, "resumed"], [stationary, "t₀"]]
     (loss,) = page.pictures["run-0-loss"]
     logged = run["loss"].values
     np.testing.assert_allclose(loss["lines"][0]["y"][0], logged[:3].mean(), rtol=1e-4)

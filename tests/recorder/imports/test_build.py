@@ -11,10 +11,11 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+import xarray as xr
 from click.testing import CliRunner
 
 import analyzer
-from analyzer.errors import WindowError
+from analyzer.errors import SweepError, WindowError
 from recorder import Recorder
 from recorder.__main__ import main
 from recorder.errors import CheckpointError, StoreExistsError, StoreLockedError, UsageError
@@ -87,6 +88,10 @@ def test_an_uneven_series_has_a_segment_and_a_window_for_each_stretch(tmp_path: 
     with pytest.raises(WindowError, match=r"--window 2.*0 to 2 every 1, 2 to 8 every 2, 8 to 16 every 8.*--start 2"):
         run.thermo.temperature(window=2)
     assert run.thermo.temperature(window=16, start=16).sizes["window"] == 3
+    assert invoke("cache", "fill", store).exit_code == 0
+    xr.testing.assert_identical(analyzer.open_run(store).thermo.temperature(by="layer").load(), answer)
+    kept = analyzer.open_run(f"{store}.moments").thermo.temperature(by="layer").load()
+    assert kept["temperature"].equals(answer["temperature"])
     report = invoke("verify", store)
     assert "0 faults" in report.stdout
     assert "gap" not in report.output
@@ -95,6 +100,44 @@ def test_an_uneven_series_has_a_segment_and_a_window_for_each_stretch(tmp_path: 
     assert table.exit_code == 0
     assert "steps per lag" in table.stdout
     assert invoke("report", store, "-o", tmp_path / "report.html").exit_code == 0
+
+
+@pytest.mark.parametrize(
+    "command", ["equilibration", "rows", "distribution", "check", "temperature --window 2", "temperature --lag 1,2"]
+)
+def test_questions_that_take_one_window_list_the_stretches(tmp_path: Path, command: str) -> None:
+    save_series(tmp_path / "files", UNEVEN)
+    import_checkpoints([tmp_path / "files"], tmp_path / "run.zarr")
+    done = invoke(*command.split(), tmp_path / "run.zarr")
+    assert done.exit_code == 1
+    assert "0 to 2 every 1, 2 to 8 every 2, 8 to 16 every 8, 16 to 64 every 16" in done.stderr
+    assert "--start 16 --stop 64" in done.stderr or "--start 2 --stop 8" in done.stderr
+
+
+def test_a_lag_that_every_stretch_can_fill_is_one_time_in_all(tmp_path: Path) -> None:
+    steps = [*range(0, 41, 2), *range(45, 101, 5)]
+    frames = save_series(tmp_path / "files", steps)
+    import_checkpoints([tmp_path / "files"], tmp_path / "run.zarr")
+    answer = analyzer.open_run(tmp_path / "run.zarr").thermo.temperature(lag=10).load()
+    assert answer.attrs["steps_per_lag"] == 10
+    assert answer["stop_step"].values.tolist() == [40, 100]
+    values = np.concatenate(
+        [v[..., [steps.index(s) for s in range(40, 101, 10)]].reshape(-1, 7) for v in frames.values()]
+    )
+    whole = analyzer.open_run(tmp_path / "run.zarr").thermo.temperature(by="model", lag=10).load()
+    assert whole["temperature"].values[0, -1] == pytest.approx(
+        0.5 * (np.diff(values.astype("f8")) ** 2).mean(), rel=1e-12
+    )
+
+
+def test_a_sweep_over_uneven_runs_asks_for_a_stretch(tmp_path: Path) -> None:
+    for n, steps in enumerate((UNEVEN, range(0, 65, 16))):
+        save_series(tmp_path / f"files{n}", steps, seed=n)
+        import_checkpoints([tmp_path / f"files{n}"], tmp_path / f"{n}.zarr", hyperparameters={"seed": n})
+    sweep = analyzer.open_sweep([tmp_path / "0.zarr", tmp_path / "1.zarr"])
+    with pytest.raises(SweepError, match="0: Range: expected frames of equal spacing"):
+        sweep.thermo.temperature()
+    assert sweep.thermo.temperature(start=16)["temperature"].sizes["run"] == 2
 
 
 def test_stretches() -> None:

@@ -15,8 +15,7 @@ import recorder.recorder
 import recorder.trainer.device_feed
 from recorder import Recorder
 from recorder.errors import ParameterChangedError, UsageError
-from recorder.schema import Parameter, Plane, Schema
-from recorder.trainer.selection import _lay_out
+from recorder.schema import Parameter, Plane, Schema, lay_out
 from tests.recorder.runs import Scripted, Zoo, assert_frames_are_scripted, open_tree, read_array
 
 DEVICES = ["cpu", pytest.param("cuda", marks=pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a GPU"))]
@@ -147,13 +146,6 @@ def test_blocks_divide_a_spool_file_and_stay_below_their_limit(monkeypatch, elem
     assert frames == file_frames or 2 * frames * schema.frame_bytes > 32 << 20
 
 
-class Elsewhere:
-    """What the layout asks of a tensor: where it is."""
-
-    def __init__(self, device: str) -> None:
-        self.device = torch.device(device)
-
-
 def test_each_device_and_type_has_a_plane_of_its_own():
     """A fused copy stays on one device; offsets count within a plane, in the model's order."""
     kinds = [
@@ -164,7 +156,7 @@ def test_each_device_and_type_has_a_plane_of_its_own():
         ("float32", "cpu"),
     ]
     parameters = [Parameter(f"p{i}", (i + 1,), kind, "", "", "", "", ("",)) for i, (kind, _) in enumerate(kinds)]
-    schema = _lay_out(parameters, [Elsewhere(device) for _, device in kinds])
+    schema = lay_out(parameters, [device for _, device in kinds])
     assert [(plane.dtype, plane.device, plane.elements) for plane in schema.planes] == [
         ("float32", "cuda:0", 1 + 4),
         ("float32", "cuda:1", 2),

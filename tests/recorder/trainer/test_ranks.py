@@ -16,6 +16,8 @@ from recorder.trainer.ranks import Ranks, rank
 from tests.patience import PATIENCE
 from tests.recorder.runs import open_tree, read_array
 
+pytestmark = pytest.mark.xdist_group("ranks")
+
 ROOT = Path(__file__).parents[3]
 SCRIPT = Path(__file__).with_name("ranked.py")
 VARIABLES = ("RANK", "WORLD_SIZE", "LOCAL_RANK", "NODE_RANK", "GROUP_RANK", "SLURM_PROCID")

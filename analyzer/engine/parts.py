@@ -1,0 +1,179 @@
+"""What the tasks of a passage give, how dask is told of them, and how the sums of all of them add up."""
+
+from __future__ import annotations
+
+import itertools
+import warnings
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from functools import partial
+from typing import Any
+
+import dask.array as da
+import numpy as np
+from dask.highlevelgraph import HighLevelGraph
+
+from analyzer.engine.frames import of_places
+from analyzer.engine.makers import require_maker
+from analyzer.engine.passage import Passage
+from analyzer.engine.pieces import Bundle, Piece, bundle_groups
+from analyzer.errors import NonFiniteWarning
+from analyzer.store.roots import Source, check_same
+
+Array = np.ndarray[Any, np.dtype[Any]]
+
+
+@dataclass(frozen=True)
+class Part:
+    """The sums of one bundle and reach.
+
+    Attributes
+    ----------
+    record
+        Number of the first record.
+    sums
+        (rows, records, …): a row for each group of the bundle, or for each piece.
+    nonfinite
+        (parameter, frame) of the first NaN or infinite weight of each parameter that has one.
+    """
+
+    record: int
+    sums: Array
+    nonfinite: tuple[tuple[str, int], ...]
+
+
+@dataclass(frozen=True)
+class Assembly:
+    """The last task's share of a passage.
+
+    Attributes
+    ----------
+    source
+        Any array of the store; None for a tree that was modified.
+    maker
+        Which version planned it.
+    """
+
+    bundles: tuple[Bundle, ...]
+    groups: int
+    source: Source | None
+    maker: str
+
+
+def tasks_of(
+    passage: Passage, name: str, reduce: Callable[..., Any], jobs: Sequence[Any], together: Callable[..., Any]
+) -> tuple[dict[Any, Any], list[list[Any]]]:
+    """The graph of a passage, and its keys by bundle in the order of the spans.
+
+    Parameters
+    ----------
+    reduce
+        (job, bundle, frames, reach) to what the task gives.
+    jobs
+        One for each reach.
+    together
+        ([(job, frames, reach)], bundle) to a list of the same: reading kept sums takes less time than its task.
+    """
+    graph: dict[Any, Any] = {}
+    keys: list[list[Any]] = []
+    for number, bundle in enumerate(passage.bundles):
+        keys.append([])
+        for here, group_ in itertools.groupby(range(len(passage.reaches)), key=lambda n: bool(passage.kept[number, n])):
+            places = list(group_)
+            if here:
+                key = (f"kept-{name}", number, places[0])
+                some = [(jobs[n], [f.of_task(0) for f in passage.frames[number]], passage.reaches[n]) for n in places]
+                graph[key] = (partial(together, some), bundle)
+                keys[-1].append(key)
+                continue
+            for n in places:
+                key = (f"decode-{name}", number, n)
+                reach = passage.reaches[n]
+                held = [of_places(frames, *reach.places) for frames in passage.frames[number]]
+                graph[key] = (_listed, (reduce, jobs[n], bundle, held, reach))
+                keys[-1].append(key)
+    return graph, keys
+
+
+def _listed(one: Any) -> list[Any]:
+    return [one]
+
+
+def arrays_of(
+    passage: Passage, graph: dict[Any, Any], whole: str, shapes: dict[str, tuple[tuple[int, ...], Any]]
+) -> dict[str, da.Array]:
+    """What the last key makes, a mapping, as one array of each name: small layers over a shared one."""
+    arrays: list[Any] = [array for bundle in passage.frames for frames in bundle for array in frames.arrays]
+    base = HighLevelGraph.from_collections(whole, graph, dependencies=arrays)
+    made: dict[str, da.Array] = {}
+    for title, (shape, dtype) in shapes.items():
+        layer = f"{title}-{whole}"
+        graph_of_it = HighLevelGraph(
+            {**base.layers, layer: {(layer, *(0 for _ in shape)): (_one_of, whole, title)}},
+            {**base.dependencies, layer: {whole}},
+        )
+        made[title] = da.Array(graph_of_it, layer, tuple((n,) for n in shape), dtype=dtype)  # type: ignore[no-untyped-call]
+    return made
+
+
+def _one_of(made: dict[str, Any], title: str) -> Any:
+    return made[title]
+
+
+def note_nonfinite(bad: dict[str, int], piece: Piece, sums: Array, values: Array, low: int) -> None:
+    """Note the first frame of a piece that is not finite, once its sums are not; `values` begin at frame `low`."""
+    if piece.parameter not in bad and not np.isfinite(sums).all():
+        there = np.isfinite(values).all(axis=0)
+        if not there.all():
+            bad[piece.parameter] = low + int(np.argmin(there))
+
+
+def added(
+    assembly: Assembly, parts: Sequence[Sequence[Sequence[Part]]], shape: tuple[int, ...], *, by_piece: bool
+) -> tuple[Array, dict[str, int]]:
+    """The sums of all groups, (groups, records, …), and the first frame that is not finite, by parameter.
+
+    Added bundle after bundle, span after span: one order, whoever computed them.
+
+    Parameters
+    ----------
+    parts
+        Of all bundles, in the order of their spans.
+    by_piece
+        Whether rows are pieces of groups of whole parameters.
+
+    Raises
+    ------
+    StoreChangedError
+        The store was replaced since it was opened.
+    """
+    require_maker(assembly.maker)
+    if assembly.source is not None:
+        check_same(assembly.source)
+    total = np.zeros(shape)
+    found: dict[str, int] = {}
+    for bundle, of_bundle in zip(assembly.bundles, parts, strict=True):
+        numbers = bundle_groups(bundle)[1]
+        if by_piece:
+            numbers = np.array([piece.rule.base for piece in bundle.chosen if piece.rule is not None])
+        for part in itertools.chain(*of_bundle):
+            np.add.at(total[:, part.record : part.record + part.sums.shape[1]], numbers, part.sums)
+            for parameter, frame in part.nonfinite:
+                found[parameter] = min(frame, found.get(parameter, frame))
+    return total, found
+
+
+def answered(answer: dict[str, Array], found: dict[str, int]) -> dict[str, Any]:
+    """The arrays of an answer and what is not finite, with a warning for each parameter that is not.
+
+    Warns
+    -----
+    NonFiniteWarning
+    """
+    for parameter, frame in found.items():
+        warnings.warn(
+            f"{parameter}: NaN or infinite weights from frame {frame} on; the answers for its groups are NaN.",
+            NonFiniteWarning,
+            stacklevel=1,
+        )
+    return {**answer, "nonfinite": np.array(found, dtype=object)}

@@ -1,0 +1,126 @@
+"""Settings as they were recorded with the frames: the columns, and where they come from."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Collection, Mapping
+from dataclasses import dataclass
+from functools import cached_property
+from typing import Any
+
+import numpy as np
+
+from analyzer.query.changes import flat_groups
+
+Array = np.ndarray[Any, np.dtype[Any]]
+
+LEARNING_RATE = "learning_rate"
+EVERY_GROUP = -1
+"""Parameter group of a setting that is the whole model's."""
+_LOGGED = ("lr", "momentum", "beta1", "weight_decay", "batch_size")
+"""Logged scalars that are hyperparameters, whether the user listed them as such or not."""
+_PLACE = "param_group/"
+
+
+@dataclass(frozen=True, eq=False)
+class Recorded:
+    """Settings by frame.
+
+    Attributes
+    ----------
+    names
+        Of each column: "learning_rate", "momentum", …
+    groups
+        The parameter group of each column, or `EVERY_GROUP`.
+    values
+        (frames, columns) of the update that led to the frame; NaN where it is not known.
+    """
+
+    names: tuple[str, ...]
+    groups: tuple[int, ...]
+    values: Array
+
+    def of_rate(self, groups: Collection[int] | None = None) -> Array:
+        """The learning rates of some parameter groups, or of all, (frames, columns)."""
+        chosen = [
+            n
+            for n, (name, group) in enumerate(zip(self.names, self.groups, strict=True))
+            if name == LEARNING_RATE and (groups is None or group in groups or group == EVERY_GROUP)
+        ]
+        return self.values[:, chosen]
+
+
+def nothing() -> Recorded:
+    """What a run recorded whose settings nobody logged."""
+    return Recorded((), (), np.empty((0, 0)))
+
+
+class Settings:
+    """What was recorded of a run's settings. Lifetime: that of an open run; read when it is first asked for."""
+
+    def __init__(self, read: Callable[[], Recorded]) -> None:
+        self._read = read
+
+    @cached_property
+    def recorded(self) -> Recorded:
+        return self._read()
+
+
+def is_setting(name: str, hyperparameters: Collection[str]) -> bool:
+    """Whether a logged scalar of this name is a hyperparameter."""
+    return name.startswith(_PLACE) or name in _LOGGED or (name in hyperparameters and name != "epoch")
+
+
+def recorded_of(rates: Array | None, scalars: Mapping[str, Array], optimizer: object) -> Recorded:
+    """Gather the columns of what was recorded.
+
+    Parameters
+    ----------
+    rates
+        (frames, parameter groups) the array `learning_rate`, or None.
+    scalars
+        (frames,) of each logged scalar that is a setting, by the name that it was logged under.
+    optimizer
+        The attribute `optimizer`: the settings that a group began with.
+    """
+    names: list[str] = []
+    groups: list[int] = []
+    columns: list[Array] = []
+    if rates is not None:
+        for group in range(rates.shape[1]):
+            names.append(LEARNING_RATE)
+            groups.append(group)
+            columns.append(rates[:, group])
+    begun = flat_groups(optimizer)
+    for name, values in scalars.items():
+        group, key = EVERY_GROUP, name
+        if name.startswith(_PLACE):
+            number, _, key = name.removeprefix(_PLACE).partition("/")
+            group = int(number) if number.isdecimal() else EVERY_GROUP
+        elif name == "lr" and (rates is None or np.isnan(rates).all()):
+            key = LEARNING_RATE
+        names.append(key)
+        groups.append(group)
+        first = _first_value(begun[group], key) if 0 <= group < len(begun) else np.nan
+        columns.append(_filled(values, first))
+    if not columns:
+        return nothing()
+    return Recorded(tuple(names), tuple(groups), np.stack(columns, axis=1))
+
+
+def _first_value(group: Mapping[str, Any], key: str) -> float:
+    betas = group.get("betas")
+    if key in ("beta1", "beta2") and isinstance(betas, (list, tuple)) and len(betas) == 2:
+        value = betas[key == "beta2"]
+    else:
+        value = group.get(key)
+    return float(value) if isinstance(value, (int, float)) and not isinstance(value, bool) else np.nan
+
+
+def _filled(values: Array, first: float) -> Array:
+    """Missing values replaced by the last one before, at the beginning by `first`, else by the first one logged."""
+    known = np.flatnonzero(~np.isnan(values))
+    if not known.size:
+        return values
+    place = np.searchsorted(known, np.arange(values.size), side="right") - 1
+    start = first if not np.isnan(first) else values[known[0]]
+    return np.where(place >= 0, values[known[np.maximum(place, 0)]], start)

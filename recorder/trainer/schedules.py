@@ -1,0 +1,60 @@
+"""Settings of parameter groups that a schedule moves besides the learning rate: momentum, β1, β2, weight decay."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+from torch.optim import Optimizer
+
+_WATCHED = ("momentum", "betas", "weight_decay")
+
+
+class MovedSettings:
+    """Notices settings that differ from what they were when the recording began, and from then on reports each frame.
+
+    Lifetime: one recording. The settings at its start are in the store's attribute `optimizer`. A schedule replaces a
+    number by another one, so that a look at a group costs a comparison of identities for each of its settings.
+    """
+
+    def __init__(self, optimizers: Sequence[Optimizer]) -> None:
+        self._watched: list[tuple[Optimizer, tuple[tuple[int, str, Any, str], ...]]] = []
+        number = 0
+        for optimizer in optimizers:
+            watched = []
+            for n, group in enumerate(optimizer.param_groups):
+                watched += [(n, key, group[key], f"param_group/{number}/") for key in _WATCHED if key in group]
+                number += 1
+            self._watched.append((optimizer, tuple(watched)))
+        self._moved: set[str] = set()
+
+    def now(self) -> dict[str, float]:
+        """Return the settings that have moved, by the name of their scalar: `param_group/0/momentum`."""
+        found: dict[str, float] = {}
+        for optimizer, watched in self._watched:
+            groups = optimizer.param_groups
+            for n, key, first, place in watched:
+                try:
+                    value = groups[n][key]
+                except (IndexError, KeyError):  # a group or a setting was taken away
+                    continue
+                if value is not first:
+                    self._compare(place, key, first, value, found)
+        return found
+
+    def _compare(self, place: str, key: str, first: Any, value: Any, found: dict[str, float]) -> None:
+        """Add a setting to `found` if it has ever been another number than at first."""
+        before, after = _numbers(key, first), _numbers(key, value)
+        for name, number in after.items():
+            if number != before.get(name):
+                self._moved.add(place + name)
+            if place + name in self._moved:
+                found[place + name] = number
+
+
+def _numbers(key: str, value: Any) -> dict[str, float]:
+    """Return a setting as plain numbers; empty where it is none, as of a tensor on a device."""
+    if key == "betas":
+        pair = value if isinstance(value, (tuple, list)) and len(value) == 2 else ()
+        return {f"beta{n + 1}": float(one) for n, one in enumerate(pair) if isinstance(one, (int, float))}
+    return {key: float(value)} if isinstance(value, (int, float)) else {}
