@@ -12,9 +12,10 @@ from hypothesis import HealthCheck, settings
 # nothing from threads, and threads that wait for a busy core lose much. A test that wants threads asks for them.
 os.environ["OMP_NUM_THREADS"] = "1"
 
-# A shell starts what runs in its background with interrupts ignored, which every child inherits: the tests that send
-# them would wait in vain.
+# A shell starts what runs in its background with interrupts ignored, and nohup has hang-ups ignored, which every child
+# inherits: the tests that send them would wait in vain.
 signal.signal(signal.SIGINT, signal.default_int_handler)
+signal.signal(signal.SIGHUP, signal.SIG_DFL)
 
 # Timings never decide a test. Where a test has settings of its own, these hold for what they leave open.
 settings.register_profile("timeless", deadline=None, suppress_health_check=[HealthCheck.too_slow])

@@ -88,10 +88,7 @@ def load(path: Path) -> Any:
         raise _refusal(path, error) from error
     except Exception as error:  # of damaged pickles torch raises whatever its unpickler meets: KeyError, IndexError, …
         if "TorchScript" in str(error):
-            raise CheckpointError(
-                f"{path}: expected weights, got a TorchScript program, which is not run. Save its weights: "
-                "torch.save(torch.jit.load(FILE).state_dict(), …), on a machine that may run it."
-            ) from error
+            raise _program(path) from error
         reason = " ".join(str(error).split())[:200]
         raise CheckpointError(
             f"{path}: expected a file that torch.save wrote, but it cannot be read ({type(error).__name__}: {reason}). "
@@ -105,16 +102,26 @@ def _check_claims(path: Path) -> None:
     try:
         with zipfile.ZipFile(path) as archive:
             claimed = sum(member.file_size for member in archive.infolist())
+            is_program = any(name.endswith("/constants.pkl") for name in archive.namelist())
     except (zipfile.BadZipFile, ValueError, NotImplementedError) as error:
         raise CheckpointError(
             f"{path}: expected a file that torch.save wrote, but it cannot be read ({error}). Leave it out, or copy it "
             "again."
         ) from error
+    if is_program:  # torch compresses a program's text
+        raise _program(path)
     if claimed > size:
         raise CheckpointError(
             f"{path}: expected an archive of at most the file's {size:,} bytes, but its members claim {claimed:,}. "
             "torch.save compresses nothing: somebody made this file to fill memory. Leave it out."
         )
+
+
+def _program(path: Path) -> CheckpointError:
+    return CheckpointError(
+        f"{path}: expected weights, got a TorchScript program, which is not run. Save its weights: "
+        "torch.save(torch.jit.load(FILE).state_dict(), …), on a machine that may run it."
+    )
 
 
 def _refusal(path: Path, error: pickle.UnpicklingError) -> CheckpointError:
