@@ -22,9 +22,12 @@ import torch
 from torch import nn
 
 from examples.models import GAT, GCN
-from recorder.spool_files import Control
-from recorder.trainer.ends import begin, make_feed
+from recorder.spool_files import Control, create_spool
+from recorder.trainer.ends import make_feed
 from recorder.trainer.options import Options
+from recorder.trainer.placement import place_spool
+from recorder.trainer.selection import select_parameters
+from recorder.trainer.session import make_session
 from recorder.trainer.spool import Spool
 from recorder.trainer.temperatures import Temperatures
 from recorder.writer.drain import Drain
@@ -68,7 +71,11 @@ def measure(kind: Callable[[], nn.Module], files: int, compression: str, *, toge
     torch.manual_seed(0)
     model = kind()
     with tempfile.TemporaryDirectory() as name:
-        selection, session, directory = begin(model, [], options_of(Path(name, "run.zarr"), compression), print)
+        options = options_of(Path(name, "run.zarr"), compression)
+        selection = select_parameters(model)
+        session = make_session(model, [], options, selection.schema)
+        directory = place_spool(options.store, session.session, session.budget.pool_bytes, None)
+        create_spool(directory, session)
         control = Control(directory)
         spool = Spool(directory, session, Nobody(control), drop=False, tell=print)  # type: ignore[arg-type]
         feed = make_feed(selection, spool, session.budget)
