@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import gc
 import os
 import signal
+import sys
+from collections.abc import Iterator
 
 import pytest
 from hypothesis import HealthCheck, settings
@@ -23,6 +26,15 @@ settings.load_profile("timeless")
 
 SHORT = ("tests/analyzer/fitting", "tests/analyzer/statistics", "tests/analyzer/query")
 """Where no test takes long: their turn comes last, so that no worker ends long before the other."""
+
+
+@pytest.fixture(autouse=True)
+def _recorders_go_with_their_test() -> Iterator[None]:
+    """A recorder that a test leaves in a cycle of references says so when it is collected: now, not in a later test."""
+    yield
+    exits = sys.modules.get("recorder.trainer.exits")
+    if exits is not None and exits._open:
+        gc.collect()
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:

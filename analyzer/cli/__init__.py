@@ -73,8 +73,14 @@ class Commands(click.Group):
                 "answered. Take fewer --workers, a coarser --by or longer windows."
             ) from error
         except KeyboardInterrupt:
+            # Objects that a library was making are dropped half made: what their `__del__` says then concerns nobody.
+            sys.unraisablehook = _say_nothing
             say("Interrupted: no output was written.", err=True)
             raise click.exceptions.Exit(130) from None
+
+
+def _say_nothing(_: object) -> None:
+    pass
 
 
 def _shown(error: click.ClickException) -> click.ClickException:

@@ -185,6 +185,31 @@ def test_an_interrupt_leaves_nothing(long_run: Path, tmp_path: Path, suffix: str
     assert list(tmp_path.iterdir()) == []
 
 
+def test_an_interrupt_inside_a_library_is_one_line(store: Path, tmp_path: Path) -> None:
+    """An object that is interrupted while it is made can have no attribute yet that its own `__del__` looks for."""
+    code = """
+import os, signal, sys
+import h5netcdf
+
+class HalfMade:
+    def __init__(self, *_, **__):
+        os.kill(os.getpid(), signal.SIGINT)
+        self.closed = False
+
+    def __del__(self):
+        self.closed
+
+h5netcdf.File = HalfMade
+from analyzer.__main__ import main
+main()
+"""
+    command = [sys.executable, "-c", code, "velocity", str(store), "--raw", "--output", "v.nc"]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=PATIENCE, cwd=tmp_path)
+    assert done.returncode == 130
+    assert (done.stdout, done.stderr) == ("", "Interrupted: no output was written.\n")
+    assert [path.name for path in tmp_path.iterdir()] == [store.name]
+
+
 def _begun(folder: Path) -> bool:
     """Whether there is a chunk of zarr, or the room that is kept for a netCDF file."""
     parts: list[Any] = list(folder.glob(".*.part*"))
