@@ -55,8 +55,7 @@ from analyzer.query.changes import changes_of, first_setting
 from analyzer.query.recorded import LEARNING_RATE, Recorded, Settings, is_setting, recorded_of
 from analyzer.query.timeline import Timeline, timeline
 from analyzer.store.names import variable_names
-from analyzer.store.reading import check_length, read
-from analyzer.store.roots import Source
+from analyzer.store.reading import StoredArray, check_length, read, source_of
 from analyzer.store.schema import Parameter, Segment, Store, parameter_of, segments_of
 
 Array = np.ndarray[Any, np.dtype[Any]]
@@ -125,31 +124,6 @@ class Trajectory:
         if self.opened is None:
             return {}
         return {"run_id": self.opened.store.run_id, "store": self.opened.store.location}
-
-
-class StoredArray:
-    """An array of a store with as much of numpy's interface as dask needs to slice it. Every read is verified."""
-
-    def __init__(self, source: Source, shape: tuple[int, ...], dtype: np.dtype[Any]) -> None:
-        self.source, self.shape, self.dtype, self.ndim = source, shape, dtype, len(shape)
-
-    def __getitem__(self, key: tuple[Any, ...]) -> Array:
-        region, rest = [], []
-        for index, length in zip(key, self.shape, strict=True):
-            places = range(length)[index] if isinstance(index, slice) else range(length)[index : index + 1]
-            low, high = (min(places[0], places[-1]), max(places[0], places[-1]) + 1) if places else (0, 0)
-            region.append((low, high))
-            rest.append(slice(None, None, places.step) if isinstance(index, slice) else 0)
-        values = read(self.source, tuple(region))
-        return np.asarray(values[tuple(rest)])
-
-    def __dask_tokenize__(self) -> Any:
-        return self.source
-
-
-def source_of(store: Store, path: str) -> Source:
-    """Return the location of an array of a store."""
-    return Source(store.location, store.run_id, store.frames, path, store.segments_mark)
 
 
 def build_tree(store: Store) -> xr.DataTree:

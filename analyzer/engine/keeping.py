@@ -15,8 +15,9 @@ from analyzer.engine.plan import Plan
 from analyzer.engine.remains import Remains, missing_of, preserve
 from analyzer.errors import AnalyzerError, OptionError
 from analyzer.store.kept import root_of, runs_in
+from analyzer.store.reading import source_of
 from analyzer.store.roots import root_now
-from analyzer.tree import source_of, trajectory
+from analyzer.tree import trajectory
 
 
 @dataclass(frozen=True)

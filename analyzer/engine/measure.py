@@ -6,7 +6,6 @@ It returns moments. The quantities (`analyzer.quantities`) turn them into temper
 from __future__ import annotations
 
 import itertools
-import math
 import warnings
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -22,25 +21,25 @@ from analyzer.engine.frames import Arrays, Frames
 from analyzer.engine.graph import Moments, moments, moments_together
 from analyzer.engine.homes import base_of
 from analyzer.engine.makers import check_default_workers
+from analyzer.engine.masses import Mass, masses_of
 from analyzer.engine.pieces import Piece
 from analyzer.engine.plan import SPAN_FRAMES, Plan, check_memory, plan, plan_arrays, size_text
 from analyzer.engine.remains import Remains
 from analyzer.errors import (
     KeptSumsWarning,
     MemoryLimitError,
-    OptionError,
-    SelectionError,
     SettingsWarning,
     TrajectoryMissingError,
 )
 from analyzer.query.batches import in_batches
 from analyzer.query.changes import told, within
-from analyzer.query.groups import By, Globs, Grouping, group, matches, most_groups, select
+from analyzer.query.groups import By, Globs, Grouping, group, most_groups, select
 from analyzer.query.kinds import KINDS
 from analyzer.query.windows import BIN_FRAMES, Bound, Lag, Sampling, Window, sample
+from analyzer.store.reading import source_of
 from analyzer.store.roots import check_same
 from analyzer.store.schema import Parameter, Store
-from analyzer.tree import Trajectory, source_of, trajectory
+from analyzer.tree import Trajectory, trajectory
 from analyzer.version import version
 
 Array = np.ndarray[Any, np.dtype[Any]]
@@ -49,7 +48,6 @@ _GROUP_BYTES = 100
 """What identifies one group: its label, its columns, its number of weights."""
 _BATCH_SUMS = 1 << 21
 """Most sums of batches at a longer lag, 16 MiB, unless groups and windows are so many that 32 batches take more."""
-Mass = float | Mapping[str, float]
 
 
 @dataclass(frozen=True)
@@ -222,39 +220,6 @@ def base_for(store: Store, cache: bool | str) -> Path | None:
         return Path(store.location)
     chosen = cache if isinstance(cache, str) else None
     return base_of(store.location, store.run_id, chosen) if cache is not False else None
-
-
-def masses_of(parameters: Sequence[Parameter], mass: Mass) -> dict[str, float]:
-    """Mass of the weights of each parameter: one number, or that of the first glob of a mapping that matches, else 1.
-
-    Raises
-    ------
-    OptionError
-        A mass is not a positive finite number.
-    SelectionError
-        A glob matches nothing.
-    """
-    given = mass.values() if isinstance(mass, Mapping) else (mass,)
-    for value in given:
-        if not isinstance(value, (int, float)) or not math.isfinite(value) or value <= 0:
-            raise OptionError(
-                f"mass: expected a positive finite number, got {value!r}. A temperature is Σ ½ m v² / (k_B d). "
-                "Leave it out for m = 1.",
-                mass=mass,
-            )
-    if not isinstance(mass, Mapping):
-        return {p.name: float(mass) for p in parameters}
-    masses = {p.name: 1.0 for p in parameters}
-    for glob, value in reversed(list(mass.items())):
-        matched = matches(glob, list(masses))
-        if not matched:
-            raise SelectionError(
-                f"mass {glob!r}: expected a pattern that matches one of: {', '.join(masses)}; got no match. "
-                "The mass would be without effect. Mend the pattern.",
-                pattern=glob,
-            )
-        masses |= {name: float(value) for name in matched}
-    return masses
 
 
 def result(

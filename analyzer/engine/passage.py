@@ -27,8 +27,9 @@ from analyzer.engine.shelves import shelves_for
 from analyzer.errors import MemoryLimitError
 from analyzer.query.groups import Grouping, group, select
 from analyzer.query.windows import Sampling, sample
+from analyzer.store.reading import source_of
 from analyzer.store.roots import Source, check_same
-from analyzer.tree import Trajectory, source_of, trajectory
+from analyzer.tree import Trajectory, trajectory
 
 Array = np.ndarray[Any, np.dtype[Any]]
 

@@ -14,10 +14,11 @@ from typing import Any
 from analyzer.engine.cache import put
 from analyzer.engine.contents import continues
 from analyzer.store.chunks import chunk_bytes
+from analyzer.store.documents import root_text
 from analyzer.store.identity import digest_of
 from analyzer.store.kept import MOMENTS_FORMAT, frames_in, root_of
 from analyzer.store.roots import Source, check_same
-from analyzer.store.schema import Store, parse_store, root_text
+from analyzer.store.schema import Store, parse_store
 from analyzer.store.trust import MOST_CHUNK_BYTES, Untrusted
 
 _PASSING = ("format", "kept_from", "heartbeat", "recording")

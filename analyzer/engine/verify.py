@@ -19,10 +19,9 @@ from analyzer.engine.verify_chunks import outdated
 from analyzer.engine.verify_sums import Kept, fault_in, kept_of
 from analyzer.errors import AnalyzerError
 from analyzer.store.heartbeat import abandoned, spooled
-from analyzer.store.reading import read
+from analyzer.store.reading import read, source_of
 from analyzer.store.roots import Source
 from analyzer.store.schema import Store
-from analyzer.tree import source_of
 
 Array = np.ndarray[Any, np.dtype[Any]]
 

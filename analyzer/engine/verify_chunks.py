@@ -8,9 +8,8 @@ import google_crc32c
 
 from analyzer.errors import AnalyzerError
 from analyzer.store.chunks import checksums
-from analyzer.store.reading import Region, keys_of, open_array
+from analyzer.store.reading import Region, keys_of, open_array, source_of
 from analyzer.store.schema import Store
-from analyzer.tree import source_of
 
 
 def outdated(store: Store) -> list[str]:

@@ -11,7 +11,7 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 
 from analyzer.plots.style import COLOURS, as_text, canvas, resumptions, unit_text
-from analyzer.quantities.equilibration import Track
+from analyzer.quantities.tracks import Track
 
 _MOST_PANELS = 18
 _MOST_TITLES = 3

@@ -14,10 +14,11 @@ from analyzer.engine.sample import Sample, norm_changes, velocity_sample
 from analyzer.engine.sums import SQUARES
 from analyzer.errors import GroupError, OptionError, TrajectoryMissingError
 from analyzer.quantities import findings as expect
-from analyzer.quantities.equilibration import from_equilibrium, temperature_series
+from analyzer.quantities.equilibration import from_equilibrium
 from analyzer.quantities.findings import FEWEST_BATCHES, Finding
 from analyzer.quantities.optimizers import Updates, learning_rate_of, optimizer_of
 from analyzer.quantities.temperature import temperature_of
+from analyzer.quantities.tracks import temperature_series
 from analyzer.query.groups import By, Globs, require_whole, titles_of
 from analyzer.query.windows import BIN_FRAMES, Bound, require_even, stride_in
 from analyzer.statistics.normality import normality

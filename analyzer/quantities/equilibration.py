@@ -11,64 +11,25 @@ from __future__ import annotations
 
 import warnings
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
 import xarray as xr
 
-from analyzer.engine.measure import Measurement, Query, measure
-from analyzer.engine.sums import SQUARES
+from analyzer.engine.measure import Query, measure
 from analyzer.errors import EquilibriumWarning, SettingsWarning, WindowError
-from analyzer.query.groups import By, Globs, require_whole, titles_of
+from analyzer.quantities.tracks import FEWEST, LOSS, Track, step_at, tracks_of, within
+from analyzer.query.groups import By, Globs, require_whole
 from analyzer.query.settings import FEWEST_STEPS, constant_stretches, variations
 from analyzer.query.timeline import Timeline
-from analyzer.query.windows import BIN_FRAMES, Bound, require_even, sample, stride_in
+from analyzer.query.windows import Bound, sample
 from analyzer.statistics.equilibrium import DRIFTING, UNDECIDED, Equilibrium, detect
 from analyzer.statistics.uncertainty import NORMAL
-from analyzer.store.names import loss_of
-from analyzer.tree import scalars_of, trajectory
+from analyzer.tree import trajectory
 from analyzer.version import version
 
 Array = np.ndarray[Any, np.dtype[Any]]
-
-LOSS = "loss"
-_MOST_SAMPLES = 1 << 14
-"""Longer series are averaged in bins first: a hundred starts are tried, and each takes a Fourier transform."""
-_FEWEST = 40
-"""Samples of a series below which nothing is looked for."""
-
-
-@dataclass(frozen=True)
-class Track:
-    """One series of a run: what it is, of which group, and at which steps its samples stand.
-
-    Attributes
-    ----------
-    values
-        (samples,) float64.
-    steps
-        (samples,) the step of each sample; of a bin, its last.
-    width
-        Steps that a sample looks back.
-    """
-
-    quantity: str
-    group: str
-    units: str
-    values: Array
-    steps: Array
-    width: int = 1
-
-    @property
-    def apart(self) -> int:
-        """Steps between two samples."""
-        return int(np.median(np.diff(self.steps)))
-
-    @property
-    def begin(self) -> int:
-        """The step before the first sample."""
-        return int(self.steps[0]) - self.apart
 
 
 def equilibration(
@@ -151,46 +112,11 @@ def equilibration_of(run: xr.DataTree, query: Query, loss: str = LOSS) -> tuple[
     require_whole(measurement.plan.grouping, "A series of every row would be as large as the run.")
     line, windows = measurement.run.line, measurement.plan.sampling.windows
     begin, end = int(windows.start_step[0]), int(windows.stop_step[-1])
-    series = _tracks(run, query, measurement, loss)
+    series = tracks_of(run, query, measurement, loss)
     stretches = constant_stretches(line, begin, end)
-    parts = [_within(series, *stretch) for stretch in stretches] or [_within(series, begin, end)]
+    parts = [within(series, *stretch) for stretch in stretches] or [within(series, begin, end)]
     answer = _judged(parts, stretches, line, (begin, end))
     return answer, [track for part in parts for track in part]
-
-
-def _within(series: Sequence[Track], start: int, stop: int) -> list[Track]:
-    """The parts of series that lie in a stretch, averaged in bins where they are long; too short ones are left out."""
-    cut = []
-    for track in series:
-        inside = (track.steps - track.width >= start) & (track.steps <= stop)
-        cut.append(replace(track, values=track.values[inside], steps=track.steps[inside]))
-    return [track for track in map(_binned, cut) if track.values.size >= _FEWEST]
-
-
-def _tracks(run: xr.DataTree, query: Query, measurement: Measurement, loss: str) -> list[Track]:
-    """The series of a run, computed."""
-    line = measurement.run.line
-    require_even(line, measurement.plan.sampling, "a search for equilibrium")
-    first, last = measurement.plan.sampling.windows.start_step[0], measurement.plan.sampling.windows.stop_step[-1]
-    apart = stride_in(line, query.start, query.stop)
-    series = temperature_series(measurement)
-    shown = titles_of(measurement.plan.grouping.label)
-    answer = [
-        Track("temperature", name, "weight^2 step^-2", values, series[1], apart)
-        for name, values in zip(shown, series[0], strict=True)
-    ]
-    lag = BIN_FRAMES * apart
-    if last - first >= _FEWEST * lag:
-        squares, ends = _displacements(run, replace(query, lag=lag, window=lag), measurement)
-        answer += [
-            Track("displacement", name, "weight^2", values, ends, lag)
-            for name, values in zip(shown, squares, strict=True)
-        ]
-    logged = scalars_of(run)
-    name = loss if loss in logged or loss != LOSS else loss_of(logged)
-    if name is not None and name in logged:
-        answer += _logged(name, logged[name], line, int(first), int(last), apart)
-    return answer
 
 
 _COLUMNS = {
@@ -254,7 +180,7 @@ def _judged(
 def _rows(part: Sequence[Track], kinds: Sequence[tuple[str, str]], start: int) -> list[dict[str, Any]]:
     """The verdicts of one stretch, on all series that any stretch has."""
     known = {(track.quantity, track.group): _row(track, detect(track.values)) for track in part}
-    short = _nothing(f"fewer than {_FEWEST} samples in this stretch", step=start)
+    short = _nothing(f"fewer than {FEWEST} samples in this stretch", step=start)
     return [known.get(kind, short) for kind in kinds]
 
 
@@ -288,11 +214,6 @@ def _row(track: Track, result: Equilibrium) -> dict[str, Any]:
         "drift_percent_low": size - NORMAL * error,
         "drift_percent_high": size + NORMAL * error,
     }
-
-
-def step_at(track: Track, samples: int) -> int:
-    """Return the step at which a series has `samples` samples behind it."""
-    return int(track.steps[samples - 1]) if samples else track.begin
 
 
 def _objects(values: Iterable[str]) -> Array:
@@ -372,44 +293,3 @@ def _warn_of_drift(answer: xr.Dataset, latest: Array, windows: Sequence[int]) ->
             EquilibriumWarning,
             stacklevel=3,
         )
-
-
-def temperature_series(measurement: Measurement, known: Array | None = None) -> tuple[Array, Array]:
-    """½⟨v²⟩ of every group and step, without the steps at gaps, and the steps; `known` is the series if computed."""
-    assert measurement.moments.series is not None
-    sampling, origin = measurement.plan.sampling, measurement.moments.origin
-    series = np.asarray(measurement.moments.series) if known is None else known
-    places = np.concatenate(
-        [np.arange(f, f + n - 1) for f, n in zip(sampling.first.tolist(), sampling.count.tolist(), strict=True)]
-    )
-    weights = measurement.plan.grouping.weights[:, np.newaxis]
-    with np.errstate(divide="ignore", invalid="ignore"):  # of no weights: NaN, as it should be
-        values = 0.5 * series[:, places - origin] / weights
-    return values, measurement.run.line.steps[places + 1]
-
-
-def _displacements(run: xr.DataTree, query: Query, known: Measurement) -> tuple[Array, Array]:
-    """Mean squared displacement of every group over every 256 steps, and the steps at which they end."""
-    measurement = measure(run, query)
-    windows = measurement.plan.sampling.windows
-    squares = np.asarray(measurement.moments.table)[SQUARES]
-    there = (windows.velocities > 0) & ~windows.partial
-    return squares[:, there] / known.plan.grouping.weights[:, np.newaxis], windows.stop_step[there]
-
-
-def _logged(name: str, array: xr.DataArray, line: Timeline, first: int, last: int, apart: int) -> list[Track]:
-    values = np.asarray(array.values, dtype=np.float64)
-    if values.ndim != 1:
-        return []
-    there = np.isfinite(values) & (line.steps > first) & (line.steps <= last)
-    return [Track(name, "", str(array.attrs.get("units", "")), values[there], line.steps[there], apart)]
-
-
-def _binned(track: Track) -> Track:
-    """The series, averaged in bins where it is long."""
-    width = -(-track.values.size // _MOST_SAMPLES)
-    if width <= 1:  # 0: of a loss that was NaN throughout, no sample is left
-        return track
-    whole = track.values.size // width * width
-    means = track.values[:whole].reshape(-1, width).mean(axis=1)
-    return replace(track, values=means, steps=track.steps[width - 1 : whole : width])

@@ -3,10 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from functools import partial
 from typing import Any
 
+import dask.array as da
 import numpy as np
+from dask.base import tokenize
+from dask.highlevelgraph import HighLevelGraph
 
+from analyzer.engine.measure import Measurement
+from analyzer.query.epochs import labels_of
 from analyzer.query.windows import Sampling
 from analyzer.statistics.uncertainty import (
     RELIABLE_BATCHES,
@@ -156,3 +162,42 @@ def _inefficiency(series: Array, present: Array) -> Array:
 def _rows(found: Uncertainty) -> Array:
     rows: Sequence[Array] = (found.standard_error, found.n_eff, found.unreliable.astype(np.float64))
     return np.stack(rows)
+
+
+def error_bars(measurement: Measurement, scale: float, units: str) -> dict[str, Any]:
+    """Standard error, n_eff and its verdict, as variables of a dataset, lazy."""
+    grouping, answer = measurement.plan.grouping, measurement.moments
+    known: dict[str, Any] = {
+        "sampling": measurement.plan.sampling,
+        "origin": answer.origin,
+        "weights": grouping.weights,
+        "scale": scale,
+    }
+    shape = (len(COLUMNS), grouping.weights.size, measurement.plan.sampling.windows.velocities.size)
+    parents: list[Any] = [array for array in (answer.batches, answer.series) if array is not None]
+    if answer.batches is not None:
+        names = measurement.plan.parameters
+        owners = grouping.columns.get("parameter", np.array(names[:1] * grouping.weights.size))
+        order = {name: n for n, name in enumerate(names)}
+        owner = np.array([order[name] for name in owners], dtype=np.int64)
+        call: Any = partial(_found, of_batches, owner=owner, **known)
+    elif answer.series is not None:
+        epoch = labels_of(measurement.run.line.epoch)
+        call = partial(_found, of_series, epoch=epoch, **known)
+    else:
+        call, parents = partial(np.full, shape, np.nan), []
+    key = f"error-bars-{tokenize(answer.table.name, scale)}"
+    tasks: Any = {(key, 0, 0, 0): (call, *((array.name, 0, 0) for array in parents))}
+    graph = HighLevelGraph.from_collections(key, tasks, dependencies=parents)
+    bars = da.Array(graph, key, tuple((n,) for n in shape), dtype=np.float64)  # type: ignore[no-untyped-call]
+    dims = ("group", "window")
+    return {
+        "standard_error": (dims, bars[0], {"units": units, "long_name": "standard error of the temperature"}),
+        "n_eff": (dims, bars[1], {"units": "1", "long_name": "independent samples of the temperature"}),
+        "unreliable": (dims, bars[2] == 1, {"long_name": "too few independent samples for a reliable standard error"}),
+    }
+
+
+def _found(find: Any, *arrays: Array, **known: Any) -> Array:
+    with np.errstate(invalid="ignore"):  # weights that are not finite have been named already
+        return np.asarray(find(*arrays, **known))

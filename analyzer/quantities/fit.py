@@ -12,25 +12,36 @@ import numpy as np
 import xarray as xr
 
 from analyzer.errors import (
-    EquilibriumWarning,
     FitError,
     FitWarning,
-    NonFiniteWarning,
-    SettingsWarning,
     caller_level,
 )
 from analyzer.fitting.intervals import Intervals
 from analyzer.fitting.many import GroupFits, fit_groups
 from analyzer.fitting.models import Model, model_of
-from analyzer.quantities.fit_tables import alternatives_of, fits_table, hypotheses, per_run
+from analyzer.quantities.fit_runs import (
+    check_rates,
+    check_settings,
+    computed,
+    finished_of,
+    is_finished,
+    measured_lazily,
+    numbers_of,
+    seeds_of,
+)
+from analyzer.quantities.fit_tables import (
+    along_held,
+    alternatives_of,
+    fits_table,
+    hypotheses,
+    name_variables,
+    per_run,
+)
 from analyzer.quantities.held import Held, held_fixed, part_of, with_recorded_rates
-from analyzer.quantities.temperature import temperature
-from analyzer.query.changes import told, within
 from analyzer.query.groups import By
 from analyzer.query.recorded import LEARNING_RATE
 from analyzer.sweep import (
     check_axes,
-    column_name,
     common_lag,
     hyperparameter,
     in_windows,
@@ -40,7 +51,6 @@ from analyzer.sweep import (
     select,
     shared_steps,
 )
-from analyzer.tree import trajectory
 from analyzer.version import version
 
 Array = np.ndarray[Any, np.dtype[Any]]
@@ -48,8 +58,6 @@ Array = np.ndarray[Any, np.dtype[Any]]
 SYMBOLS = {"learning_rate": "η", "batch_size": "β", "inverse_batch_size": "(1/β)"}
 HALF_PHASE = "epoch, half phase"
 """The lag of one epoch, taken from its middle to the next one's (`analyzer.quantities.temperature`)."""
-_SAME = 1e-6
-"""Relative difference between a recorded learning rate and the run's hyperparameter that is none."""
 
 
 @dataclass(frozen=True)
@@ -193,8 +201,8 @@ def fit_of(sweep: xr.DataTree, curve: Curve, **options: Any) -> tuple[xr.Dataset
     check_axes(sweep, options.get("by", "layer"))
     lag = common_lag(sweep, *(options.get(name) for name in ("lag", "start", "stop")))
     options |= {} if lag is None else {"lag": lag}
-    lazy, said = _measured(sweep, options)
-    _check_settings(runs_of(sweep), lazy, curve.unfinished)
+    lazy, said = measured_lazily(sweep, options)
+    check_settings(runs_of(sweep), lazy, curve.unfinished)
     sweep = in_windows(sweep, lazy)
     if LEARNING_RATE in curve.against:
         sweep = with_recorded_rates(sweep, lazy)
@@ -202,7 +210,7 @@ def fit_of(sweep: xr.DataTree, curve: Curve, **options: Any) -> tuple[xr.Dataset
         hyperparameter(sweep, name, partial=name in curve.pool)
     model = model_of(curve.model)
     parts = held_fixed(sweep, curve.against, curve.pool, len(model.coefficients) + 3)
-    fitted = {name for name, run in runs_of(sweep).items() if curve.unfinished or _is_finished(run)}
+    fitted = {name for name, run in runs_of(sweep).items() if curve.unfinished or is_finished(run)}
     for part in parts:
         if shared := shared_steps(part_of(sweep, part), [lazy[n] for n in part.places], fitted):
             raise FitError(shared)
@@ -211,7 +219,7 @@ def fit_of(sweep: xr.DataTree, curve: Curve, **options: Any) -> tuple[xr.Dataset
     answers, found = [], []
     for part in parts:
         own = part_of(sweep, part)
-        measured = [_computed(name, lazy[n]) for name, n in zip(runs_of(own), part.places, strict=True)]
+        measured = [computed(name, lazy[n]) for name, n in zip(runs_of(own), part.places, strict=True)]
         if several:
             answers.append(_by_lag(own, _asked(own, curve), measured))
         else:
@@ -219,43 +227,7 @@ def fit_of(sweep: xr.DataTree, curve: Curve, **options: Any) -> tuple[xr.Dataset
             answers.append(found[-1].answer)
     if len(parts) == 1:
         return answers[0].assign_attrs({"held": parts[0].label} if parts[0].label else {}), tuple(found)
-    return _joined(answers, [part.label for part in parts], list(runs_of(sweep))), tuple(found)
-
-
-def _joined(answers: Sequence[xr.Dataset], labels: Sequence[str], order: Sequence[str]) -> xr.Dataset:
-    """The fits of several values that are held fixed, along the dimension `held`; NaN for the runs of others."""
-    joined = xr.concat(
-        answers, dim="held", data_vars="all", coords="minimal", join="outer", compat="override",
-        combine_attrs="override",
-    )  # fmt: skip
-    there = set(map(str, joined["run"].values))
-    joined = joined.sel(run=[run for run in order if run in there])
-    for name in ("equation", "intervals", "notes"):
-        joined[name] = joined[name].where(joined[name].notnull(), "").astype(object)
-    runs = {str(run): n for n, answer in enumerate(answers) for run in answer["run"].values}
-    for title, coord in answers[0].coords.items():
-        if coord.dims == ("run",) and title != "run":
-            values = [answers[runs[str(run)]][title].sel(run=run).item() for run in joined["run"].values]
-            joined = joined.assign_coords({title: ("run", values, coord.attrs)})
-    names = np.array(labels, dtype=object)
-    return joined.assign_coords(held=("held", names, {"long_name": "hyperparameters that are held fixed"}))
-
-
-def _measured(sweep: xr.DataTree, options: dict[str, Any]) -> tuple[list[xr.Dataset], dict[str, list[str]]]:
-    """The lazy temperature of every run, and what was said of runs while it was found, by what was said."""
-    lazy = []
-    said: dict[str, list[str]] = {}
-    for name, run in runs_of(sweep).items():
-        with warnings.catch_warnings(record=True) as heard:
-            warnings.simplefilter("always")
-            lazy.append(temperature(run, **options))
-        for one in heard:
-            if issubclass(one.category, EquilibriumWarning):
-                drifting = str(one.message).partition("still drift: ")[2].partition(". Their")[0]
-                said.setdefault("still drift after their t0", []).append(f"{name}: {drifting}")
-            elif not issubclass(one.category, SettingsWarning):  # a range with several settings is refused
-                warnings.warn_explicit(one.message, one.category, one.filename, one.lineno)
-    return lazy, said
+    return along_held(answers, [part.label for part in parts], list(runs_of(sweep))), tuple(found)
 
 
 def _warn(sweep: xr.DataTree, parts: Sequence[Held], said: Mapping[str, list[str]]) -> None:
@@ -276,16 +248,6 @@ def _warn(sweep: xr.DataTree, parts: Sequence[Held], said: Mapping[str, list[str
 
 def _listed(names: Sequence[str], most: int = 8) -> str:
     return ", ".join(names[:most]) + (f" and {len(names) - most} more" if len(names) > most else "")
-
-
-def _computed(name: str, lazy: xr.Dataset) -> xr.Dataset:
-    """The answer of a run in memory. What is warned of, as weights that are not finite, is of that run."""
-    with warnings.catch_warnings(record=True) as heard:
-        warnings.simplefilter("always", NonFiniteWarning)
-        answer = lazy.compute()
-    for one in heard:
-        warnings.warn(f"{name}: {one.message}", one.category, stacklevel=2)
-    return answer
 
 
 def _by_lag(sweep: xr.DataTree, asked: _Asked, answers: Sequence[xr.Dataset]) -> xr.Dataset:
@@ -346,7 +308,7 @@ def _check_curve(sweep: xr.DataTree, curve: Curve) -> None:
 
 def _asked(sweep: xr.DataTree, curve: Curve) -> _Asked:
     names, chosen = curve.against, model_of(curve.model)
-    return _Asked(curve, runs_of(sweep), np.stack([_numbers(sweep, name) for name in names], axis=1), chosen)
+    return _Asked(curve, runs_of(sweep), np.stack([numbers_of(sweep, name) for name in names], axis=1), chosen)
 
 
 def _fitted(sweep: xr.DataTree, asked: _Asked, answers: Sequence[xr.Dataset]) -> SweepFit:
@@ -360,12 +322,12 @@ def _fitted(sweep: xr.DataTree, asked: _Asked, answers: Sequence[xr.Dataset]) ->
             "run. Leave --window out, and choose the range with --start and --stop."
         )
     if "learning_rate" in names:
-        _check_rates(runs, answers, x[:, names.index("learning_rate")])
+        check_rates(runs, answers, x[:, names.index("learning_rate")])
     values = measured["temperature"].transpose("group", "run", "window").values[..., 0]
     within = measured["standard_error"].transpose("group", "run", "window").values[..., 0]
-    finished = np.ones(len(runs), bool) if curve.unfinished else _finished(runs)
+    finished = np.ones(len(runs), bool) if curve.unfinished else finished_of(runs)
     common: dict[str, Any] = {
-        "seed": _seeds(sweep),
+        "seed": seeds_of(sweep),
         "finished": finished,
         "names": names,
         "runs": list(runs),
@@ -382,9 +344,7 @@ def _fitted(sweep: xr.DataTree, asked: _Asked, answers: Sequence[xr.Dataset]) ->
         models = list(dict.fromkeys([chosen.name, *curve.alternatives]))
         answer = answer.assign(alternatives_of(models, x, values, known, common))
         answer = answer.assign_coords(alternative=models)
-    for name, (title, units) in _LABELS.items():
-        if name in answer.variables:
-            answer[name].attrs |= {"long_name": title, "units": measured.attrs["units"] if units == "T" else units}
+    name_variables(answer, measured.attrs["units"])
     answer.attrs |= {
         "quantity": "fit",
         "model": chosen.name,
@@ -397,94 +357,3 @@ def _fitted(sweep: xr.DataTree, asked: _Asked, answers: Sequence[xr.Dataset]) ->
         "thermotrace_version": version(),
     }
     return SweepFit(answer, found, x)
-
-
-def _numbers(sweep: xr.DataTree, name: str) -> Array:
-    values = hyperparameter(sweep, name)
-    try:
-        return np.asarray(values, dtype=np.float64)
-    except (TypeError, ValueError, OverflowError) as error:
-        raise FitError(
-            f"Hyperparameter {name!r}: expected numbers, got {', '.join(map(str, dict.fromkeys(values.tolist())))}. "
-            "Nothing can be fitted against words. Choose another.",
-        ) from error
-
-
-def _seeds(sweep: xr.DataTree) -> Array | None:
-    """The seed of every run; None unless all have one, since runs of unknown seeds are no replicates of one."""
-    name = column_name(sweep, "seed")
-    values = None if name is None else sweep.coords[name].to_numpy()
-    return None if values is None or any(value is None or value != value for value in values) else values
-
-
-def _check_settings(runs: dict[str, xr.DataTree], answers: Sequence[xr.Dataset], unfinished: bool) -> None:
-    """Every run that is fitted must have had one setting in the window: else it has no place on the curve."""
-    used = [unfinished] * len(runs) if unfinished else _finished(runs).tolist()
-    for (name, run), answer, fitted in zip(runs.items(), answers, used, strict=True):
-        line = trajectory(run).line
-        if not fitted:
-            continue
-        start, stop = int(answer["start_step"].min()), int(answer["stop_step"].max())
-        if found := within(line.changes, line.steps, start, stop):
-            raise FitError(
-                f"{name}: {told(found, line.changes, line.steps)}", run=name, steps=[c.first_step for c in found]
-            )
-
-
-def _check_rates(runs: dict[str, xr.DataTree], answers: Sequence[xr.Dataset], rates: Array) -> None:
-    """The learning rate recorded step by step must be constant in the window, and the one of the attributes."""
-    for (name, run), answer, rate in zip(runs.items(), answers, rates, strict=True):
-        if "learning_rate" not in run.data_vars:
-            continue
-        steps = run["step"].values
-        inside = (steps > answer["start_step"].values[0]) & (steps <= answer["stop_step"].values[0])
-        recorded = np.asarray(run["learning_rate"].values)[inside]
-        recorded = recorded[np.isfinite(recorded)]
-        if recorded.size and not np.allclose(recorded, rate, rtol=_SAME, atol=0):
-            raise FitError(
-                f"{name}: expected the learning rate {rate:g} of its hyperparameters at every step, got recorded rates "
-                f"from {recorded.min():g} to {recorded.max():g} in the window. The run would stand at the wrong place. "
-                "Choose a range with one rate (--start, --stop), or leave the run out.",
-                run=name,
-            )
-
-
-_LABELS = {
-    "coefficient": ("coefficient", ""),
-    "value": ("value of the coefficient", ""),
-    "standard_error": ("standard error of the coefficient", ""),
-    "low": ("lower end of the interval", ""),
-    "high": ("upper end of the interval", ""),
-    "without_low": ("lowest value with one run left out", ""),
-    "without_high": ("highest value with one run left out", ""),
-    "scatter": ("relative scatter about the curve", "1"),
-    "between_run": ("relative scatter between runs", "1"),
-    "between_seed": ("relative scatter between seeds", "1"),
-    "lack_of_fit": ("p-value of the curve's lack of fit", "1"),
-    "r_squared": ("R²", "1"),
-    "aicc": ("AICc", "1"),
-    "runs": ("runs fitted", "1"),
-    "left_out": ("runs left out", "1"),
-    "equation": ("fitted equation", ""),
-    "intervals": ("where the intervals come from", ""),
-    "notes": ("notes", ""),
-    "temperature": ("temperature", "T"),
-    "within": ("standard error within the run", "T"),
-    "fitted": ("fitted temperature", "T"),
-    "residual": ("residual", "1"),
-    "leverage": ("leverage", "1"),
-    "hypothesis": ("hypothesis", ""),
-    "p_value": ("p-value", "1"),
-    "alternative": ("model", ""),
-    "delta_aicc": ("AICc above the best model", "1"),
-    "evidence": ("Akaike weight", "1"),
-}
-"""Long name and units; "T" stands for those of the temperatures, none for what depends on the coefficient."""
-
-
-def _finished(runs: dict[str, xr.DataTree]) -> Array:
-    return np.array([_is_finished(run) for run in runs.values()])
-
-
-def _is_finished(run: xr.DataTree) -> bool:
-    return bool(run.attrs.get("status") == "complete")

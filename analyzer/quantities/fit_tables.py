@@ -112,3 +112,62 @@ def alternatives_of(
             place = models.index(one.model.name)
             delta[n, place], evidence[n, place] = apart, weight
     return {"delta_aicc": (("group", "alternative"), delta), "evidence": (("group", "alternative"), evidence)}
+
+
+def along_held(answers: Sequence[xr.Dataset], labels: Sequence[str], order: Sequence[str]) -> xr.Dataset:
+    """The fits of several values that are held fixed, along the dimension `held`; NaN for the runs of others."""
+    joined = xr.concat(
+        answers, dim="held", data_vars="all", coords="minimal", join="outer", compat="override",
+        combine_attrs="override",
+    )  # fmt: skip
+    there = set(map(str, joined["run"].values))
+    joined = joined.sel(run=[run for run in order if run in there])
+    for name in ("equation", "intervals", "notes"):
+        joined[name] = joined[name].where(joined[name].notnull(), "").astype(object)
+    runs = {str(run): n for n, answer in enumerate(answers) for run in answer["run"].values}
+    for title, coord in answers[0].coords.items():
+        if coord.dims == ("run",) and title != "run":
+            values = [answers[runs[str(run)]][title].sel(run=run).item() for run in joined["run"].values]
+            joined = joined.assign_coords({title: ("run", values, coord.attrs)})
+    names = np.array(labels, dtype=object)
+    return joined.assign_coords(held=("held", names, {"long_name": "hyperparameters that are held fixed"}))
+
+
+_LABELS = {
+    "coefficient": ("coefficient", ""),
+    "value": ("value of the coefficient", ""),
+    "standard_error": ("standard error of the coefficient", ""),
+    "low": ("lower end of the interval", ""),
+    "high": ("upper end of the interval", ""),
+    "without_low": ("lowest value with one run left out", ""),
+    "without_high": ("highest value with one run left out", ""),
+    "scatter": ("relative scatter about the curve", "1"),
+    "between_run": ("relative scatter between runs", "1"),
+    "between_seed": ("relative scatter between seeds", "1"),
+    "lack_of_fit": ("p-value of the curve's lack of fit", "1"),
+    "r_squared": ("R²", "1"),
+    "aicc": ("AICc", "1"),
+    "runs": ("runs fitted", "1"),
+    "left_out": ("runs left out", "1"),
+    "equation": ("fitted equation", ""),
+    "intervals": ("where the intervals come from", ""),
+    "notes": ("notes", ""),
+    "temperature": ("temperature", "T"),
+    "within": ("standard error within the run", "T"),
+    "fitted": ("fitted temperature", "T"),
+    "residual": ("residual", "1"),
+    "leverage": ("leverage", "1"),
+    "hypothesis": ("hypothesis", ""),
+    "p_value": ("p-value", "1"),
+    "alternative": ("model", ""),
+    "delta_aicc": ("AICc above the best model", "1"),
+    "evidence": ("Akaike weight", "1"),
+}
+"""Long name and units; "T" stands for those of the temperatures, none for what depends on the coefficient."""
+
+
+def name_variables(answer: xr.Dataset, units_of_temperature: str) -> None:
+    """Give the variables of an answer their long names and units."""
+    for name, (title, units) in _LABELS.items():
+        if name in answer.variables:
+            answer[name].attrs |= {"long_name": title, "units": units_of_temperature if units == "T" else units}

@@ -9,16 +9,13 @@ from dataclasses import replace
 from functools import partial
 from typing import Any
 
-import dask.array as da
 import numpy as np
 import xarray as xr
-from dask.base import tokenize
-from dask.highlevelgraph import HighLevelGraph
 
 from analyzer.engine.drift import squared_bin_lengths
+from analyzer.engine.masses import Mass
 from analyzer.engine.measure import (
     Column,
-    Mass,
     Measurement,
     Query,
     measure_together,
@@ -29,15 +26,14 @@ from analyzer.engine.measure import (
 from analyzer.engine.plan import unanswered
 from analyzer.engine.sums import DISPLACED, SQUARED_SUM, SQUARES, ULP
 from analyzer.errors import EpochError, OptionError, TrajectoryMissingError
-from analyzer.quantities import errorbars
 from analyzer.quantities.equilibration import from_equilibrium
+from analyzer.quantities.errorbars import COLUMNS, error_bars
+from analyzer.quantities.lags import along_lags, labels_of_lags
 from analyzer.quantities.per_rate import check_per, per_rate
 from analyzer.quantities.schedule import columns_of, rates_of
-from analyzer.query.epochs import labels_of
 from analyzer.query.groups import By, Globs
 from analyzer.query.windows import Bound, Lag, Window, stride_in
 from analyzer.statistics.drift import drift_null
-from analyzer.tree import trajectory
 
 Array = np.ndarray[Any, np.dtype[Any]]
 
@@ -216,68 +212,14 @@ def temperature_of(
         measured, halves = _measured(run, [query], mass)
         dataset = _dataset(run, measured[0], halves.get(0), query, scale=scale, remove_drift=remove_drift, per=per)
         return dataset.assign_attrs(attrs), measured
-    labels = _labels(run, query)
+    labels = labels_of_lags(run, query)
     queries = [replace(query, lag=lag) for lag in query.lags]
     measured, halves = _measured(run, queries, mass)
     parts = [
         _dataset(run, one, halves.get(n), asked, scale=scale, remove_drift=remove_drift, per=per).assign_attrs(attrs)
         for n, (one, asked) in enumerate(zip(measured, queries, strict=True))
     ]
-    return _by_lag(parts, query.lags, labels), measured
-
-
-def _labels(run: xr.DataTree, query: Query) -> list[str]:
-    """The lags of a query as text, all different."""
-    lags = query.lags or ()
-    usual = stride_in(trajectory(run).line, query.start, query.stop) if None in lags else None
-    labels = [str(usual if lag is None else lag) for lag in lags]
-    if not labels or len(set(labels)) < len(labels):
-        raise OptionError(
-            f"--lag: expected different lags, got {', '.join(labels) or 'none'}. Each is one point of T against lag. "
-            "Write, for example, --lag 1,3,10,epoch",
-            lag=list(lags),
-        )
-    return labels
-
-
-def _by_lag(parts: Sequence[xr.Dataset], lags: Sequence[Lag], labels: Sequence[str]) -> xr.Dataset:
-    """The temperatures of one run at several lags, with a further dimension `lag`."""
-    windows = {(tuple(part["start_step"].values), tuple(part["stop_step"].values)) for part in parts}
-    if len(windows) > 1:
-        raise OptionError(
-            "--lag: expected lags with the same windows, got different ones. T(L) compares one range of steps. Ask "
-            "for one lag at a time, or leave --window out.",
-            lag=list(lags),
-        )
-    names = list(dict.fromkeys(name for part in parts for name in part.data_vars))
-    along = [name for name in names if name != "weights"]
-    steps = [part.attrs.pop("steps_per_lag") for part in parts]
-    half = [part.attrs.pop("half_phase_steps", None) for part in parts]
-    for part in parts:
-        del part.attrs["lag"]
-        for name in along:
-            units = "weight^2 lag^-2" if "units" in part.get(name, part["temperature"]).attrs else ""
-            if name not in part:
-                part[name] = xr.full_like(part["temperature"], np.nan)
-            if str(part[name].attrs.get("units", "")).startswith("weight^2"):
-                part[name].attrs["units"] = f"{units} learning_rate^-2" if "per_eta2" in str(name) else units
-    joined = xr.concat(
-        [part.reset_coords(["left_out", "partial"]) for part in parts],
-        dim="lag",
-        data_vars=[*along, "left_out", "partial"],
-        coords="minimal",
-        compat="override",
-        join="override",
-        combine_attrs="override",
-    ).set_coords(["left_out", "partial"])
-    joined = joined.assign_coords(
-        lag=("lag", np.array(labels, dtype=object), {"long_name": "lag"}),
-        steps_per_lag=("lag", np.array(steps, dtype=np.int64), {"units": "step", "long_name": "steps per lag"}),
-    )
-    attrs: dict[str, Any] = {"units": "weight^2 lag^-2"}
-    for later in half:
-        attrs |= {} if later is None else {"half_phase_steps": later}
-    return joined.assign_attrs(attrs)
+    return along_lags(parts, query.lags, labels), measured
 
 
 def _measured(
@@ -320,10 +262,10 @@ def _dataset(
         lengths = squared_bin_lengths(measurement.plan)
         return partial(_columns, scale=scale, remove_drift=remove_drift, lengths=lengths)
 
-    bars = _error_bars(measurement, 0.5 * scale, units) if query.batches else None
+    bars = error_bars(measurement, 0.5 * scale, units) if query.batches else None
     dataset = result(measurement, "temperature", formula_of(measurement), columns, bars)
     if bars is not None:
-        first = ["weights", "velocities", "temperature", *errorbars.COLUMNS]
+        first = ["weights", "velocities", "temperature", *COLUMNS]
         dataset = dataset[[*first, *(name for name in columns if name not in first)]]
     if query.lag == "epoch":
         shifted = None if half is None else result(half, "temperature", formula_of(half), columns)
@@ -343,45 +285,6 @@ def _physics(query: Query, remove_drift: bool, mass: Mass, k_B: float, conventio
         "drift_removed": int(remove_drift),
     }
     return attrs | ({"groups": json.dumps(dict(query.by))} if isinstance(query.by, Mapping) else {})
-
-
-def _error_bars(measurement: Measurement, scale: float, units: str) -> dict[str, Any]:
-    """Standard error, n_eff and its verdict, as variables of a dataset, lazy."""
-    grouping, answer = measurement.plan.grouping, measurement.moments
-    known: dict[str, Any] = {
-        "sampling": measurement.plan.sampling,
-        "origin": answer.origin,
-        "weights": grouping.weights,
-        "scale": scale,
-    }
-    shape = (len(errorbars.COLUMNS), grouping.weights.size, measurement.plan.sampling.windows.velocities.size)
-    parents: list[Any] = [array for array in (answer.batches, answer.series) if array is not None]
-    if answer.batches is not None:
-        names = measurement.plan.parameters
-        owners = grouping.columns.get("parameter", np.array(names[:1] * grouping.weights.size))
-        order = {name: n for n, name in enumerate(names)}
-        owner = np.array([order[name] for name in owners], dtype=np.int64)
-        call: Any = partial(_bars, errorbars.of_batches, owner=owner, **known)
-    elif answer.series is not None:
-        epoch = labels_of(measurement.run.line.epoch)
-        call = partial(_bars, errorbars.of_series, epoch=epoch, **known)
-    else:
-        call, parents = partial(np.full, shape, np.nan), []
-    key = f"error-bars-{tokenize(answer.table.name, scale)}"
-    tasks: Any = {(key, 0, 0, 0): (call, *((array.name, 0, 0) for array in parents))}
-    graph = HighLevelGraph.from_collections(key, tasks, dependencies=parents)
-    bars = da.Array(graph, key, tuple((n,) for n in shape), dtype=np.float64)  # type: ignore[no-untyped-call]
-    dims = ("group", "window")
-    return {
-        "standard_error": (dims, bars[0], {"units": units, "long_name": "standard error of the temperature"}),
-        "n_eff": (dims, bars[1], {"units": "1", "long_name": "independent samples of the temperature"}),
-        "unreliable": (dims, bars[2] == 1, {"long_name": "too few independent samples for a reliable standard error"}),
-    }
-
-
-def _bars(find: Any, *arrays: Array, **known: Any) -> Array:
-    with np.errstate(invalid="ignore"):  # weights that are not finite have been named already
-        return np.asarray(find(*arrays, **known))
 
 
 def _with_half_phase(dataset: xr.Dataset, stride: int, shifted: xr.Dataset | None) -> xr.Dataset:

@@ -15,9 +15,10 @@ from typing import Any, Literal
 
 import numpy as np
 
-from analyzer.errors import EpochError, TooFewFramesError, WindowError
+from analyzer.errors import TooFewFramesError, WindowError
 from analyzer.query.epochs import Epochs, known_epochs
 from analyzer.query.settings import FEWEST_STEPS, constant_stretches, variations
+from analyzer.query.stretches import between_epochs, cut_at_breaks
 from analyzer.query.timeline import Even, Timeline, uneven
 
 Array = np.ndarray[Any, np.dtype[Any]]
@@ -168,9 +169,9 @@ def sample(
     edges, bounds, partial, number = _windows(line, low, high, window, epochs)
     if lag == "epoch":
         assert epochs is not None
-        stretches, expected, per_lag = _epoch_stretches(line, edges, epochs, unequal_epochs, half_phase)
+        stretches, expected, per_lag = between_epochs(line, edges, epochs, unequal_epochs, half_phase)
     else:
-        stretches = _stretches(line, edges, apart)
+        stretches = cut_at_breaks(line, edges, apart)
         per_lag = apart * line.stride
         expected = (bounds[:, 1] - bounds[:, 0]) // per_lag
     first, spacing, count, index = stretches
@@ -195,7 +196,7 @@ def _by_stretch(line: Timeline, found: Sequence[Even], lag: Lag) -> Sampling:
             apart = _lag_frames(replace(line, stride=even.stride), lag)
         except WindowError as error:
             raise uneven(line, found, f"--lag {lag}") from error
-        first, spacing, count, _ = _stretches(line, np.array([[even.first, even.last]]), apart)
+        first, spacing, count, _ = cut_at_breaks(line, np.array([[even.first, even.last]]), apart)
         parts.append((first, spacing, count, np.full(first.size, number)))
         lags.append(apart * even.stride)
     first, spacing, count, index = (np.concatenate(arrays) for arrays in zip(*parts, strict=True))
@@ -355,75 +356,3 @@ def _ranges(line: Timeline, ranges: Ranges) -> tuple[Array, Array, Array, None]:
         [np.searchsorted(line.steps, bounds[:, 0]), np.searchsorted(line.steps, bounds[:, 1], side="right") - 1], axis=1
     )
     return edges, bounds, np.zeros(len(bounds), dtype=bool), None
-
-
-def _stretches(line: Timeline, edges: Array, apart: int) -> tuple[Array, Array, Array, Array]:
-    """Every window cut at the breaks inside it, sampled from the first frame of each piece."""
-    breaks = np.flatnonzero(line.breaks)
-    begin, end = edges[:, 0], edges[:, 1]
-    # A break at frame i with begin < i <= end opens a new piece there and closes the one before at i - 1.
-    low, high = np.searchsorted(breaks, begin, side="right"), np.searchsorted(breaks, end, side="right")
-    cuts = np.maximum(high - low, 0)
-    index = np.repeat(np.arange(len(edges)), cuts + 1)
-    offset = np.arange(index.size) - np.repeat(np.cumsum(cuts + 1) - (cuts + 1), cuts + 1)
-    padded = np.concatenate([breaks, [0]])
-    at = low[index] + offset
-    first = np.where(offset == 0, begin[index], padded[np.minimum(at - 1, padded.size - 1)])
-    last = np.where(offset == cuts[index], end[index], padded[np.minimum(at, padded.size - 1)] - 1)
-    count = (last - first) // apart + 1
-    keep = count >= 2
-    return first[keep], np.full(int(keep.sum()), apart), count[keep], index[keep]
-
-
-def _epoch_stretches(
-    line: Timeline, edges: Array, epochs: Epochs, unequal: bool, half_phase: bool
-) -> tuple[tuple[Array, Array, Array, Array], Array, int]:
-    """One stretch of two frames for each pair of consecutive complete epochs inside a window."""
-    pairs = np.flatnonzero(epochs.complete[1:] & epochs.complete[:-1])
-    first, last = epochs.last[pairs], epochs.last[pairs + 1]
-    if half_phase:
-        first, last = _half_phase(line, epochs, pairs, unequal)
-    index = np.searchsorted(edges[:, 1], last)
-    inside = (index < len(edges)) & (edges[np.minimum(index, len(edges) - 1), 0] <= first)
-    first, last, index = first[inside], last[inside], index[inside]
-    expected = np.bincount(index, minlength=len(edges))
-    if not first.size:
-        raise EpochError(
-            "--lag epoch: expected two complete epochs in a row inside a window, got "
-            f"{int(epochs.complete.sum())} complete "
-            "epochs in the run. A displacement is taken between the ends of two. Record longer, or choose a lag "
-            "in steps.",
-            complete=int(epochs.complete.sum()),
-        )
-    lengths = line.steps[last] - line.steps[first]
-    if lengths.min() != lengths.max() and not unequal:
-        raise EpochError(
-            f"--lag epoch: expected epochs of equal length, got {lengths.min()} to {lengths.max()} steps. "
-            "Displacements over "
-            "different times do not average to one temperature. Allow it with --unequal-epochs, or choose a lag "
-            "in steps.",
-            shortest=int(lengths.min()),
-            longest=int(lengths.max()),
-        )
-    crossed = np.cumsum(line.breaks)
-    whole = crossed[first] == crossed[last]
-    if not whole.any():
-        raise EpochError(
-            "--lag epoch: expected an epoch without a gap or a resumption inside it, got none. No displacement "
-            "may cross "
-            "one. Choose a lag in steps.",
-        )
-    first, last, index = first[whole], last[whole], index[whole]
-    stretches = (first, last - first, np.full(first.size, 2), index)
-    return stretches, expected, int(np.median(lengths))
-
-
-def _half_phase(line: Timeline, epochs: Epochs, pairs: Array, unequal: bool) -> tuple[Array, Array]:
-    """The middles of consecutive complete epochs, as far apart as their ends unless epochs may differ in length."""
-    middle = epochs.middle(line.steps, line.stride)
-    first, last = middle[pairs], middle[pairs + 1]
-    keep = (first >= 0) & (last >= 0)
-    if not unequal:
-        aligned = line.steps[epochs.last[pairs + 1]] - line.steps[epochs.last[pairs]]
-        keep &= line.steps[last] - line.steps[first] == aligned
-    return first[keep], last[keep]

@@ -28,6 +28,7 @@ from analyzer.store.arrays import ArrayMetadata, read_metadata, zarr_metadata
 from analyzer.store.chunks import chunk_bytes, chunk_exists, store_at
 from analyzer.store.codecs import Decoder, check_foreign, checksum_of, decode
 from analyzer.store.roots import Root, Source, check_same, one_line, root_now
+from analyzer.store.schema import Store
 
 if TYPE_CHECKING:
     import zarr
@@ -332,3 +333,28 @@ def _place(source: Source, start: int, stop: int) -> tuple[str, str]:
         f"{step(start)} to {step(stop - 1)}",
         f"Restore the chunk from a copy, or analyse the rest: {' or '.join(rest)}",
     )
+
+
+class StoredArray:
+    """An array of a store with as much of numpy's interface as dask needs to slice it. Every read is verified."""
+
+    def __init__(self, source: Source, shape: tuple[int, ...], dtype: np.dtype[Any]) -> None:
+        self.source, self.shape, self.dtype, self.ndim = source, shape, dtype, len(shape)
+
+    def __getitem__(self, key: tuple[Any, ...]) -> np.ndarray[Any, np.dtype[Any]]:
+        region, rest = [], []
+        for index, length in zip(key, self.shape, strict=True):
+            places = range(length)[index] if isinstance(index, slice) else range(length)[index : index + 1]
+            low, high = (min(places[0], places[-1]), max(places[0], places[-1]) + 1) if places else (0, 0)
+            region.append((low, high))
+            rest.append(slice(None, None, places.step) if isinstance(index, slice) else 0)
+        values = read(self.source, tuple(region))
+        return np.asarray(values[tuple(rest)])
+
+    def __dask_tokenize__(self) -> Any:
+        return self.source
+
+
+def source_of(store: Store, path: str) -> Source:
+    """Return the location of an array of a store."""
+    return Source(store.location, store.run_id, store.frames, path, store.segments_mark)

@@ -10,8 +10,9 @@ from typing import Any
 from analyzer.errors import DamagedStoreError, StoreChangedError
 from analyzer.store.arrays import ArrayMetadata
 from analyzer.store.chunks import Stamp, document_stamp
+from analyzer.store.documents import root_text
 from analyzer.store.identity import digest_of, settled
-from analyzer.store.schema import MOMENTS_FORMAT, is_url, root_text
+from analyzer.store.schema import MOMENTS_FORMAT, is_url
 
 
 @dataclass(frozen=True)

@@ -7,7 +7,6 @@ The consolidated metadata in that one file is the only account of how many frame
 from __future__ import annotations
 
 import json
-import os
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
@@ -15,13 +14,13 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any, TypeGuard
 
-from analyzer.errors import DamagedStoreError, FormatVersionError, NotATrajectoryError, StoreNotFoundError
+from analyzer.errors import DamagedStoreError, FormatVersionError, NotATrajectoryError
+from analyzer.store.documents import damaged, root_text
 from analyzer.store.identity import digest_of, settled
 from analyzer.store.kept import MOMENTS_FORMAT as MOMENTS_FORMAT
 from analyzer.store.kept import place_of
 from analyzer.store.names import is_path, scalar_name, user_path, without_halves
 from analyzer.store.names import is_url as is_url
-from analyzer.store.trust import MOST_DOCUMENT_BYTES, file_bytes
 
 FORMAT = "parameter-trajectory"
 FORMAT_VERSION = 1
@@ -171,13 +170,13 @@ def parse_store(location: str, document: object) -> Store:
         )
     run_id = attrs.get("run_id", "")
     if not isinstance(run_id, str) or re.fullmatch(r"[\w-]{0,64}", run_id) is None:  # it names files
-        raise _damaged(location, "run_id", "hexadecimal digits", run_id)
+        raise damaged(location, "run_id", "hexadecimal digits", run_id)
     for key in ("hyperparameters", "model", "recording"):
         if not isinstance(attrs.get(key) or {}, dict):
-            raise _damaged(location, key, "an object", attrs[key])
+            raise damaged(location, key, "an object", attrs[key])
     version = attrs.get("format_version")
     if not isinstance(version, int) or isinstance(version, bool) or version < 1:
-        raise _damaged(location, "format_version", "a positive integer", version)
+        raise damaged(location, "format_version", "a positive integer", version)
     if version > FORMAT_VERSION:
         raise FormatVersionError(
             f"{location}: expected format version {FORMAT_VERSION} or older, got {version}. A newer recorder wrote it, "
@@ -200,11 +199,9 @@ def parse_store(location: str, document: object) -> Store:
         if path == "step":
             continue
         if not is_path(path):
-            raise _damaged(location, "paths of arrays", "names that stay within the store", path)
+            raise damaged(location, "paths of arrays", "names that stay within the store", path)
         if _length(location, path, node) != frames:
-            raise _damaged(
-                location, f"array {path!r}", f"{frames} frames, as 'step' has", _length(location, path, node)
-            )
+            raise damaged(location, f"array {path!r}", f"{frames} frames, as 'step' has", _length(location, path, node))
         if path.startswith("parameters/"):
             parameters.append(_parameter(location, path, node))
         elif "/" not in path:
@@ -261,7 +258,7 @@ def segments_of(location: str, listed: object) -> tuple[Segment, ...]:
             for entry in listed  # type: ignore[attr-defined]
         )
     except (TypeError, KeyError, ValueError, AttributeError, OverflowError) as error:
-        raise _damaged(location, "segments", "a list of objects with first_frame and first_step", listed) from error
+        raise damaged(location, "segments", "a list of objects with first_frame and first_step", listed) from error
 
 
 def _stride(value: Any) -> int | None:
@@ -271,70 +268,6 @@ def _stride(value: Any) -> int | None:
     if not _is_count(value) or value < 1:
         raise ValueError(value)
     return int(value)
-
-
-def root_text(location: str) -> str:
-    """Text of the root `zarr.json` at a path or URL."""
-    if is_url(location):
-        return _remote_text(location)
-    path = Path(location)
-    if not path.exists():
-        raise StoreNotFoundError(
-            f"{location}: expected a store, got nothing at that path. Check the path: ls {path.parent}",
-            location=location,
-        )
-    if not path.is_dir():
-        raise NotATrajectoryError(
-            f"{location}: expected a store, which is a directory, got a file. "
-            "Give the path that was given to Recorder(...).",
-            location=location,
-        )
-    root = path / "zarr.json"
-    if not root.is_file():
-        found = "a directory without zarr.json" if any(path.iterdir()) else "an empty directory"
-        found = "a zarr.json that is no file" if os.path.lexists(root) else found
-        raise NotATrajectoryError(
-            f"{location}: expected a store with a zarr.json at its root, got {found}. It is no Zarr v3 store. "
-            "Give the path that was given to Recorder(...).",
-            location=location,
-        )
-    try:
-        return file_bytes(root, MOST_DOCUMENT_BYTES).decode("utf-8")
-    except UnicodeDecodeError as error:
-        raise _damaged(location, "zarr.json", "UTF-8 text", f"byte {error.start} that is none") from error
-    except OSError as error:
-        raise NotATrajectoryError(
-            f"{location}: expected a readable zarr.json, got: {error.strerror or error}. "
-            f"Check the permissions: ls -l {root}",
-            location=location,
-        ) from error
-
-
-def _remote_text(url: str) -> str:
-    """Text of the root `zarr.json` behind a URL."""
-    import fsspec  # type: ignore[import-untyped]  # only where there is a URL
-
-    root = url.rstrip("/") + "/zarr.json"
-    try:
-        with fsspec.open(root, mode="rb") as file:
-            return bytes(file.read()).decode("utf-8")
-    except FileNotFoundError as error:
-        raise StoreNotFoundError(
-            f"{url}: expected a store, got nothing at {root}. Check the URL and the bucket.", location=url
-        ) from error
-    except UnicodeDecodeError as error:
-        raise DamagedStoreError(
-            f"{url}: expected zarr.json to hold UTF-8 text, got byte {error.start} that is none. Without it "
-            "nobody knows "
-            "which frames are committed. Restore zarr.json from a copy of the store.",
-            location=url,
-        ) from error
-    except (OSError, ImportError, ValueError) as error:
-        raise NotATrajectoryError(
-            f"{url}: expected a readable store, got: {error}. The run cannot be opened. "
-            "Check the URL, the credentials, and that the fsspec package of its scheme is installed.",
-            location=url,
-        ) from error
 
 
 def _arrays(location: str, document: Mapping[str, Any]) -> dict[str, dict[str, Any]]:
@@ -353,14 +286,14 @@ def _length(location: str, path: str, node: Mapping[str, Any]) -> int:
     """Committed frames of an array; checks that shape, chunks and dimension names agree."""
     shape, names = node.get("shape"), node.get("dimension_names")
     if not (isinstance(shape, list) and shape and all(_is_count(n) for n in shape)):
-        raise _damaged(location, f"shape of {path!r}", "a list of lengths", shape)
+        raise damaged(location, f"shape of {path!r}", "a list of lengths", shape)
     axis = len(shape) - 1 if path.startswith("parameters/") else 0
     if not isinstance(names, list) or len(names) != len(shape) or names[axis] != "step":
-        raise _damaged(location, f"dimensions of {path!r}", f"{len(shape)} names with 'step' at {axis}", names)
+        raise damaged(location, f"dimensions of {path!r}", f"{len(shape)} names with 'step' at {axis}", names)
     if not isinstance(node.get("data_type"), str):
-        raise _damaged(location, f"data type of {path!r}", "a name", node.get("data_type"))
+        raise damaged(location, f"data type of {path!r}", "a name", node.get("data_type"))
     if len(_chunks(location, path, node)) != len(shape):
-        raise _damaged(location, f"chunks of {path!r}", f"{len(shape)} lengths", _chunks(location, path, node))
+        raise damaged(location, f"chunks of {path!r}", f"{len(shape)} lengths", _chunks(location, path, node))
     return int(shape[axis])
 
 
@@ -370,7 +303,7 @@ def _chunks(location: str, path: str, node: Mapping[str, Any]) -> tuple[int, ...
     except (KeyError, TypeError, ValueError, OverflowError):
         chunks = ()
     if not chunks or min(chunks) < 1 or max(chunks) > _MOST:
-        raise _damaged(location, f"chunks of {path!r}", "a regular grid of positive lengths", node.get("chunk_grid"))
+        raise damaged(location, f"chunks of {path!r}", "a regular grid of positive lengths", node.get("chunk_grid"))
     return chunks
 
 
@@ -382,7 +315,7 @@ def _parameter(location: str, path: str, node: Mapping[str, Any]) -> Parameter:
             path, attrs if isinstance(attrs, dict) else {}, node["shape"][:-1], node["data_type"], chunks=chunks
         )
     except (KeyError, TypeError, ValueError) as error:
-        raise _damaged(location, f"attributes of {path!r}", f"the attribute {error}", attrs) from error
+        raise damaged(location, f"attributes of {path!r}", f"the attribute {error}", attrs) from error
 
 
 def _is_count(value: object) -> TypeGuard[int]:
@@ -392,16 +325,5 @@ def _is_count(value: object) -> TypeGuard[int]:
 def _positive(location: str, attrs: Mapping[str, Any], key: str) -> int:
     value = attrs.get(key)
     if not _is_count(value) or not value:
-        raise _damaged(location, key, "a positive integer", value)
+        raise damaged(location, key, "a positive integer", value)
     return value
-
-
-def _damaged(location: str, subject: str, expected: str, found: object) -> DamagedStoreError:
-    shown = repr(found)
-    shown = shown if len(shown) <= 120 else shown[:117] + "..."
-    return DamagedStoreError(
-        f"{location}: {subject}: expected {expected}, got {shown}. The metadata is damaged. "
-        "Restore zarr.json from a copy of the store, or record the run again.",
-        location=location,
-        subject=subject,
-    )

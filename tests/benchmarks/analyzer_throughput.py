@@ -21,9 +21,8 @@ import numpy as np
 import xarray as xr
 
 import analyzer
-from analyzer.store.reading import read, zarr_array
+from analyzer.store.reading import read, source_of, zarr_array
 from analyzer.store.schema import read_store
-from analyzer.tree import source_of
 from tests.benchmarks.analyzer_workload import gcn_store, raw_bytes, table
 
 

@@ -89,7 +89,7 @@ def test_start_auto_is_the_latest_of_all(settling: Path) -> None:
 def test_long_series_are_averaged_first(settling: Path) -> None:
     run = analyzer.open_run(settling)
     whole = run.thermo.equilibration()
-    with mock.patch("analyzer.quantities.equilibration._MOST_SAMPLES", 1000):
+    with mock.patch("analyzer.quantities.tracks._MOST_SAMPLES", 1000):
         binned = run.thermo.equilibration()
     np.testing.assert_allclose(binned["equilibrium_step"], whole["equilibrium_step"], atol=6 * SPACING)
     np.testing.assert_allclose(binned["mean"], whole["mean"], rtol=0.05)
