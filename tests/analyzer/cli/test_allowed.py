@@ -17,6 +17,11 @@ FRAMES = 60
 RNG = np.random.default_rng(0)
 
 
+@pytest.fixture(autouse=True)
+def _same_numbers_in_any_order(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(f"{__name__}.RNG", np.random.default_rng(0))
+
+
 def walk(*shape: int) -> np.ndarray:
     return np.cumsum(RNG.standard_normal((*shape, FRAMES)), axis=-1).astype(np.float32)
 
