@@ -193,8 +193,9 @@ def _pooled(one: tuple[float, float], other: tuple[float, float]) -> tuple[float
     """Return the mean of two slopes, weighted by their errors, and its error."""
     if not one[1] or not other[1]:
         return one if not one[1] else other
-    weights = np.array([one[1] ** -2, other[1] ** -2])
-    return float(weights @ [one[0], other[0]] / weights.sum()), float(weights.sum() ** -0.5)
+    smaller = min(one[1], other[1])  # the square of an error may overflow, that of a ratio does not
+    weights = np.array([smaller / one[1], smaller / other[1]]) ** 2
+    return float(weights @ [one[0], other[0]] / weights.sum()), float(smaller * weights.sum() ** -0.5)
 
 
 def _ratio(value: float, error: float) -> float:

@@ -90,6 +90,17 @@ def test_constant_stuck_and_nan() -> None:
     assert np.isnan(answer.drift[2])
 
 
+@pytest.mark.parametrize("power", [-650, 900])
+def test_nothing_depends_on_the_unit(power: int) -> None:
+    """A power of two as the unit changes no bit: neither do squares of errors overflow nor vanish."""
+    table = np.stack([energies(seed, 0.9, 1, 200)[0] + seed * 1e-3 * np.arange(200) for seed in range(60)])
+    one, other = detect(table), detect(table * 2.0**power)
+    np.testing.assert_array_equal(one.start, other.start)
+    np.testing.assert_array_equal(one.verdict, other.verdict)
+    np.testing.assert_array_equal(one.reason, other.reason)
+    np.testing.assert_array_equal(one.drift * 2.0**power, other.drift)
+
+
 def test_starts() -> None:
     assert candidate_starts(1875).size <= 100
     np.testing.assert_array_equal(candidate_starts(1000), np.arange(0, 999, 10))
