@@ -27,6 +27,8 @@ _PUBLIC = {
     "fit": "analyzer.quantities.fit",
     "velocity": "analyzer.quantities.velocity",
     "velocity_summary": "analyzer.quantities.velocity",
+    "stack": "analyzer.quantities.stack",
+    "table": "analyzer.tables.table",
     "AnalyzerError": "analyzer.errors",
     "NonFiniteWarning": "analyzer.errors",
 }

@@ -12,6 +12,7 @@ import xarray as xr
 
 from analyzer import sweep as _sweep
 from analyzer.errors import SelectionError
+from analyzer.quantities.answers import Tables, whole_of
 from analyzer.query.groups import nearest
 from analyzer.tree import scalars_of, trajectory
 
@@ -131,15 +132,18 @@ class ThermoAccessor:
     check = _Quantity("check")
     fit = _Quantity("fit")
     velocity = _Quantity("velocity")
+    stack = _Quantity("stack")
     velocity_summary = _Quantity("velocity", by_run=True)
 
-    def _each(self, measure: Callable[..., xr.Dataset], options: dict[str, Any]) -> xr.Dataset:
+    def _each(self, measure: Callable[..., xr.Dataset | Tables], options: dict[str, Any]) -> xr.Dataset | Tables:
         if not _sweep.is_sweep(self._run):
             return measure(self._run, **options)
         _sweep.check_axes(self._run, options.get("by", "layer"))
         lag = _sweep.common_lag(self._run, *(options.get(name) for name in ("lag", "start", "stop")))
         options |= {} if lag is None else {"lag": lag}
         answers = [measure(run, **options) for run in _sweep.runs_of(self._run).values()]
-        return _sweep.over_runs(_sweep.in_windows(self._run, answers), answers)
+        wholes = [whole_of(answer) for answer in answers]
+        joined = _sweep.over_runs(_sweep.in_windows(self._run, wholes), wholes)
+        return type(answers[0]).of(joined) if isinstance(answers[0], Tables) else joined
 
     select.__doc__ = _sweep.select.__doc__

@@ -26,6 +26,8 @@ from analyzer.tree import build_tree, trajectory
 KIND = "sweep"
 ORIGIN = "hyperparameter"
 """Attribute of a coordinate whose name is not the one that the user gave the hyperparameter: that one."""
+_RANGE = ("start_step", "stop_step")
+"""What says of which steps an answer is: coordinates of its windows, or attributes."""
 RECORDED_RATE = "recorded_learning_rate"
 """The learning rate of windows, in answers of sweeps whose coordinate `learning_rate` is the hyperparameter."""
 WRITTEN = "written_as"
@@ -75,7 +77,17 @@ def open_sweep(paths: Paths) -> xr.DataTree:
 
 def assemble_sweep(runs: Mapping[str, xr.DataTree]) -> xr.DataTree:
     """Make a sweep of open runs, by name."""
-    known = [_recorded(run) for run in runs.values()]
+    coords = hyperparameter_coords([hyperparameters_in(run.attrs.get("hyperparameters")) for run in runs.values()])
+    names: list[str] = []
+    for name in runs:
+        names.append(_beside(name, {*coords, "run", *names}))
+    coords["run"] = ("run", np.array(names, dtype=object))
+    children = dict(zip(names, runs.values(), strict=True))
+    return xr.DataTree(xr.Dataset(coords=coords, attrs={"kind": KIND}), children=children)
+
+
+def hyperparameter_coords(known: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
+    """Return hyperparameters as coordinates (run,), from those of each run by the names that its user gave them."""
     keys = dict.fromkeys(key for each in known for key in each)
     coords: dict[str, Any] = {}
     for key, name in column_names(keys).items():
@@ -90,18 +102,16 @@ def assemble_sweep(runs: Mapping[str, xr.DataTree]) -> xr.DataTree:
             with np.errstate(divide="ignore"):  # a batch of none is left to whoever fits against it
                 inverse = 1 / sizes
             coords["inverse_batch_size"] = ("run", inverse, {"long_name": "inverse batch size"})
-    names: list[str] = []
-    for name in runs:
-        names.append(_beside(name, {*coords, "run", *names}))
-    coords["run"] = ("run", np.array(names, dtype=object))
-    children = dict(zip(names, runs.values(), strict=True))
-    return xr.DataTree(xr.Dataset(coords=coords, attrs={"kind": KIND}), children=children)
+    return coords
+
+
+def hyperparameters_in(found: object) -> dict[str, Any]:
+    """Return the attribute `hyperparameters` by the names that its user gave them; nothing if it is no object."""
+    return {str(key): value for key, value in found.items()} if isinstance(found, Mapping) else {}
 
 
 def _recorded(run: xr.DataTree) -> dict[str, Any]:
-    """The hyperparameters of a run by the names that its user gave them."""
-    found = run.attrs.get("hyperparameters")
-    return {str(key): value for key, value in found.items()} if isinstance(found, Mapping) else {}
+    return hyperparameters_in(run.attrs.get("hyperparameters"))
 
 
 def _beside(name: str, taken: Collection[str]) -> str:
@@ -221,6 +231,7 @@ def over_runs(sweep: xr.DataTree, measures: Sequence[xr.Dataset]) -> xr.Dataset:
         parts, dim="run", join="outer", coords="minimal", compat="override", combine_attrs="drop_conflicts"
     )
     joined = joined.assign(weights=measures[0]["weights"]).set_coords(by_window)
+    joined = joined[[*measures[0].data_vars, *(n for n in joined.data_vars if n not in measures[0].data_vars)]]
     if LEARNING_RATE in joined.data_vars and LEARNING_RATE in sweep.coords:
         joined = joined.rename({LEARNING_RATE: RECORDED_RATE})
     theirs = {str(name): coord for name, coord in sweep.coords.items() if coord.dims == ("run",) and name != "run"}
@@ -267,15 +278,21 @@ def in_windows(sweep: xr.DataTree, answers: Sequence[xr.Dataset]) -> xr.DataTree
     runs = runs_of(sweep)
     moved = {}
     for (name, run), answer in zip(runs.items(), answers, strict=True):
-        if not changes_of(run.attrs.get("segments")):
-            continue
-        line = trajectory(run).line
-        start, stop = int(answer["start_step"].min()), int(answer["stop_step"].max())
-        own = setting_in("hyperparameters", run.attrs, line.steps, start, stop)
-        if isinstance(own, Mapping) and dict(own) != _recorded(run):
+        own = hyperparameters_of(run, answer)
+        if own != _recorded(run):
             moved[name] = run.copy()
-            moved[name].attrs = {**run.attrs, "hyperparameters": dict(own)}
+            moved[name].attrs = {**run.attrs, "hyperparameters": own}
     return assemble_sweep({**runs, **moved}) if moved else sweep
+
+
+def hyperparameters_of(run: xr.DataTree, answer: xr.Dataset) -> dict[str, Any]:
+    """Return the hyperparameters that a run had in the steps of its answer."""
+    if not changes_of(run.attrs.get("segments")):
+        return _recorded(run)
+    known = {name: answer[name] if name in answer.variables else answer.attrs[name] for name in _RANGE}
+    start, stop = int(np.min(known["start_step"])), int(np.max(known["stop_step"]))
+    own = setting_in("hyperparameters", run.attrs, trajectory(run).line.steps, start, stop)
+    return hyperparameters_in(own) if isinstance(own, Mapping) else _recorded(run)
 
 
 def check_axes(sweep: xr.DataTree, by: By) -> None:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import sys
 from functools import partial
 from importlib import import_module
@@ -10,7 +9,7 @@ from typing import Any
 
 import click
 
-from analyzer.cli.text import make_encodable, printable, say, warnings_in_a_line
+from analyzer.cli.text import make_encodable, of_a_file, printable, say, warnings_in_a_line
 from analyzer.errors import AnalyzerError
 
 COMMANDS = (
@@ -61,7 +60,7 @@ class Commands(click.Group):
         except BrokenPipeError:
             raise  # whoever reads has seen enough, as in `| head`: click ends without a word
         except OSError as error:
-            raise _shown(click.ClickException(_of_a_file(error))) from error
+            raise _shown(click.ClickException(of_a_file(error))) from error
         except UnicodeEncodeError as error:
             raise _shown(click.ClickException(
                 f"System: expected file names in UTF-8, got a system that has {error.encoding}. The name "
@@ -89,16 +88,6 @@ def _shown(error: click.ClickException) -> click.ClickException:
         vars(error)["message"] = printable(error.message)
     vars(error)["show"] = partial(error.show, file=sys.stderr)
     return error
-
-
-def _of_a_file(error: OSError) -> str:
-    """An error of the system that no command foresaw, in a sentence."""
-    if error.filename is None:
-        return f"System: expected to read and write, got: {error.strerror or error}. Nothing was answered. Try again."
-    return (
-        f"{os.fsdecode(error.filename)}: expected a path that can be read and written, got: {error.strerror}. Nothing "
-        "was answered. Check the path and its permissions."
-    )
 
 
 def _show_version(ctx: click.Context, _: click.Parameter, wanted: bool) -> None:

@@ -25,42 +25,36 @@ from analyzer.cli.files import check_place, replaced
 from analyzer.cli.netcdf import write_netcdf
 from analyzer.cli.parquet import write_parquet
 from analyzer.cli.query import settled
-from analyzer.cli.records import count_of, csv_text, document_of, frame_of, json_text, pieces_of, told
+from analyzer.cli.records import csv_text, document_of, json_text
 from analyzer.cli.table import refuse_long, table_of
 from analyzer.cli.text import printable, say, say_all, warnings_in_a_line
 from analyzer.run import open_run
+from analyzer.tables.columns import ROWS, count_of, told
+from analyzer.tables.layouts import layout_of
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
     from analyzer.engine.measure import Query
 
-ROWS = ("group", "lag", "window")
-"""Dimensions that an answer has a row for each place along, the slowest first."""
 _SUFFIXES = {".csv": "csv", ".json": "json", ".nc": "netcdf", ".parquet": "parquet"}
 
 
 @dataclass(frozen=True)
 class Shape:
-    """What a command makes of its answer; by default one row for each group and window.
+    """What a command makes of the rows of its answer (`analyzer.tables.layouts`).
 
     Attributes
     ----------
-    frame
-        The answer as rows and columns, for csv and parquet.
     table
         Text for a person, from the answer and its frame.
     document
-        The object of json, from the answer, its frames in order and the store as the user named it.
-    along
-        Dimensions of the rows: along them the answer is cut into pieces, so that csv, json and parquet have the objects
-        of a few rows in memory at a time. Without any, the answer is one frame.
+        The object of json, from the answer, its frames in order and the store as the user named it. They are frames of
+        a few rows, so that csv, json and parquet have the objects of few in memory at a time.
     """
 
-    frame: Callable[[xr.Dataset], pd.DataFrame] = frame_of
     table: Callable[[xr.Dataset, pd.DataFrame], str] = table_of
     document: Callable[[xr.Dataset, Iterable[pd.DataFrame], str], dict[str, Any]] = document_of
-    along: tuple[str, ...] = ()
 
 
 def asked(options: Options) -> tuple[xr.DataTree, Query]:
@@ -75,7 +69,7 @@ def asked(options: Options) -> tuple[xr.DataTree, Query]:
 
 def check_output(options: Options) -> None:
     """Refuse an output that cannot be written: a binary format without a file, or a file that has no place."""
-    form = _form_of(options)
+    form = form_of(options)
     if form in ("netcdf", "parquet") and options["output"] is None:
         raise click.UsageError(f"--format {form} is binary: give --output FILE.")
     check_place(options["output"])
@@ -95,7 +89,7 @@ def give(
     Parameters
     ----------
     options
-        The command's, with its store, format, output and plot.
+        The command's, with its store, format, output and plot; of several stores also `take`, which takes the answer.
     answer
         In memory.
     shape
@@ -105,8 +99,13 @@ def give(
     also
         What else the command writes or says, after the answer and before the picture.
     """
+    if take := options.get("take"):  # one of several stores
+        take(answer)
+        if also is not None:
+            also()
+        return
     figure = _drawn(draw) if draw is not None and options["plot"] else None
-    _write(options, answer, shape or Shape(along=ROWS))
+    _write(options, answer, shape or Shape())
     if also is not None:
         also()
     if figure is not None:
@@ -121,7 +120,7 @@ def give(
 
 def refuse_table(options: Options, answer: xr.Dataset) -> None:
     """Refuse an answer that is too long for a table, before it is computed; one row for each group, lag and window."""
-    if _form_of(options) == "table":
+    if form_of(options) == "table":
         columns = sum(name not in ROWS for name in answer.variables)
         refuse_long(count_of(answer, ROWS), columns, memory_limit_of(options))
 
@@ -146,39 +145,52 @@ def warn_of_floor(answer: xr.Dataset) -> None:
         )
 
 
-def _form_of(options: Options) -> str:
+def form_of(options: Options) -> str:
     """The format that was asked for, in words or by a file's suffix."""
     return str(options["format_"] or _SUFFIXES.get(Path(options["output"] or "").suffix.lower(), "table"))
 
 
 def _write(options: Options, answer: xr.Dataset, shape: Shape) -> None:
-    """Write the answer to a file that appears whole or not at all, or to stdout."""
-    form, output = _form_of(options), options["output"]
+    form = form_of(options)
+    if form == "netcdf":
+        deliver(options, lambda part: write_netcdf(answer, part))
+    elif form == "parquet":
+        deliver(options, lambda part: write_parquet(layout_of(answer).frames(answer), answer.attrs, part))
+    else:
+        deliver(options, _text(options, answer, shape, form))
+
+
+def deliver(options: Options, content: Callable[[Path], None] | Iterable[str]) -> None:
+    """Write text to stdout, or to a file that appears whole or not at all; what is no text is a function of the file.
+
+    Parameters
+    ----------
+    options
+        The command's, with its output.
+    content
+        Pieces of text, or a function that writes an empty file.
+    """
+    output = options["output"]
     if output is None:
-        say_all(_text(options, answer, shape, form))
+        assert not callable(content), "binary formats without a file are refused at once"
+        say_all(content)
         return
     with replaced(output) as part:
-        if form == "netcdf":
-            write_netcdf(answer, part)
-        elif form == "parquet":
-            write_parquet(_frames(answer, shape), answer.attrs, part)
+        if callable(content):
+            content(part)
         else:
             with part.open("w", encoding="utf-8", errors="backslashreplace", newline="") as file:
-                file.writelines(_text(options, answer, shape, form))
+                file.writelines(content)
     say(f"Wrote {printable(output)}", err=True)
 
 
 def _text(options: Options, answer: xr.Dataset, shape: Shape, form: str) -> Iterator[str]:
     if form == "csv":
-        return csv_text(_frames(answer, shape))
+        return csv_text(layout_of(answer).frames(answer))
     if form == "json":
-        return json_text(shape.document(answer, _frames(answer, shape), options.get("store", "")))
+        return json_text(shape.document(answer, layout_of(answer).frames(answer), options.get("store", "")))
     if shape.table is table_of:  # others show a part of long answers, or a summary
         refuse_table(options, answer)
-    answer = told(answer) if shape.along else answer
-    return iter([shape.table(answer, shape.frame(answer))])
-
-
-def _frames(answer: xr.Dataset, shape: Shape) -> Iterator[pd.DataFrame]:
-    """The answer as frames of a few thousand rows."""
-    return map(shape.frame, pieces_of(told(answer) if shape.along else answer, shape.along))
+    layout = layout_of(answer)
+    answer = told(answer) if layout.along else answer
+    return iter([shape.table(answer, layout.frame(answer))])

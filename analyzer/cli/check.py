@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from analyzer.cli.options import execution_options, file_options, sample_options, series_options
+from analyzer.cli.stores import over_stores
 from analyzer.cli.text import printable
 
 if TYPE_CHECKING:
@@ -21,7 +22,7 @@ _MOST_ROWS = 40
 
 
 @click.command(short_help="Physical checks: what is measured beside what is expected, with a verdict if one is valid.")
-@click.argument("store")
+@over_stores
 @partial(series_options, auto=True)
 @click.option("--only", type=click.Choice(FAMILIES), multiple=True, help="Only this check. Repeatable.")
 @partial(sample_options, weights=64, steps=4096)
@@ -58,12 +59,7 @@ def check(
     sample = Sample(sample_weights, sample_steps, seed)
     with computing(options):
         answer, _ = check_of(run, query, only=only or None, sample=sample, significance=significance)
-    give(options, answer, Shape(frame_of, _table))
-
-
-def frame_of(answer: xr.Dataset) -> pd.DataFrame:
-    """Return one row for each finding."""
-    return answer.to_dataframe().reset_index(drop=True)[[*answer.coords, *answer.data_vars]]
+    give(options, answer, Shape(_table))
 
 
 def _table(answer: xr.Dataset, frame: pd.DataFrame) -> str:

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from analyzer.cli.options import execution_options, output_options, sample_options, series_options
+from analyzer.cli.stores import over_stores
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -19,7 +20,7 @@ _RMS = (2, 3, 4)
 
 
 @click.command(short_help="How velocities are distributed, beside Maxwell and Boltzmann's curve.")
-@click.argument("store")
+@over_stores
 @partial(series_options, auto=True)
 @partial(sample_options, weights=512, steps=2048)
 @output_options
@@ -50,14 +51,7 @@ def distribution(sample_weights: int, sample_steps: int, seed: int, **options: A
 
         return densities(answer)
 
-    give(options, answer, Shape(frame_of, _table, along=("group", "bin")), draw=draw)
-
-
-def frame_of(answer: xr.Dataset) -> pd.DataFrame:
-    """Return one row for each group and bin."""
-    columns = [*answer["density"].dims, "lower", "upper", "density", "density_error", "density_by_weight",
-               "density_by_weight_error", "maxwell_boltzmann", "rms_velocity"]  # fmt: skip
-    return answer.to_dataframe(dim_order=["group", "bin"]).reset_index()[columns].drop(columns="bin")
+    give(options, answer, Shape(_table), draw=draw)
 
 
 def _table(answer: xr.Dataset, frame: pd.DataFrame) -> str:

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from functools import partial
 from typing import TYPE_CHECKING, Any
 
 import click
 
 from analyzer.cli.options import dynamics_options, execution_options, output_options
+from analyzer.cli.stores import over_stores
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -19,7 +19,7 @@ _SHOWN = 12
 
 
 @click.command(short_help="How weights move: velocity correlation and mean squared displacement by lag.")
-@click.argument("store")
+@over_stores
 @dynamics_options
 @click.option(
     "--lags",
@@ -49,7 +49,6 @@ def dynamics(lags: str | None, waiting: str | None, **options: Any) -> None:
     """
     from analyzer.cli.answer import Shape, asked, give
     from analyzer.cli.execution import computed
-    from analyzer.cli.records import frame_of
     from analyzer.quantities.dynamics import dynamics_of
 
     if waiting is not None and options["window"] is not None:
@@ -65,15 +64,13 @@ def dynamics(lags: str | None, waiting: str | None, **options: Any) -> None:
 
         return figure(answer)
 
-    along = ("group", "window", "lag")
-    give(options, answer, Shape(partial(frame_of, along=along), _table, along=along), draw=draw)
+    give(options, answer, Shape(_table), draw=draw)
 
 
 def _give_ageing(options: Any, run: Any, query: Any, waiting: str, lags: str | None) -> None:
     """Give the two-time displacement: a row for each group, waiting time and lag."""
-    from analyzer.cli.answer import Shape, give
+    from analyzer.cli.answer import give
     from analyzer.cli.execution import computed
-    from analyzer.cli.records import frame_of
     from analyzer.quantities.ageing import ageing_of
 
     answer = computed(options, *ageing_of(run, query, waiting, lags))
@@ -83,8 +80,7 @@ def _give_ageing(options: Any, run: Any, query: Any, waiting: str, lags: str | N
 
         return figure(answer)
 
-    along = ("group", "waiting", "lag")
-    give(options, answer, Shape(partial(frame_of, along=along), along=along), draw=draw)
+    give(options, answer, draw=draw)
 
 
 def _table(answer: xr.Dataset, frame: pd.DataFrame) -> str:

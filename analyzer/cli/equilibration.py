@@ -8,6 +8,7 @@ import click
 from click.core import ParameterSource
 
 from analyzer.cli.options import execution_options, output_options, series_options
+from analyzer.cli.stores import over_stores
 from analyzer.cli.text import printable, say
 from analyzer.errors import OptionError
 
@@ -18,7 +19,7 @@ if TYPE_CHECKING:
 
 
 @click.command(short_help="From which step on temperatures, displacements and the loss are stationary.")
-@click.argument("store")
+@over_stores
 @series_options
 @click.option("--loss", default="loss", show_default=True, metavar="NAME", help="The logged scalar to look at.")
 @output_options
@@ -35,7 +36,7 @@ def equilibration(loss: str, **options: Any) -> None:
     analyzer equilibration runs/gcn.zarr --by model --loss validation_loss --format json
     analyzer temperature runs/gcn.zarr --start auto
     """
-    from analyzer.cli.answer import ROWS, Shape, asked, give
+    from analyzer.cli.answer import Shape, asked, give
     from analyzer.cli.execution import computing
     from analyzer.quantities.equilibration import equilibration_of
 
@@ -50,7 +51,7 @@ def equilibration(loss: str, **options: Any) -> None:
 
         return starts(series, answer, resumed_at(run.attrs.get("segments"))) if series else None
 
-    give(options, answer, Shape(table=_table, along=ROWS), draw=draw, also=lambda: _warn(answer))
+    give(options, answer, Shape(_table), draw=draw, also=lambda: _warn(answer))
 
 
 def _table(answer: xr.Dataset, frame: pd.DataFrame) -> str:

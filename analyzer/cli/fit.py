@@ -29,7 +29,6 @@ if TYPE_CHECKING:
 _MODELS = ("power", "parabola", "square", "stiff", "linear", "proportional", "inverse_power", "joint")
 _MOST_NAMED = 4
 """Groups that a note names."""
-_PER_GROUP = ("runs", "left_out", "scatter", "between_seed", "r_squared", "aicc", "intervals")
 
 
 @click.command(short_help="Temperatures of a sweep, fitted against a hyperparameter.")
@@ -104,7 +103,7 @@ def fit(stores: tuple[str, ...], **options: Any) -> None:
 
         return plots.fits(found) if found else plots.by_lag(answer)
 
-    give(options, answer, Shape(frame_of, _table, _documents), draw=draw)
+    give(options, answer, Shape(_table, _documents), draw=draw)
 
 
 def _choices(given: Iterable[tuple[str, Any]]) -> dict[str, Any]:
@@ -115,43 +114,17 @@ def _choices(given: Iterable[tuple[str, Any]]) -> dict[str, Any]:
     return dict(found)
 
 
-def frame_of(answer: xr.Dataset) -> pd.DataFrame:
-    """Return one row for each value that is held fixed, lag, group and coefficient."""
-    import pandas as pd
-
-    from analyzer.query.groups import titles_of
-
-    if "held" in answer.dims:
-        held = [frame_of(one) for one in _held(answer)]
-        for part, label in zip(held, answer["held"].values, strict=True):
-            part.insert(0, "held", label)
-        return pd.concat(held, ignore_index=True)
-    if "lag" in answer.dims:
-        parts = [frame_of(answer.isel(lag=n, drop=True)) for n in range(answer.sizes["lag"])]
-        for part, label in zip(parts, answer["lag"].values, strict=True):
-            part.insert(0, "lag", label)
-        return pd.concat(parts, ignore_index=True)
-    rows = []
-    identity = [name for name, coord in answer.coords.items() if coord.dims == ("group",) and name != "group"]
-    for n, group in enumerate(titles_of(answer["group"].values)):
-        who = {str(name): answer[name].values[n] for name in identity} or {"group": group}
-        whole = {name: answer[name].values[n] for name in _PER_GROUP}
-        for m, coefficient in enumerate(answer["coefficient"].values):
-            names = ("value", "standard_error", "low", "high", "without_low", "without_high")
-            rows.append(who | {"coefficient": str(coefficient)} | {k: answer[k].values[n, m] for k in names} | whole)
-    return pd.DataFrame(rows)
-
-
 def _table(answer: xr.Dataset, frame: pd.DataFrame) -> str:
     """Coefficients as a table, and remarks on each fit; of several lags, the remarks of each."""
     from analyzer.cli.table import table_text
+    from analyzer.tables.fits import held_parts
 
     shown = frame.drop(columns=["without_low", "without_high", "between_seed", "intervals"])
     if not shown["left_out"].any():
         shown = shown.drop(columns="left_out")
     if "held" in answer.dims:
         lines = []
-        for one, label in zip(_held(answer), answer["held"].values, strict=True):
+        for one, label in zip(held_parts(answer), answer["held"].values, strict=True):
             lines += [f"{label}: {line}" if line else "" for line in _remarks_of_all(one)]
         return "\n".join([table_text(shown), "", *map(printable, dict.fromkeys(lines))]) + "\n"
     if "lag" not in answer.dims:
@@ -169,25 +142,17 @@ def _remarks_of_all(answer: xr.Dataset) -> list[str]:
     return [f"lag {at['lag'].item()}: {line}" for at in _lags(answer) for line in _remarks(at) if line]
 
 
-def _held(answer: xr.Dataset) -> list[xr.Dataset]:
-    """The fits of each value that is held fixed, with its own runs alone."""
-    parts = [answer.isel(held=n, drop=True) for n in range(answer.sizes["held"])]
-    found = []
-    for part in parts:
-        others = [dim for dim in part["temperature"].dims if dim != "run"]
-        found.append(part.isel(run=part["temperature"].notnull().any(others).values.nonzero()[0]))
-    return found
-
-
 def _lags(answer: xr.Dataset) -> list[xr.Dataset]:
     return [answer.isel(lag=n) for n in range(answer.sizes["lag"])]
 
 
 def _documents(answer: xr.Dataset, frames: Iterable[pd.DataFrame], store: str) -> dict[str, Any]:
     """The object of json; of several lags, one for each under its name. A sweep has no one `store`."""
+    from analyzer.tables.fits import frame_of, held_parts
+
     (frame,) = frames
     if "held" in answer.dims:
-        of_each = zip(answer["held"].values, _held(answer), strict=True)
+        of_each = zip(answer["held"].values, held_parts(answer), strict=True)
         return {"quantity": "fit", "held": {str(label): _documents(one, [frame_of(one)], "") for label, one in of_each}}
     if "lag" not in answer.dims:
         return _document(answer, frame)

@@ -2,38 +2,126 @@
 
 from __future__ import annotations
 
+import csv
+import io
 import json
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from typing import Any
 
 import click
 
+from analyzer.cli.stores import is_one, open_each, paths_of
 from analyzer.cli.text import printable, say
 from analyzer.query.changes import changes_of
+from analyzer.query.names import RESERVED, column_names
 from analyzer.store.describe import describe, size_text
-from analyzer.store.schema import read_store
+from analyzer.store.schema import Store, read_store
+from analyzer.text import of_cell
 
 _MOST_STRETCHES = 6
+_FACTS = ("run", "store", "run_id", "status", "model", "first_step", "last_step", "frames", "stride", "weights",
+          "disk_bytes")  # fmt: skip
+"""What a line of several stores says first."""
+_ALWAYS = ("run", "status", "last_step")
+"""Columns of a table of several stores that it has even if all are equal."""
+_TITLES = {"last_step": "last step", "disk_bytes": "on disk"}
 
 
 @click.command(short_help="What a store holds: status, frames, parameters, sizes.")
-@click.argument("store")
-@click.option("--format", "format_", type=click.Choice(["table", "json"]), default="table", show_default=True,
-              help="json: one object, sizes in bytes.")  # fmt: skip
-def info(store: str, format_: str) -> None:
-    """Show what STORE holds, from its metadata alone: no frame is read.
+@click.argument("stores", nargs=-1, required=True)
+@click.option("--format", "format_", type=click.Choice(["table", "csv", "json"]), default="table", show_default=True,
+              help="json: one object, sizes in bytes; csv: a line for each store.")  # fmt: skip
+def info(stores: tuple[str, ...], format_: str) -> None:
+    """Show what STORES hold, from their metadata alone: no frame is read. Of several, or of a pattern, one table.
 
     \b
     analyzer info runs/gcn.zarr
     analyzer info runs/gcn.zarr --format json
+    analyzer info 'runs/*.zarr'
     """
-    opened = read_store(store)
-    known = describe(opened)
-    known["changes"] = [
+    if is_one(stores) and format_ != "csv":
+        _show(stores[0], format_)
+        return
+    unanswered: list[dict[str, str]] = []
+    opened = open_each(paths_of(stores), unanswered)
+    if format_ == "json":
+        say(json.dumps({"stores": [_known(store) for store in opened.values()], "unanswered": unanswered}, indent=2))
+    elif format_ == "csv":
+        say(_csv(opened), nl=False)
+    elif opened:
+        for line in _overview(opened):
+            say(printable(line))
+    if unanswered:
+        raise click.exceptions.Exit(1)
+
+
+def _known(store: Store) -> dict[str, Any]:
+    """What is known of a store, and where its settings changed."""
+    changes = [
         {"segment": one.segment, "first_step": one.first_step, "differences": list(one.differences)}
-        for one in changes_of(opened.attrs.get("segments"))
+        for one in changes_of(store.attrs.get("segments"))
         if not one.is_of_stride
     ]
+    return {**describe(store), "changes": changes}
+
+
+def _rows(opened: Mapping[str, Store]) -> list[dict[str, Any]]:
+    """Facts of each store, then its hyperparameters: None where a store has no such one."""
+    described = {name: describe(store) for name, store in opened.items()}
+    keys = dict.fromkeys(key for known in described.values() for key in known["hyperparameters"])
+    columns = column_names(keys, {*RESERVED, *_FACTS})
+    rows = []
+    for name, known in described.items():
+        steps = known["steps"] or [None, None]
+        facts = {"run": name, **known, "first_step": steps[0], "last_step": steps[1]}
+        own = {column: known["hyperparameters"].get(key) for key, column in columns.items()}
+        rows.append({fact: facts[fact] for fact in _FACTS} | own)
+    return rows
+
+
+def _csv(opened: Mapping[str, Store]) -> str:
+    """A line for each store, sizes in bytes; lists and objects are their JSON."""
+    file = io.StringIO()
+    rows = _rows(opened)
+    lines = csv.DictWriter(file, list(rows[0]) if rows else _FACTS, lineterminator="\n")
+    lines.writeheader()
+    for row in rows:
+        written = {name: json.dumps(one) if isinstance(one, (list, dict, bool)) else one for name, one in row.items()}
+        lines.writerow({name: of_cell(one) if isinstance(one, str) else one for name, one in written.items()})
+    return file.getvalue()
+
+
+def _overview(opened: Mapping[str, Store]) -> list[str]:
+    """The table of several stores; what all of them share is said below it."""
+    rows = _rows(opened)
+    names = [name for name in rows[0] if name not in ("store", "first_step", "run_id")]
+    shared = {name: rows[0][name] for name in names if name not in _ALWAYS and len(rows) > 1
+              and all(row[name] == rows[0][name] for row in rows)}  # fmt: skip
+    shown = [name for name in names if name not in shared]
+    lines = [[_TITLES.get(name, name) for name in shown]]
+    lines += [[_in_table(name, row[name]) for name in shown] for row in rows]
+    numbers = [
+        n for n, name in enumerate(shown) if all(isinstance(row[name], (int, float, type(None))) for row in rows)
+    ]
+    table = [line.rstrip() for line in _aligned(lines, numbers)]
+    told = ", ".join(f"{_TITLES.get(name, name)} = {_in_table(name, value)}" for name, value in shared.items()
+                     if value is not None)  # fmt: skip
+    return [*table, "", f"{len(rows)} stores; the same in all: {told}" if told else f"{len(rows)} stores"]
+
+
+def _in_table(name: str, value: Any) -> str:
+    if value is None:
+        return "–"
+    if name.endswith("_bytes"):
+        return size_text(value)
+    if isinstance(value, bool) or not isinstance(value, (int, float)):
+        return json.dumps(value) if isinstance(value, (list, dict)) else str(value)
+    return f"{value:,}" if isinstance(value, int) else _number(value)
+
+
+def _show(store: str, format_: str) -> None:
+    """What one store holds, in all detail."""
+    known = _known(read_store(store))
     if format_ == "json":
         say(json.dumps(known, indent=2))
         return

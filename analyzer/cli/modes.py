@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from analyzer.cli.options import UserPath, execution_options, modes_options, output_options
+from analyzer.cli.stores import over_stores
 from analyzer.cli.text import printable, say
 
 if TYPE_CHECKING:
@@ -14,11 +15,9 @@ if TYPE_CHECKING:
     import xarray as xr
     from matplotlib.figure import Figure
 
-_ALONG = ("group", "mode")
-
 
 @click.command(short_help="In which directions weights move, and whether a random walk would look the same.")
-@click.argument("store")
+@over_stores
 @modes_options
 @click.option("--frames", type=int, default=2000, show_default=True, help="Most frames to look at, equally spaced.")
 @click.option("--modes", "count", type=int, default=10, show_default=True, help="Modes to tell of each group.")
@@ -61,14 +60,7 @@ def modes(frames: int, count: int, weights: str | None, **options: Any) -> None:
                 write_netcdf(found, part)
             say(f"Wrote {printable(weights)}", err=True)
 
-    give(options, answer, Shape(frame_of, _table, along=_ALONG), draw=draw, also=also)
-
-
-def frame_of(answer: xr.Dataset) -> pd.DataFrame:
-    """Return one row for each group and mode; the projections of single frames are left out."""
-    from analyzer.cli import records
-
-    return records.frame_of(answer.drop_vars(["projection", "step"]), _ALONG)
+    give(options, answer, Shape(_table), draw=draw, also=also)
 
 
 def _table(answer: xr.Dataset, frame: pd.DataFrame) -> str:

@@ -1,10 +1,10 @@
-"""An answer as rows and columns, and as the object that `--format json` prints."""
+"""The rows of an answer as the text of csv, and as the object that `--format json` prints."""
 
 from __future__ import annotations
 
 import json
 import math
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -12,13 +12,7 @@ import numpy as np
 import pandas as pd
 import xarray as xr
 
-from analyzer.query.kinds import PLACES
 from analyzer.text import of_cell
-
-_FIRST = ("group", "layer", "module", "parameter", *PLACES)
-_LAST = ("partial", "left_out")
-_PIECE = 1 << 14
-"""Most rows of a piece of an answer. As objects of Python they take 4 KiB each."""
 
 
 @dataclass(frozen=True)
@@ -30,57 +24,6 @@ class Records:
     def __iter__(self) -> Iterator[dict[str, Any]]:
         for frame in self.frames:
             yield from _records(frame)
-
-
-def count_of(answer: xr.Dataset, along: Sequence[str]) -> int:
-    """Return the number of rows of an answer that has one for each place along these dimensions."""
-    return math.prod(answer.sizes[name] for name in along if name in answer.sizes)
-
-
-def pieces_of(answer: xr.Dataset, along: Sequence[str], most: int = _PIECE) -> Iterator[xr.Dataset]:
-    """Yield parts of an answer of at most `most` rows each, in the order of its rows; at least one, which may be empty.
-
-    Parameters
-    ----------
-    answer
-        In memory.
-    along
-        The dimensions of its rows, the slowest first; those that it has not are passed over. Without any, the answer is
-        one piece.
-    most
-        Rows of a piece.
-    """
-    dims = [name for name in along if name in answer.sizes]
-    if not dims or count_of(answer, dims) <= most:
-        yield answer
-        return
-    length = max(most // max(count_of(answer, dims[1:]), 1), 1)
-    for begin in range(0, answer.sizes[dims[0]], length):
-        part = answer.isel({dims[0]: slice(begin, begin + length)})
-        yield from pieces_of(part, dims[1:], most) if length == 1 else (part,)
-
-
-def told(answer: xr.Dataset) -> xr.Dataset:
-    """Return the answer without what its rows need not say: `partial` and `left_out` where no window is either."""
-    return answer.drop_vars([name for name in _LAST if name in answer.variables and not answer[name].any()])
-
-
-def frame_of(answer: xr.Dataset, along: Sequence[str] = ("group", "lag", "window")) -> pd.DataFrame:
-    """Return one row for each group, lag and window: first the columns that identify it, then its values.
-
-    `along` names the dimensions of the rows, the slowest first.
-    """
-    order = [name for name in along if name in answer.dims]
-    table = answer.to_dataframe(dim_order=order).reset_index()
-    user = answer.attrs.get("by") == "user"
-    first = [name for name in _FIRST if name in table and (name != "group" or user)]
-    first += [str(name) for name, c in answer.coords.items() if c.dims == ("group",) and name not in _FIRST]
-    own = [name for name in order if name not in ("group", "window", "lag")]
-    own += [str(name) for name, c in answer.coords.items() if name not in own and set(c.dims) & set(own)]
-    first += [name for name in ("lag", "steps_per_lag", "epoch", "start_step", "stop_step", *own) if name in table]
-    rest = [name for name in answer.data_vars if name in table]
-    last = [name for name in _LAST if name in table]
-    return table[first + rest + last]
 
 
 def document_of(answer: xr.Dataset, frames: Iterable[pd.DataFrame], store: str) -> dict[str, Any]:

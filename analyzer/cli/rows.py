@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from analyzer.cli.options import UserPath, execution_options, output_options, range_options
+from analyzer.cli.stores import over_stores
 from analyzer.cli.text import printable, say
 from analyzer.query.kinds import COMPARED
 
@@ -20,11 +21,10 @@ if TYPE_CHECKING:
 
 _HOTTEST, _COLDEST = 5, 3
 """Rows of a long parameter that a table on stdout shows."""
-_TESTS = ("verdict", "p_value", "hottest_over_coldest", "rank_stability")
 
 
 @click.command(short_help="Rows from hot to cold, and whether they differ.")
-@click.argument("store")
+@over_stores
 @click.option("--by", type=click.Choice(COMPARED), default="row",
               show_default=True, help="What is compared within each parameter.")  # fmt: skip
 @range_options
@@ -53,7 +53,7 @@ def rows(masks: str | None, fraction: float, seed: int, **options: Any) -> None:
         if f"hot/{name}" in masks:       # or cold/, random/, small_norm/
             weight.data[torch.from_numpy(masks[f"hot/{name}"])] = 0
     """
-    from analyzer.cli.answer import ROWS, Shape, asked, give, warn_of_floor
+    from analyzer.cli.answer import Shape, asked, give, warn_of_floor
     from analyzer.cli.execution import computed
     from analyzer.cli.files import check_place
     from analyzer.quantities.masks import check, row_masks
@@ -83,36 +83,30 @@ def rows(masks: str | None, fraction: float, seed: int, **options: Any) -> None:
     give(
         options,
         answer,
-        Shape(frame_of, partial(_table, cut=options["output"] is None), _document, ROWS),
+        Shape(partial(_table, cut=options["output"] is None), _document),
         draw=draw,
         also=save,
     )
     warn_of_floor(answer)
 
 
-def frame_of(answer: xr.Dataset) -> pd.DataFrame:
-    """Return one line for each row, with the test of its parameter."""
-    from analyzer.cli import records
-
-    frame = records.frame_of(answer.drop_dims("tested"))
-    tests = answer[list(_TESTS)].to_dataframe()[list(_TESTS)]
-    return frame.join(tests, on="parameter")
-
-
 def _document(answer: xr.Dataset, frames: Iterable[pd.DataFrame], store: str) -> dict[str, Any]:
     """The object of json: rows without the tests, which stand beside them, one for each parameter."""
     from analyzer.cli.records import document_of, records_of
+    from analyzer.quantities.answers import RowTables
+    from analyzer.tables.layouts import TESTS
+    from analyzer.tables.table import table
 
-    tests = answer[[name for name in answer.data_vars if answer[name].dims == ("tested",)]].to_dataframe()
-    document = document_of(answer, (frame.drop(columns=list(_TESTS)) for frame in frames), store)
-    return document | {"tests": records_of(tests.rename_axis("parameter").reset_index())}
+    document = document_of(answer, (frame.drop(columns=list(TESTS)) for frame in frames), store)
+    return document | {"tests": records_of(table(RowTables.of(answer).tests))}
 
 
 def _table(answer: xr.Dataset, frame: pd.DataFrame, cut: bool) -> str:
     """Rows from hot to cold, one line for each test, and units; if `cut`, only the ends of long parameters."""
     from analyzer.cli.table import footer, table_text
+    from analyzer.tables.layouts import TESTS
 
-    ordered = frame.drop(columns=[*_TESTS, "layer", "start_step", "stop_step", "floor"])
+    ordered = frame.drop(columns=[*TESTS, "layer", "start_step", "stop_step", "floor"])
     place = {name: n for n, name in enumerate(answer["tested"].values)}
     ordered = ordered.iloc[
         ordered[["parameter", "rank"]].assign(parameter=ordered["parameter"].map(place)).sort_values(

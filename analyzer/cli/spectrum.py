@@ -2,23 +2,21 @@
 
 from __future__ import annotations
 
-from functools import partial
 from typing import TYPE_CHECKING, Any
 
 import click
 
 from analyzer.cli.options import dynamics_options, execution_options, output_options
+from analyzer.cli.stores import over_stores
 
 if TYPE_CHECKING:
     import pandas as pd
     import xarray as xr
     from matplotlib.figure import Figure
 
-_ALONG = ("group", "window", "frequency")
-
 
 @click.command(short_help="Which frequencies the velocities have: Welch's spectral density.")
-@click.argument("store")
+@over_stores
 @dynamics_options
 @click.option(
     "--sections",
@@ -40,7 +38,6 @@ def spectrum(sections: int | None, **options: Any) -> None:
     """
     from analyzer.cli.answer import Shape, asked, give
     from analyzer.cli.execution import computed
-    from analyzer.cli.records import frame_of
     from analyzer.quantities.spectrum import spectrum_of
 
     run, query = asked(options)
@@ -51,7 +48,7 @@ def spectrum(sections: int | None, **options: Any) -> None:
 
         return figure(answer)
 
-    give(options, answer, Shape(partial(frame_of, along=_ALONG), _table, along=_ALONG), draw=draw)
+    give(options, answer, Shape(_table), draw=draw)
 
 
 def _table(answer: xr.Dataset, frame: pd.DataFrame) -> str:

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from analyzer.cli.options import Masses, execution_options, lag_query_options, output_options
+from analyzer.cli.stores import over_stores
 
 if TYPE_CHECKING:
     import xarray as xr
@@ -17,7 +18,7 @@ if TYPE_CHECKING:
 
 
 @click.command(short_help="Temperatures of groups of weights, by window.")
-@click.argument("store")
+@over_stores
 @lag_query_options
 @click.option("--convention", type=click.Choice(["paper", "md"]), default="paper", show_default=True,
               help="paper: T = K/(k_B d); md: twice that.")  # fmt: skip
@@ -31,7 +32,8 @@ if TYPE_CHECKING:
 @output_options
 @execution_options
 def temperature(convention: str, remove_drift: bool, mass: Any, per_eta2: bool, k_b: float, **options: Any) -> None:
-    """Temperatures of groups of weights of the run in STORE, by window.
+    """Temperatures of groups of weights of the run in STORE, by window. Of several STORES, or of a pattern, it gives
+    one table, with the hyperparameters of each run as columns.
 
     \b
     analyzer temperature runs/gcn.zarr
@@ -40,6 +42,7 @@ def temperature(convention: str, remove_drift: bool, mass: Any, per_eta2: bool, 
     analyzer temperature runs/gcn.zarr --start auto
     analyzer temperature runs/gcn.zarr --window rate --start auto --per-eta2
     analyzer temperature runs/gcn.zarr --lag 1,3,10,30,epoch --plot lags.png
+    analyzer temperature 'runs/*.zarr' --start 50% --format csv --output sweep.csv
     analyzer temperature runs/gcn.zarr --group weights='*.weight' --group biases='*.bias'
     """
     from analyzer.cli.answer import asked, give, refuse_table, warn_of_floor

@@ -22,7 +22,7 @@ from analyzer.errors import (
 )
 from analyzer.text import printable
 
-__all__ = ["make_encodable", "printable", "say", "say_all", "warnings_in_a_line"]
+__all__ = ["make_encodable", "naming", "of_a_file", "printable", "say", "say_all", "warnings_in_a_line"]
 
 _OURS: tuple[type[Warning], ...] = (
     BranchWarning,
@@ -33,6 +33,9 @@ _OURS: tuple[type[Warning], ...] = (
     SettingsWarning,
     StrideWarning,
 )
+_WARNING = "Warning: "
+_NAMED: list[str] = []
+"""The run that warnings are about, where a command answers for several."""
 _AT_ONCE = 1 << 16
 """Characters that are printed at once."""
 
@@ -43,7 +46,29 @@ def say(text: str = "", err: bool = False, nl: bool = True) -> None:
     The stream is the one that Python made, with the encoding of the terminal: to one of pure ASCII click alone would
     send UTF-8.
     """
+    if err and _NAMED and text.startswith(_WARNING):
+        text = f"{_WARNING}{printable(_NAMED[-1])}: {text.removeprefix(_WARNING)}"
     click.echo(text, file=sys.stderr if err else sys.stdout, nl=nl)
+
+
+@contextmanager
+def naming(run: str) -> Iterator[None]:
+    """Put the name of a run before the warnings that are said inside: they are about one run of several."""
+    _NAMED.append(run)
+    try:
+        yield
+    finally:
+        _NAMED.pop()
+
+
+def of_a_file(error: OSError) -> str:
+    """An error of the system that no command foresaw, in a sentence."""
+    if error.filename is None:
+        return f"System: expected to read and write, got: {error.strerror or error}. Nothing was answered. Try again."
+    return (
+        f"{os.fsdecode(error.filename)}: expected a path that can be read and written, got: {error.strerror}. Nothing "
+        "was answered. Check the path and its permissions."
+    )
 
 
 def say_all(pieces: Iterable[str]) -> None:
@@ -80,9 +105,10 @@ def warnings_in_a_line(*others: type[Warning]) -> Iterator[None]:
 
     def say_warning(message: Warning | str, *place: Any, **rest: Any) -> None:
         text = printable(str(message))
-        if text not in said:
-            say(f"Warning: {text}", err=True)
-        said.add(text)
+        key = f"{_NAMED[-1]}: {text}" if _NAMED else text
+        if key not in said:
+            say(f"{_WARNING}{text}", err=True)
+        said.add(key)
 
     with warnings.catch_warnings():
         for category in (*_OURS, *others):

@@ -7,13 +7,14 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from analyzer.cli.options import execution_options, output_options, query_options
+from analyzer.cli.stores import over_stores
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
 
 @click.command(short_help="Mean and mean squared velocities of groups of weights, by window.")
-@click.argument("store")
+@over_stores
 @query_options
 @click.option("--raw", is_flag=True, help="Write every velocity of every weight, to --output FILE.nc or DIR.zarr.")
 @output_options

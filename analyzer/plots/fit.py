@@ -13,6 +13,7 @@ from matplotlib.ticker import NullLocator
 
 from analyzer.fitting.fit import Fit, predict
 from analyzer.plots.style import COLOURS, DASHES, as_text, canvas, legend, unit_text
+from analyzer.quantities.answers import Tables, whole_of
 from analyzer.quantities.fit import HALF_PHASE, SweepFit
 
 _MOST_PANELS = 12
@@ -77,8 +78,9 @@ def _is_positive(places: Sequence[np.ndarray[Any, Any]], axes: Any) -> bool:
     return all((x[:, 0] > 0).all() for x in places) and bool(heights) and min(heights) > 0
 
 
-def by_lag(answer: xr.Dataset) -> Figure:
+def by_lag(answer: xr.Dataset | Tables) -> Figure:
     """Plot each coefficient of a fit except the scale `a` against lag, with intervals: b(L), q(L). One line a group."""
+    answer = whole_of(answer)
     names = [str(name) for name in answer["coefficient"].values if name != "a"] or ["a"]
     figure, panels = canvas(len(names), 7.2 if len(names) == 1 else 9.6, 3.9)
     answer = answer.isel(lag=answer["lag"].values != HALF_PHASE)  # it has the same length as the lag "epoch"

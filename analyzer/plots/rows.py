@@ -17,6 +17,7 @@ from matplotlib.ticker import FixedLocator, LogLocator, MaxNLocator, NullFormatt
 
 from analyzer.engine.measure import Measurement, Query
 from analyzer.plots.style import COLOURS, as_text, plain, unit_text
+from analyzer.quantities.answers import Tables, whole_of
 from analyzer.quantities.velocity import velocity_summary_of
 from analyzer.query.groups import group, local_groups
 from analyzer.statistics.heterogeneity import UNDECIDED
@@ -43,18 +44,19 @@ def elements(run: xr.DataTree, query: Query, answer: xr.Dataset) -> tuple[xr.Dat
     return velocity_summary_of(run, replace(asked, start=begin, stop=end))
 
 
-def rows(answer: xr.Dataset, elements: xr.Dataset, parameters: Sequence[Parameter]) -> Figure:
+def rows(answer: xr.Dataset | Tables, elements: xr.Dataset, parameters: Sequence[Parameter]) -> Figure:
     """Plot three panels for each parameter: a map of its elements, the elements row by row, and the rows ranked.
 
     Parameters
     ----------
     answer
-        The dataset that `analyzer.rows` returned.
+        What `analyzer.rows` returned.
     elements
         The dataset of the function `elements`, computed.
     parameters
         The parameters of the run.
     """
+    answer = whole_of(answer)
     names, kind = shown(answer), str(answer.attrs["by"])
     units = unit_text(answer["mean_squared_velocity"].attrs["units"])
     rules = group(parameters, kind).rules

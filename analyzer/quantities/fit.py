@@ -19,6 +19,7 @@ from analyzer.errors import (
 from analyzer.fitting.intervals import Intervals
 from analyzer.fitting.many import GroupFits, fit_groups
 from analyzer.fitting.models import Model, model_of
+from analyzer.quantities.answers import FitTables
 from analyzer.quantities.fit_runs import (
     check_rates,
     check_settings,
@@ -95,7 +96,7 @@ def fit(
     where: Mapping[str, Any] | None = None,
     pool: Sequence[str] = (),
     **options: Any,
-) -> xr.Dataset:
+) -> FitTables:
     """Fit the temperatures of a sweep's runs against a hyperparameter, each group for itself.
 
     Parameters
@@ -130,13 +131,16 @@ def fit(
 
     Returns
     -------
-    xarray.Dataset
-        In memory. Dims (group, coefficient): `value`, `standard_error`, interval `low` to `high`, leave-one-out range
-        `without_low` to `without_high`. By group: `equation`, `runs`, `left_out` (T ≤ 0, not finite, unfinished),
-        `scatter`, `between_seed`, `lack_of_fit`, `r_squared`, `aicc`, `intervals` (how they were found), `notes`. Dims
-        (group, run): `temperature`, `within` (its standard error), `fitted`, `residual`, `leverage`. Dims (group,
-        hypothesis): `p_value`, for the hypotheses that are known of the model; (group, alternative): `delta_aicc`,
-        `evidence`. A group that cannot be fitted is NaN, its `notes` say why. Where several values of other
+    FitTables
+        In memory: a named tuple of two Datasets. Each variable is also found by its name, as `answer["value"]`;
+        `answer.whole` is all in one Dataset, and `analyzer.table(answer)` a pandas frame of one line a coefficient.
+        `coefficients`, dims (group, coefficient): `value`, `standard_error`, interval `low` to `high`, leave-one-out
+        range `without_low` to `without_high`. By group: `equation`, `runs`, `left_out` (T ≤ 0, not finite, unfinished),
+        `scatter`, `between_seed`, `lack_of_fit`, `r_squared`, `aicc`, `intervals` (how they were found), `notes`.
+        `points`, dims (group, run): `temperature`, `within` (its standard error), `fitted`, `residual`, `leverage`.
+        Beside the two, `hypotheses`, dims (group, hypothesis): `p_value`, for the hypotheses that are known of the
+        model; and `alternatives`, dims (group, alternative): `delta_aicc`, `evidence`.
+        A group that cannot be fitted is NaN, its `notes` say why. Where several values of other
         hyperparameters are held fixed, all have the dimension `held` before these, as in "batch_size=16"; where there
         is one, the attribute `held` says it.
 
@@ -167,7 +171,7 @@ def fit(
         where=where or {},
         pool=pool,
     )
-    return fit_of(sweep, curve, by=by, **options)[0]
+    return FitTables.of(fit_of(sweep, curve, by=by, **options)[0])
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -12,19 +12,20 @@ import numpy as np
 import xarray as xr
 
 from analyzer.errors import OptionError
+from analyzer.quantities.answers import Tables, whole_of
 
 Array = np.ndarray[Any, np.dtype[Any]]
 
 KINDS = ("hot", "cold", "random", "small_norm")
 
 
-def row_masks(answer: xr.Dataset, fraction: float = 0.2, seed: int = 0) -> dict[str, Array]:
+def row_masks(answer: xr.Dataset | Tables, fraction: float = 0.2, seed: int = 0) -> dict[str, Array]:
     """Masks of each parameter's hottest and coldest rows, of random rows, and of rows with the smallest norm.
 
     Parameters
     ----------
     answer
-        The dataset that `rows` returned, by row.
+        What `rows` returned, by row.
     fraction
         Fraction of each parameter's rows in a mask, between 0 and 1. It is rounded to whole rows: at least one, never
         all. Above one half, hot and cold rows overlap.
@@ -56,6 +57,7 @@ def row_masks(answer: xr.Dataset, fraction: float = 0.2, seed: int = 0) -> dict[
     ...     if f"hot/{name}" in masks:
     ...         weight.data[torch.from_numpy(masks[f"hot/{name}"])] = 0
     """
+    answer = whole_of(answer)
     check(fraction, str(answer.attrs.get("by")))
     masks: dict[str, Array] = {}
     temperature, norm = answer["temperature"].values[:, 0], answer["rms_weight"].values[:, 0]

@@ -24,6 +24,7 @@ from analyzer.engine.pieces import bundle_groups
 from analyzer.engine.spans import frame_at
 from analyzer.engine.sums import SQUARES, ULP
 from analyzer.errors import GroupError, OptionError, TrajectoryMissingError, WindowError
+from analyzer.quantities.answers import RowTables
 from analyzer.quantities.equilibration import from_equilibrium
 from analyzer.quantities.errorbars import inefficiencies, window_variances
 from analyzer.query.groups import Globs, local_groups
@@ -54,7 +55,7 @@ def rows(
     unequal_epochs: bool = False,
     memory_limit: int | None = None,
     cache: bool | str = True,
-) -> xr.Dataset:
+) -> RowTables:
     """Rows of every parameter from hot to cold, and whether they differ (paper, figure 4).
 
     Parameters
@@ -69,12 +70,14 @@ def rows(
 
     Returns
     -------
-    xarray.Dataset
-        In memory. Dims (group, window), one group a row and one window: `weights`; `temperature` T = ½⟨v²⟩ (paper's
+    RowTables
+        In memory: a named tuple of two Datasets. Each variable is also found by its name, as `answer["verdict"]`;
+        `answer.whole` is both in one Dataset, and `analyzer.table(answer)` a pandas frame of one line a row.
+        `rows`, dims (group, window), one group a row and one window: `weights`; `temperature` T = ½⟨v²⟩ (paper's
         convention, m = k_B = 1) with `standard_error`, `n_eff` and `unreliable` as `temperature` has them;
         `mean_squared_velocity` ⟨v²⟩; `rank` within the parameter, 1 for the hottest; `rms_weight`, the root mean
         square of the row's weights in the window's last frame; `floor`, what rounding alone gives.
-        Dim (tested,), the parameters: `f`, `numerator` and `denominator` (degrees of freedom), `p_value`,
+        `tests`, dim (tested,), the parameters: `f`, `numerator` and `denominator` (degrees of freedom), `p_value`,
         `sphericity` (see `analyzer.statistics.heterogeneity.RowsDiffer`) of the test that counts, the one with the
         larger p-value of two batch lengths; its batches: `blocks` of them, of `block_steps` steps each;
         `inefficiency` of 𝒯(t) in steps; `verdict` "differ" (p < 0.05), "no difference found" or "undecided", with
@@ -100,8 +103,8 @@ def rows(
     Examples
     --------
     >>> answer = rows(analyzer.open_run("runs/gcn.zarr"), parameter="conv2.lin.weight")
-    >>> answer["rank"].dims
-    ('group', 'window')
+    >>> answer.rows["rank"].dims, answer.tests["verdict"].dims
+    (('group', 'window'), ('tested',))
     """
     query = Query(
         by=by,
@@ -116,7 +119,7 @@ def rows(
         memory_limit=memory_limit,
         cache=cache,
     )
-    return rows_of(run, query)[0]
+    return RowTables.of(rows_of(run, query)[0])
 
 
 Compute = Callable[[xr.Dataset, list[Measurement]], xr.Dataset]

@@ -152,6 +152,18 @@ def setting_in(key: str, attrs: Mapping[Any, Any], steps: Array, start: int, sto
     return current if key != "hyperparameters" else _annotated(current, number, attrs)
 
 
+def settings_had(key: str, attrs: Mapping[Any, Any]) -> list[Any]:
+    """Every value that `setting_in` may give of a run: that of the whole run, and those of its segments."""
+    current = first_setting(key, attrs)
+    found = [current]
+    if changes_of(attrs.get("segments")):
+        for n, segment in enumerate(attrs["segments"]):
+            if isinstance(segment, Mapping) and segment.get(key) is not None:
+                current = segment[key]
+            found.append(current if key != "hyperparameters" else _annotated(current, n, attrs))
+    return found
+
+
 def _annotated(settings: Any, number: int, attrs: Mapping[Any, Any]) -> Any:
     """The hyperparameters of a segment with those that were set afterwards (`recorder annotate`), for it among others.
 

@@ -39,7 +39,7 @@ def rows(subject: Subject, asked: Asked) -> list[Content]:
     if asked.start == "auto":
         chosen["start"] = from_bin(subject.run, Query(start=chosen["start"])).start
     try:
-        answer = measured_rows(subject.run, **chosen, **asked.options)
+        answer = measured_rows(subject.run, **chosen, **asked.options).whole
     except GroupError:
         return [Note("No recorded parameter has rows to compare.")]
     names = [str(name) for name in answer["tested"].values]

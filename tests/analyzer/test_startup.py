@@ -53,6 +53,10 @@ def test_what_reads_metadata_alone_loads_no_arrays(store: Path, command: str) ->
     assert not loaded(command, str(store)) & (HEAVY | {"numpy", "xarray", "pandas", "dask", "scipy", "rich"})
 
 
+def test_many_stores_are_described_without_arrays(store: Path) -> None:
+    assert not loaded("info", f"{store.parent}/*.zarr") & (HEAVY | {"numpy", "xarray", "pandas", "dask", "rich"})
+
+
 def limited() -> None:
     resource.setrlimit(resource.RLIMIT_FSIZE, (0, 0))  # every write to a file fails, as on a full disk
 

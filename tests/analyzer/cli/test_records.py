@@ -11,9 +11,9 @@ import pandas as pd
 import pytest
 import xarray as xr
 
-from analyzer.cli.answer import ROWS
 from analyzer.cli.parquet import write_parquet
-from analyzer.cli.records import Records, csv_text, document_of, frame_of, json_text, pieces_of, plain, told
+from analyzer.cli.records import Records, csv_text, document_of, json_text, plain
+from analyzer.tables.columns import ROWS, frame_of, pieces_of, told
 from tests.analyzer.shell import invoke
 
 

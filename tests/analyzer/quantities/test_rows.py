@@ -116,10 +116,10 @@ def test_the_answer_does_not_depend_on_chunks(tmp_path: Path, changes: dict[str,
     one = write_store(tmp_path / "one.zarr", frames, **{"chunk_steps": 256} | same)  # type: ignore[arg-type]
     other = write_store(tmp_path / "other.zarr", frames, **{"chunk_steps": 256} | same | changes)  # type: ignore[arg-type]
     first = analyzer.open_run(one).thermo.rows()
-    xr.testing.assert_allclose(first, analyzer.open_run(other).thermo.rows(), rtol=1e-12)
+    xr.testing.assert_allclose(first.whole, analyzer.open_run(other).thermo.rows().whole, rtol=1e-12)
     tree = analyzer.open_run(one).map_over_datasets(lambda node: node.chunk(step=77) if "step" in node.dims else node)
-    xr.testing.assert_allclose(first, tree.thermo.rows(), rtol=1e-12)
-    xr.testing.assert_allclose(first, analyzer.open_run(one).load().thermo.rows(), rtol=1e-12)
+    xr.testing.assert_allclose(first.whole, tree.thermo.rows().whole, rtol=1e-12)
+    xr.testing.assert_allclose(first.whole, analyzer.open_run(one).load().thermo.rows().whole, rtol=1e-12)
 
 
 def test_a_long_run_is_answered_from_kept_sums_and_without_the_trajectory(make: Make) -> None:
@@ -132,7 +132,7 @@ def test_a_long_run_is_answered_from_kept_sums_and_without_the_trajectory(make: 
     with mock.patch.object(frames_module, "read", wraps=read) as reader:
         kept = analyzer.open_run(path).thermo.rows()
     assert not reader.call_args_list
-    xr.testing.assert_identical(kept, bare)
+    xr.testing.assert_identical(kept.whole, bare.whole)
     assert (bare["block_steps"] % 256 == 0).all()
     same = analyzer.open_run(path).thermo.temperature(by="row").compute()
     for name in ("temperature", "standard_error", "n_eff"):
@@ -140,7 +140,7 @@ def test_a_long_run_is_answered_from_kept_sums_and_without_the_trajectory(make: 
     shutil.rmtree(path)
     alone = analyzer.open_run(f"{path}.moments").thermo.rows(layer="b")
     some = kept.isel(group=kept["layer"].values == "b").sel(tested=["b.weight"])
-    xr.testing.assert_equal(alone.drop_vars("inefficiency"), some.drop_vars("inefficiency"))
+    xr.testing.assert_equal(alone.whole.drop_vars("inefficiency"), some.whole.drop_vars("inefficiency"))
     masks = analyzer.row_masks(analyzer.open_run(f"{path}.moments").thermo.rows(), 0.5)
     for kind, masked in masks.items():
         if "/" in kind:
@@ -305,4 +305,4 @@ def test_a_sweep_has_a_dimension_run(make: Make) -> None:
 
 def test_the_public_name_is_the_function(unequal: Path) -> None:
     run = analyzer.open_run(unequal)
-    xr.testing.assert_identical(analyzer.rows(run, layer="a"), run.thermo.rows(layer="a"))
+    xr.testing.assert_identical(analyzer.rows(run, layer="a").whole, run.thermo.rows(layer="a").whole)

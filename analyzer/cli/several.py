@@ -1,0 +1,260 @@
+"""One question to several stores: their answers as one table, with the run and its hyperparameters before each row.
+
+The stores are answered one after the other, and an answer is let go once its rows are written. Rows are held back only
+until they are many (`_MOST_HELD`), so that the columns are those of all answers, as long as these are small.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from itertools import chain
+from typing import Any
+
+import click
+import numpy as np
+import pandas as pd
+import xarray as xr
+
+from analyzer.cli.answer import check_output, deliver, form_of
+from analyzer.cli.execution import memory_limit_of
+from analyzer.cli.parquet import write_parquet
+from analyzer.cli.records import Records, csv_text, json_text
+from analyzer.cli.stores import Body, open_each, paths_of, refuse
+from analyzer.cli.table import footer, refuse_long, table_text
+from analyzer.cli.text import naming, printable, say
+from analyzer.errors import AnalyzerError
+from analyzer.query.changes import settings_had
+from analyzer.query.names import RESERVED, column_names
+from analyzer.query.recorded import LEARNING_RATE
+from analyzer.run import open_run
+from analyzer.store.schema import Store
+from analyzer.store.together import check_copies
+from analyzer.sweep import RECORDED_RATE, hyperparameter_coords, hyperparameters_in, hyperparameters_of
+from analyzer.tables.columns import LAST, pieces_of
+from analyzer.tables.layouts import layout_of
+from analyzer.tables.sweeps import of_run
+
+_MOST_HELD = 100_000
+"""Rows that are held back at most, some hundred bytes each."""
+_OF_ONE_RUN = ("plot", "masks", "weights", "raw")
+"""Options whose files are of one run."""
+_OF_A_RUN = ("store", "run_id", "quantity")
+"""Attributes that an answer of several stores cannot have, or has elsewhere."""
+
+
+@dataclass
+class _Sweep:
+    """What is known of the stores so far. Lifetime: one command.
+
+    Attributes
+    ----------
+    stores
+        By name of the run.
+    places
+        By name of the run: where its hyperparameters begin in the columns.
+    columns
+        The hyperparameters that each run had, one row for each setting of it, as a run may be resumed with others.
+    unanswered
+        Stores without an answer, and why.
+    attrs
+        What the answers so far have in common.
+    """
+
+    stores: dict[str, Store]
+    places: dict[str, int]
+    columns: dict[str, Any]
+    unanswered: list[dict[str, str]]
+    attrs: dict[str, Any] = field(default_factory=dict)
+
+    def facts(self, name: str, answer: xr.Dataset) -> dict[str, Any]:
+        """The run and the hyperparameters that it had in the steps of its answer, each an array of length one."""
+        had, place = _settings_had(self.stores[name]), self.places[name]
+        if len(had) > 1:
+            place += had.index(hyperparameters_of(open_run(self.stores[name].location), answer))
+        return {"run": [name], **{title: column[place : place + 1] for title, column in self.columns.items()}}
+
+
+def _settings_had(store: Store) -> list[dict[str, Any]]:
+    return [hyperparameters_in(one) for one in settings_had("hyperparameters", store.attrs)]
+
+
+def _known(stores: dict[str, Store], unanswered: list[dict[str, str]]) -> _Sweep:
+    had = [_settings_had(store) for store in stores.values()]
+    places = np.cumsum([0, *map(len, had)])[:-1].tolist()
+    coords = hyperparameter_coords(list(chain.from_iterable(had)))
+    columns = {name: column for name, (_, column, _) in coords.items()}
+    return _Sweep(stores, dict(zip(stores, places, strict=True)), columns, unanswered)
+
+
+def give_each(body: Body, stores: Sequence[str], options: dict[str, Any]) -> None:
+    """Give the answers of several stores as one table; exit code 1 where a store has none.
+
+    Parameters
+    ----------
+    body
+        The command, which answers for one `store` and hands its answer to `take`.
+    stores
+        As the user named them.
+    options
+        The command's.
+    """
+    form = form_of(options)
+    for name in _OF_ONE_RUN:
+        if options.get(name):
+            raise click.UsageError(f"--{name}: expected one run, got several stores. Ask for each alone.")
+    if form == "netcdf":
+        raise click.UsageError(
+            "--format netcdf: expected one run, got several stores. Write csv, json or parquet, or ask for each alone."
+        )
+    check_output(options)
+    unanswered: list[dict[str, str]] = []
+    opened = open_each(paths_of(stores), unanswered)
+    check_copies(list(opened.values()))
+    sweep = _known(opened, unanswered)
+    answers = _answers(body, {**options, **_common_lag(opened, options)}, sweep)
+    held, rows = [], 0
+    for part in answers:
+        held.append(part)
+        rows += len(part)
+        if form == "table":
+            refuse_long(rows, part.shape[1], memory_limit_of(options))
+        elif rows > _MOST_HELD:
+            break
+    if not held:
+        raise click.ClickException(_nothing(unanswered))
+    _write(options, form, sweep, held, answers)
+    if unanswered:
+        raise click.exceptions.Exit(1)
+
+
+def _nothing(unanswered: Sequence[dict[str, str]]) -> str:
+    return (
+        f"Sweep: expected at least one store with an answer, got none of {len(unanswered)}. Nothing was written. See "
+        "the reasons above."
+    )
+
+
+def _common_lag(opened: Mapping[str, Store], options: Mapping[str, Any]) -> dict[str, int]:
+    """The lag of all runs, where none was asked for and they differ in their stride: as `analyzer.sweep.common_lag`."""
+    spaced = {name: {s.stride or store.stride for s in store.segments} for name, store in opened.items()}
+    strides = {name: found.pop() for name, found in spaced.items() if len(found) == 1}
+    if "lag" not in options or options["lag"] is not None or len(set(strides.values())) < 2:
+        return {}
+    common = math.lcm(*strides.values())
+    low, high = min(strides, key=lambda name: strides[name]), max(strides, key=lambda name: strides[name])
+    say(
+        f"Warning: --lag: expected one stride in all runs, but {printable(low)} has a frame every {strides[low]} steps "
+        f"and {printable(high)} every {strides[high]}. Velocities are taken over {common} steps in every run, since "
+        f"displacements over different times are not one quantity. To say so: --lag {common}",
+        err=True,
+    )
+    return {"lag": common}
+
+
+def _answers(body: Body, options: dict[str, Any], sweep: _Sweep) -> Iterator[pd.DataFrame]:
+    """Yield the rows of one store after the other, a few thousand at a time."""
+    for name, store in sweep.stores.items():
+        taken: list[xr.Dataset] = []
+        try:
+            with naming(name):
+                body(store=store.location, take=taken.append, **options)
+        except (AnalyzerError, OSError) as error:
+            refuse(store.location, error, sweep.unanswered)
+            continue
+        answer = taken.pop()
+        _share(sweep.attrs, answer.attrs)
+        yield from _rows(answer, sweep.facts(name, answer))
+
+
+def _share(attrs: dict[str, Any], own: Mapping[Any, Any]) -> None:
+    """Keep of the attributes what another answer has, too."""
+    known = {str(name): value for name, value in own.items() if name not in _OF_A_RUN}
+    if not attrs:
+        attrs |= {"quantity": str(own.get("quantity", "")), **known}
+        return
+    for name in [name for name in attrs if name != "quantity" and known.get(name) != attrs[name]]:
+        del attrs[name]
+
+
+def _rows(answer: xr.Dataset, facts: Mapping[str, Any]) -> Iterator[pd.DataFrame]:
+    layout = layout_of(answer)
+    per_lag = answer.attrs.get("steps_per_lag")
+    if per_lag is not None and "window" in answer.dims and "steps_per_lag" not in answer.variables:
+        answer = answer.assign_coords(steps_per_lag=("window", [per_lag] * answer.sizes["window"]))
+    for piece in pieces_of(answer, layout.along):
+        frame = layout.frame(piece)
+        if LEARNING_RATE in frame and LEARNING_RATE in facts:
+            frame = frame.rename(columns={LEARNING_RATE: RECORDED_RATE})
+        titles = column_names([name for name in facts if name != "run"], {*RESERVED, *map(str, frame.columns)})
+        yield of_run(frame, {titles.get(name, name): value for name, value in facts.items()})
+
+
+def _write(
+    options: Mapping[str, Any], form: str, sweep: _Sweep, held: list[pd.DataFrame], rest: Iterator[pd.DataFrame]
+) -> None:
+    """Write the rows that are held back, and then those that still come."""
+    begin = pd.concat(held, ignore_index=True)
+    following = next(rest, None)
+    attrs: Mapping[str, Any] = sweep.attrs
+    if following is None:
+        frames: Iterable[pd.DataFrame] = [_short(begin)]
+    else:
+        frames = chain([begin], _like(begin, chain([following], rest)))
+        attrs = {"quantity": sweep.attrs["quantity"]}  # what all answers share is known at the end
+    if form == "parquet":
+        deliver(options, lambda part: write_parquet(frames, attrs, part))
+    elif form == "csv":
+        deliver(options, csv_text(frames))
+    elif form == "json":
+        deliver(options, json_text(_document(sweep, frames)))
+    else:
+        deliver(options, [_table(_short(begin), sweep)])
+
+
+def _document(sweep: _Sweep, frames: Iterable[pd.DataFrame]) -> dict[str, Any]:
+    """The object of json. What is known once the records are written stands after them."""
+    return {
+        "quantity": sweep.attrs["quantity"],
+        "stores": [store.location for store in sweep.stores.values()],
+        "records": Records(frames),
+        "unanswered": sweep.unanswered,
+        "attrs": sweep.attrs,
+    }
+
+
+def _short(frame: pd.DataFrame) -> pd.DataFrame:
+    """The rows without columns that say nothing: windows that are whole, and a length of the lag that is the same."""
+    silent = [name for name in LAST if name in frame and not frame[name].any()]
+    silent += ["steps_per_lag"] if "steps_per_lag" in frame and frame["steps_per_lag"].nunique() == 1 else []
+    return frame.drop(columns=silent)
+
+
+def _like(begin: pd.DataFrame, frames: Iterable[pd.DataFrame]) -> Iterator[pd.DataFrame]:
+    """Later rows with the columns and types of the first ones."""
+    for frame in frames:
+        if more := [name for name in frame.columns if name not in begin.columns]:
+            raise click.ClickException(
+                f"{frame['run'].iloc[0]}: expected the columns of the runs before it, got {', '.join(more)} as well. "
+                "A table has one heading. Ask for this run alone."
+            )
+        yield frame.reindex(columns=begin.columns).astype(begin.dtypes)
+
+
+def _table(frame: pd.DataFrame, sweep: _Sweep) -> str:
+    """The rows as a table; hyperparameters that all runs share are said below it."""
+    shared = {}
+    for name in frame.columns[1 : 1 + len(sweep.columns)]:
+        if frame[name].nunique(dropna=False) == 1 and frame["run"].nunique() > 1:
+            shared[str(name)] = frame[name].iloc[0]
+    silent = list(shared)
+    if RECORDED_RATE in frame and np.array_equal(frame[RECORDED_RATE], frame[LEARNING_RATE]):
+        silent.append(RECORDED_RATE)
+    shared.pop("inverse_batch_size", None)  # it follows from another
+    lines = [table_text(frame.drop(columns=silent)), "", footer(sweep.attrs)]
+    if shared:
+        told = ", ".join(f"{name} = {value:.6g}" if isinstance(value, float) else f"{name} = {value}"
+                         for name, value in shared.items())  # fmt: skip
+        lines.append(printable(f"the same in all runs: {told}"))
+    return "\n".join(lines) + "\n"

@@ -1,0 +1,79 @@
+"""One store or several as the argument of a command."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Sequence
+from functools import wraps
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from analyzer.cli.text import of_a_file, printable, say
+from analyzer.errors import AnalyzerError
+
+if TYPE_CHECKING:
+    from analyzer.store.schema import Store
+
+Body = Callable[..., None]
+
+
+def over_stores(body: Body) -> Body:
+    """Let a command that answers for `store` take several stores, or a pattern: then it gives one table of all.
+
+    The command is called for each store in turn. Its option `take` is a function that takes the answer in place of
+    stdout or a file (`analyzer.cli.answer.give`).
+    """
+
+    @wraps(body)
+    def command(stores: tuple[str, ...], **options: Any) -> None:
+        if is_one(stores):
+            body(store=stores[0], **options)
+            return
+        from analyzer.cli.several import give_each
+
+        give_each(body, stores, options)
+
+    return click.argument("stores", nargs=-1, required=True)(command)
+
+
+def is_one(stores: Sequence[str]) -> bool:
+    """Whether one store was named, and not by a pattern."""
+    from analyzer.store.names import user_path
+    from analyzer.store.together import matching
+
+    return len(stores) == 1 and matching(stores[0]) == [user_path(stores[0])]
+
+
+def paths_of(stores: Sequence[str]) -> list[str]:
+    """Return the paths that stores and patterns mean.
+
+    Raises
+    ------
+    SweepError
+        A pattern matches nothing.
+    """
+    from analyzer.store.together import listed
+
+    return listed(stores)
+
+
+def open_each(paths: Iterable[str], unanswered: list[dict[str, str]]) -> dict[str, Store]:
+    """Return the metadata of stores by name; those that cannot be read are named on stderr, and appended."""
+    from analyzer.store.schema import read_store
+    from analyzer.store.together import names_of
+
+    stores = []
+    for path in paths:
+        try:
+            stores.append(read_store(path))
+        except (AnalyzerError, OSError) as error:
+            refuse(path, error, unanswered)
+    return dict(zip(names_of([store.location for store in stores]), stores, strict=True)) if stores else {}
+
+
+def refuse(location: str, error: AnalyzerError | OSError, unanswered: list[dict[str, str]]) -> None:
+    """Say once why a store has no answer."""
+    text = of_a_file(error) if isinstance(error, OSError) else str(error)
+    said = text if text.startswith(location) else f"{location}: {text}"
+    unanswered.append({"store": location, "error": text})
+    say(f"Error: {printable(said)}", err=True)

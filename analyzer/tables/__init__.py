@@ -1,0 +1,1 @@
+"""Answers as rows and columns: for csv, json, parquet and tables of the shell, and for pandas."""
