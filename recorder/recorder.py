@@ -296,7 +296,7 @@ class Recorder:
                 raise self._failure from self._failure.__cause__
             self._tell(str(self._failure))
         finally:
-            seconds = self._start_seconds, self._seconds, self._feed.stall_seconds
+            seconds = self._start_seconds, self._seconds, self._feed.stall_seconds, self._feed.launch_seconds
             overhead = self._alternation.result() if self._alternation else None
             words, store = self._writer.control.words, str(self._options.store)
             self.report = make_report(self._spool, words, store, status, self._updates, seconds, overhead)

@@ -4,7 +4,8 @@ python -m examples.paper.run --scale small --model gcn
 python -m examples.paper.run --scale full --model gcn --device cuda --data mnist-75sp.npz --minutes 10   # repeatedly
 
 Stop it when you like: what is finished is kept, and the same command goes on from there. If you start it twice, the two
-processes share the work. Then: python -m examples.paper.analyse, and python -m examples.paper.results
+processes share the work. On a GPU one process makes several branches at once: --together 4.
+Then: python -m examples.paper.analyse, and python -m examples.paper.results
 """
 
 from __future__ import annotations
@@ -13,7 +14,7 @@ import argparse
 import shutil
 import sys
 import warnings
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 import torch
@@ -26,7 +27,8 @@ from ..data.loader import Superpixels, dense, load
 from .dense import inputs
 from .place import Place, Stop
 from .plan import SCALES, Branch, Scale, branches
-from .train import Task, branch, finished, tell, train
+from .together import Steps, together
+from .train import Task, branch_steps, finished, tell, train
 
 CLASSES = 10
 
@@ -69,6 +71,7 @@ def task_of(options: argparse.Namespace, scale: Scale, stop: Stop) -> Task:
         train=ready[0],
         test=ready[1],
         stop=stop,
+        together=options.together,
     )
 
 
@@ -77,17 +80,23 @@ def work(task: Task, *, keep: bool, only_training: bool) -> bool:
     if not train(task) or only_training:
         return task.place.trained.exists()
     todo = branches(task.scale, task.kind)
-    for number, run in enumerate(todo, start=1):
-        if finished(task, run):
-            continue
-        if task.stop:
-            break
-        tell(f"{task.kind} branch {number} of {len(todo)}: {run.name}")
-        if branch(task, run):
+    for run, done in together(_started(task, todo), task.together):
+        if done:
             settle(task, run, keep=keep)
     left = [run.name for run in todo if not finished(task, run)]
     tell(f"{task.kind}: all {len(todo)} branches are there" if not left else f"{task.kind}: {len(left)} branches left")
     return not left
+
+
+def _started(task: Task, todo: Sequence[Branch]) -> Iterator[tuple[Branch, Steps[bool]]]:
+    """Start what is not there yet, one branch whenever there is room for it."""
+    for number, run in enumerate(todo, start=1):
+        if finished(task, run):
+            continue
+        if task.stop:
+            return
+        tell(f"{task.kind} branch {number} of {len(todo)}: {run.name}")
+        yield run, branch_steps(task, run)
 
 
 def settle(task: Task, run: Branch, *, keep: bool) -> None:
@@ -96,6 +105,20 @@ def settle(task: Task, run: Branch, *, keep: bool) -> None:
     analyzer.temperature(analyzer.open_run(store), by="model", errors=False).compute()  # any answer keeps all sums
     if not keep:
         shutil.rmtree(store)
+
+
+def refused(options: argparse.Namespace) -> str:
+    """Say what this machine cannot do; empty where it can all."""
+    if options.device != "cpu" and not torch.cuda.is_available():
+        return f"--device: expected a GPU for {options.device}, torch finds none. Leave it out to train on the CPU."
+    if options.together < 1:
+        return f"--together: expected at least 1, got {options.together}."
+    if options.together > 1 and options.device == "cpu":
+        return (
+            f"--together: expected 1 on a CPU, got {options.together}: a branch fills a core. Start the command "
+            f"{options.together} times instead, the processes share the work."
+        )
+    return ""
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -111,7 +134,11 @@ def main(argv: Sequence[str] | None = None) -> int:
     parser.add_argument("--minutes", type=float, help="stop between two epochs after so long")
     parser.add_argument("--device", default="cpu", help="cpu (default) or cuda: steps are then replays of a CUDA graph")
     parser.add_argument("--threads", type=int, default=1, help="of torch on the CPU (default: 1; start two processes)")
+    parser.add_argument("--together", type=int, default=1, help="branches at once in this process, on a GPU")
     options = parser.parse_args(argv)
+    if refusal := refused(options):
+        print(refusal, file=sys.stderr)
+        return 1
     torch.set_num_threads(options.threads)
     try:
         with Stop(options.minutes) as stop:

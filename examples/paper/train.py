@@ -14,9 +14,11 @@ from torch.optim import Optimizer
 from recorder import Recorder
 
 from .dense import KINDS, Inputs, Model
+from .driver import TOGETHER, Driver, launches
 from .place import Place, Stop, claim, load, read_json, save, write_json
 from .plan import BATCH, Branch, Scale, epochs_of, learning_rate, seed_of
-from .updates import Update, accuracy, update_of
+from .together import Steps, finish
+from .updates import accuracy, load_moments, portable
 
 
 @dataclass(frozen=True)
@@ -30,6 +32,8 @@ class Task:
         Data on the device that trains.
     compare_every : int, optional
         See `Recorder`; given only to the run that measures the cost of recording.
+    together : int
+        Branches that run at once in this process.
     """
 
     kind: str
@@ -40,6 +44,7 @@ class Task:
     test: Inputs
     stop: Stop
     compare_every: int | None = None
+    together: int = 1
     notes: Mapping[str, Any] = field(default_factory=dict)
 
     @property
@@ -61,28 +66,28 @@ def fresh_model(task: Task) -> Model:
 
 
 def optimizer_of(name: str, model: Model, rate: float, device: str) -> Optimizer:
-    """Plain SGD, or Adam as torch makes it."""
+    """Plain SGD, or Adam as torch makes it; on a GPU fused, with what a CUDA graph reads in tensors there."""
     if name == "sgd":
         return torch.optim.SGD(model.parameters(), lr=rate)
-    return torch.optim.Adam(model.parameters(), lr=rate, capturable=device != "cpu")
+    if device == "cpu":
+        return torch.optim.Adam(model.parameters(), lr=rate)
+    rates = torch.tensor(rate, device=device)
+    return torch.optim.Adam(model.parameters(), lr=rates, capturable=True, fused=True)
 
 
-def one_epoch(task: Task, update: Update, name: str, epoch: int, recorder: Recorder | None) -> float:
-    """Make every update of an epoch, without a short last minibatch. Returns the mean loss."""
+def one_epoch(task: Task, driver: Driver, name: str, epoch: int, recorder: Recorder | None) -> Steps[float]:
+    """Make every update of an epoch but a short last one; yields after each launch. Returns the mean loss."""
     order = torch.Generator().manual_seed(seed_of(name, "epoch", epoch))
-    size = len(update.index)
-    shuffled = torch.randperm(len(task.train), generator=order).to(task.device)
-    total = torch.zeros((), device=task.device)
-    count = len(task.train) // size
-    for chosen in shuffled[: count * size].view(count, size):
-        update.index.copy_(chosen)
-        update.make()
-        total += update.loss
+    driver.begin(torch.randperm(len(task.train), generator=order))
+    for count in launches(driver.steps, TOGETHER if recorder is None else 1):
+        driver.make(count)
         if recorder is not None:
-            if update.captured:
-                recorder.step()
-            recorder.log(loss=update.loss, epoch=epoch)
-    return float(total) / count
+            with driver.stream():
+                if driver.captured:
+                    recorder.step()
+                recorder.log(loss=driver.loss, epoch=epoch)
+        yield
+    return driver.mean_loss()
 
 
 # -- training ---------------------------------------------------------------------------------------
@@ -97,80 +102,65 @@ def train(task: Task) -> bool:
         state: dict[str, Any] = {"epoch": 0, "seconds": 0.0, "curve": []}
         if task.place.training.exists():
             state = load(task.place.training)
+        optimizer = optimizer_of("adam", model, learning_rate(task.scale, state["epoch"]), task.device)
         if state["epoch"]:
             model.load_state_dict(state["model"])
+            load_moments(optimizer, state["optimizer"])
+        driver = Driver(model, optimizer, task.train, BATCH, tell)
         last_stage = task.scale.epochs - task.scale.decay_every
         while state["epoch"] < last_stage:
             if task.stop:
                 return False
-            state = _stage(task, model, state, None)
+            state = _stage(task, model, optimizer, driver, state, None)
             save(task.place.training, state)
         if task.stop:
             return False
-        return _finish_training(task, model, state)
+        return _finish_training(task, model, optimizer, driver, state)
 
 
-def _finish_training(task: Task, model: Model, state: dict[str, Any]) -> bool:
+def _finish_training(task: Task, model: Model, optimizer: Optimizer, driver: Driver, state: dict[str, Any]) -> bool:
     """Make the last stage in one piece and record it. If it is interrupted, it begins again."""
-    optimizer = _training_optimizer(task, model, state)
-    update = update_of(model, optimizer, task.train, BATCH)
     hyperparameters = {"learning_rate": learning_rate(task.scale, state["epoch"]), "batch_size": BATCH, "seed": 0,
                        "optimizer": "adam", "model": task.kind, **task.notes}  # fmt: skip
-    watched = None if update.captured else optimizer
+    watched = None if driver.captured else optimizer
     with Recorder(task.place.store("training"), model, watched, hyperparameters=hyperparameters, mode="w") as recorder:
         recorder.start()
         while state["epoch"] < task.scale.epochs:
             if task.stop:
                 recorder.close("interrupted")
                 return False
-            state = _stage(task, model, state, recorder, optimizer, update)
+            state = _stage(task, model, optimizer, driver, state, recorder)
     account = {"name": "training", "model": task.kind, "scale": task.scale.name, "seconds": state["seconds"]}
-    account |= {"steps": task.scale.epochs * (len(task.train) // BATCH), "curve": state["curve"]}
+    account |= {"steps": task.scale.epochs * driver.steps, "curve": state["curve"]}
     account |= {"test_accuracy": accuracy(model, task.test), "train_accuracy": accuracy(model, task.train)}
     account |= {"test_graphs": len(task.test), "train_graphs": len(task.train), **task.notes}
-    save(task.place.trained, {"model": model.state_dict(), "optimizer": optimizer.state_dict()})
+    save(task.place.trained, {"model": state["model"], "optimizer": state["optimizer"]})
     write_json(task.place.account("training"), account)
     tell(f"trained: test accuracy {account['test_accuracy']:.1%}, {state['seconds']:.0f} s")
     return True
 
 
-def _training_optimizer(task: Task, model: Model, state: Mapping[str, Any]) -> Optimizer:
-    optimizer = optimizer_of("adam", model, learning_rate(task.scale, state["epoch"]), task.device)
-    if state["epoch"]:
-        optimizer.load_state_dict(state["optimizer"])
-        for group in optimizer.param_groups:
-            group["lr"] = learning_rate(task.scale, state["epoch"])
-    return optimizer
-
-
 def _stage(
-    task: Task,
-    model: Model,
-    state: dict[str, Any],
-    recorder: Recorder | None,
-    optimizer: Optimizer | None = None,
-    update: Update | None = None,
+    task: Task, model: Model, optimizer: Optimizer, driver: Driver, state: dict[str, Any], recorder: Recorder | None
 ) -> dict[str, Any]:
     """Make epochs of one learning rate, up to ten at a time. Returns the state after them."""
-    if optimizer is None or update is None:
-        optimizer = _training_optimizer(task, model, state)
-        update = update_of(model, optimizer, task.train, BATCH)
     first = state["epoch"]
     decay = task.scale.decay_every
     end = min(first + max(1, decay // 10), (first // decay + 1) * decay)
+    driver.set_rate(learning_rate(task.scale, first))
     began = time.perf_counter()
-    losses = [one_epoch(task, update, f"training/{task.kind}", epoch, recorder) for epoch in range(first, end)]
+    name = f"training/{task.kind}"
+    losses = [finish(one_epoch(task, driver, name, epoch, recorder)) for epoch in range(first, end)]
     seconds = time.perf_counter() - began
     point = {"epoch": end, "loss": losses[-1], "test_accuracy": accuracy(model, task.test)}
-    steps = (end - first) * (len(task.train) // BATCH)
     tell(f"{task.kind} training {end}/{task.scale.epochs} epochs  loss {losses[-1]:.3f}  "
-         f"test {point['test_accuracy']:.1%}  {steps / seconds:.0f} steps/s")  # fmt: skip
+         f"test {point['test_accuracy']:.1%}  {(end - first) * driver.steps / seconds:.0f} steps/s")  # fmt: skip
     return {
         "epoch": end,
         "seconds": state["seconds"] + seconds,
         "curve": [*state["curve"], point],
-        "model": model.state_dict(),
-        "optimizer": optimizer.state_dict(),
+        "model": portable(model.state_dict()),
+        "optimizer": portable(optimizer.state_dict()),
     }
 
 
@@ -178,7 +168,12 @@ def _stage(
 
 
 def branch(task: Task, run: Branch) -> bool:
-    """Make one branch, or go on where it stopped. Returns False if it must be continued, or another process has it.
+    """Make one branch, or go on where it stopped. Returns False if it must be continued, or another process has it."""
+    return finish(branch_steps(task, run))
+
+
+def branch_steps(task: Task, run: Branch) -> Steps[bool]:
+    """Make one branch, and give way after each launch. Returns as `branch` does.
 
     A branch that was stopped between two epochs goes on in its store; one that was killed begins again.
     """
@@ -194,21 +189,19 @@ def branch(task: Task, run: Branch) -> bool:
         model.load_state_dict(trained["model"])
         optimizer = optimizer_of(run.optimizer, model, run.learning_rate, task.device)
         if run.optimizer == "adam":
-            optimizer.load_state_dict(trained["optimizer"])
-            for group in optimizer.param_groups:
-                group["lr"] = run.learning_rate
+            load_moments(optimizer, trained["optimizer"])
         state: dict[str, Any] = {"epoch": 0, "losses": [], "seconds": 0.0, "cpu_seconds": 0.0, "account": {}}
         mode: Literal["w", "a"] = "w"
         if place.part(name).exists():
             state, mode = load(place.part(name)), "a"
             model.load_state_dict(state["model"])
-            optimizer.load_state_dict(state["optimizer"])
+            load_moments(optimizer, state["optimizer"])
             place.part(name).unlink()  # killed from now on, its frames would be ahead of it: then it begins again
-        update = update_of(model, optimizer, task.train, run.batch_size)
+        driver = Driver(model, optimizer, task.train, run.batch_size, tell)
         if mode == "w":
             for epoch in range(discarded):
-                one_epoch(task, update, f"{task.kind}/{name}/discarded", epoch, None)
-        return _record(task, run, model, optimizer, update, state, mode, recorded)
+                yield from one_epoch(task, driver, f"{task.kind}/{name}/discarded", epoch, None)
+        return (yield from _record(task, run, model, optimizer, driver, state, mode, recorded))
 
 
 def _record(
@@ -216,15 +209,15 @@ def _record(
     run: Branch,
     model: Model,
     optimizer: Optimizer,
-    update: Update,
+    driver: Driver,
     state: dict[str, Any],
     mode: Literal["w", "a"],
     epochs: int,
-) -> bool:
+) -> Steps[bool]:
     place, name = task.place, run.name
     hyperparameters = {"learning_rate": run.learning_rate, "batch_size": run.batch_size, "seed": run.seed,
                        "optimizer": run.optimizer, "model": task.kind, **task.notes}  # fmt: skip
-    watched = None if update.captured else optimizer
+    watched = None if driver.captured else optimizer
     began = time.perf_counter()
     with Recorder(
         place.store(name), model, watched, hyperparameters=hyperparameters, mode=mode, compare_every=task.compare_every
@@ -232,7 +225,8 @@ def _record(
         recorder.start()
         trained_from, cpu_from = time.perf_counter(), time.process_time()
         while state["epoch"] < epochs and not task.stop:
-            state["losses"].append(one_epoch(task, update, f"{task.kind}/{name}", state["epoch"], recorder))
+            loss = yield from one_epoch(task, driver, f"{task.kind}/{name}", state["epoch"], recorder)
+            state["losses"].append(loss)
             state["epoch"] += 1
         seconds = time.perf_counter() - trained_from
         state["cpu_seconds"] += time.process_time() - cpu_from
@@ -243,7 +237,8 @@ def _record(
     assert report is not None
     state["account"] = _added(state["account"], report, time.perf_counter() - began - seconds)
     if not finished:
-        save(place.part(name), state | {"model": model.state_dict(), "optimizer": optimizer.state_dict()})
+        now = {"model": portable(model.state_dict()), "optimizer": portable(optimizer.state_dict())}
+        save(place.part(name), state | now)
         return False
     steps = state["account"]["steps"]
     account = {
@@ -259,6 +254,8 @@ def _record(
         "last_loss": state["losses"][-1],
         "test_accuracy": accuracy(model, task.test),
     }
+    if task.together > 1:
+        account["together"] = task.together  # its seconds are those of so many branches
     if report.overhead is not None:
         account["slowdown"] = [report.overhead.slowdown, report.overhead.low, report.overhead.high]
         account["slowdown_pairs"] = report.overhead.pairs

@@ -1,12 +1,11 @@
-"""One update of a model on one minibatch, in memory that does not move: called directly, or captured as a CUDA graph.
-
-The CUDA part is written, and its pieces are tested on the CPU. On a GPU it is not measured.
-"""
+"""One update of a model on one minibatch, in memory that does not move, so that a CUDA graph can hold it."""
 
 from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import cache
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -14,6 +13,8 @@ from torch.nn.functional import cross_entropy
 from torch.optim import Optimizer
 
 from .dense import Inputs, Model, forward
+
+Loss = Callable[[Model, Tensor, Tensor, Tensor], Tensor]
 
 
 @dataclass(frozen=True)
@@ -27,18 +28,39 @@ class Update:
     loss : () float32
     make : callable
         Makes one update.
-    captured : bool
-        Whether `make` replays a CUDA graph, which no optimizer hook sees: call `recorder.step()` after it.
     """
 
     index: Tensor
     loss: Tensor
     make: Callable[[], None]
-    captured: bool
 
 
-def update_of(model: Model, optimizer: Optimizer, data: Inputs, batch_size: int) -> Update:
-    """Return the update of a model on minibatches of data on a device; on a GPU as a captured graph."""
+def loss_of(model: Model, x: Tensor, edges: Tensor, y: Tensor) -> Tensor:
+    """The mean cross entropy of a minibatch; see `Inputs`."""
+    return cross_entropy(forward(model, Inputs(x, edges, y)), y)
+
+
+@cache
+def compiled_loss() -> Loss:
+    """`loss_of`, compiled: one function for all models of a process, so that branches share what was compiled."""
+    compiled: Loss = torch.compile(loss_of, dynamic=False)
+    return compiled
+
+
+def usable_loss(model: Model, batch: Inputs, tell: Callable[[str], None]) -> Loss:
+    """Return the compiled loss, or the plain one where it does not compile on this machine, which is said."""
+    try:
+        compiled_loss()(model, batch.x, batch.edges, batch.y).backward()  # type: ignore[no-untyped-call]
+    except Exception as error:  # whatever a compiler of another machine raises
+        tell(
+            f"the loss is not compiled, updates take longer: {type(error).__name__}: {str(error).partition(chr(10))[0]}"
+        )
+        return loss_of
+    return compiled_loss()
+
+
+def update_of(model: Model, optimizer: Optimizer, data: Inputs, batch_size: int, loss_of: Loss = loss_of) -> Update:
+    """Return the update of a model on minibatches of data."""
     device = data.y.device
     index = torch.arange(batch_size, device=device)
     held = torch.zeros((), device=device)
@@ -46,29 +68,15 @@ def update_of(model: Model, optimizer: Optimizer, data: Inputs, batch_size: int)
     def update() -> None:
         optimizer.zero_grad(set_to_none=True)
         batch = data.take(index)
-        loss = cross_entropy(forward(model, batch), batch.y)
+        loss = loss_of(model, batch.x, batch.edges, batch.y)
         loss.backward()  # type: ignore[no-untyped-call]
         optimizer.step()
         held.copy_(loss.detach())
 
-    if device.type != "cuda":
-        return Update(index, held, update, captured=False)
-    return Update(index, held, capture(update, model, optimizer), captured=True)
+    return Update(index, held, update)
 
 
-def capture(update: Callable[[], None], model: Model, optimizer: Optimizer) -> Callable[[], None]:
-    """Return the replay of an update as a CUDA graph. It captures the learning rates; Adam needs `capturable=True`."""
-    side = torch.cuda.Stream()  # type: ignore[no-untyped-call]
-    side.wait_stream(torch.cuda.current_stream())
-    with torch.cuda.stream(side):
-        rehearse(update, model, optimizer)
-    torch.cuda.current_stream().wait_stream(side)
-    graph = torch.cuda.CUDAGraph()
-    optimizer.zero_grad(set_to_none=True)  # gradients then come from the graph's own memory
-    with torch.cuda.graph(graph):
-        update()
-    replay: Callable[[], None] = graph.replay
-    return replay
+# -- the optimizer's state ----------------------------------------------------------------------------
 
 
 def rehearse(update: Callable[[], None], model: Model, optimizer: Optimizer, times: int = 3) -> None:
@@ -87,6 +95,20 @@ def rehearse(update: Callable[[], None], model: Model, optimizer: Optimizer, tim
 def tensors_of(optimizer: Optimizer) -> list[Tensor]:
     """All tensors of an optimizer's state."""
     return [value for state in optimizer.state.values() for value in state.values() if isinstance(value, Tensor)]
+
+
+def portable(state: Any) -> Any:
+    """Return a `state_dict` whose tensors are in host memory, so that any machine can read the file."""
+    if isinstance(state, Tensor):
+        return state.detach().cpu()
+    if isinstance(state, dict):
+        return {key: portable(value) for key, value in state.items()}
+    return [portable(value) for value in state] if isinstance(state, list) else state
+
+
+def load_moments(optimizer: Optimizer, state: dict[str, Any]) -> None:
+    """Give an optimizer the moments of a `state_dict`. Its settings stay its own: they differ between CPU and GPU."""
+    optimizer.load_state_dict({"state": state["state"], "param_groups": optimizer.state_dict()["param_groups"]})
 
 
 @torch.no_grad()

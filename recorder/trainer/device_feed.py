@@ -1,10 +1,11 @@
 """The feed for parameters on a device: frames gather in blocks there, which move to pinned memory and to the spool.
 
-At each step the compute stream gets one fused copy for each plane, device to device. The next update comes after it in
-the same stream, so it cannot overtake the copy, and nothing waits for the host. A full block gets an event. A side
-stream waits for that event and copies the block to pinned memory; a helper thread then copies it into the spool and
-releases the GIL meanwhile. Blocks are allocated once and never returned, so that no allocator reuses memory that a copy
-still reads.
+At each step the stream of the training gets one fused copy for each plane, device to device. The next update comes
+after it in the same stream, so it cannot overtake the copy, and nothing waits for the host. Every stream that wrote
+to a block gets an event when the block is full. A side stream waits for these events and copies the block to pinned
+memory; a helper thread then copies it into the spool and releases the GIL meanwhile. A block is free again once no
+stream has work on it left, so that the next frames may come from any stream. Blocks are allocated once and never
+returned, so that no allocator reuses memory that a copy still reads.
 """
 
 from __future__ import annotations
@@ -13,13 +14,15 @@ import queue
 import threading
 import time
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
 import torch
 
 from recorder.schema import Schema
+from recorder.trainer import device_streams
+from recorder.trainer.device_streams import SideStreams, hold
 from recorder.trainer.ring import FusedCopy, as_number, as_tensor, rows_of
 from recorder.trainer.selection import Slot
 from recorder.trainer.spool import HAND_OVER_SECONDS, Spool
@@ -40,7 +43,13 @@ class Block:
     steps: np.ndarray[Any, Any]
     host_scalars: np.ndarray[Any, Any]
     count: int = 0
-    events: tuple[Any, ...] = ()
+    streams: set[Any] = field(default_factory=set)  # that wrote to it
+    marks: list[Any] = field(default_factory=list)  # events of theirs, once it is full
+
+    @property
+    def tensors(self) -> list[torch.Tensor]:
+        """All that the streams of devices write."""
+        return [*self.planes, self.scalars]
 
 
 class DeviceFeed:
@@ -56,32 +65,39 @@ class DeviceFeed:
         self._schema, self._spool = schema, spool
         self._fused = FusedCopy(schema, slots)
         self._frames = block_frames(schema, frames)
-        devices = {torch.device(plane.device) for plane in schema.planes}
-        self._devices = sorted((d for d in devices if d.type == "cuda"), key=str)
-        self._home = self._devices[0] if self._devices else torch.device("cpu")
-        self._streams = [torch.cuda.Stream(device) for device in self._devices]  # type: ignore[no-untyped-call]
+        self._sides = SideStreams(device_streams.devices_of(schema))
+        self._home = self._sides.devices[0] if self._sides.devices else torch.device("cpu")
+        self._streams: set[Any] = set()  # that ever wrote a frame
         self._skipped: torch.Tensor | None = None
         self._free: queue.SimpleQueue[Block] = queue.SimpleQueue()
         for _ in range(BLOCKS):
             self._free.put(self._allocate(schema, columns))
+        self._sides.settle()
         self._full: queue.SimpleQueue[Block | None] = queue.SimpleQueue()
         self._block: Block | None = None
         self._deadline = 0.0
-        self._stall_seconds = 0.0
+        self._stall_seconds = self._launch_seconds = 0.0
         self._failure: BaseException | None = None
         self._thread = threading.Thread(target=self._stage, name="recorder-staging", daemon=True)
         self._thread.start()
 
     def skip(self, found_inf: torch.Tensor) -> bool:
         """Count an update that the optimizer skipped; see `HostFeed.skip`. Waits for no device: false means unknown."""
-        skipped = (found_inf.detach() != 0).double()
-        self._skipped = skipped if self._skipped is None else self._skipped + skipped
-        return skipped.device.type == "cpu" and bool(skipped)
+        began = time.perf_counter()
+        found = (found_inf.detach() != 0).reshape(())
+        if self._skipped is None:
+            self._skipped = torch.zeros((), dtype=torch.float64, device=found.device)
+        # In place: a sum of its own at each step would give memory away that another stream still reads.
+        self._skipped.add_(found.to(self._skipped.device, non_blocking=True))
+        self._streams.update(self._sides.current())
+        self._launch_seconds += time.perf_counter() - began
+        return found.device.type == "cpu" and bool(found)
 
     def push(self, step: int, rates: Sequence[Any]) -> bool:
         """Record the parameters as they are now; see `HostFeed.push`. Waits for no device."""
         block = self._reserve()
         row = block.count
+        self._note_streams(block)
         self._fused.copy(block.rows[row])
         block.steps[row] = step
         for group, rate in enumerate(rates):
@@ -94,7 +110,13 @@ class DeviceFeed:
     @property
     def skipped(self) -> int:
         """Updates that the optimizer skipped so far. Waits for the device."""
-        return 0 if self._skipped is None else int(self._skipped.item())
+        if self._skipped is None:
+            return 0
+        if self._skipped.device not in self._sides.devices:
+            return int(self._skipped.item())
+        number = torch.zeros((), dtype=torch.float64, pin_memory=self._skipped.is_cuda)
+        self._sides.fetch(self._sides.marks(self._streams), [(self._skipped, number)])
+        return int(number)
 
     def log(self, column: int, value: Any) -> None:
         """Store a scalar with the newest frame. A tensor on a device is copied there, and nothing waits for it."""
@@ -107,6 +129,10 @@ class DeviceFeed:
             return None
         rows = self._block.rows[self._block.count - 1]
         return [rows[p.plane][p.offset : p.offset + p.elements].view(torch.uint8) for p in self._schema.parameters]
+
+    def catch_up(self) -> None:
+        """Let what this thread gives its devices from now on come after all frames, whatever stream wrote them."""
+        self._sides.join(self._streams)
 
     def revalidate(self) -> None:
         self._fused.revalidate()
@@ -130,6 +156,19 @@ class DeviceFeed:
         """Seconds that the training thread waited for a free block, as it does when the helper waits for the spool."""
         return self._stall_seconds
 
+    @property
+    def launch_seconds(self) -> float:
+        """Seconds that the training thread spent in giving devices work: where they are behind, that waits for them."""
+        return self._launch_seconds + self._fused.seconds
+
+    def _note_streams(self, block: Block) -> None:
+        """Note the streams that now write to a block."""
+        for stream in self._sides.current():
+            if stream not in block.streams:
+                block.streams.add(stream)
+                self._streams.add(stream)
+                hold(block.tensors, stream)
+
     def _reserve(self) -> Block:
         if self._block is not None:
             if self._block.count < self._frames and time.monotonic() < self._deadline:
@@ -149,27 +188,28 @@ class DeviceFeed:
                     continue
             self._stall_seconds += time.monotonic() - began
         block.count = 0
-        block.host_scalars.fill(np.nan)
-        block.scalars.fill_(torch.nan)
+        block.streams.clear()
         self._deadline = time.monotonic() + HAND_OVER_SECONDS
         self._block = block
         return block
 
     def _store(self, block: Block, row: int, column: int, value: Any) -> None:
-        if isinstance(value, torch.Tensor) and value.device.type == "cuda" and not value.is_complex():
-            block.scalars[row, column].copy_(value.detach().reshape(()), non_blocking=True)
+        if isinstance(value, torch.Tensor) and value.device.type == self._home.type and not value.is_complex():
+            self._note_streams(block)
+            began = time.perf_counter()
+            value = value.detach().reshape(())
+            block.scalars[row, column].copy_(value, non_blocking=True)
+            if len(self._streams) > len(self._sides.devices):  # it may be another stream's, and go before it is read
+                for stream in self._sides.current():
+                    hold((value,), stream)
+            self._launch_seconds += time.perf_counter() - began
         else:
             block.host_scalars[row, column] = as_number(value)
 
     def _submit(self) -> None:
         block, self._block = self._block, None
         assert block is not None
-        events = []
-        for device in self._devices:
-            event = torch.cuda.Event()  # type: ignore[no-untyped-call]
-            event.record(torch.cuda.current_stream(device))
-            events.append(event)
-        block.events = tuple(events)
+        block.marks = self._sides.marks(block.streams)
         self._full.put(block)
 
     def _raise_failure(self) -> None:
@@ -178,24 +218,26 @@ class DeviceFeed:
 
     def _stage(self) -> None:
         try:
+            if self._sides.devices:
+                device_streams.stay_out_of_captures()
             while (block := self._full.get()) is not None:
                 self._to_pinned(block)
                 self._to_spool(block)
+                block.host_scalars.fill(np.nan)
+                if not self._sides.devices:
+                    block.scalars.fill_(torch.nan)
                 self._free.put(block)
         except BaseException as failure:
             self._failure = failure
 
     def _to_pinned(self, block: Block) -> None:
+        """Take a block from its devices, and make its scalars ready for the next frames."""
         count = block.count
-        pairs = [*zip(block.planes, block.pinned, strict=True), (block.scalars, block.pinned_scalars)]
-        for device, stream, event in zip(self._devices, self._streams, block.events, strict=True):
-            stream.wait_event(event)
-            with torch.cuda.stream(stream):
-                for source, target in pairs:
-                    if source.device == device:
-                        target[:count].copy_(source[:count], non_blocking=True)
-        for stream in self._streams:
-            stream.synchronize()  # releases the GIL
+        pairs = [
+            (source[:count], target[:count])
+            for source, target in zip(block.tensors, [*block.pinned, block.pinned_scalars], strict=True)
+        ]
+        self._sides.fetch(block.marks, pairs, clear=[block.scalars])
 
     def _to_spool(self, block: Block) -> None:
         scalars = np.where(np.isnan(block.host_scalars), block.pinned_scalars.numpy(), block.host_scalars)
@@ -214,24 +256,34 @@ class DeviceFeed:
             self._spool.push(int(block.steps[row]))
 
     def _allocate(self, schema: Schema, columns: int) -> Block:
+        """Make a block that any stream may write to once the side streams have settled."""
         frames = self._frames
-        planes, pinned = [], []
-        for plane in schema.planes:
-            device = torch.device(plane.device)
-            tensor = as_tensor(np.empty((frames, plane.elements), plane.travel_dtype), plane)
-            planes.append(tensor.to(device) if device.type == "cuda" else tensor)
-            pinned.append(torch.empty_like(tensor, pin_memory=True) if device.type == "cuda" else tensor)
-        scalars = torch.full((frames, columns), torch.nan, dtype=torch.float64, device=self._home)
-        on_device = self._home.type == "cuda"
+        hosts = [as_tensor(np.empty((frames, plane.elements), plane.travel_dtype), plane) for plane in schema.planes]
+        planes = [self._beside(host, torch.device(p.device)) for host, p in zip(hosts, schema.planes, strict=True)]
+        nothing = torch.full((frames, columns), torch.nan, dtype=torch.float64)
+        scalars = self._beside(nothing, self._home)
         return Block(
             planes=planes,
             rows=rows_of(planes),
             scalars=scalars,
-            pinned=pinned,
-            pinned_scalars=torch.empty_like(scalars, device="cpu", pin_memory=True) if on_device else scalars,
+            pinned=[_landing(host, plane) for host, plane in zip(hosts, planes, strict=True)],
+            pinned_scalars=_landing(nothing, scalars),
             steps=np.zeros(frames, np.int64),
-            host_scalars=np.full((frames, columns), np.nan),
+            host_scalars=nothing.numpy().copy(),
         )
+
+    def _beside(self, host: torch.Tensor, device: torch.device) -> torch.Tensor:
+        """Return what holds the same on a device, or `host` itself where that is the place."""
+        if device not in self._sides.devices:
+            return host
+        with self._sides.own(device):
+            on_device = torch.empty_like(host, device=device)
+            return on_device.fill_(torch.nan) if host.is_floating_point() else on_device.zero_()
+
+
+def _landing(host: torch.Tensor, source: torch.Tensor) -> torch.Tensor:
+    """Return memory of the host that takes a copy without waiting; the source itself where it is the host's."""
+    return source if source is host else torch.empty_like(host, pin_memory=source.is_cuda)
 
 
 def block_frames(schema: Schema, file_frames: int) -> int:

@@ -35,6 +35,7 @@ class HostFeed:
     """
 
     can_be_looked_at = True  # without waiting for a device
+    launch_seconds = 0.0  # no device is given work
 
     def __init__(self, schema: Schema, slots: Sequence[Slot], spool: Spool) -> None:
         self._schema, self._slots, self._spool = schema, slots, spool
@@ -131,6 +132,9 @@ class HostFeed:
             torch.from_numpy(rows[p.plane][p.offset : p.offset + p.elements].view(np.uint8))
             for p in self._schema.parameters
         ]
+
+    def catch_up(self) -> None:
+        """Do nothing: a frame is where it belongs when `push` returns."""
 
     def revalidate(self) -> None:
         """Look every parameter up again, check it against the schema, and note where its memory lies now."""

@@ -65,6 +65,7 @@ class Lookout:
         """
         if self._has_told_change or (frame := feed.newest()) is None:
             return self._has_told_change
+        feed.catch_up()
         schema = self._selection.schema
         changed = []
         with suppress(Exception):  # a parameter that is gone is named by the next frame
@@ -137,6 +138,7 @@ class Lookout:
                 self._tell(partial)
             elif is_newest and self.compare(feed):
                 return
+        feed.catch_up()
         if updates and not self._has_told_strangers and self._has_never_changed():
             seen = f"{updates:,} step{'s' * (updates != 1)}" + (f" of {listing(self._names)}" if self._names else "")
             self._tell(

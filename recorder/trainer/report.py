@@ -41,6 +41,9 @@ class Report:
         The part of `seconds` that the training thread waited for the writer.
     overhead : Overhead or None
         The slowdown measured in the run, where `compare_every` asks for it.
+    launch_seconds : float
+        The part of `seconds` in which a GPU was given copies to make. Where the GPU is behind, such a call waits until
+        there is room in its queue: the training would wait there without the recorder, too. 0 for host memory.
     """
 
     store: str
@@ -55,6 +58,7 @@ class Report:
     seconds: float
     stall_seconds: float
     overhead: Overhead | None = None
+    launch_seconds: float = 0.0
 
     @property
     def ratio(self) -> float:
@@ -62,7 +66,7 @@ class Report:
         return self.raw_bytes / self.stored_bytes if self.stored_bytes else float("nan")
 
     def __str__(self) -> str:
-        per_step = f" ({self.seconds / self.steps * 1e6:.0f} µs a step)" if self.steps else ""
+        per_step = f" ({self._cost_of_a_step()})" if self.steps else ""
         parts = [
             f"recorded {self.frames:,} frames of {self.steps:,} steps in {self.store} ({self.status})",
             f"{format_bytes(self.raw_bytes)} → {format_bytes(self.stored_bytes)} ({self.ratio:.2f}×)",
@@ -73,6 +77,16 @@ class Report:
         parts += [str(self.overhead)] * (self.overhead is not None)
         return "; ".join(parts)
 
+    def _cost_of_a_step(self) -> str:
+        cost = f"{self.seconds / self.steps * 1e6:.0f} µs a step"
+        if not self.launch_seconds:
+            return cost
+        own = self.seconds - self.launch_seconds - self.stall_seconds
+        return (
+            f"{cost}: {own / self.steps * 1e6:.0f} µs of the recorder's own, "
+            f"{self.launch_seconds / self.steps * 1e6:.0f} µs giving the GPU copies, which waits where it is behind"
+        )
+
 
 def make_report(
     spool: Spool,
@@ -80,7 +94,7 @@ def make_report(
     store: str,
     status: str,
     steps: int,
-    seconds: tuple[float, float, float],
+    seconds: tuple[float, float, float, float],
     overhead: Overhead | None,
 ) -> Report:
     """Return the account of a recording that is over.
@@ -93,7 +107,7 @@ def make_report(
     store, status, steps, overhead
         As in the report.
     seconds : tuple of float
-        Its `start_seconds`, `seconds` and `stall_seconds`.
+        Its `start_seconds`, `seconds`, `stall_seconds` and `launch_seconds`.
     """
     return Report(
         store=store,
@@ -108,6 +122,7 @@ def make_report(
         seconds=seconds[1],
         stall_seconds=seconds[2],
         overhead=overhead,
+        launch_seconds=seconds[3],
     )
 
 

@@ -9,6 +9,7 @@ memory lies.
 from __future__ import annotations
 
 from collections.abc import Sequence
+from time import perf_counter
 from typing import Any
 
 import numpy as np
@@ -87,10 +88,16 @@ class FusedCopy:
     """Copies the recorded parameters of a model into one row for each plane, with one kernel a plane on a device.
 
     Lifetime: one recording. It holds views of the parameters' memory, and makes them anew when that memory moves.
+
+    Attributes
+    ----------
+    seconds : float
+        That the calls of the kernels took.
     """
 
     def __init__(self, schema: Schema, slots: Sequence[Slot]) -> None:
         self._schema, self._slots = schema, slots
+        self.seconds = 0.0
         self._places: list[tuple[int, int]] = []
         self._views: list[list[torch.Tensor]] = []
         self._strided: list[tuple[int, int, torch.Tensor]] = []
@@ -115,8 +122,10 @@ class FusedCopy:
             self.revalidate()
         for plane, position, tensor in self._strided:
             self._views[plane][position] = tensor.reshape(-1)
+        began = perf_counter()
         for views, row in zip(self._views, rows, strict=True):
             torch.cat(views, out=row)
+        self.seconds += perf_counter() - began
 
     def revalidate(self) -> None:
         """Look every parameter up again, check it against the schema, and make the flat views anew."""

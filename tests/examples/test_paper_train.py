@@ -14,6 +14,7 @@ import analyzer
 from examples.data.loader import Superpixels, load
 from examples.paper import train as stages
 from examples.paper.dense import Inputs, inputs
+from examples.paper.driver import Driver
 from examples.paper.place import Place, read_json
 from examples.paper.place import load as read
 from examples.paper.plan import BATCH, SCALES, Branch, epochs_of
@@ -190,11 +191,12 @@ def test_captured_updates_are_the_eager_ones(data: Inputs, tmp_path: Path) -> No
     for device in ("cpu", "cuda"):
         made = replace(task(tmp_path, data), train=data.to(device))
         model = fresh_model(made)
-        update = update_of(model, optimizer_of("sgd", model, 1e-2, device), made.train, 8)
-        assert update.captured == (device == "cuda")
-        for start in range(5):
-            update.index.copy_(torch.arange(start, start + 8))
-            update.make()
+        driver = Driver(model, optimizer_of("sgd", model, 1e-2, device), made.train, 8, print)
+        assert driver.captured == (device == "cuda")
+        driver.begin(torch.arange(100))
+        for _ in range(5):
+            driver.make(1)
+        driver.mean_loss()
         ends.append([p.detach().cpu() for p in model.parameters()])
     for one, other in zip(*ends, strict=True):
         torch.testing.assert_close(one, other, rtol=1e-4, atol=1e-6)
