@@ -7,7 +7,7 @@ BIN := .venv/bin
 # than installing it.
 export PYTHONDONTWRITEBYTECODE :=
 
-.PHONY: demo test check benchmarks trainers clean
+.PHONY: demo test check benchmarks trainers docs clean
 
 # The environment is remade when what it is made from changes. A Python of two years ago brings a pip that takes three
 # times as long to find what is needed: it is renewed first.
@@ -50,5 +50,15 @@ benchmarks: .venv/installed
 trainers: .venv/installed
 	$(PYTEST) --numprocesses 2 tests/integrations
 
+# The documentation, in docs/_build/html: every block of code is run and shows what came out. Then each link, and that no
+# page loads anything from a network.
+.venv/docs-installed: .venv/installed
+	$(INSTALL) --editable '.[dev,docs]'
+	touch $@
+
+docs: .venv/docs-installed
+	$(BIN)/python -m sphinx --fail-on-warning --keep-going --builder html --doctree-dir docs/_build/doctrees docs docs/_build/html
+	$(BIN)/python -m tests.docs.site docs/_build/html
+
 clean:
-	rm -rf .venv runs build *.egg-info
+	rm -rf .venv runs build docs/_build docs/generated *.egg-info

@@ -24,7 +24,7 @@ class Block:
 def blocks_of(text: str) -> list[Block]:
     """Every fenced block, in order."""
     pattern = re.compile(
-        r"^(?:<!-- (?P<comment>[^\n]*) -->\n)?^```(?P<language>\w*)\n(?P<text>.*?)^```$", re.DOTALL | re.MULTILINE
+        r"^(?:<!-- (?P<comment>[^\n]*) -->\n)?^```(?P<language>[^\n]*)\n(?P<text>.*?)^```$", re.DOTALL | re.MULTILINE
     )
     return [
         Block(text[: found.start("text")].count("\n"), found["language"], found["text"], found["comment"] or "")

@@ -1,4 +1,4 @@
-"""The README's blocks for trainers, each run as it stands in a training around it."""
+"""The blocks of the documentation that need a trainer's library, each run as it stands in a training around it."""
 
 from __future__ import annotations
 
@@ -11,14 +11,14 @@ import torch
 from torch import nn
 
 from recorder import Recorder
-from tests.examples.markdown import Block, blocks_of
+from tests.docs.pages import RUN_ELSEWHERE, pages, says
+from tests.examples.markdown import Block
 from tests.integrations import children
 from tests.recorder.runs import read_array
 
 pytestmark = pytest.mark.filterwarnings("ignore")
 
-README = (children.ROOT / "README.md").read_text(encoding="utf-8")
-BLOCKS = [block for block in blocks_of(README) if block.comment == "run by tests/integrations/test_readme.py"]
+BLOCKS = [block for page in pages() for block in page.blocks if says(block, RUN_ELSEWHERE) is not None]
 
 
 def surroundings(name: str) -> dict[str, object]:
@@ -83,7 +83,7 @@ def name_of(block: Block) -> str:
 
 def execute(name: str) -> None:
     (block,) = (block for block in BLOCKS if name_of(block) == name)
-    exec(compile(block.text, "README.md", "exec"), surroundings(name))
+    exec(compile(block.text, "page", "exec"), surroundings(name))
 
 
 @pytest.mark.parametrize(
@@ -108,7 +108,7 @@ def test_a_block_records_every_step(tmp_path, monkeypatch, name, steps):
 
 
 def test_every_block_is_run():
-    assert [name_of(block) for block in BLOCKS] == ["lightning", "gpt", "accelerate", "ignite", "pyg", "ddp"]
+    assert sorted(map(name_of, BLOCKS)) == sorted(["lightning", "gpt", "accelerate", "ignite", "pyg", "ddp"])
 
 
 if __name__ == "__main__":

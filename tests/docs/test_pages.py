@@ -1,0 +1,278 @@
+"""README.md and the pages of the documentation, executed: every block of code, every command and expression in a table.
+
+What is run, and how a page says otherwise: `tests/docs/pages.py`. What cannot run here (an environment is made, packages
+are installed) is looked up: targets of the Makefile, extras of pyproject.toml. What needs a trainer's library is run by
+tests/integrations/test_pages.py.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+import shlex
+import tomllib
+from collections.abc import Iterator
+from contextlib import chdir
+from pathlib import Path
+from typing import Any
+
+import click
+import numpy as np
+import pytest
+
+from examples import demo
+from tests.docs.pages import (
+    CODE,
+    COMMENTS,
+    NOT_RUN,
+    OUTPUT_OF,
+    Page,
+    commands,
+    execute,
+    page_folder,
+    page_of,
+    pages,
+    run_command,
+    says,
+)
+from tests.docs.world import make_world
+from tests.examples.markdown import Block, inline_code
+
+pytestmark = pytest.mark.xdist_group("pages")
+
+ROOT = Path(__file__).parents[2]
+PAGES = pages()
+README = page_of(ROOT / "README.md")
+STEPS, BRANCH_STEPS = 1_000, 200
+FLAG = "unreliable"
+"""A column that is there if a group is flagged: of 4,000 steps one may be, of 1,000 none."""
+OURS = re.compile(r"(analyzer|recorder) \w+ [^…]*$")
+EXPRESSION = re.compile(r"(run(\.|\[)|sweep\.).*[)\]]$|analyzer\.\w+\([^()…]*\)$")
+
+
+@pytest.fixture(scope="module")
+def world(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return make_world(tmp_path_factory.mktemp("pages") / "world", STEPS, BRANCH_STEPS)
+
+
+@pytest.fixture(scope="module")
+def here(world: Path) -> Iterator[Path]:
+    """A folder with the recordings, for commands of single lines."""
+    with page_folder(world, "lines") as folder, chdir(folder):
+        yield folder
+
+
+@pytest.fixture(autouse=True)
+def _figures_are_closed() -> Iterator[None]:
+    import matplotlib.pyplot as plt
+
+    yield
+    plt.close("all")
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
+def test_a_page_runs(world: Path, page: Page, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("PYTHONPATH", str(ROOT) + os.pathsep + os.environ.get("PYTHONPATH", ""))
+    with page_folder(world, page.name.replace("/", "-")) as folder:
+        results = execute(page, folder)
+        for block in page.blocks:
+            if block.line not in results:
+                continue
+            for command in block.commands if block.language == "sh" else []:
+                arguments = shlex.split(command, comments=True)
+                for option in ("--output", "-o", "--plot", "--masks"):
+                    if option in arguments and "--dry-run" not in arguments:
+                        assert (folder / arguments[arguments.index(option) + 1]).stat().st_size > 0, command
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
+def test_every_block_says_what_it_is(page: Page) -> None:
+    assert len(page.blocks) == len(re.findall("^```", page.text, re.MULTILINE)) / 2
+    for block in page.blocks:
+        place = f"{page.name}:{block.line}"
+        assert block.language in (*CODE, "text") or re.fullmatch(r"\{\w+\}.*", block.language), (
+            f"{place}: {block.language!r}"
+        )
+        assert all(part.startswith(COMMENTS) for part in block.comment.split("; ") if block.comment), place
+        assert (says(block, OUTPUT_OF) is None) or block.language == "text", place
+
+
+def _lines() -> list[str]:
+    found = (code for page in PAGES for code in inline_code(page.text))
+    return list(dict.fromkeys(code for code in found if OURS.match(code)))
+
+
+@pytest.mark.parametrize("command", _lines())
+def test_a_command_in_the_text_runs(here: Path, command: str) -> None:
+    done = run_command(command)
+    assert done.exit_code == 0, done.output
+    assert done.output.strip()
+
+
+def test_expressions_in_tables_run(here: Path) -> None:
+    import analyzer
+
+    names: dict[str, Any] = {
+        "analyzer": analyzer,
+        "run": analyzer.open_run("runs/demo.zarr"),
+        "sweep": analyzer.open_sweep("runs/demo-rates/*.zarr"),
+        "tree": analyzer.open_run("runs/demo.zarr"),
+    }
+    tried = [code for page in PAGES for code in inline_code(page.text) if EXPRESSION.match(code)]
+    for code in dict.fromkeys(tried):
+        assert eval(code, names) is not None, code
+    assert len(set(tried)) > 15
+
+
+def test_every_command_is_shown_in_use() -> None:
+    shown = [line for page in PAGES for block in page.blocks if block.language == "sh" for line in block.commands]
+    names = {tuple(shlex.split(command, comments=True)[:2]) for command in [*shown, *_lines()]}
+    expected = {(program, name) for program, group in commands().items() for name in group.commands}
+    assert expected <= names, expected - names
+
+
+def test_the_loop_of_the_readme_recorded_every_step(here: Path) -> None:
+    import xarray as xr
+
+    with xr.open_datatree("runs/gcn.zarr", engine="zarr", chunks={}) as run:
+        assert run["step"].values.tolist() == list(range(11)), "two epochs of five batches"
+        assert run["epoch"].values[1:].tolist() == [0] * 5 + [1] * 5
+        assert run.attrs["hyperparameters"] == {"learning_rate": 1e-3, "batch_size": 32, "seed": 0}
+
+
+def test_plain_xarray_gives_our_number(here: Path) -> None:
+    (block,) = (b for page in PAGES for b in page.blocks if b.language == "python" and "xr.open_datatree" in b.text)
+    names: dict[str, Any] = {}
+    exec(compile(block.text, "page", "exec"), names)
+    import analyzer
+
+    ours = analyzer.open_run("runs/demo.zarr").thermo.temperature(by="parameter", parameter="conv2.lin.weight")
+    np.testing.assert_allclose(names["T"].compute(), ours["temperature"].values.item(), rtol=1e-12)
+
+
+@pytest.mark.parametrize(
+    "block", [b for p in PAGES for b in p.blocks if says(b, OUTPUT_OF)], ids=lambda b: f"line {b.line}"
+)
+def test_printed_output_is_what_comes_out(here: Path, block: Block) -> None:
+    """In its structure, since the last digits of a network's weights depend on the machine: the same header (but for the
+    flag of a window), rows, counts and caption. This demo has fewer steps, but it begins at equilibrium: its temperatures
+    are the page's to a factor of 1.5, which is far beyond their error bars, and so are its floors.
+    """
+    done = run_command(says(block, OUTPUT_OF) or "")
+    assert done.exit_code == 0, done.output
+    header, line, *printed = (text.strip() for text in block.text.strip().splitlines())
+    real_header, real_line, *real = (text.strip() for text in done.stdout.strip().splitlines())
+    columns, real_columns = re.split(r"  +", header), re.split(r"  +", real_header)
+    assert [name for name in columns if name != FLAG] == [name for name in real_columns if name != FLAG]
+    assert set(line) == set(real_line) == {"─"}
+    assert len(printed) == len(real)
+    assert printed[-2:] == real[-2:] == ["", printed[-1]], "the caption"
+    for row, real_row in zip(printed[:-2], real[:-2], strict=True):
+        cells, real_cells = _cells(columns, row), _cells(real_columns, real_row)
+        for name in ("layer", "start step", "weights"):
+            assert cells[name] == real_cells[name]
+        assert (cells["stop step"], real_cells["stop step"]) == ("4,000", f"{STEPS:,}")
+        for name, factor in (("floor", 1.5), ("temperature", 1.5), ("temperature drift", 100)):
+            assert 1 / factor < float(cells[name]) / float(real_cells[name]) < factor, (name, row, real_row)
+        for told in (cells, real_cells):
+            assert float(told["n eff"]) > 200, "an error bar to rely on"
+            assert float(told["standard error"]) < 0.1 * float(told["temperature"])
+
+
+def _cells(columns: list[str], row: str) -> dict[str, str]:
+    """The cells of a row by column; a group that is not flagged has an empty one."""
+    cells = re.split(r"  +", row)
+    if FLAG in columns and len(cells) < len(columns):
+        cells.insert(columns.index(FLAG), "")
+    told = dict(zip(columns, cells, strict=True))
+    assert told.get(FLAG, "") in ("", "yes")
+    return told
+
+
+def test_what_is_not_run_exists() -> None:
+    makefile = (ROOT / "Makefile").read_text()
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
+    extras = project["optional-dependencies"]
+    lines = [line for page in PAGES for b in page.blocks if says(b, NOT_RUN) for line in b.commands]
+    for command in lines:
+        program, *arguments = shlex.split(command, comments=True)
+        if program == "make":
+            assert re.search(rf"^{arguments[0]}:", makefile, re.MULTILINE), command
+        elif program == "pip" and arguments[1].startswith("."):
+            named_extras = re.fullmatch(r"\.\[([\w,-]+)\]", arguments[1]).group(1).split(",")  # type: ignore[union-attr]
+            assert set(named_extras) <= extras.keys(), command
+            needed = {
+                re.split(r"[\[>=]", wanted)[0]
+                for wanted in project["dependencies"] + [w for extra in named_extras for w in extras[extra]]
+            }
+            named = set(re.findall(r"\b(numpy|zarr|numcodecs|torch|dask|xarray|numba|matplotlib)\b", command))
+            if len(named_extras) == 1 and "#" in command and "no torch" in command:
+                assert "torch" not in needed
+                named -= {"torch"}
+            if named_extras[0] in ("recorder", "analyzer"):
+                assert named <= needed, command
+        elif program in ("analyzer", "recorder"):
+            assert arguments[0] in commands()[program].commands, command
+        elif program == "python":
+            assert (ROOT / arguments[0]).exists(), command
+        else:
+            assert program in ("dask", "eval"), command
+    assert project["requires-python"] == ">=3.11"
+    assert "Python 3.11 or newer" in README.text
+
+
+def test_the_demo_is_as_long_as_the_readme_says(capsys: pytest.CaptureFixture[str]) -> None:
+    steps = re.search(r"records ([\d,]+) steps", README.text)
+    assert steps is not None
+    with pytest.raises(SystemExit):
+        demo.main(["--help"])
+    assert f"recorded steps of the long run (default: {steps[1]})" in " ".join(capsys.readouterr().out.split())
+    assert "\t$(BIN)/analyzer temperature runs/demo.zarr --by layer" in (ROOT / "Makefile").read_text()
+
+
+def test_options_and_models_that_the_text_names_exist() -> None:
+    def options(command: click.Command) -> set[str]:
+        below = command.commands.values() if isinstance(command, click.Group) else ()
+        own = {name for parameter in command.params for name in parameter.opts}
+        return own.union(*(options(child) for child in below)) | {"--help"}
+
+    known = set().union(*(options(command) for command in commands().values()))
+    elsewhere = ("docs/coming-from/",)  # their tables name options of other programs
+    ours = [page for page in PAGES if not page.name.startswith(elsewhere)]
+    named = {
+        option for page in ours for code in inline_code(page.text) for option in re.findall(r"(?<!\S)--[a-z-]+", code)
+    }
+    assert len(named) > 10
+    assert named <= known, named - known
+    (sweeps,) = (page for page in PAGES if page.name == "docs/how-to/sweeps.md")
+    models = re.search(r"Models: (.*?); intervals", sweeps.text, re.DOTALL)
+    assert models is not None
+    listed = re.findall(r"\w+", re.sub(r"\([^()]*(\([^)]*\))?[^()]*\)", "", models[1]))
+    (model,) = (p for p in commands()["analyzer"].commands["fit"].params if p.name == "model")
+    assert isinstance(model.type, click.Choice)
+    assert listed == list(model.type.choices)
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
+def test_links_lead_somewhere(page: Page) -> None:
+    """Files of the repository; what a role of Sphinx names, or a place within a page, the build checks."""
+    text = re.sub(r"^```.*?^```$", "", page.text, flags=re.DOTALL | re.MULTILINE)
+    for link in re.findall(r"\]\(([^)]+)\)", text):
+        if "://" not in link and not link.startswith("#"):
+            assert (page.path.parent / link.partition("#")[0]).exists(), link
+
+
+def test_the_readme_is_a_screen_and_a_half() -> None:
+    assert len(README.text.splitlines()) <= 130
+
+
+def test_ten_questions_are_two_clicks_away() -> None:
+    """The start page links the questions, the questions link their pages, and each of those has code that is run."""
+    questions = page_of(ROOT / "docs/questions.md")
+    assert "{doc}`questions`" in page_of(ROOT / "docs/index.md").text
+    rows = re.findall(r"^\| \d+ \| .*$", questions.text, re.MULTILINE)
+    assert len(rows) == 10
+    for row in rows:
+        for name in re.findall(r"\{doc\}`([^`]+)`", row):
+            page = page_of(ROOT / "docs" / f"{name}.md")
+            assert any(b.language in CODE and says(b, NOT_RUN) is None for b in page.blocks), name
