@@ -19,8 +19,8 @@ from analyzer.engine.frames import Frames
 from analyzer.engine.makers import maker, require_maker
 from analyzer.engine.parts import Assembly, answered, arrays_of, tasks_of
 from analyzer.engine.passage import Asked, Passage, Reach, check_memory, cut, task_bytes
+from analyzer.engine.picks import Picked, PickJob, pick_frames, pick_jobs
 from analyzer.engine.pieces import Bundle, bundle_groups
-from analyzer.engine.spans import chosen_of, frames_of
 from analyzer.store.roots import check_same
 
 Array = np.ndarray[Any, np.dtype[Any]]
@@ -30,28 +30,12 @@ _TILE = 1024
 
 
 @dataclass(frozen=True)
-class Picked:
-    """Some frames of the chosen weights of a bundle, (weights, frames) as they are stored, and what is not finite."""
-
-    values: Array
-    nonfinite: tuple[tuple[str, int], ...]
-
-
-@dataclass(frozen=True)
 class GramSums:
     """The Gram matrices of groups, (groups, frames, frames), each times its number in the query, and what is amiss."""
 
     numbers: Array
     grams: Array
     nonfinite: tuple[tuple[str, int], ...]
-
-
-@dataclass(frozen=True)
-class PickJob:
-    """The frames that one task picks, and how many it decodes at once."""
-
-    frames: Array
-    unit: int
 
 
 @dataclass(frozen=True)
@@ -72,9 +56,7 @@ def plan_gram(asked: Asked, frames: Array) -> GramPlan:
         At once.
     """
     passage = cut(asked, 0)
-    jobs = tuple(
-        PickJob(frames[(frames >= reach.start) & (frames < reach.stop)], passage.unit) for reach in passage.reaches
-    )
+    jobs = pick_jobs(passage, frames)
     count, groups, workers = frames.size, asked.grouping.weights.size, asked.query.workers
     picked = max(sum(8 * piece.weights for piece in bundle.chosen) for bundle in passage.bundles) * count
     one = 8 * count * count
@@ -118,25 +100,6 @@ def gram_arrays(
 
 def none_kept(*_: Any) -> list[Picked]:
     raise AssertionError("no frames are kept")
-
-
-def pick_frames(job: PickJob, bundle: Bundle, frames: Sequence[Frames], reach: Reach) -> Picked:
-    """The picked frames of a reach."""
-    require_maker(reach.maker)
-    rows: list[Array] = []
-    bad: dict[str, int] = {}
-    for piece, some in chosen_of(bundle, frames):
-        parts = [np.empty((piece.weights, 0), dtype=np.float32)]
-        for low in range(reach.start, reach.stop, job.unit):
-            high = min(low + job.unit, reach.stop)
-            wanted = job.frames[(job.frames >= low) & (job.frames < high)]
-            if wanted.size:
-                parts.append(frames_of(piece, some, low, high)[:, wanted - low])
-        rows.append(np.concatenate(parts[1:] or parts, axis=1))
-        there = np.isfinite(rows[-1]).all(axis=0)
-        if not there.all():
-            bad[piece.parameter] = min(int(job.frames[np.argmin(there)]), bad.get(piece.parameter, reach.stop))
-    return Picked(np.concatenate(rows), tuple(bad.items()))
 
 
 @np.errstate(invalid="ignore", over="ignore")  # of weights that are not finite, which are noted

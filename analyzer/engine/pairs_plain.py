@@ -10,10 +10,10 @@ Array = np.ndarray[Any, np.dtype[Any]]
 
 
 def add_pairs(
-    before: Array, frames: Array, groups: Array, strips: Array, lags: Array, splits: Array, order: Array, sums: Array
+    frames: Array, slopes: Array, groups: Array, strips: Array, lags: Array, splits: Array, order: Array, sums: Array
 ) -> None:
     """See `analyzer.engine.pairs_compiled.add_pairs`; `order` changes nothing but speed there."""
-    w = np.concatenate([before, frames], axis=1).astype(np.float64)
+    w = frames.astype(np.float64) - slopes[:, np.newaxis] * np.arange(frames.shape[1])
     v = np.zeros_like(w)
     v[:, 1:] = np.diff(w, axis=1)
     for low, high, base, first, number in strips.tolist():

@@ -61,7 +61,12 @@ class Assembly:
 
 
 def tasks_of(
-    passage: Passage, name: str, reduce: Callable[..., Any], jobs: Sequence[Any], together: Callable[..., Any]
+    passage: Passage,
+    name: str,
+    reduce: Callable[..., Any],
+    jobs: Sequence[Any],
+    together: Callable[..., Any],
+    more: Sequence[Any] | None = None,
 ) -> tuple[dict[Any, Any], list[list[Any]]]:
     """The graph of a passage, and its keys by bundle in the order of the spans.
 
@@ -73,6 +78,8 @@ def tasks_of(
         One for each reach.
     together
         ([(job, frames, reach)], bundle) to a list of the same: reading kept sums takes less time than its task.
+    more
+        By bundle: a last argument for its tasks, or the key of it.
     """
     graph: dict[Any, Any] = {}
     keys: list[list[Any]] = []
@@ -90,7 +97,8 @@ def tasks_of(
                 key = (f"decode-{name}", number, n)
                 reach = passage.reaches[n]
                 held = [of_places(frames, *reach.places) for frames in passage.frames[number]]
-                graph[key] = (_listed, (reduce, jobs[n], bundle, held, reach))
+                last = () if more is None else (more[number],)
+                graph[key] = (_listed, (reduce, jobs[n], bundle, held, reach, *last))
                 keys[-1].append(key)
     return graph, keys
 

@@ -3,11 +3,13 @@
 Pairs of frames that are a lag apart lie in two tasks. Carrying the edges of every task through the reduction would take
 772 MB for a GCN at a lag of 16,384, and 655 GB for ten million weights. So a task decodes the last frames before its
 span once more: 6 % of a long task for lags up to 1,023 frames, 25 % up to 4,096. This is the one place where a chunk is
-decoded twice. Sums of spans add up, so there is nothing to merge.
+decoded twice. Sums of spans add up, so there is nothing to merge. Beyond 1,024 frames a large piece is passed in
+parts, and decoded once for each (`tiles_of`): what is held stays the same, however far a task looks back.
 """
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -20,10 +22,11 @@ from analyzer.engine.cache import Extent
 from analyzer.engine.frames import Frames
 from analyzer.engine.makers import maker
 from analyzer.engine.measure import Query, base_for, check_groups, pieces_of_tree, warn_of_changes
-from analyzer.engine.pieces import Bundle
+from analyzer.engine.pieces import Bundle, Piece
 from analyzer.engine.plan import SPAN_FRAMES, bundles_of, size_text, unanswered
 from analyzer.engine.remains import Remains
 from analyzer.engine.shelves import shelves_for
+from analyzer.engine.spans import frames_of
 from analyzer.errors import MemoryLimitError
 from analyzer.query.groups import Grouping, group, select
 from analyzer.query.windows import Sampling, sample
@@ -32,6 +35,9 @@ from analyzer.store.roots import Source, check_same
 from analyzer.tree import Trajectory, trajectory
 
 Array = np.ndarray[Any, np.dtype[Any]]
+
+_HELD_BYTES = 36 << 20
+"""Frames that a task holds of a piece while it looks back."""
 
 
 @dataclass(frozen=True)
@@ -227,10 +233,26 @@ def _over_arrays(edges: Sequence[int], least: int, halo: int) -> tuple[Reach, ..
     return tuple(reaches)
 
 
+def tiles_of(piece: Piece, unit: int, halo: int) -> list[slice]:
+    """The weights of a piece, cut so that no more than `_HELD_BYTES` of frames are held while a task looks back.
+
+    Each part decodes the piece's chunks again. That costs less than it would to hold all: pieces are cut at 16 MB of
+    1,024 frames, so that a task that looks back 4,096 frames of the largest ones decodes them three times.
+    """
+    size = piece.weights * np.dtype(piece.dtype).itemsize
+    parts = max(-(-size * (unit + halo) // max(_HELD_BYTES, 2 * size * unit)), 1)
+    each = max(-(-piece.weights // parts), 1)
+    return [slice(low, min(low + each, piece.weights)) for low in range(0, piece.weights, each)]
+
+
 def task_bytes(passage: Passage) -> int:
-    """Memory that one task needs for its frames: a unit as stored, decoded and copied, and what lies before it."""
-    largest = max((max(p.frame_bytes, 4 * p.weights) for b in passage.bundles for p in b.pieces), default=0)
-    return largest * (5 * passage.unit + 3 * passage.halo) + (8 << 20)
+    """Memory that one task needs for its frames: a unit as stored and decoded, and what is held of them."""
+    most = 0
+    for piece in (piece for bundle in passage.bundles for piece in bundle.pieces):
+        held = max(one.stop - one.start for one in tiles_of(piece, passage.unit, passage.halo) or [slice(0, 0)])
+        size = max(np.dtype(piece.dtype).itemsize, 4)
+        most = max(most, size * (3 * passage.unit * piece.weights + held * (passage.unit + passage.halo)))
+    return most + (8 << 20)
 
 
 def check_memory(passage: Passage, workers: int, limit: int | None, what: str, remedy: str) -> None:
@@ -245,20 +267,41 @@ def check_memory(passage: Passage, workers: int, limit: int | None, what: str, r
         )
 
 
+def reader(piece: Piece, frames: Frames, part: slice) -> Callable[[int, int], Array]:
+    """What reads frames start to stop - 1 of some weights of a piece, (weights, frames)."""
+    return lambda start, stop: frames_of(piece, frames, start, stop)[part]
+
+
 def units_of(
     read: Callable[[int, int], Array], reach: Reach, unit: int, halo: int
-) -> Iterator[tuple[int, Array, Array]]:
-    """Yield the units of a reach in order: first frame of all, (weights, halo) frames before, and the unit's frames."""
-    before = read(reach.first, reach.start)
-    for low in range(reach.start, reach.stop, unit):
-        values = read(low, min(low + unit, reach.stop))
-        yield low - before.shape[1], before, values
-        count = values.shape[1]
-        if count < halo:
-            left = max(before.shape[1] + count - halo, 0)
-            before = np.concatenate([before[:, left:], values], axis=1)
-        else:
-            before = values[:, count - halo :].copy()  # lest it hold the whole unit
+) -> Iterator[tuple[int, int, Array]]:
+    """Yield the units of a reach in order: first frame that is held, first of the unit, and all frames that are held.
+
+    The frames (weights, held) are the unit's and up to `halo` before them. They are good until the next unit is asked
+    for: one array holds them, and the last frames of a unit are moved to its beginning.
+    """
+    inner = range(-(-reach.first // unit) * unit, reach.stop, unit)  # edges of chunks: none is decoded twice
+    edges = sorted({reach.first, reach.start, *inner, reach.stop})
+    held: Array | None = None
+    count = 0
+    for low, high in itertools.pairwise(edges):
+        values = read(low, high)
+        if held is None:
+            held = np.empty((len(values), min(halo + unit, reach.stop - reach.first)), values.dtype)
+        if count + high - low > held.shape[1]:
+            _move(held, count, halo)
+            count = halo
+        held[:, count : count + high - low] = values
+        del values  # before more are decoded
+        count += high - low
+        if low >= reach.start:
+            yield high - count, low, held[:, :count]
+
+
+def _move(held: Array, count: int, keep: int) -> None:
+    """Move the last of some frames to the beginning, a few weights at a time: numpy copies what overlaps."""
+    for some in range(0, len(held), 64):
+        held[some : some + 64, :keep] = held[some : some + 64, count - keep : count]
 
 
 def remains_of(asked: Asked, passage: Passage) -> Remains | None:

@@ -18,9 +18,9 @@ from dask.base import tokenize
 from analyzer.engine.frames import Frames
 from analyzer.engine.makers import maker, require_maker
 from analyzer.engine.parts import Assembly, Part, added, answered, arrays_of, note_nonfinite, tasks_of
-from analyzer.engine.passage import Asked, Passage, Reach, check_memory, cut, task_bytes, units_of
+from analyzer.engine.passage import Asked, Passage, Reach, check_memory, cut, reader, task_bytes, tiles_of, units_of
 from analyzer.engine.pieces import Bundle, Piece, bundle_groups, piece_groups
-from analyzer.engine.spans import chosen_of, frames_of
+from analyzer.engine.spans import chosen_of
 from analyzer.engine.strips import MOST_BATCHES
 from analyzer.query.windows import Sampling
 from analyzer.statistics.spectral import hann
@@ -180,22 +180,16 @@ def _add_piece(
     job: SpectrumJob, piece: Piece, frames: Frames, reach: Reach, groups: Array, sums: Array, bad: dict[str, int]
 ) -> None:
     taper = hann(job.length)
-
-    def read(start: int, stop: int) -> Array:
-        if start == stop:
-            return np.empty((piece.weights, 0), dtype=np.float32)
-        return frames_of(piece, frames, start, stop)
-
-    for origin, before, values in units_of(read, reach, job.unit, job.length):
-        low = origin + before.shape[1]
-        here = (job.sections[:, 0] >= low) & (job.sections[:, 0] < low + values.shape[1])
-        sections = job.sections[here] - [job.length + origin, 0]
-        for weight in range(0, piece.weights, _TILE):
-            some = slice(weight, weight + _TILE)
-            tile = np.concatenate([before[some], values[some]], axis=1)  # of a few weights: small
-            for begin, record in sections.tolist():
-                _add_section(tile[:, begin : begin + job.length + 1], taper, groups[some], sums[:, record])
-        note_nonfinite(bad, piece, sums, values, low)
+    for part in tiles_of(piece, job.unit, job.length):
+        for origin, low, values in units_of(reader(piece, frames, part), reach, job.unit, job.length):
+            stop = origin + values.shape[1]
+            here = (job.sections[:, 0] >= low) & (job.sections[:, 0] < stop)
+            sections = job.sections[here] - [job.length + origin, 0]
+            for weight in range(0, len(values), _TILE):
+                some, own = values[weight : weight + _TILE], groups[part][weight : weight + _TILE]
+                for begin, record in sections.tolist():
+                    _add_section(some[:, begin : begin + job.length + 1], taper, own, sums[:, record])
+            note_nonfinite(bad, piece, sums, values[:, low - origin :], low)
 
 
 @np.errstate(invalid="ignore", over="ignore")  # of weights that are not finite, which are noted

@@ -10,9 +10,10 @@ import dask.array as da
 import numpy as np
 from dask.base import tokenize
 
-from analyzer.engine.gram import GramPlan, Picked, none_kept, pick_frames
+from analyzer.engine.gram import GramPlan, none_kept
 from analyzer.engine.makers import maker, require_maker
 from analyzer.engine.parts import Assembly, answered, arrays_of, tasks_of
+from analyzer.engine.picks import Picked, pick_frames
 from analyzer.engine.pieces import Bundle, bundle_groups
 from analyzer.store.roots import check_same
 

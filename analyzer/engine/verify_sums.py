@@ -11,7 +11,8 @@ from analyzer.engine.cache import Shelf, fault_of, load
 from analyzer.engine.frames import Chunks, Frames
 from analyzer.engine.measure import Query, measure
 from analyzer.engine.pair_cache import load_pairs
-from analyzer.engine.pairs import PairJob, plan_pairs, reduce_pairs
+from analyzer.engine.pair_plan import PairJob, plan_pairs
+from analyzer.engine.pairs import reduce_pairs
 from analyzer.engine.passage import Reach, ask
 from analyzer.engine.pieces import Bundle
 from analyzer.engine.plan import Span

@@ -12,17 +12,22 @@ import numpy as np
 import xarray as xr
 
 from analyzer.engine.measure import Query, attrs_of, coords_of, unit_of
-from analyzer.engine.pairs import PairPlan, PairSums, pair_arrays, plan_pairs
+from analyzer.engine.pair_plan import PairPlan, plan_pairs
+from analyzer.engine.pairs import PairSums, pair_arrays
 from analyzer.engine.passage import Asked, Lazy, Passed, ask
 from analyzer.engine.strips import SQUARES
 from analyzer.quantities.equilibration import from_equilibrium
+from analyzer.quantities.per_rate import check_per, require_rate
+from analyzer.quantities.schedule import columns_of, rates_of
 from analyzer.query.groups import By, Globs
-from analyzer.query.lags import Lags, default_lags, frames_of
+from analyzer.query.lags import LONGEST, Lags, default_lags, frames_of
 from analyzer.query.windows import Bound, Window
 from analyzer.statistics.lagged import NORMAL, lagged
 
 Array = np.ndarray[Any, np.dtype[Any]]
 
+_OVER_RATE = ("autocorrelation", "mean_squared_displacement", "diffusion_coefficient")
+"""What is proportional to η² where the temperature is."""
 _WIDEST = 0.5
 """Half width of an interval of the exponent from which on it says nothing about diffusion."""
 
@@ -38,6 +43,8 @@ def dynamics(
     parameter: Globs = None,
     layer: Globs = None,
     exclude: Globs = None,
+    remove_drift: bool = False,
+    per: str | None = None,
     steps_per_epoch: int | None = None,
     memory_limit: int | None = None,
     cache: bool | str = True,
@@ -45,7 +52,7 @@ def dynamics(
     """Velocity autocorrelation and mean squared displacement of groups of weights, over windows of a run.
 
     C(τ) = ⟨v(t) v(t + τ)⟩ and MSD(τ) = ⟨(w(t + τ) − w(t))²⟩, means over all pairs of velocities, or frames, of a window
-    and over the weights of a group. v(t) = w(t) − w(t − stride). No mean is taken off. No pair crosses a gap or the
+    and over the weights of a group. v(t) = w(t) − w(t − stride). No mean is taken off by default. No pair crosses a gap or the
     start of a segment. C(0) = ⟨v²⟩ is twice the temperature in the paper's convention.
 
     Parameters
@@ -55,15 +62,20 @@ def dynamics(
     by
         As for `temperature`.
     lags
-        Steps, "epoch", a list of them, or a text such as "1,2,5", "1:100" or "1:1000:log"; multiples of the stride, at
-        most 4,096 frames. Default: 0 to 8, then four to an octave, up to a sixteenth of the window.
+        Steps, "epoch", a list of them, or a text such as "1,2,5", "1:100" or "1:1000:log"; multiples of the stride.
+        Default: 0 to 8, then four to an octave, up to a sixteenth of the window and 4,096 frames.
     window, start, stop
         As for `temperature`.
     parameter, layer, exclude
         Globs over parameter names and layers.
+    remove_drift
+        Take the mean velocity in the window off each weight, and off its displacements. Long correlations are then low,
+        by the variance of that mean.
+    per : {None, "eta2"}
+        "eta2": also correlation, displacement and diffusion coefficient over the learning rate squared.
     steps_per_epoch, memory_limit, cache
         As for `temperature`. Sums are kept for groups of whole parameters, the default lags, and windows that begin and
-        end at multiples of 256 frames or at the ends of the run; all else decodes.
+        end at multiples of 256 frames or at the ends of the run, drift and all; all else decodes.
 
     Returns
     -------
@@ -78,10 +90,16 @@ def dynamics(
         `correlation_time` ½ + Σ C(τ)/C(0) over (group, window), in steps, up to `correlation_cutoff`: the first
         lag at which C is not distinguishable from 0. C is taken as linear between two lags.
         NaN for a group with a NaN or infinite weight.
+        The coordinates `origin_spacing` and `averaged_over` say in steps what a lag is estimated from. Up to 4,096
+        frames they are the stride: all origins, single velocities. Beyond, origins are `origin_spacing` apart, and the
+        autocorrelation is that of mean velocities over `averaged_over` steps, a sixteenth of the lag or less
+        (`analyzer.engine.levels`).
+        With `per`: `autocorrelation_per_eta2`, `mean_squared_displacement_per_eta2`, `diffusion_coefficient_per_eta2`
+        with errors, in units of learning_rate⁻²; NaN in a window in which the rate changes, which `remark` tells.
 
     Raises
     ------
-    TooFewFramesError, WindowError, EpochError, GroupError, SelectionError, MemoryLimitError, TreeError
+    TooFewFramesError, WindowError, EpochError, GroupError, SelectionError, OptionError, MemoryLimitError, TreeError
         At once.
     TrajectoryMissingError
         Only sums were kept of the run, and they do not answer.
@@ -110,18 +128,21 @@ def dynamics(
         memory_limit=memory_limit,
         cache=cache,
     )
-    return dynamics_of(run, query, lags)[0]
+    return dynamics_of(run, query, lags, remove_drift=remove_drift, per=per)[0]
 
 
-def dynamics_of(run: xr.DataTree, query: Query, lags: Lags = None) -> tuple[xr.Dataset, list[Passed]]:
+def dynamics_of(
+    run: xr.DataTree, query: Query, lags: Lags = None, *, remove_drift: bool = False, per: str | None = None
+) -> tuple[xr.Dataset, list[Passed]]:
     """`dynamics` of a query, and the passage that it rests on."""
+    check_per(per)
     asked = ask(run, from_equilibrium(run, query))
     sampling, line = asked.sampling, asked.run.line
     low, high = int(sampling.first.min()), int((sampling.first + sampling.count - 1).max())
     taken = frames_of(line, lags, low, high, query.steps_per_epoch)
     if taken is None:
         taken = default_lags(int(sampling.windows.velocities.max()))
-    plan = plan_pairs(asked, taken)
+    plan = plan_pairs(asked, taken, remove_drift=remove_drift)
     finish = partial(_finished, lags=taken, weights=asked.grouping.weights, window=plan.batches.window,
                      length=plan.batches.length, stride=line.stride)  # fmt: skip
     shape = (asked.grouping.weights.size, sampling.windows.velocities.size, taken.size)
@@ -130,7 +151,9 @@ def dynamics_of(run: xr.DataTree, query: Query, lags: Lags = None) -> tuple[xr.D
         for name in _columns(unit_of(sampling))
     }
     arrays, nonfinite = pair_arrays(asked, plan, finish, shapes)
-    return _dataset(asked, plan, taken, arrays), [Passed(asked.run, plan.passage, Lazy(nonfinite))]
+    passed = Passed(asked.run, plan.passage, Lazy(nonfinite))
+    answer = _dataset(asked, plan, taken, arrays).assign_attrs(drift_removed=int(remove_drift))
+    return answer if per is None else _per_rate(run, answer, passed), [passed]
 
 
 def _columns(per: str) -> dict[str, tuple[str, str]]:
@@ -196,10 +219,32 @@ def _diffusion(answer: Mapping[str, Array], steps: Array) -> dict[str, Array]:
     }
 
 
+def _per_rate(run: xr.DataTree, answer: xr.Dataset, passed: Passed) -> xr.Dataset:
+    """Return an answer with what grows with η² over η², and the rates."""
+    rates = rates_of(run, passed)
+    require_rate(rates)
+    rate = np.where(rates.value > 0, rates.value, np.nan)
+    square = xr.DataArray(rate**2, dims=("group", "window"))
+    for name in _OVER_RATE:
+        for end in ("", "_error"):
+            units, title = (answer[name + end].attrs[key] for key in ("units", "long_name"))
+            over = (answer[name + end] / square).transpose("group", "window", "lag")
+            attrs = {"units": f"{units} learning_rate^-2", "long_name": f"{title} over learning rate squared"}
+            answer[f"{name}_per_eta2{end}"] = over.assign_attrs(attrs)
+    return answer.assign(columns_of(rates))
+
+
 def _dataset(asked: Asked, plan: PairPlan, lags: Array, arrays: Mapping[str, da.Array]) -> xr.Dataset:
     sampling, grouping, stride = asked.sampling, asked.grouping, asked.run.line.stride
     coords = coords_of(sampling, grouping)
     coords["lag"] = ("lag", lags * stride, {"units": "step", "long_name": "lag"})
+    apart, over = np.ones((2, lags.size), dtype=np.int64)
+    if plan.levels is not None:
+        far = lags > LONGEST
+        apart[far], over[far] = plan.levels.apart, plan.levels.mean
+    coords["origin_spacing"] = ("lag", apart * stride, {"units": "step", "long_name": "steps between origins"})
+    averaged = {"units": "step", "long_name": "steps that a velocity of the correlation is averaged over"}
+    coords["averaged_over"] = ("lag", over * stride, averaged)
     origins = np.zeros((sampling.windows.velocities.size, lags.size), dtype=np.int64)
     np.add.at(origins, plan.batches.window, plan.counts[:, :, SQUARES])
     data: dict[str, Any] = {

@@ -42,6 +42,16 @@ def check_per(per: str | None) -> None:
         )
 
 
+def require_rate(rates: Rates) -> None:
+    """Refuse what is asked for over η² where no learning rate is known."""
+    if np.isnan(rates.low).all():
+        raise OptionError(
+            "--per-eta2: expected a learning rate, recorded or among the hyperparameters, got none. T/η² needs it. "
+            "Record with the optimizer, Recorder(store, model, optimizer), or name it: "
+            "hyperparameters={'learning_rate': 1e-3}"
+        )
+
+
 def per_rate(
     run: xr.DataTree,
     dataset: xr.Dataset,
@@ -69,12 +79,7 @@ def per_rate(
     OptionError
         No learning rate is known.
     """
-    if np.isnan(rates.low).all():
-        raise OptionError(
-            "--per-eta2: expected a learning rate, recorded or among the hyperparameters, got none. T/η² needs it. "
-            "Record with the optimizer, Recorder(store, model, optimizer), or name it: "
-            "hyperparameters={'learning_rate': 1e-3}"
-        )
+    require_rate(rates)
     with np.errstate(divide="ignore", invalid="ignore"):
         square = np.where(rates.value > 0, rates.value, np.nan) ** 2
     value = dataset["temperature"].data / square

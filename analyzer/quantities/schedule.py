@@ -4,22 +4,43 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Protocol
 
 import numpy as np
 import xarray as xr
 
-from analyzer.engine.measure import Measurement
+from analyzer.query.groups import Grouping
 from analyzer.query.changes import setting_in
 from analyzer.query.recorded import EVERY_GROUP, LEARNING_RATE, Recorded
 from analyzer.query.settings import extremes, groups_by_parameter, remarks
 from analyzer.query.timeline import Timeline
+from analyzer.query.windows import Sampling
+from analyzer.tree import Trajectory
 
 Array = np.ndarray[Any, np.dtype[Any]]
 
 COLUMNS = (LEARNING_RATE, "learning_rate_change", "remark")
 _NAMES = (LEARNING_RATE, "lr")
 """Hyperparameters that stand in where no rate was recorded step by step."""
+
+
+class _Planned(Protocol):
+    @property
+    def sampling(self) -> Sampling: ...
+    @property
+    def grouping(self) -> Grouping: ...
+
+
+class Measured(Protocol):
+    """A question that was planned: of a run, with its groups and windows."""
+
+    @property
+    def run(self) -> Trajectory:
+        """The run."""
+
+    @property
+    def plan(self) -> _Planned:
+        """Its groups and windows."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -47,7 +68,7 @@ class Rates:
         return np.where(self.low == self.high, self.low, np.nan)
 
 
-def rates_of(run: xr.DataTree, measurement: Measurement) -> Rates:
+def rates_of(run: xr.DataTree, measurement: Measured) -> Rates:
     """Return the learning rates of the groups and windows of a measurement."""
     line, windows = measurement.run.line, measurement.plan.sampling.windows
     owners = parameter_groups(run, measurement)
@@ -78,7 +99,7 @@ def rates_of(run: xr.DataTree, measurement: Measurement) -> Rates:
     return Rates(owners, np.stack([part[0] for part in parts]), np.stack([part[1] for part in parts]), text)
 
 
-def parameter_groups(run: xr.DataTree, measurement: Measurement) -> list[frozenset[int]]:
+def parameter_groups(run: xr.DataTree, measurement: Measured) -> list[frozenset[int]]:
     """Return for each group of weights the parameter groups that its parameters were in; all, where nobody knows."""
     line, grouping, sampling = measurement.run.line, measurement.plan.grouping, measurement.plan.sampling
     everything = frozenset(number for number in line.settings.recorded.groups if number != EVERY_GROUP)

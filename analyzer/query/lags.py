@@ -16,7 +16,8 @@ Array = np.ndarray[Any, np.dtype[Any]]
 Lags = str | int | Sequence[int | str] | None
 
 LONGEST = 4096
-"""Longest lag, in frames, over which all pairs are summed: a task keeps so many frames of each of its weights."""
+"""Longest lag, in frames, over which all pairs are summed: a task looks so many frames back. Longer ones are estimated
+from decimated frames (`analyzer.engine.levels`)."""
 LEAST_WINDOWS = 16
 """The default lags end at this share of a window: beyond it there is no interval (`analyzer.statistics.lagged`)."""
 TABLE = tuple(range(9)) + tuple(
@@ -91,7 +92,7 @@ def frames_of(line: Timeline, lags: Lags, low: int, high: int, steps_per_epoch: 
     Raises
     ------
     WindowError
-        A lag is negative, no multiple of the stride, or longer than `LONGEST` frames.
+        A lag is negative, or no multiple of the stride.
     EpochError
         The lag is an epoch, and there are no complete ones, or unequal ones.
     """
@@ -125,13 +126,6 @@ def _checked(line: Timeline, lag: Any) -> int:
             f"--lags: expected multiples of the stride ({line.stride} steps), got {lag!r}. Frames exist only every "
             f"{line.stride} steps. Write --lags {line.stride},{10 * line.stride}",
             lag=lag,
-        )
-    if lag // line.stride > LONGEST:
-        raise WindowError(
-            f"--lags: expected at most {LONGEST * line.stride:,} steps, got {int(lag):,}. Sums over all pairs keep so "
-            f"many frames in memory. Take --lags 1:{LONGEST * line.stride}:log here, and analyzer temperature --lag "
-            f"{int(lag)} for the mean squared displacement.",
-            lag=int(lag),
         )
     return int(lag) // line.stride
 
