@@ -103,7 +103,7 @@ def fit(stores: tuple[str, ...], **options: Any) -> None:
 
         return plots.fits(found) if found else plots.by_lag(answer)
 
-    give(options, answer, Shape(_table, _documents), draw=draw)
+    give(options, answer, Shape(_table, documents), draw=draw)
 
 
 def _choices(given: Iterable[tuple[str, Any]]) -> dict[str, Any]:
@@ -146,14 +146,14 @@ def _lags(answer: xr.Dataset) -> list[xr.Dataset]:
     return [answer.isel(lag=n) for n in range(answer.sizes["lag"])]
 
 
-def _documents(answer: xr.Dataset, frames: Iterable[pd.DataFrame], store: str) -> dict[str, Any]:
+def documents(answer: xr.Dataset, frames: Iterable[pd.DataFrame], store: str) -> dict[str, Any]:
     """The object of json; of several lags, one for each under its name. A sweep has no one `store`."""
     from analyzer.tables.fits import frame_of, held_parts
 
     (frame,) = frames
     if "held" in answer.dims:
         of_each = zip(answer["held"].values, held_parts(answer), strict=True)
-        return {"quantity": "fit", "held": {str(label): _documents(one, [frame_of(one)], "") for label, one in of_each}}
+        return {"quantity": "fit", "held": {str(label): documents(one, [frame_of(one)], "") for label, one in of_each}}
     if "lag" not in answer.dims:
         return _document(answer, frame)
     lags = {}

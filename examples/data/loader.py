@@ -6,7 +6,7 @@ import os
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import overload
+from typing import Any, overload
 
 import numpy as np
 import torch
@@ -14,13 +14,10 @@ from numpy.typing import NDArray
 from torch import Tensor
 from torch_geometric.data import Data
 
-from .build import POSITION_SCALE, DataError, build
+from .build import POSITION_SCALE, RADIUS, DataError, build
+from .edges import nearest, own, within
 
 SHIPPED = Path(__file__).with_name("mnist-75sp.npz")
-
-# The original MNISTSuperpixels graphs have 1,393 directed edges on average, 18.6 a node. With the same number for every
-# node all batches have one shape, and the nearest whole number is 19 (1,425 edges a graph).
-NEIGHBOURS = 19
 
 
 @dataclass(frozen=True, eq=False)
@@ -34,14 +31,18 @@ class Superpixels(Sequence[Data]):
     position : (N, 75, 2) float32
         Centre (x, y) in pixels.
     neighbours : (N, 75, k) int32
-        Where each node's incoming edges start: its k nearest nodes, nearest first, itself not among them.
+        Where each node's incoming edges start. The list of a node with fewer than k edges ends with the node itself.
     label : (N,) int64
+    edges : {"knn", "radius", "own"}
+        Where the edges come from: each node's nearest nodes, nearest first; all nodes within a radius; or the graphs
+        had them.
     """
 
     intensity: Tensor
     position: Tensor
     neighbours: Tensor
     label: Tensor
+    edges: str = "knn"
 
     def __len__(self) -> int:
         return len(self.label)
@@ -52,15 +53,20 @@ class Superpixels(Sequence[Data]):
     def __getitem__(self, index: slice) -> Superpixels: ...
     def __getitem__(self, index: int | slice) -> Data | Superpixels:
         if isinstance(index, slice):
-            return Superpixels(self.intensity[index], self.position[index], self.neighbours[index], self.label[index])
+            return self.take(index)
         nodes, k = self.neighbours.shape[1:]
-        target = torch.arange(nodes).repeat_interleave(k)
+        source, target = self.neighbours[index].flatten().long(), torch.arange(nodes).repeat_interleave(k)
         return Data(
             x=self.intensity[index],
-            edge_index=torch.stack([self.neighbours[index].flatten().long(), target]),
+            edge_index=torch.stack([source, target])[:, source != target],
             pos=self.position[index],
             y=self.label[index].reshape(1),
         )
+
+    def take(self, index: slice | Tensor) -> Superpixels:
+        """Return the graphs with these numbers."""
+        arrays = (self.intensity, self.position, self.neighbours, self.label)
+        return Superpixels(*(array[index] for array in arrays), self.edges)
 
 
 def load(source: str = "shipped") -> tuple[Sequence[Data], Sequence[Data]]:
@@ -77,7 +83,7 @@ def load(source: str = "shipped") -> tuple[Sequence[Data], Sequence[Data]]:
     -------
     train, test : sequence of Data
         `Superpixels`. For ``superpixels`` they are PyG's own datasets, whose graphs differ in their number of edges;
-        `dense` brings them to one shape.
+        `dense` brings them to one shape, and keeps their edges.
 
     Raises
     ------
@@ -87,7 +93,7 @@ def load(source: str = "shipped") -> tuple[Sequence[Data], Sequence[Data]]:
     if source == "superpixels":
         return original("train"), original("test")
     if source.startswith("idx:"):
-        graphs: Mapping[str, NDArray[np.uint8]] = build(Path(source.removeprefix("idx:")))
+        graphs: Mapping[str, NDArray[Any]] = build(Path(source.removeprefix("idx:")))
     elif source == "shipped" or source.endswith(".npz"):
         graphs = read(SHIPPED if source == "shipped" else Path(source))
     else:
@@ -98,53 +104,26 @@ def load(source: str = "shipped") -> tuple[Sequence[Data], Sequence[Data]]:
     return from_bytes(graphs, "train"), from_bytes(graphs, "test")
 
 
-def dense(graphs: Sequence[Data], k: int = NEIGHBOURS) -> Superpixels:
-    """Graphs of 75 nodes as dense tensors. Edges from the k nearest neighbours replace their own."""
-    if isinstance(graphs, Superpixels) and graphs.neighbours.shape[2] == k:
+def dense(graphs: Sequence[Data]) -> Superpixels:
+    """Graphs of one number of nodes as dense tensors, with their own edges."""
+    if isinstance(graphs, Superpixels):
         return graphs
-    position = torch.stack([graph.pos for graph in graphs])
+    graphs = list(graphs)  # a dataset of PyG makes its graphs anew each time
     return Superpixels(
         intensity=torch.stack([graph.x for graph in graphs]),
-        position=position,
-        neighbours=nearest(np.rint(position.numpy() * POSITION_SCALE).astype(np.int64), k),
+        position=torch.stack([graph.pos for graph in graphs]),
+        neighbours=own(graphs),
         label=torch.cat([graph.y for graph in graphs]),
+        edges="own",
     )
 
 
-def nearest(position: NDArray[np.integer], k: int = NEIGHBOURS) -> Tensor:
-    """Find the k nearest other nodes of every node, nearest first.
-
-    Parameters
-    ----------
-    position : (N, nodes, 2) integers
-        In integers distances are exact, and ties go to the lower index: equal positions give equal edges everywhere.
-    k : int
-        Neighbours of each node.
-
-    Returns
-    -------
-    (N, nodes, k) int32
-    """
-    count, nodes = position.shape[:2]
-    index = np.arange(nodes)
-    neighbours = np.empty((count, nodes, k), np.int32)
-    for i, (x, y) in enumerate(position.astype(np.int64).transpose(0, 2, 1)):
-        distance = (x[:, None] - x) ** 2 + (y[:, None] - y) ** 2
-        rank = distance * nodes + index  # one key for both
-        rank[index, index] = np.iinfo(np.int64).max
-        neighbours[i] = np.sort(np.partition(rank, k - 1, axis=1)[:, :k], axis=1) % nodes
-    return torch.from_numpy(neighbours)
-
-
-def read(path: Path) -> dict[str, NDArray[np.uint8]]:
+def read(path: Path) -> dict[str, NDArray[Any]]:
     """Read the arrays of a file that ``build.py`` wrote."""
     try:
         with path.open("rb") as file, np.load(file, allow_pickle=False) as arrays:
-            return {
-                f"{part}_{name}": arrays[f"{part}_{name}"]
-                for part in ("train", "test")
-                for name in ("intensity", "position", "label")
-            }
+            names = [f"{part}_{name}" for part in ("train", "test") for name in ("intensity", "position", "label")]
+            return {name: arrays[name] for name in [*names, *(n for n in (RADIUS,) if n in arrays.files)]}
     except FileNotFoundError as error:
         raise DataError(
             f"{path}: expected a file of graphs, got none. Make one with: python examples/data/build.py --help"
@@ -156,14 +135,16 @@ def read(path: Path) -> dict[str, NDArray[np.uint8]]:
         ) from error
 
 
-def from_bytes(graphs: Mapping[str, NDArray[np.uint8]], part: str) -> Superpixels:
+def from_bytes(graphs: Mapping[str, NDArray[Any]], part: str) -> Superpixels:
     """Make tensors of one part of the stored graphs, with their edges."""
     position = graphs[f"{part}_position"]
+    radius = graphs.get(RADIUS)
     return Superpixels(
         intensity=torch.from_numpy(graphs[f"{part}_intensity"][..., None] / np.float32(255)),
         position=torch.from_numpy(position / np.float32(POSITION_SCALE)),
-        neighbours=nearest(position),
+        neighbours=nearest(position) if radius is None else within(position, int(radius)),
         label=torch.from_numpy(graphs[f"{part}_label"].astype(np.int64)),
+        edges="knn" if radius is None else "radius",
     )
 
 

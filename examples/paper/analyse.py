@@ -12,18 +12,19 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
+from .answers import answered, read
+from .asked import asked_fits
 from .commands import analyzer_command
 from .independent import recompute
 from .place import Place, read_json, write_json
-from .plan import BATCH, RATE, SCALES, Branch, Scale, batch_sweep, branches, grid, rate_sweep
+from .plan import BATCH, RATE, SCALES, Branch, Scale, branches, rate_sweep, sweeps
 from .series import energy, windows
+from .tabled import fits_of_answers
+from .weights import account as shipped_account
+from .weights import shipped
 
 HERE = Path(__file__).parent
 MODELS = ("gcn", "gat", "cnn")
-COMPARED = ("--compare", "square", "--compare", "stiff", "--compare", "parabola", "--compare", "linear")
-AGAINST_INVERSE = ("--model", "linear", "--compare", "parabola", "--compare", "proportional", "--compare", "power")
-FEWEST = 3
-"""Fewest values of a hyperparameter for which a curve is fitted."""
 
 
 def there(place: Place, runs: Sequence[Branch]) -> list[Branch]:
@@ -46,70 +47,88 @@ def accounts(place: Place, scale: Scale, kind: str, into: Path) -> None:
 
 
 def fits(place: Place, scale: Scale, into: Path, pictures: Path) -> None:
-    """Fit temperatures against learning rate, batch size and both, at every lag, for SGD and Adam."""
-    lags = ",".join(map(str, (*scale.lags, "epoch")))
+    """Make all fits with the analyzer's command, from the runs' trajectories or kept sums."""
     for optimizer in ("sgd", "adam"):
-        rates, batches = (there(place, sweep(scale, optimizer)) for sweep in (rate_sweep, batch_sweep))
-        values = len({run.learning_rate for run in rates}), len({run.batch_size for run in batches})
-        asked: list[tuple[str, list[Branch], tuple[str, ...], bool]] = []
-        against: tuple[str, ...]
-        if values[0] >= FEWEST:
-            against = ("--against", "learning_rate")
-            asked.append(("rate", rates, (*against, *COMPARED), True))
-            asked.append(("rate-lags", rates, (*against, "--lag", lags), True))
-        if values[1] >= FEWEST:
-            against, inverse = ("--against", "batch_size"), ("--against", "inverse_batch_size")
-            asked.append(("batch", batches, (*against, "--model", "inverse_power"), False))
-            asked.append(("batch-lags", batches, (*against, "--model", "inverse_power", "--lag", lags), True))
-            asked.append(("inverse", batches, (*inverse, *AGAINST_INVERSE), True))
-            asked.append(("inverse-epoch", batches, (*inverse, *AGAINST_INVERSE, "--lag", "epoch"), True))
-        if min(values) >= FEWEST:
-            both = [*rates, *batches, *(there(place, grid(scale)) if optimizer == "sgd" else ())]
-            joint = ("--against", "learning_rate", "--against", "batch_size", "--model", "joint")
-            asked.append(("joint", list(dict.fromkeys(both)), joint, False))
-        for name, runs, words, drawn in asked:
+        for asked in asked_fits(scale, optimizer, there(place, sweeps(scale, optimizer))):
             analyzer_command(
-                "fit", *(opened(place, run) for run in runs), *words, output=into / f"{optimizer}-{name}.json",
-                plot=pictures / f"{optimizer}-{name}.png" if drawn else None,
+                "fit", *(opened(place, run) for run in asked.runs), *asked.words,
+                output=into / f"{optimizer}-{asked.name}.json",
+                plot=pictures / f"{optimizer}-{asked.name}.png" if asked.drawn else None,
             )  # fmt: skip
 
 
-def looked_at(place: Place, scale: Scale, into: Path, pictures: Path) -> None:
-    """Ask for rows, checks, equilibrium, windows and energy of the runs at the training's batch size and rate."""
-    for optimizer in ("sgd", "adam"):
-        seeds = range(scale.rate_seeds[optimizer])
-        own = there(place, [Branch(optimizer, RATE, BATCH, seed) for seed in seeds])
-        for run in own:
-            analyzer_command(
-                "rows", opened(place, run), *(() if run.seed == 0 else ("--parameter", "conv2*weight")),
-                output=into / f"rows-{optimizer}-{run.seed}.json",
-            )  # fmt: skip
-        if own:
-            first = opened(place, own[0])
-            analyzer_command(
-                "rows", first, "--parameter", "conv2.lin.weight", output=into / f"figure-4-{optimizer}.json",
-                plot=pictures / f"{optimizer}-rows.png",
-            )  # fmt: skip
-            analyzer_command("rows", first, "--by", "head", output=into / f"heads-{optimizer}.json")
-            analyzer_command("check", first, output=into / f"check-{optimizer}.json")
-            write_json(into / f"windows-{optimizer}.json", windows(first))
-            write_json(into / f"energy-{optimizer}.json", energy(first))
-        for run in there(place, [run for run in rate_sweep(scale, optimizer) if run.seed == 0]):
-            analyzer_command("equilibration", opened(place, run), output=into / f"equilibrium-{run.name}.json")
-    training = place.store("training")
-    if training.exists():
-        analyzer_command("equilibration", training, output=into / "equilibrium-training.json")
+def looked_at(place: Place, scale: Scale, runs: Sequence[Branch], into: Path) -> None:
+    """Ask for what single runs answer: rows, checks, equilibrium, windows, energy, and temperatures in plain numpy.
+
+    Rows are asked of the runs at the training's batch size and rate; equilibrium of one seed of the sweep of rates; the
+    others of one run of each optimizer. The answers name the run by its path from the folder of all runs.
+    """
+    with contextlib.chdir(place.root.parents[1]):
+        near = Place(Path(*place.root.parts[-2:]))
+        for run in runs:
+            _looked_at_one(near, scale, run, into)
 
 
-def judged_apart(place: Place, scale: Scale, into: Path) -> None:
-    """Recompute the temperatures of three runs from the raw arrays in plain numpy."""
-    chosen = there(place, [
-        Branch("sgd", scale.rates["sgd"][0], BATCH, 0),
-        Branch("sgd", scale.rates["sgd"][-1], BATCH, 0),
-        Branch("adam", RATE, BATCH, 0),
-    ])  # fmt: skip
-    stores = [place.store(run.name) for run in chosen if place.store(run.name).exists()]
-    write_json(into / "independent.json", [recompute(store) for store in stores])
+def _looked_at_one(place: Place, scale: Scale, run: Branch, into: Path) -> None:
+    optimizer, what = run.optimizer, opened(place, run)
+    if (run.learning_rate, run.batch_size) == (RATE, BATCH):
+        words = () if run.seed == 0 else ("--parameter", "conv2*weight")
+        analyzer_command("rows", what, *words, output=into / f"rows-{optimizer}-{run.seed}.json")
+    if (run.learning_rate, run.batch_size, run.seed) == (RATE, BATCH, 0):
+        analyzer_command(
+            "rows", what, "--parameter", "conv2.lin.weight", output=into / f"figure-4-{optimizer}.json",
+            plot=into / "figures" / f"{optimizer}-rows.png",
+        )  # fmt: skip
+        analyzer_command("rows", what, "--by", "head", output=into / f"heads-{optimizer}.json")
+        analyzer_command("check", what, output=into / f"check-{optimizer}.json")
+        write_json(into / f"windows-{optimizer}.json", windows(what))
+        write_json(into / f"energy-{optimizer}.json", energy(what))
+    if run.seed == 0 and run in rate_sweep(scale, optimizer):
+        analyzer_command("equilibration", what, output=into / f"equilibrium-{run.name}.json")
+    if run in judged_apart(scale) and place.store(run.name).exists():
+        write_json(into / f"independent-{run.name}.json", recompute(place.store(run.name)))
+
+
+def judged_apart(scale: Scale) -> list[Branch]:
+    """Runs whose temperatures are computed again from the raw arrays in plain numpy: of one seed, up to six."""
+    rates = scale.rates["sgd"]
+    chosen = dict.fromkeys((rates[0], RATE, rates[len(rates) // 2], rates[-2], rates[-1]))
+    return [*(Branch("sgd", rate, BATCH, 0) for rate in chosen), Branch("adam", RATE, BATCH, 0)]
+
+
+def from_runs(place: Place, scale: Scale, kind: str, results: Path) -> None:
+    """Ask the analyzer about all finished runs of a model anew."""
+    apart = Place(place.root.with_name(f"{kind}-position"))
+    if apart.account("training").exists():
+        accounts(apart, scale, kind, results / f"{kind}-position")
+    into = results / kind
+    runs = there(place, branches(scale, kind))
+    if not runs:
+        if place.account("training").exists():
+            accounts(place, scale, kind, into)
+        return
+    if into.exists():
+        for old in into.glob("*.json"):
+            if old.name != "prune.json":
+                old.unlink()
+        shutil.rmtree(into / "figures", ignore_errors=True)
+    accounts(place, scale, kind, into)
+    fits(place, scale, into, into / "figures")
+    looked_at(place, scale, runs, into)
+    if place.store("training").exists():
+        analyzer_command("equilibration", place.store("training"), output=into / "equilibrium-training.json")
+
+
+def from_answers(place: Place, scale: Scale, kind: str, into: Path) -> None:
+    """Put together what the finished branches of a model answered one by one, and fit their temperatures."""
+    done = answered(into, branches(scale, kind))
+    told = place.account("training")
+    training = read_json(told) if told.exists() else shipped_account(kind) if shipped(kind) else None
+    if not done and training is None:
+        return
+    known = [read(into, run)["account"] for run in done]
+    write_json(into / "accounts.json", {"planned": len(branches(scale, kind)), "training": training, "branches": known})
+    fits_of_answers(scale, into)
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -121,26 +140,13 @@ def main(argv: Sequence[str] | None = None) -> int:
     parser.add_argument("--results", type=Path, default=HERE / "results", help="where the answers go")
     options = parser.parse_args(argv)
     scale, results = SCALES[options.scale], options.results.resolve() / options.scale
-    with contextlib.chdir(options.output):  # names in the answers are then the same wherever the runs are
-        for kind in options.model or MODELS:
-            place = Place(Path(scale.name, kind))
-            apart = Place(Path(scale.name, f"{kind}-position"))
-            if apart.account("training").exists():
-                accounts(apart, scale, kind, results / f"{kind}-position")
-            into, pictures = results / kind, results / kind / "figures"
-            if not there(place, branches(scale, kind)):
-                if place.account("training").exists():
-                    accounts(place, scale, kind, into)
-                continue
-            if into.exists():
-                for old in into.glob("*.json"):
-                    if old.name != "prune.json":
-                        old.unlink()
-                shutil.rmtree(pictures, ignore_errors=True)
-            accounts(place, scale, kind, into)
-            fits(place, scale, into, pictures)
-            looked_at(place, scale, into, pictures)
-            judged_apart(place, scale, into)
+    output = options.output.resolve()
+    for kind in options.model or MODELS:
+        if scale.shipped:
+            from_answers(Place(output / scale.name / kind), scale, kind, results / kind)
+        elif options.output.exists():
+            with contextlib.chdir(output):  # names in the answers are then the same wherever the runs are
+                from_runs(Place(Path(scale.name, kind)), scale, kind, results)
     return 0
 
 

@@ -1,8 +1,9 @@
 """The networks of the paper on graphs of one shape: dense, with the PyG layers' own parameters.
 
-Every graph has 75 nodes, so a batch is one array (graphs, 75, features) and its edges are one (graphs, 75, 75), or for
-attention on a CPU (graphs, 75, 20). PyG works on lists of edges. Here the same work is a few operations of fixed shape:
-several times faster on a CPU, and fit for a CUDA graph. A test compares logits and gradients with PyG's own forward.
+Every graph has 75 nodes, so a batch is one array (graphs, 75, features), and its edges are one (graphs, 75, 75),
+whatever edges there are; or for attention on a CPU (graphs, 75, 20), where all nodes have as many. PyG works on lists
+of edges. Here the same work is a few operations of fixed shape: several times faster on a CPU, and fit for a CUDA
+graph. A test compares logits and gradients with PyG's own forward.
 """
 
 from __future__ import annotations
@@ -18,6 +19,9 @@ from ..data.loader import Superpixels
 from ..models import GAT, GCN
 from .attention import attend
 from .cnn import CNN, pictures
+
+AT_A_TIME = 1_000
+"""Graphs whose edges are made at once: all 60,000 take 1.35 GB, and their intermediate arrays would take it again."""
 
 Model = GCN | GAT | CNN
 KINDS: dict[str, type[Model]] = {"gcn": GCN, "gat": GAT, "cnn": CNN}
@@ -71,16 +75,31 @@ def inputs(kind: str, graphs: Superpixels, *, position: bool = False, device: st
     if kind == "gat":
         edges = listed(graphs.neighbours) if device == "cpu" else None
         return Inputs(x, mask(graphs.neighbours) if edges is None else edges, graphs.label).to(device)
-    edges = normalised_adjacency(graphs.neighbours)
-    return Inputs(edges @ x, edges, graphs.label).to(device)
+    nodes = x.shape[1]
+    averaged, edges = torch.empty_like(x), torch.empty(len(graphs), nodes, nodes)
+    for start in range(0, len(graphs), AT_A_TIME):
+        part = slice(start, start + AT_A_TIME)
+        edges[part] = normalised_adjacency(graphs.neighbours[part])
+        averaged[part] = edges[part] @ x[part]
+    return Inputs(averaged, edges, graphs.label).to(device)
 
 
 def listed(neighbours: Tensor) -> Tensor | None:
-    """(N, nodes, neighbours + 1) int64: the nodes that a node listens to, and itself; None if one is named twice."""
-    count, nodes, _ = neighbours.shape
-    own = torch.arange(nodes)[None, :, None].expand(count, nodes, 1)
-    found = torch.cat([neighbours.long(), own], dim=2).sort(dim=2).values
-    return None if (found.diff(dim=2) == 0).any() else found
+    """(N, nodes, neighbours + 1) int64: the nodes that a node listens to, and itself; None if one is named twice.
+
+    A node with fewer neighbours than others names itself in their place: lists of one length are for graphs whose nodes
+    all have as many.
+    """
+    count, nodes, most = neighbours.shape
+    found = torch.empty(count, nodes, most + 1, dtype=torch.long)
+    for start in range(0, count, AT_A_TIME):
+        part = neighbours[start : start + AT_A_TIME].long()
+        own = torch.arange(nodes)[None, :, None].expand(len(part), nodes, 1)
+        some = torch.cat([part, own], dim=2).sort(dim=2).values
+        if (some.diff(dim=2) == 0).any():
+            return None
+        found[start : start + AT_A_TIME] = some
+    return found
 
 
 def adjacency(neighbours: Tensor) -> Tensor:

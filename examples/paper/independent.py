@@ -11,6 +11,9 @@ import zarr
 
 import analyzer
 
+AT_A_TIME = 2_048
+"""Steps whose velocities are in memory at once."""
+
 
 def recompute(store: Path) -> dict[str, Any]:
     """Largest relative differences of T by layer, over whole runs and by epoch, from equation 6 written in numpy.
@@ -21,17 +24,20 @@ def recompute(store: Path) -> dict[str, Any]:
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # pcodec is outside of Zarr's core specification
         group: Any = zarr.open_group(store, mode="r")
-        arrays = {path: np.asarray(item[...], np.float64) for path, item in _arrays(group["parameters"])}
+        arrays = dict(_arrays(group["parameters"]))
         steps = np.asarray(group["step"][...])
         epochs = np.asarray(group["epoch"][...])
-    assert np.array_equal(np.diff(steps), np.ones(len(steps) - 1)), "every step is there"
-    energy: dict[str, np.ndarray[Any, Any]] = {}
-    weights: dict[str, int] = {}
-    for path, values in arrays.items():
-        layer = path.split("/")[0]
-        velocity = np.diff(values.reshape(-1, values.shape[-1]), axis=1)
-        energy[layer] = energy.get(layer, 0) + 0.5 * (velocity**2).sum(axis=0)
-        weights[layer] = weights.get(layer, 0) + len(velocity)
+        assert np.array_equal(np.diff(steps), np.ones(len(steps) - 1)), "every step is there"
+        energy: dict[str, np.ndarray[Any, Any]] = {}
+        weights: dict[str, int] = {}
+        for path, array in arrays.items():
+            layer = path.split("/")[0]
+            total = energy.setdefault(layer, np.zeros(len(steps) - 1))
+            weights[layer] = weights.get(layer, 0) + int(np.prod(array.shape[:-1]))
+            for start in range(0, len(total), AT_A_TIME):  # a long run does not fit into memory
+                frames = np.asarray(array[..., start : start + AT_A_TIME + 1], np.float64)
+                velocity = np.diff(frames.reshape(-1, frames.shape[-1]), axis=1)
+                total[start : start + AT_A_TIME] += 0.5 * (velocity**2).sum(axis=0)
     run = analyzer.open_run(store)
     whole = analyzer.temperature(run, by="layer").compute()
     by_epoch = analyzer.temperature(run, by="layer", window="epoch", errors=False).compute()

@@ -61,6 +61,9 @@ class Scale:
         Lags in steps. One epoch is added to them.
     test_graphs : int
         Most test graphs, equally many of each class.
+    shipped : bool
+        Whether the branches start from the trained networks that ship with the examples. A training that is still to be
+        made or finished is then not recorded, and every branch is answered as soon as it is finished.
     """
 
     name: str
@@ -81,12 +84,14 @@ class Scale:
     batch_seeds: Mapping[str, int] = field(default_factory=lambda: {"sgd": 3, "adam": 2})
     grid_seeds: int = 2
     test_graphs: int = 10_000
+    shipped: bool = False
 
 
 SCALES = {
     scale.name: scale
     for scale in (
         Scale("full", 60_000, 600, 200, 1_000, 0, 100, lags=(1, 3, 10, 30, 100, 300)),
+        Scale("trained", 60_000, 600, 200, 1_000, 20_000, 10, lags=(1, 3, 10, 30, 100, 300), shipped=True),
         Scale("small", 2_000, 60, 20, 500, 3_000, 40, lags=(1, 3, 10, 30)),
         Scale(
             "toy",
@@ -127,16 +132,24 @@ def grid(scale: Scale) -> list[Branch]:
     return [Branch("sgd", rate, batch, seed) for seed in range(scale.grid_seeds) for rate, batch in chosen]
 
 
+def sweeps(scale: Scale, optimizer: str) -> list[Branch]:
+    """All runs of an optimizer: both sweeps and, of SGD, the grid."""
+    own = rate_sweep(scale, optimizer) + batch_sweep(scale, optimizer) + (grid(scale) if optimizer == "sgd" else [])
+    return list(dict.fromkeys(own))
+
+
 def branches(scale: Scale, kind: str) -> list[Branch]:
     """All runs of a model at a scale, each once, in an order that lets one analyse a plan that was cut off anywhere.
 
-    First comes one seed of both SGD sweeps, then their other seeds, then Adam, then the grid. From three seeds on,
+    First comes one seed of both SGD sweeps, the training's own rate before the coldest and the hottest run and these
+    before the rest; then their other seeds, then Adam, then the grid. From three seeds on,
     intervals come from the scatter between seeds; a verdict on an exponent takes five. The CNN answers one question,
     plain SGD against the batch size: it has three seeds of both SGD sweeps.
     """
     sgd_rates, sgd_batches = rate_sweep(scale, "sgd"), batch_sweep(scale, "sgd")
     adam = rate_sweep(scale, "adam") + batch_sweep(scale, "adam")
     waves: list[tuple[list[Branch], range]] = [
+        ([run for run in kept(scale) if run.optimizer == "sgd"], range(1)),
         (sgd_rates, range(1)),
         (sgd_batches, range(1)),
         (sgd_rates, range(1, 99)),
@@ -145,8 +158,18 @@ def branches(scale: Scale, kind: str) -> list[Branch]:
         (grid(scale), range(99)),
     ]
     if kind == "cnn":
-        waves = [(sgd_rates, range(1)), (sgd_batches, range(1)), (sgd_rates, range(1, 3)), (sgd_batches, range(1, 3))]
+        waves = [*waves[:2], (sgd_batches, range(1)), (sgd_rates, range(1, 3)), (sgd_batches, range(1, 3))]
     return list(dict.fromkeys(run for runs, seeds in waves for run in runs if run.seed in seeds))
+
+
+def kept(scale: Scale) -> list[Branch]:
+    """Runs whose trajectories stay beside their sums: figures of rows, pruning, dynamics and the check in plain numpy.
+
+    These are all runs at the training's rate and batch size, and the coldest and the hottest of the sweep.
+    """
+    own = [Branch(name, RATE, BATCH, seed) for name in ("sgd", "adam") for seed in range(scale.rate_seeds[name])]
+    rates = scale.rates["sgd"]
+    return [*own, *(Branch("sgd", rate, BATCH, 0) for rate in (rates[0], rates[-1]))]
 
 
 def epochs_of(scale: Scale, batch_size: int) -> tuple[int, int]:

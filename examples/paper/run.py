@@ -1,6 +1,7 @@
 """Train the paper's networks to equilibrium, and record the branches whose temperatures are measured.
 
 python -m examples.paper.run --scale small --model gcn
+python -m examples.paper.run --scale trained --model gcn --data mnist-75sp.npz    # from the weights that ship
 python -m examples.paper.run --scale full --model gcn --device cuda --data mnist-75sp.npz --minutes 10   # repeatedly
 
 Stop it when you like: what is finished is kept, and the same command goes on from there. If you start it twice, the two
@@ -24,11 +25,13 @@ from recorder import RecorderError
 
 from ..data.build import DataError
 from ..data.loader import Superpixels, dense, load
+from . import answers
+from .analyse import HERE, looked_at
 from .dense import inputs
-from .place import Place, Stop
-from .plan import SCALES, Branch, Scale, branches
+from .place import Place, Stop, claim
+from .plan import SCALES, Branch, Scale, branches, kept
 from .together import Steps, together
-from .train import Task, branch_steps, finished, tell, train
+from .train import Task, account_of, branch_steps, finished, tell, train
 
 CLASSES = 10
 
@@ -47,7 +50,7 @@ def chosen(graphs: Superpixels, count: int) -> Superpixels:
             f"data: expected {count // CLASSES} train graphs of each class, got fewer: {len(keep):,} of {count:,}. "
             "The scale needs them. Choose a smaller --scale or other --data."
         )
-    return Superpixels(graphs.intensity[keep], graphs.position[keep], graphs.neighbours[keep], graphs.label[keep])
+    return graphs.take(keep)
 
 
 def task_of(options: argparse.Namespace, scale: Scale, stop: Stop) -> Task:
@@ -63,15 +66,18 @@ def task_of(options: argparse.Namespace, scale: Scale, stop: Stop) -> Task:
         for graphs in (chosen(train_graphs, scale.graphs), chosen(test_graphs, scale.test_graphs))
     ]
     name = options.model + ("-position" if options.position else "")
+    name += "" if train_graphs.edges == "knn" else f"-{train_graphs.edges}"
     return Task(
         kind=options.model,
+        edges=train_graphs.edges,
         features=3 if options.position else 1,
         scale=scale,
-        place=Place(options.output / scale.name / name),
+        place=Place(options.output.resolve() / scale.name / name),
         train=ready[0],
         test=ready[1],
         stop=stop,
         together=options.together,
+        answers=options.results.resolve() / scale.name / name if scale.shipped else None,
     )
 
 
@@ -82,7 +88,7 @@ def work(task: Task, *, keep: bool, only_training: bool) -> bool:
     todo = branches(task.scale, task.kind)
     for run, done in together(_started(task, todo), task.together):
         if done:
-            settle(task, run, keep=keep)
+            settle(task, run, keep=keep or (task.scale.shipped and run in kept(task.scale)))
     left = [run.name for run in todo if not finished(task, run)]
     tell(f"{task.kind}: all {len(todo)} branches are there" if not left else f"{task.kind}: {len(left)} branches left")
     return not left
@@ -100,11 +106,17 @@ def _started(task: Task, todo: Sequence[Branch]) -> Iterator[tuple[Branch, Steps
 
 
 def settle(task: Task, run: Branch, *, keep: bool) -> None:
-    """Keep a run's sums, and delete its trajectory unless `keep` is true."""
+    """Keep a run's sums, and its answers where the scale asks for them. The trajectory goes unless `keep` is true."""
     store = task.place.store(run.name)
-    analyzer.temperature(analyzer.open_run(store), by="model", errors=False).compute()  # any answer keeps all sums
-    if not keep:
-        shutil.rmtree(store)
+    with claim(store, wait=False) as mine:
+        if not mine:  # another process is at it
+            return
+        analyzer.temperature(analyzer.open_run(store), by="model", errors=False).compute()  # any answer keeps all sums
+        if task.answers is not None and not finished(task, run):
+            looked_at(task.place, task.scale, [run], task.answers)
+            answers.write(task.answers, run, task.scale, store, account_of(task, run.name))  # last: now it is finished
+        if not keep:
+            shutil.rmtree(store)
 
 
 def refused(options: argparse.Namespace) -> str:
@@ -128,6 +140,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     parser.add_argument("--model", choices=("gcn", "gat", "cnn"), default="gcn")
     parser.add_argument("--data", default="shipped", help="shipped, superpixels (downloads), idx:DIR, or FILE.npz")
     parser.add_argument("--output", type=Path, default=Path("runs/paper"), help="folder (default: runs/paper)")
+    parser.add_argument("--results", type=Path, default=HERE / "results", help="of finished branches, at scale trained")
     parser.add_argument("--position", action="store_true", help="the centres of superpixels as two more features")
     parser.add_argument("--only-training", action="store_true", help="make no branches")
     parser.add_argument("--keep-trajectories", action="store_true", help="beside their sums")

@@ -6,6 +6,7 @@ import sys
 import time
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any, Literal
 
 import torch
@@ -13,12 +14,18 @@ from torch.optim import Optimizer
 
 from recorder import Recorder
 
+from .answers import file_of
 from .dense import KINDS, Inputs, Model
 from .driver import TOGETHER, Driver, launches
 from .place import Place, Stop, claim, load, read_json, save, write_json
 from .plan import BATCH, Branch, Scale, epochs_of, learning_rate, seed_of
 from .together import Steps, finish
 from .updates import accuracy, load_moments, portable
+from .weights import account as account_of_shipped
+from .weights import restored, shipped
+
+TOLD = ("device", "second_device", "cpu_seconds")
+"""What the account of a shipped network says of where it was trained."""
 
 
 @dataclass(frozen=True)
@@ -34,6 +41,11 @@ class Task:
         See `Recorder`; given only to the run that measures the cost of recording.
     together : int
         Branches that run at once in this process.
+    edges : {"knn", "radius", "own"}
+        See `Superpixels`.
+    answers : Path, optional
+        Folder of the model's answers, at a scale that keeps the answers of each branch: a branch whose answers lie
+        there is finished, wherever it was made.
     """
 
     kind: str
@@ -46,6 +58,8 @@ class Task:
     compare_every: int | None = None
     together: int = 1
     notes: Mapping[str, Any] = field(default_factory=dict)
+    answers: Path | None = None
+    edges: str = "knn"
 
     @property
     def device(self) -> str:
@@ -94,7 +108,11 @@ def one_epoch(task: Task, driver: Driver, name: str, epoch: int, recorder: Recor
 
 
 def train(task: Task) -> bool:
-    """Train with Adam from where an earlier call stopped, and record the last stage. Returns whether it is done."""
+    """Train with Adam from where an earlier call stopped, and record the last stage. Returns whether it is done.
+
+    At a scale whose branches start from the shipped networks, the training goes on where those are, and nothing of it
+    is recorded.
+    """
     with claim(task.place.trained, wait=True):
         if task.place.trained.exists():
             return True
@@ -102,20 +120,43 @@ def train(task: Task) -> bool:
         state: dict[str, Any] = {"epoch": 0, "seconds": 0.0, "curve": []}
         if task.place.training.exists():
             state = load(task.place.training)
+        elif starts_from_shipped(task):
+            state = state_of_shipped(task.kind)
         optimizer = optimizer_of("adam", model, learning_rate(task.scale, state["epoch"]), task.device)
         if state["epoch"]:
             model.load_state_dict(state["model"])
             load_moments(optimizer, state["optimizer"])
         driver = Driver(model, optimizer, task.train, BATCH, tell)
-        last_stage = task.scale.epochs - task.scale.decay_every
-        while state["epoch"] < last_stage:
+        recorded_from = task.scale.epochs - (0 if task.scale.shipped else task.scale.decay_every)
+        while state["epoch"] < recorded_from:
             if task.stop:
                 return False
             state = _stage(task, model, optimizer, driver, state, None)
             save(task.place.training, state)
+        if task.scale.shipped:
+            return _settle_training(task, model, state)
         if task.stop:
             return False
         return _finish_training(task, model, optimizer, driver, state)
+
+
+def starts_from_shipped(task: Task) -> bool:
+    """Whether a network ships that saw the task's features and edges."""
+    return task.scale.shipped and task.features == 1 and task.edges == "knn" and shipped(task.kind)
+
+
+def state_of_shipped(kind: str) -> dict[str, Any]:
+    """The training as far as the shipped network has come."""
+    told = account_of_shipped(kind)
+    model, optimizer = restored(kind)
+    return {
+        "epoch": told["epochs"],
+        "seconds": told["seconds"],
+        "curve": told["curve"],
+        "model": model.state_dict(),
+        "optimizer": optimizer,
+        "told": {name: told[name] for name in TOLD if name in told},
+    }
 
 
 def _finish_training(task: Task, model: Model, optimizer: Optimizer, driver: Driver, state: dict[str, Any]) -> bool:
@@ -130,8 +171,14 @@ def _finish_training(task: Task, model: Model, optimizer: Optimizer, driver: Dri
                 recorder.close("interrupted")
                 return False
             state = _stage(task, model, optimizer, driver, state, recorder)
+    return _settle_training(task, model, state)
+
+
+def _settle_training(task: Task, model: Model, state: Mapping[str, Any]) -> bool:
+    """Write the trained network, and the account of its training."""
     account = {"name": "training", "model": task.kind, "scale": task.scale.name, "seconds": state["seconds"]}
-    account |= {"steps": task.scale.epochs * driver.steps, "curve": state["curve"]}
+    account |= {"steps": task.scale.epochs * (len(task.train) // BATCH), "epochs": task.scale.epochs}
+    account |= {"curve": state["curve"], **state.get("told", {})}
     account |= {"test_accuracy": accuracy(model, task.test), "train_accuracy": accuracy(model, task.train)}
     account |= {"test_graphs": len(task.test), "train_graphs": len(task.train), **task.notes}
     save(task.place.trained, {"model": state["model"], "optimizer": state["optimizer"]})
@@ -143,10 +190,11 @@ def _finish_training(task: Task, model: Model, optimizer: Optimizer, driver: Dri
 def _stage(
     task: Task, model: Model, optimizer: Optimizer, driver: Driver, state: dict[str, Any], recorder: Recorder | None
 ) -> dict[str, Any]:
-    """Make epochs of one learning rate, up to ten at a time. Returns the state after them."""
+    """Make epochs of one learning rate, one or a few at a time. Returns the state after them."""
     first = state["epoch"]
     decay = task.scale.decay_every
-    end = min(first + max(1, decay // 10), (first // decay + 1) * decay)
+    at_a_time = 1 if task.scale.shipped else max(1, decay // 10)  # at full size a CPU takes ten seconds or more for one
+    end = min(first + at_a_time, (first // decay + 1) * decay)
     driver.set_rate(learning_rate(task.scale, first))
     began = time.perf_counter()
     name = f"training/{task.kind}"
@@ -156,6 +204,7 @@ def _stage(
     tell(f"{task.kind} training {end}/{task.scale.epochs} epochs  loss {losses[-1]:.3f}  "
          f"test {point['test_accuracy']:.1%}  {(end - first) * driver.steps / seconds:.0f} steps/s")  # fmt: skip
     return {
+        **state,
         "epoch": end,
         "seconds": state["seconds"] + seconds,
         "curve": [*state["curve"], point],
@@ -279,7 +328,9 @@ def _added(before: Mapping[str, Any], report: Any, outside: float) -> dict[str, 
 
 
 def finished(task: Task, run: Branch) -> bool:
-    """Whether a branch is finished."""
+    """Whether a branch is finished, and its answers are kept where the scale keeps them."""
+    if task.answers is not None:
+        return file_of(task.answers, run).exists()
     return task.place.account(run.name).exists()
 
 

@@ -16,12 +16,14 @@ from examples.data.build import (
     build,
     main,
     merge_cheapest,
+    radius_squared,
     read_idx,
     save,
     superpixels,
     superpixels_of,
 )
-from examples.data.loader import NEIGHBOURS, SHIPPED, Superpixels, dense, load, nearest
+from examples.data.edges import NEIGHBOURS, nearest
+from examples.data.loader import SHIPPED, Superpixels, dense, load
 
 REPOSITORY = Path(__file__).parents[2]
 MNIST = Path(os.environ.get("MNIST_IDX", REPOSITORY.parent / "shared" / "data" / "mnist"))
@@ -190,15 +192,58 @@ def test_batches_have_one_shape() -> None:
     assert shapes == {(300 * 75, 1, 2, 300 * 75 * NEIGHBOURS)}
 
 
-def test_graphs_of_any_edges_become_dense() -> None:
+def test_graphs_keep_their_own_edges() -> None:
     graphs, _ = load()
     few = graphs[:3]
     ragged = [graph.clone() for graph in few]
     for i, graph in enumerate(ragged):
-        graph.edge_index = graph.edge_index[:, i:]
+        loop = torch.tensor([[5], [5]])  # the layers listen to the node itself anyway
+        graph.edge_index = torch.cat([graph.edge_index[:, 7 * i :], loop], dim=1)
     found = dense(ragged)
-    for name in ("intensity", "position", "neighbours", "label"):
+    assert found.edges == "own"
+    for name in ("intensity", "position", "label"):
         torch.testing.assert_close(getattr(found, name), getattr(few, name))
+    for i, graph in enumerate(ragged):
+        kept = {(int(s), int(t)) for s, t in graph.edge_index.T if s != t}
+        assert {(int(s), int(t)) for s, t in found[i].edge_index.T} == kept
+    assert [found[i].edge_index.shape[1] for i in range(3)] == [1425, 1418, 1411]
+    assert dense(few) is few
+
+
+def test_an_edge_that_is_named_twice_is_told() -> None:
+    graph = load()[0][0].clone()
+    graph.edge_index = torch.cat([graph.edge_index, graph.edge_index[:, :2]], dim=1)
+    with pytest.raises(DataError, match="graph 0: expected every edge once, got 2 twice"):
+        dense([graph])
+
+
+def test_edges_within_a_radius_have_the_mean_degree_of_the_original(folder: Path, tmp_path: Path) -> None:
+    main_edges = {}
+    for edges in ("knn", "radius"):
+        save(build(folder, md5=False, edges=edges), tmp_path / f"{edges}.npz")
+        main_edges[edges] = load(str(tmp_path / f"{edges}.npz"))
+    train, test = main_edges["radius"]
+    assert isinstance(train, Superpixels)
+    assert (train.edges, test.edges, main_edges["knn"][0].edges) == ("radius", "radius", "knn")
+    assert torch.equal(train.intensity, main_edges["knn"][0].intensity)
+    degrees = [torch.bincount(train[i].edge_index[1], minlength=75) for i in range(len(train))]
+    assert abs(float(torch.cat(degrees).float().mean()) - 1_393 / 75) < 0.5
+    assert len(set(torch.cat(degrees).tolist())) > 5
+    with np.load(tmp_path / "radius.npz") as file:
+        squared = int(file["radius_squared"])
+    for points, graph in ((test.position[i].double() * 8, test[i]) for i in range(3)):
+        apart = ((points[:, None] - points) ** 2).sum(dim=2)
+        joined = torch.zeros(75, 75, dtype=torch.bool)
+        joined[graph.edge_index[1], graph.edge_index[0]] = True
+        assert torch.equal(joined, (apart <= squared) & ~torch.eye(75, dtype=torch.bool))
+
+
+def test_the_radius_is_the_one_of_the_nearest_mean_degree() -> None:
+    line = np.stack([np.arange(10), np.zeros(10, np.int64)], axis=1)[None].astype(np.uint8)
+    degrees = [2 * sum(10 - apart for apart in range(1, reach + 1)) / 10 for reach in range(10)]
+    for reach in range(10):
+        assert radius_squared(line, degrees[reach]) == reach**2
+        assert radius_squared(line, degrees[reach] + 0.05) == reach**2
 
 
 @pytest.mark.parametrize(

@@ -2,12 +2,17 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
+import numpy as np
 import pytest
 import torch
 from torch.nn.functional import cross_entropy
 from torch_geometric.data import Batch
 
-from examples.data.loader import Superpixels, load
+from examples.data.build import POSITION_SCALE
+from examples.data.edges import within
+from examples.data.loader import Superpixels, dense, load
 from examples.models import GAT, GCN
 from examples.paper.cnn import CNN, pictures
 from examples.paper.dense import Inputs, adjacency, forward, inputs, mask, normalised_adjacency
@@ -23,14 +28,14 @@ def graphs() -> Superpixels:
 def signed(graphs: Superpixels) -> Superpixels:
     """Features of both signs: where all scores of a softmax have one sign, a_dst shifts them alike, to no effect."""
     intensity = torch.randn(graphs.intensity.shape, generator=torch.Generator().manual_seed(1))
-    return Superpixels(intensity, graphs.position, graphs.neighbours, graphs.label)
+    return replace(graphs, intensity=intensity)
 
 
 def uneven(graphs: Superpixels) -> Superpixels:
     """Edges whose in-degrees differ: some of each node's neighbours are named twice, or are the node itself."""
     neighbours = graphs.neighbours.clone()
     neighbours[:, ::2, 5:] = neighbours[:, ::2, :1]
-    return Superpixels(graphs.intensity, graphs.position, neighbours, graphs.label)
+    return replace(graphs, neighbours=neighbours)
 
 
 def as_batch(graphs: Superpixels) -> Batch:
@@ -40,14 +45,34 @@ def as_batch(graphs: Superpixels) -> Batch:
     return batch
 
 
-@pytest.mark.parametrize("edges", ["nearest", "uneven"])
+def within_a_radius(graphs: Superpixels) -> Superpixels:
+    """Edges between all superpixels within five pixels, as a file of `build.py --edges radius` gives them."""
+    eighths = np.rint(graphs.position.numpy() * POSITION_SCALE).astype(np.int64)
+    return replace(graphs, neighbours=within(eighths, (5 * POSITION_SCALE) ** 2), edges="radius")
+
+
+def own_edges(graphs: Superpixels) -> Superpixels:
+    """Edges that graphs of PyG had, as the original dataset's have: each leaves out others."""
+    some = torch.Generator().manual_seed(2)
+    kept = [graph.clone() for graph in (graphs[i] for i in range(len(graphs)))]
+    for graph in kept:
+        graph.edge_index = graph.edge_index[:, torch.rand(graph.edge_index.shape[1], generator=some) < 0.6]
+    return dense(kept)
+
+
+EDGES = {"nearest": lambda graphs: graphs, "uneven": uneven, "radius": within_a_radius, "own": own_edges}
+
+
+@pytest.mark.parametrize("edges", EDGES)
 @pytest.mark.parametrize(("kind", "model"), [("gcn", GCN), ("gat", GAT), ("gat, as products", GAT)])
 def test_dense_forward_and_gradients_are_pygs(
     graphs: Superpixels, kind: str, model: type[GCN | GAT], edges: str
 ) -> None:
-    chosen = signed(graphs if edges == "nearest" else uneven(graphs))
+    chosen = signed(EDGES[edges](graphs))
+    degrees = torch.cat([torch.bincount(chosen[i].coalesce().edge_index[1], minlength=75) for i in range(len(chosen))])
+    assert (len(set(degrees.tolist())) == 1) == (edges == "nearest")
     data = inputs(kind[:3], chosen)
-    assert data.edges.is_floating_point() == (kind == "gcn" or edges == "uneven")
+    assert data.edges.is_floating_point() == (kind == "gcn" or edges != "nearest")
     if kind == "gat, as products":
         data = Inputs(data.x, mask(chosen.neighbours), data.y)
     if data.edges.is_floating_point():
