@@ -16,6 +16,7 @@ _PUBLIC = {
     "temperature": "analyzer.quantities.temperature",
     "equilibration": "analyzer.quantities.equilibration",
     "rows": "analyzer.quantities.rows",
+    "factors": "analyzer.quantities.factors",
     "row_masks": "analyzer.quantities.masks",
     "check": "analyzer.quantities.check",
     "distribution": "analyzer.quantities.distribution",

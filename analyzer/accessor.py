@@ -122,6 +122,7 @@ class ThermoAccessor:
 
     temperature = _Quantity("temperature", by_run=True)
     rows = _Quantity("rows", by_run=True)
+    factors = _Quantity("factors")
     equilibration = _Quantity("equilibration")
     dynamics = _Quantity("dynamics", by_run=True)
     spectrum = _Quantity("spectrum", by_run=True)

@@ -147,3 +147,18 @@ def autoregression(rng: np.random.Generator, weights: int, samples: int, rho: fl
     kicks = sigma * np.sqrt(1 - rho**2) * rng.standard_normal((weights, samples))
     kicks[:, 0] /= np.sqrt(1 - rho**2)  # the first one is the stationary state itself
     return np.asarray(lfilter([1.0], [1.0, -rho], kicks, axis=1))
+
+
+def matrix_of_share(rng: np.random.Generator, shape: tuple[int, int], share: float) -> np.ndarray:
+    """Logarithms (rows, columns) of which rows and columns explain exactly this share; mean 0, mean square 1.
+
+    A Gaussian matrix falls into two parts, that of its row and column means and what is left: they are orthogonal, and
+    each is scaled to the length that it should have.
+    """
+    rows, columns = shape
+    noise = rng.normal(size=shape)
+    left = noise - noise.mean(axis=0) - noise.mean(axis=1, keepdims=True) + noise.mean()
+    sides = rng.normal(size=(rows, 1)) + rng.normal(size=(1, columns))
+    sides -= sides.mean()
+    parts = [part / np.sqrt((part**2).mean()) for part in (sides, left)]
+    return np.asarray(np.sqrt(share) * parts[0] + np.sqrt(1 - share) * parts[1])

@@ -28,13 +28,15 @@ _HOTTEST, _COLDEST = 5, 3
 @click.option("--by", type=click.Choice(COMPARED), default="row",
               show_default=True, help="What is compared within each parameter.")  # fmt: skip
 @range_options
+@click.option("--factors", is_flag=True,
+              help="Also fit ⟨v²⟩ of each matrix with row factor × column factor.")  # fmt: skip
 @click.option("--masks", type=UserPath(dir_okay=False), metavar="FILE.npz",
               help="Also write hot, cold, random and small-norm rows as bool arrays.")  # fmt: skip
 @click.option("--fraction", type=float, default=0.2, show_default=True, help="Share of the rows that is in each mask.")
 @click.option("--seed", type=click.IntRange(min=0), default=0, show_default=True, help="Seed of the random rows.")
 @output_options
 @execution_options
-def rows(masks: str | None, fraction: float, seed: int, **options: Any) -> None:
+def rows(factors: bool, masks: str | None, fraction: float, seed: int, **options: Any) -> None:
     """Rows of the weights of the run in STORE from hot to cold, and whether those of one parameter differ.
 
     The table shows the hottest and coldest rows; csv, json and files have all. A test that cannot be trusted, as in a
@@ -44,6 +46,11 @@ def rows(masks: str | None, fraction: float, seed: int, **options: Any) -> None:
     analyzer rows runs/gcn.zarr --start auto
     analyzer rows runs/gcn.zarr --parameter conv2.lin.weight --plot rows.png
     analyzer rows runs/gcn.zarr --masks masks.npz --fraction 0.2 --seed 1
+    analyzer rows runs/gcn.zarr --factors --plot factors.png
+
+    With --factors: how much of the variance of ln⟨v²⟩ of each matrix rows and columns explain, its interval, what they
+    explain by chance, and what did not move. Json and netcdf have the factors of rows and of columns, csv those of
+    rows. The figure shows the factors and what is left.
 
     A training script zeroes such rows with numpy alone:
 
@@ -55,11 +62,15 @@ def rows(masks: str | None, fraction: float, seed: int, **options: Any) -> None:
     """
     from analyzer.cli.answer import Shape, asked, give, warn_of_floor
     from analyzer.cli.execution import computed
+    from analyzer.cli.factors import check_by
     from analyzer.cli.files import check_place
+    from analyzer.quantities.factors import factors_of
     from analyzer.quantities.masks import check, row_masks
     from analyzer.quantities.rows import from_bin, rows_of
 
     check_place(masks, "--masks")
+    if factors:
+        check_by(options["by"])
     if masks is not None:
         check(fraction, options["by"])
     run, query = asked(options)
@@ -68,8 +79,14 @@ def rows(masks: str | None, fraction: float, seed: int, **options: Any) -> None:
     compute = partial(computed, options)
     answer, _ = rows_of(run, query, compute)
     chosen = None if masks is None else row_masks(answer, fraction, seed)
+    if factors:
+        answer = answer.merge(factors_of(run, query, compute)[0])
 
     def draw() -> Figure:
+        if factors:
+            from analyzer.plots.factors import factors as draw_factors
+
+            return draw_factors(answer)
         from analyzer.plots import rows as plots
         from analyzer.tree import trajectory
 
@@ -92,21 +109,27 @@ def rows(masks: str | None, fraction: float, seed: int, **options: Any) -> None:
 
 def _document(answer: xr.Dataset, frames: Iterable[pd.DataFrame], store: str) -> dict[str, Any]:
     """The object of json: rows without the tests, which stand beside them, one for each parameter."""
+    from analyzer.cli.factors import document as factors_document
     from analyzer.cli.records import document_of, records_of
     from analyzer.quantities.answers import RowTables
+    from analyzer.tables.factors import columns_of
     from analyzer.tables.layouts import TESTS
     from analyzer.tables.table import table
 
-    document = document_of(answer, (frame.drop(columns=list(TESTS)) for frame in frames), store)
-    return document | {"tests": records_of(table(RowTables.of(answer).tests))}
+    document = document_of(answer, (frame.drop(columns=[*TESTS, *columns_of(frame)]) for frame in frames), store)
+    document |= {"tests": records_of(table(RowTables.of(answer).tests))}
+    return document | (factors_document(answer) if "separable_share" in answer else {})
 
 
 def _table(answer: xr.Dataset, frame: pd.DataFrame, cut: bool) -> str:
     """Rows from hot to cold, one line for each test, and units; if `cut`, only the ends of long parameters."""
+    from analyzer.cli.factors import lines as lines_of_factors
     from analyzer.cli.table import footer, table_text
+    from analyzer.tables.factors import columns_of
     from analyzer.tables.layouts import TESTS
 
-    ordered = frame.drop(columns=[*TESTS, "layer", "start_step", "stop_step", "floor"])
+    hidden_columns = [name for name in columns_of(frame) if name != "row_factor"]
+    ordered = frame.drop(columns=[*TESTS, *hidden_columns, "layer", "start_step", "stop_step", "floor"])
     place = {name: n for n, name in enumerate(answer["tested"].values)}
     ordered = ordered.iloc[
         ordered[["parameter", "rank"]].assign(parameter=ordered["parameter"].map(place)).sort_values(
@@ -122,6 +145,8 @@ def _table(answer: xr.Dataset, frame: pd.DataFrame, cut: bool) -> str:
             f"The {_HOTTEST} hottest and {_COLDEST} coldest of each parameter; {int(hidden.sum()):,} more: --format csv"
         )
     lines += ["", *(printable(_line(answer.sel(tested=name))) for name in answer["tested"].values)]
+    if "separable_share" in answer:
+        lines += ["", *lines_of_factors(answer)]
     window = f"steps {int(answer['start_step'].values[0]):,} to {int(answer['stop_step'].values[0]):,}"
     return "\n".join([*lines, "", f"{footer(answer.attrs)}, {window}"]) + "\n"
 

@@ -127,9 +127,7 @@ class Beyond:
 
 def beyond_of(levels: far.Levels, bundle: Bundle, parts: Sequence[Picked], slopes: Array | None) -> Beyond:
     """The sums of far lags over a bundle, from its picked frames."""
-    return Beyond(
-        far.sums_of(levels, bundle, parts, slopes), tuple(found for one in parts for found in one.nonfinite)
-    )
+    return Beyond(far.sums_of(levels, bundle, parts, slopes), tuple(found for one in parts for found in one.nonfinite))
 
 
 def reduce_pairs(
@@ -183,9 +181,7 @@ def _chosen(bundle: Bundle, job: PairJob, sums: Array, bad: dict[str, int]) -> P
     return Part(job.record, sums[wanted], tuple((n, frame) for n, frame in bad.items() if n in names))
 
 
-def _by_group(
-    job: PairJob, bundle: Bundle, frames: Sequence[Frames], reach: Reach, slopes: Array | None
-) -> Part:
+def _by_group(job: PairJob, bundle: Bundle, frames: Sequence[Frames], reach: Reach, slopes: Array | None) -> Part:
     rows: list[Array] = []
     bad: dict[str, int] = {}
     weights = 0

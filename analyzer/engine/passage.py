@@ -272,9 +272,7 @@ def reader(piece: Piece, frames: Frames, part: slice) -> Callable[[int, int], Ar
     return lambda start, stop: frames_of(piece, frames, start, stop)[part]
 
 
-def units_of(
-    read: Callable[[int, int], Array], reach: Reach, unit: int, halo: int
-) -> Iterator[tuple[int, int, Array]]:
+def units_of(read: Callable[[int, int], Array], reach: Reach, unit: int, halo: int) -> Iterator[tuple[int, int, Array]]:
     """Yield the units of a reach in order: first frame that is held, first of the unit, and all frames that are held.
 
     The frames (weights, held) are the unit's and up to `halo` before them. They are good until the next unit is asked

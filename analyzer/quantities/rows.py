@@ -177,7 +177,27 @@ def sums_of(run: xr.DataTree, query: Query) -> tuple[xr.Dataset, Measurement]:
             "--parameter or --layer, or record weights of two or more axes.",
             by=query.by,
         ) from error
-    require_even(measurement.run.line, measurement.plan.sampling, "a comparison of rows")
+    require_batches(measurement, "a comparison of rows")
+    units = f"weight^2 {unit_of(measurement.plan.sampling)}^-2"
+    columns = {
+        "temperature": Column(units, "temperature"),
+        "mean_squared_velocity": Column(units, "mean squared velocity"),
+        "floor": Column(units, "temperature of rounding"),
+    }
+    extra: dict[str, Any] = {"batches": (("group", "batch"), measurement.moments.batches)}
+    if measurement.moments.series is not None:
+        extra["series"] = (("tested", "pair"), measurement.moments.series)
+    return result(measurement, "rows", _columns, columns, extra), measurement
+
+
+def require_batches(measurement: Measurement, what: str) -> None:
+    """Refuse a measurement whose window has too few velocities to be cut into batches, or whose sums have none.
+
+    Raises
+    ------
+    WindowError, TrajectoryMissingError
+    """
+    require_even(measurement.run.line, measurement.plan.sampling, what)
     velocities = int(measurement.plan.sampling.windows.velocities[0])
     if velocities < LEAST_BATCHES:
         raise WindowError(
@@ -190,16 +210,6 @@ def sums_of(run: xr.DataTree, query: Query) -> tuple[xr.Dataset, Measurement]:
             "Rows: expected kept sums whose bins divide the window, got some that do not. Without batches there is no "
             "test. Ask for the whole run, or restore the trajectory."
         )
-    units = f"weight^2 {unit_of(measurement.plan.sampling)}^-2"
-    columns = {
-        "temperature": Column(units, "temperature"),
-        "mean_squared_velocity": Column(units, "mean squared velocity"),
-        "floor": Column(units, "temperature of rounding"),
-    }
-    extra: dict[str, Any] = {"batches": (("group", "batch"), measurement.moments.batches)}
-    if measurement.moments.series is not None:
-        extra["series"] = (("tested", "pair"), measurement.moments.series)
-    return result(measurement, "rows", _columns, columns, extra), measurement
 
 
 def _columns(table: Array, weights: Array, count: Array) -> tuple[Array, ...]:

@@ -9,8 +9,8 @@ from typing import Any, Protocol
 import numpy as np
 import xarray as xr
 
-from analyzer.query.groups import Grouping
 from analyzer.query.changes import setting_in
+from analyzer.query.groups import Grouping
 from analyzer.query.recorded import EVERY_GROUP, LEARNING_RATE, Recorded
 from analyzer.query.settings import extremes, groups_by_parameter, remarks
 from analyzer.query.timeline import Timeline

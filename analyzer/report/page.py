@@ -40,6 +40,7 @@ from analyzer.report.content import Chart, Content, Gallery, Map, Note, Section,
 from analyzer.report.curves import losses, temperatures
 from analyzer.report.dynamics import directions, motion, spectra
 from analyzer.report.equilibrium import equilibrium
+from analyzer.report.factors import factors
 from analyzer.report.fits import fits
 from analyzer.report.overview import last_loss, overview
 from analyzer.report.rows import rows
@@ -73,6 +74,7 @@ RUN_PARTS = (
     Part("temperature", "Temperature", temperatures),
     Part("equilibrium", "Equilibrium", equilibrium),
     Part("rows", "Rows, hot and cold", rows),
+    Part("factors", "Rows × columns", factors),
     Part("velocities", "Velocities", velocities),
     Part("dynamics", "Dynamics", motion),
     Part("spectrum", "Spectrum", spectra),

@@ -286,8 +286,7 @@ def _density(counts: Array, deviations: Array) -> _Density:
         unknown = np.full(groups, np.nan)
         return _Density(unknown, unknown, np.zeros(groups, dtype=bool))
     samples = counts.sum()
-    middle = (np.cumsum(counts) - counts / 2) / samples
-    waves = np.cos(np.pi * np.outer(middle, np.arange(1, most + 1)))
+    waves = cosines(counts, most)
     # Not a product of matrices: its last digits would depend on how many groups there are.
     squares = 2 / samples * np.einsum("gb,bj->gj", deviations, waves) ** 2
     many = min(PROJECTIONS, most)
@@ -305,6 +304,40 @@ def _density(counts: Array, deviations: Array) -> _Density:
         share = np.where(wider & np.isfinite(doubt), np.clip(doubt, 0, 1), 0.0)
         value = np.where(share > 0, value ** (1 - share) * slowest**share, value)
     return _Density(value, ratio ** (1 - share) * fewer**share, chance < SLOW)
+
+
+def cosines(counts: Array, most: int = PROJECTIONS) -> Array:
+    """Return the slowest cosines of a window at the middles of its batches, (batches, most).
+
+    `counts` (batches,) are the samples of each batch. A series whose batches sum up to deviations d from its mean has
+    the projections Λ = √(2/samples)·d @ cosines.
+    """
+    middle = (np.cumsum(counts) - counts / 2) / counts.sum()
+    return np.asarray(np.cos(np.pi * np.outer(middle, np.arange(1, most + 1))))
+
+
+def error_of_batches(counts: Array, deviations: Array) -> tuple[Array, Array]:
+    """Return standard errors of means, and whether the window changes too slowly or has too few batches for them.
+
+    For any number that is, to first order, a mean over time, such as a logarithm of means or a share of variances.
+
+    Parameters
+    ----------
+    counts
+        (batches,) samples of each batch, in order of time; at least one.
+    deviations
+        (groups, batches) sums of the deviations from the mean over the samples of each batch.
+
+    Returns
+    -------
+    error, unreliable, both (groups,)
+        Mean ± 1.96 errors is a 95 % interval. NaN and True with fewer than four batches.
+    """
+    lengths = np.asarray(counts, dtype=np.float64)
+    unit = _unit(deviations)
+    density = _density(lengths, deviations / unit[:, np.newaxis])
+    error = unit * np.sqrt(density.value / lengths.sum()) * density.ratio
+    return error, density.slow | np.isnan(error) | (lengths.size < RELIABLE_BATCHES)
 
 
 def _chance(ratio: Array, freedom: int) -> Array:

@@ -11,6 +11,7 @@ import xarray as xr
 
 from analyzer.tables import fits
 from analyzer.tables.columns import ROWS, frame_of, pieces_of, told
+from analyzer.tables.factors import ADDED, with_factors
 
 TESTS = ("verdict", "p_value", "hottest_over_coldest", "rank_stability")
 """What a row says of the test of its parameter."""
@@ -53,10 +54,11 @@ def _along(*dims: str) -> Layout:
 
 
 def _rows(answer: xr.Dataset) -> pd.DataFrame:
-    """One line for each row, with the test of its parameter."""
-    frame = frame_of(answer.drop_dims("tested"))
+    """One line for each row, with the test of its parameter; with factors, if the answer has them."""
+    frame = frame_of(answer.drop_dims(["tested", *ADDED], errors="ignore"))
     tests = answer[list(TESTS)].to_dataframe()[list(TESTS)]
-    return frame.join(tests, on="parameter")
+    frame = frame.join(tests, on="parameter")
+    return with_factors(frame, answer) if "separable_share" in answer else frame
 
 
 def _distribution(answer: xr.Dataset) -> pd.DataFrame:
