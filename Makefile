@@ -7,7 +7,7 @@ BIN := .venv/bin
 # than installing it.
 export PYTHONDONTWRITEBYTECODE :=
 
-.PHONY: demo test check benchmarks trainers docs clean
+.PHONY: demo test check benchmarks trainers docs dist wheels clean
 
 # The environment is remade when what it is made from changes. A Python of two years ago brings a pip that takes three
 # times as long to find what is needed: it is renewed first.
@@ -39,7 +39,7 @@ check: .venv/installed
 PYTEST := $(BIN)/pytest --numprocesses $(WORKERS) --dist loadgroup --no-loadscope-reorder --durations 10
 
 test: check
-	$(PYTEST) --ignore tests/benchmarks --ignore tests/integrations
+	$(PYTEST) --ignore tests/benchmarks --ignore tests/integrations --ignore tests/wheels
 	$(MAKE) benchmarks
 
 # Every benchmark once, small, and what their tables claim.
@@ -60,5 +60,20 @@ docs: .venv/docs-installed
 	$(BIN)/python -m sphinx --fail-on-warning --keep-going --builder html --doctree-dir docs/_build/doctrees docs docs/_build/html
 	$(BIN)/python -m tests.docs.site docs/_build/html
 
+# The source distribution is made of the files that git knows, so nothing that a test or a user left behind gets into it.
+# The wheel is built from it: what is missing in one is missing in the other.
+dist: .venv/installed
+	rm -rf dist build/source
+	mkdir -p build/source
+	git ls-files -z > build/files
+	tar --create --null --files-from build/files | tar --extract --directory build/source
+	$(BIN)/python -m build --outdir dist build/source
+	$(BIN)/twine check --strict dist/*
+
+# The wheel in clean environments, one for each extra and Python, made from the package index and removed afterwards. One after
+# the other: installing is what takes long. RECORD_WITH=all also records with the other Pythons, whose torch may take gigabytes.
+wheels: dist
+	$(PYTEST) --numprocesses 0 tests/wheels
+
 clean:
-	rm -rf .venv runs build docs/_build docs/generated *.egg-info
+	rm -rf .venv runs build dist docs/_build docs/generated *.egg-info

@@ -7,7 +7,30 @@ Importing this package is cheap: each name is loaded when it is first used. The 
 from __future__ import annotations
 
 import sys
-from typing import Any
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from analyzer.errors import AnalyzerError as AnalyzerError
+    from analyzer.errors import NonFiniteWarning as NonFiniteWarning
+    from analyzer.quantities.ageing import ageing as ageing
+    from analyzer.quantities.check import check as check
+    from analyzer.quantities.distribution import distribution as distribution
+    from analyzer.quantities.dynamics import dynamics as dynamics
+    from analyzer.quantities.equilibration import equilibration as equilibration
+    from analyzer.quantities.fit import fit as fit
+    from analyzer.quantities.masks import row_masks as row_masks
+    from analyzer.quantities.modes import mode_weights as mode_weights
+    from analyzer.quantities.modes import modes as modes
+    from analyzer.quantities.rows import rows as rows
+    from analyzer.quantities.spectrum import spectrum as spectrum
+    from analyzer.quantities.temperature import temperature as temperature
+    from analyzer.quantities.velocity import velocity as velocity
+    from analyzer.quantities.velocity import velocity_summary as velocity_summary
+    from analyzer.run import as_run as as_run
+    from analyzer.run import open_run as open_run
+    from analyzer.run import open_sweep as open_sweep
+
+    __version__: str
 
 _PUBLIC = {
     "open_run": "analyzer.run",
@@ -37,16 +60,21 @@ _PUBLIC = {
 __all__ = ["__version__", *_PUBLIC]
 
 
-def __getattr__(name: str) -> Any:
-    if name == "__version__":
-        from analyzer.version import version
+if not TYPE_CHECKING:  # a checker knows the names above, and no others
 
-        return version()
-    if name in _PUBLIC:
-        from importlib import import_module
+    def __getattr__(name: str) -> Any:
+        if name == "__version__":
+            from analyzer.version import version
 
-        return getattr(import_module(_PUBLIC[name]), name)
-    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+            return version()
+        if name in _PUBLIC:
+            from importlib import import_module
+
+            from analyzer.errors import named_if_missing
+
+            with named_if_missing():
+                return getattr(import_module(_PUBLIC[name]), name)
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
 
 
 def __dir__() -> list[str]:

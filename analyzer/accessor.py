@@ -6,18 +6,28 @@ from collections.abc import Callable
 from functools import wraps
 from importlib import import_module
 from types import MethodType
-from typing import Any
+from typing import TYPE_CHECKING, Any, Generic, TypeVar, cast
 
 import xarray as xr
 
 from analyzer import sweep as _sweep
 from analyzer.errors import SelectionError
-from analyzer.quantities.answers import Tables, whole_of
+from analyzer.quantities.answers import FitTables, RowTables, Tables, whole_of
 from analyzer.query.groups import nearest
 from analyzer.tree import scalars_of, trajectory
 
+Answer = TypeVar("Answer")
 
-class _Quantity:
+if TYPE_CHECKING:
+
+    class Run(xr.DataTree):  # type: ignore[no-untyped-call]
+        """A run or a sweep as type checkers know it. While a program runs, xarray adds `thermo` to every `DataTree`."""
+
+        @property
+        def thermo(self) -> ThermoAccessor: ...
+
+
+class _Quantity(Generic[Answer]):
     # A method that passes its tree to the public function of the same name and has that function's docstring. The
     # function is loaded when the method is looked up, so that a question does not wait for the code of all the others.
 
@@ -33,11 +43,11 @@ class _Quantity:
         return self._function.__doc__
 
     @property
-    def _function(self) -> Callable[..., Any]:
-        function: Callable[..., Any] = getattr(import_module(self._module), self._name)
+    def _function(self) -> Callable[..., Answer]:
+        function: Callable[..., Answer] = getattr(import_module(self._module), self._name)
         return function
 
-    def __get__(self, accessor: ThermoAccessor | None, owner: type) -> Callable[..., Any]:
+    def __get__(self, accessor: ThermoAccessor | None, owner: type) -> Callable[..., Answer]:
         function = self._function
 
         @wraps(function)
@@ -117,26 +127,26 @@ class ThermoAccessor:
             )
         return logged[name].rename(name)  # a variable of a tree has no slash in its name
 
-    def select(self, /, **hyperparameters: Any) -> xr.DataTree:
-        return _sweep.select(self._run, **hyperparameters)
+    def select(self, /, **hyperparameters: Any) -> Run:
+        return cast("Run", _sweep.select(self._run, **hyperparameters))
 
-    temperature = _Quantity("temperature", by_run=True)
-    rows = _Quantity("rows", by_run=True)
-    factors = _Quantity("factors")
-    equilibration = _Quantity("equilibration")
-    dynamics = _Quantity("dynamics", by_run=True)
-    spectrum = _Quantity("spectrum", by_run=True)
-    ageing = _Quantity("ageing", by_run=True)
-    modes = _Quantity("modes")
-    mode_weights = _Quantity("modes")
-    distribution = _Quantity("distribution")
-    check = _Quantity("check")
-    fit = _Quantity("fit")
-    velocity = _Quantity("velocity")
-    stack = _Quantity("stack")
-    velocity_summary = _Quantity("velocity", by_run=True)
+    temperature = _Quantity[xr.Dataset]("temperature", by_run=True)
+    rows = _Quantity[RowTables]("rows", by_run=True)
+    factors = _Quantity[xr.Dataset]("factors")
+    equilibration = _Quantity[xr.Dataset]("equilibration")
+    dynamics = _Quantity[xr.Dataset]("dynamics", by_run=True)
+    spectrum = _Quantity[xr.Dataset]("spectrum", by_run=True)
+    ageing = _Quantity[xr.Dataset]("ageing", by_run=True)
+    modes = _Quantity[xr.Dataset]("modes")
+    mode_weights = _Quantity[xr.Dataset]("modes")
+    distribution = _Quantity[xr.Dataset]("distribution")
+    check = _Quantity[xr.Dataset]("check")
+    fit = _Quantity[FitTables]("fit")
+    velocity = _Quantity[xr.DataTree]("velocity")
+    stack = _Quantity[xr.DataArray]("stack")
+    velocity_summary = _Quantity[xr.Dataset]("velocity", by_run=True)
 
-    def _each(self, measure: Callable[..., xr.Dataset | Tables], options: dict[str, Any]) -> xr.Dataset | Tables:
+    def _each(self, measure: Callable[..., Any], options: dict[str, Any]) -> Any:
         if not _sweep.is_sweep(self._run):
             return measure(self._run, **options)
         _sweep.check_axes(self._run, options.get("by", "layer"))

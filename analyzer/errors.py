@@ -8,6 +8,8 @@ attributes.
 from __future__ import annotations
 
 import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import Any
 
 from analyzer.text import printable
@@ -118,6 +120,45 @@ class SweepError(AnalyzerError, ValueError):
 
 class ReportError(AnalyzerError, ValueError):
     """The report cannot be written as asked."""
+
+
+class NotInstalledError(AnalyzerError, ModuleNotFoundError):
+    """A library is missing: thermotrace was installed without the extra `analyzer`."""
+
+
+LIBRARIES = frozenset(
+    (
+        "dask",
+        "distributed",
+        "xarray",
+        "pandas",
+        "scipy",
+        "numba",
+        "matplotlib",
+        "rich",
+        "h5netcdf",
+        "h5py",
+        "pyarrow",
+        "jinja2",
+    )
+)
+"""What the extra `analyzer` of pyproject.toml installs."""
+
+
+@contextmanager
+def named_if_missing() -> Iterator[None]:
+    """Turn the import of a library that is not installed into a `NotInstalledError`; leave other errors as they are."""
+    try:
+        yield
+    except ModuleNotFoundError as error:
+        library = str(error.name).partition(".")[0]
+        if library not in LIBRARIES:
+            raise
+        raise NotInstalledError(
+            f"analyzer: expected the library {library}, got none of that name. Install all that analysis needs: "
+            "pip install 'thermotrace[analyzer]'",
+            library=library,
+        ) from error
 
 
 class NonFiniteWarning(UserWarning):

@@ -2,17 +2,23 @@
 
 from __future__ import annotations
 
+from functools import wraps
 from os import PathLike, fspath
+from typing import TYPE_CHECKING, cast
 
 import xarray as xr
 
 from analyzer import accessor  # noqa: F401  (registers `run.thermo`)
+from analyzer import sweep as _sweep
 from analyzer.store.schema import read_store
-from analyzer.sweep import open_sweep as open_sweep
+from analyzer.store.together import Paths
 from analyzer.tree import build_tree, trajectory
 
+if TYPE_CHECKING:
+    from analyzer.accessor import Run
 
-def open_run(path: str | PathLike[str]) -> xr.DataTree:
+
+def open_run(path: str | PathLike[str]) -> Run:
     """One recorded run, lazy.
 
     Parameters
@@ -42,10 +48,15 @@ def open_run(path: str | PathLike[str]) -> xr.DataTree:
     >>> [str(name) for name in answer["group"].values]
     ['conv1', 'conv2', 'out']
     """
-    return build_tree(read_store(fspath(path)))
+    return cast("Run", build_tree(read_store(fspath(path))))
 
 
-def as_run(tree: xr.DataTree) -> xr.DataTree:
+@wraps(_sweep.open_sweep)
+def open_sweep(paths: Paths) -> Run:
+    return cast("Run", _sweep.open_sweep(paths))
+
+
+def as_run(tree: xr.DataTree) -> Run:
     """A tree that was built by hand, checked: `help(analyzer.tree)` says what it must carry.
 
     Parameters
@@ -73,4 +84,4 @@ def as_run(tree: xr.DataTree) -> xr.DataTree:
     [4]
     """
     trajectory(tree)
-    return tree
+    return cast("Run", tree)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-VERSION = "0.1.0"
+VERSION = "0.2.0"
 """That of `recorder.version` (a test compares them): neither package imports the other."""
 
 

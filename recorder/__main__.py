@@ -9,7 +9,7 @@ from typing import Any
 import click
 
 from recorder.codecs import CODECS, DEFAULT
-from recorder.errors import RecorderError
+from recorder.errors import RecorderError, named_if_missing
 from recorder.names import user_path
 from recorder.text import make_encodable, printable
 from recorder.version import VERSION
@@ -24,7 +24,8 @@ class Commands(click.Group):
 
     def invoke(self, context: click.Context) -> Any:
         try:
-            return super().invoke(context)
+            with named_if_missing():
+                return super().invoke(context)
         except RecorderError as error:
             print(printable(f"{type(error).__name__}: {error}"), file=sys.stderr)
             sys.exit(1)

@@ -6,6 +6,9 @@ numbers as attributes.
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
+
 from recorder.text import printable
 
 
@@ -76,8 +79,25 @@ class CheckpointError(RecorderError, ValueError):
     """A checkpoint file cannot be imported, or a series of them is not of one model."""
 
 
+class NotInstalledError(RecorderError, ModuleNotFoundError):
+    """torch is missing: thermotrace was installed without the extra `recorder`."""
+
+
 class WriterError(RecorderError, RuntimeError):
     """The writer process failed. Frames that it committed are kept, the others lie in the spool."""
+
+
+@contextmanager
+def named_if_missing() -> Iterator[None]:
+    """Turn the import of a torch that is not installed into a `NotInstalledError`; leave other errors as they are."""
+    try:
+        yield
+    except ModuleNotFoundError as error:
+        if str(error.name).partition(".")[0] != "torch":
+            raise
+        raise NotInstalledError(
+            "recorder: expected torch, got no package of that name. Install it: pip install 'thermotrace[recorder]'"
+        ) from error
 
 
 def expected(error: Exception, what: str) -> RecorderError:

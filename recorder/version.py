@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-VERSION = "0.1.0"
+VERSION = "0.2.0"
 """What `pyproject.toml` reads. `analyzer.version` says the same (a test compares them)."""
 
 

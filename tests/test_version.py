@@ -48,6 +48,8 @@ def test_there_is_one_version() -> None:
     cited = re.search(r"^version: (.*)$", (ROOT / "CITATION.cff").read_text(), re.MULTILINE)
     assert cited is not None
     assert cited[1] == recorder.__version__
+    headings = re.findall(r"^## (.*)$", (ROOT / "CHANGELOG.md").read_text(encoding="utf-8"), re.MULTILINE)
+    assert headings[0] == recorder.__version__, "the newest release notes are those of this version"
 
 
 def test_a_source_tree_that_is_not_installed_records_and_analyzes(tmp_path: Path) -> None:

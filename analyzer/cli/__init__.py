@@ -10,7 +10,7 @@ from typing import Any
 import click
 
 from analyzer.cli.text import make_encodable, of_a_file, printable, say, warnings_in_a_line
-from analyzer.errors import AnalyzerError
+from analyzer.errors import AnalyzerError, named_if_missing
 
 COMMANDS = (
     "info",
@@ -51,7 +51,7 @@ class Commands(click.Group):
 
     def invoke(self, ctx: click.Context) -> Any:
         try:
-            with warnings_in_a_line():
+            with warnings_in_a_line(), named_if_missing():
                 return super().invoke(ctx)
         except AnalyzerError as error:
             raise _shown(click.ClickException(str(error))) from error

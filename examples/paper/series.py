@@ -47,7 +47,7 @@ def energy(store: Path) -> dict[str, Any]:
         warnings.simplefilter("ignore", KeptSumsWarning)  # only T is read here, and T is right from sums alone
         instant = analyzer.temperature(run, by="model", window=1, errors=False).compute()
     kinetic = instant["temperature"].values[0] * float(instant["weights"].values[0])
-    loss = run["loss"].values[1:]
+    loss = run.thermo.scalar("loss").values[1:]
     both = np.isfinite(kinetic) & np.isfinite(loss)
     kinetic, loss = kinetic[both], loss[both]
     total = kinetic + loss

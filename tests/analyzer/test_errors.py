@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import pickle
+import re
 import shutil
+import tomllib
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -27,6 +29,21 @@ def test_missing_store(tmp_path: Path) -> None:
         FileNotFoundError, match=r"none\.zarr: expected a store, got nothing at that path\. Check the path"
     ):
         analyzer.open_run(tmp_path / "none.zarr")
+
+
+def test_a_library_that_is_missing_is_named_with_what_brings_it() -> None:
+    needed = r"expected the library pandas, got none of that name.*pip install 'thermotrace\[analyzer\]'"
+    with pytest.raises(errors.NotInstalledError, match=needed), errors.named_if_missing():
+        raise ModuleNotFoundError("No module named 'pandas.io'", name="pandas.io")
+    with pytest.raises(ModuleNotFoundError, match="of the user") as caught, errors.named_if_missing():
+        raise ModuleNotFoundError("of the user", name="train")
+    assert not isinstance(caught.value, errors.AnalyzerError)
+
+
+def test_the_libraries_are_those_of_the_extra() -> None:
+    project = tomllib.loads((Path(__file__).parents[2] / "pyproject.toml").read_text(encoding="utf-8"))["project"]
+    listed = project["optional-dependencies"]["analyzer"]
+    assert {re.match(r"[\w-]+", need)[0] for need in listed} == errors.LIBRARIES  # type: ignore[index]
 
 
 def test_a_file_is_no_store(tmp_path: Path) -> None:

@@ -7,8 +7,17 @@ import torch
 from torch import nn
 
 from recorder import Recorder
-from recorder.errors import StoreLockedError
+from recorder.errors import NotInstalledError, RecorderError, StoreLockedError, named_if_missing
 from tests.recorder.runs import read_array
+
+
+def test_a_torch_that_is_missing_is_named_with_what_brings_it():
+    needed = r"recorder: expected torch, got no package of that name.*pip install 'thermotrace\[recorder\]'"
+    with pytest.raises(NotInstalledError, match=needed), named_if_missing():
+        raise ModuleNotFoundError("No module named 'torch'", name="torch")
+    with pytest.raises(ModuleNotFoundError, match="of the user") as caught, named_if_missing():
+        raise ModuleNotFoundError("of the user", name="train")
+    assert not isinstance(caught.value, RecorderError)
 
 
 def test_a_store_has_one_writer(tmp_path):
