@@ -7,7 +7,7 @@ BIN := .venv/bin
 # than installing it.
 export PYTHONDONTWRITEBYTECODE :=
 
-.PHONY: demo test check benchmarks trainers docs dist wheels clean
+.PHONY: demo test check benchmarks trainers docs dist wheels gpu-check clean
 
 # The environment is remade when what it is made from changes. A Python of two years ago brings a pip that takes three
 # times as long to find what is needed: it is renewed first.
@@ -67,13 +67,18 @@ dist: .venv/installed
 	mkdir -p build/source
 	git ls-files -z > build/files
 	tar --create --null --files-from build/files | tar --extract --directory build/source
-	$(BIN)/python -m build --outdir dist build/source
+	$(BIN)/python -m build --quiet --outdir dist build/source
 	$(BIN)/twine check --strict dist/*
 
-# The wheel in clean environments, one for each extra and Python, made from the package index and removed afterwards. One after
-# the other: installing is what takes long. RECORD_WITH=all also records with the other Pythons, whose torch may take gigabytes.
+# The wheel in clean environments, made from the package index and removed afterwards: the extra `recorder`, the extra `analyzer` with
+# each Python of the machine, and none. WHEELS=all adds all other extras, and recording with the other Pythons, whose torch takes gigabytes.
 wheels: dist
-	$(PYTEST) --numprocesses 0 tests/wheels
+	WHEELS=$(WHEELS) $(PYTEST) --numprocesses 0 tests/wheels
+
+# What only a GPU can tell, in at most eight minutes; without one it says so. GPU_PYTHON=python3 takes the packages that
+# are there: tests/benchmarks/gpu_check.py lists those that it needs.
+gpu-check: $(if $(GPU_PYTHON),,.venv/installed)
+	$(or $(GPU_PYTHON),$(BIN)/python) -m tests.benchmarks.gpu_check
 
 clean:
 	rm -rf .venv runs build dist docs/_build docs/generated *.egg-info

@@ -48,6 +48,7 @@ _PUBLIC = {
     "spectrum": "analyzer.quantities.spectrum",
     "modes": "analyzer.quantities.modes",
     "mode_weights": "analyzer.quantities.modes",
+    "over_seeds": "analyzer.quantities.seeds",
     "fit": "analyzer.quantities.fit",
     "velocity": "analyzer.quantities.velocity",
     "velocity_summary": "analyzer.quantities.velocity",

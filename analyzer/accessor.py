@@ -150,6 +150,7 @@ class ThermoAccessor:
         if not _sweep.is_sweep(self._run):
             return measure(self._run, **options)
         _sweep.check_axes(self._run, options.get("by", "layer"))
+        _sweep.check_frozen(self._run, options.get("frozen", False))
         lag = _sweep.common_lag(self._run, *(options.get(name) for name in ("lag", "start", "stop")))
         options |= {} if lag is None else {"lag": lag}
         answers = [measure(run, **options) for run in _sweep.runs_of(self._run).values()]

@@ -319,6 +319,29 @@ def check_axes(sweep: xr.DataTree, by: By) -> None:
             )
 
 
+def check_frozen(sweep: xr.DataTree, frozen: bool) -> None:
+    """Refuse runs that differ in which weights are frozen, unless these count: a group would not be the same weights.
+
+    Raises
+    ------
+    SweepError
+        The message names two runs.
+    """
+    first: tuple[str, set[str]] | None = None
+    for name, run in runs_of(sweep).items() if not frozen else ():
+        held = {p.name for p in trajectory(run).parameters if p.frozen}
+        first = first or (name, held)
+        if odd := sorted(held ^ first[1]):
+            cold, free = (first[0], name) if odd[0] in first[1] else (name, first[0])
+            raise SweepError(
+                f"Sweep: expected the same weights to be frozen in all runs, got {odd[0]} frozen in {cold} and trained "
+                f"in {free}. Their groups are not of the same weights. Count all: --frozen (frozen=True), or leave it "
+                f"out: --exclude {odd[0]}",
+                parameter=odd[0],
+                runs=(cold, free),
+            )
+
+
 def common_lag(
     sweep: xr.DataTree, lag: Lag | Sequence[Lag], start: Bound = None, stop: Bound = None
 ) -> Lag | list[Lag]:

@@ -9,11 +9,12 @@ Every question is asked of such a tree, and whoever has frames from elsewhere ca
   of the layer and of the module that it belongs to; `""` is the whole model).
 
 All else is optional. On an array: `axes`, a list with the meaning of each axis (`output`, `input`, or `""`), which `by=
-"input"` and `by="output"` need; `heads` and `head_axis` for `by="head"`; `original_dtype`, whose rounding the floor is
-of. At the root: logged scalars (step); the coordinate `epoch` (step), for windows by epoch; the attributes
-`hyperparameters`, which a sweep needs, `stride`, the steps between frames, and `segments`, as `recorder/FORMAT.md` has
-them: no velocity leads into a segment that is not `continuous`. Without `stride` and `segments` each stretch of equal
-spacing is taken for one, and has a window of its own.
+"input"` and `by="output"` need; `heads` and `head_axis` for `by="head"`, and `head_blocks` where queries, keys and
+values follow each other along that axis; `original_dtype`, whose rounding the floor is of; `frozen`, True for weights
+that are held where they are. At the root: logged scalars (step); the coordinate `epoch` (step), for windows by epoch;
+the attributes `hyperparameters`, which a sweep needs, `stride`, the steps between frames, and `segments`, as
+`recorder/FORMAT.md` has them: no velocity leads into a segment that is not `continuous`. Without `stride` and
+`segments` each stretch of equal spacing is taken for one, and has a window of its own.
 
 `analyzer.as_run` checks a tree and says what is missing.
 
@@ -396,9 +397,11 @@ def _attrs(p: Parameter) -> dict[str, Any]:
         "axes": list(p.axes),
         "original_dtype": p.original_dtype,
         "requires_grad": p.requires_grad,
+        "frozen": p.frozen,
         "aliases": list(p.aliases),
         "long_name": p.name,
     }
     if p.heads is not None:
         attrs |= {"heads": p.heads, "head_axis": p.head_axis}
+        attrs |= {"head_blocks": p.head_blocks} if p.head_blocks > 1 else {}
     return attrs

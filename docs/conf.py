@@ -25,15 +25,17 @@ extensions = [
     "sphinx.ext.autosummary",
     "numpydoc",
     "myst_nb",
-    "adopted",  # the four of docs/extensions
+    "adopted",  # this and the following: docs/extensions
     "commands",
+    "docstrings",
     "executed",
     "generated",
 ]
 exclude_patterns = ["_build", "Thumbs.db", "extensions"]
-source_suffix = {".md": "myst-nb", ".ipynb": "myst-nb", ".rst": "restructuredtext"}
+# Pages that autosummary writes have the first of these suffixes.
+source_suffix = {".rst": "restructuredtext", ".md": "myst-nb", ".ipynb": "myst-nb"}
 root_doc = "index"
-suppress_warnings = ["toc.empty_glob", "config.cache"]
+default_role = "code"  # of single backticks in docstrings
 
 myst_enable_extensions = ["deflist"]
 myst_heading_anchors = 4
@@ -57,6 +59,8 @@ html_static_path = ["_static"]
 html_css_files = ["thermotrace.css"]
 html_show_sourcelink = False
 html_copy_source = False
+html_show_search_summary = False  # it would fetch pages, which a browser does not do for files
+html_context = {"default_mode": "auto"}
 html_theme_options = {
     "logo": {"text": "thermotrace"},
     "navbar_align": "left",

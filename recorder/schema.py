@@ -40,7 +40,7 @@ class Parameter:
     requires_grad : bool
     aliases : tuple of str
         Other names of the same (tied) tensor.
-    heads, head_axis : int or None
+    heads, head_axis, head_blocks : int or None
     concat : bool or None
     plane, offset : int
         Number of the plane that holds it, and its first element there.
@@ -58,6 +58,7 @@ class Parameter:
     aliases: tuple[str, ...] = ()
     heads: int | None = None
     head_axis: int | None = None
+    head_blocks: int | None = None
     concat: bool | None = None
     plane: int = 0
     offset: int = 0

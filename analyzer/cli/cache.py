@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import warnings
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -14,9 +15,12 @@ from analyzer.errors import OptionError
 from analyzer.store.schema import Store, read_store
 
 if TYPE_CHECKING:
-    from analyzer.engine.keeping import Account
+    import xarray as xr
 
-_ALONE = "It stands alone: it answers whole runs and epochs without the trajectory."
+    from analyzer.engine.keeping import Account
+    from analyzer.engine.measure import Query
+
+_ALONE = "It stands alone: it answers whole runs and epochs without the trajectory"
 _folder = click.option("--cache", "chosen", type=UserPath(file_okay=False), help="The folder, where it was chosen.")
 
 
@@ -24,9 +28,10 @@ _folder = click.option("--cache", "chosen", type=UserPath(file_okay=False), help
 def cache() -> None:
     """Fill, show or drop the sums that answer later questions without decoding.
 
-    A full cache answers without its trajectory, too: whole runs and epochs by any group, and any window of models,
-    layers, modules and parameters. Sums that are kept of a run are never replaced by those of another: a second run at
-    the same path has its own folder, STORE.moments/RUN_ID.
+    A full cache answers without its trajectory, too: temperatures of whole runs and epochs by any group, and of any
+    window of models, layers, modules and parameters; dynamics of these at the default lags, in windows that begin and
+    end at multiples of 256 frames. Spectrum, modes and ageing need the frames. Sums that are kept of a run are never
+    replaced by those of another: a second run at the same path has its own folder, STORE.moments/RUN_ID.
 
     \b
     analyzer cache fill runs/gcn.zarr && rm -r runs/gcn.zarr
@@ -36,14 +41,18 @@ def cache() -> None:
 
 @cache.command()
 @click.argument("store")
+@click.option(
+    "--no-dynamics", is_flag=True, help="Leave out the sums for analyzer dynamics, which take most of the time."
+)
 @execution_options
-def fill(store: str, **options: Any) -> None:
-    """Keep all sums of STORE, so that they answer even without its trajectory.
+def fill(store: str, no_dynamics: bool, **options: Any) -> None:
+    """Keep all sums of STORE, for temperatures and dynamics, so that they answer even without its trajectory.
 
     What was written is read back. The last line says whether the trajectory may go; exit 1 where it must stay.
 
     \b
     analyzer cache fill runs/gcn.zarr
+    analyzer cache fill runs/gcn.zarr --no-dynamics
     """
     from analyzer.cli.execution import computed
     from analyzer.cli.query import query_of
@@ -56,18 +65,48 @@ def fill(store: str, **options: Any) -> None:
     known = read_store(store)
     _located(known, options["cache"])
     run = open_run(store)
-    computed(options, *temperature_of(run, query_of({"by": "model"} | options)))
+    query = query_of({"by": "model"} | options)
+    computed(options, *temperature_of(run, query))
+    reason = "" if no_dynamics else _fill_pairs(run, query, options)
     account = account_of(run, options["cache"], settle=True)
     say(_line(account))
     if not known.is_trajectory:
         return
-    if account.faults:
+    faults = account.faults + (() if no_dynamics or reason else account.pair_faults)
+    if faults:
         raise click.ClickException(
             f"{printable(store)}: expected all of the run in {printable(str(account.home))}, got "
-            f"{len(account.faults):,} of its parts not there or not whole ({printable(account.faults[0])}). "
+            f"{len(faults):,} of its parts not there or not whole ({printable(faults[0])}). "
             "The trajectory must stay: it is the only copy. Make room, or take another folder (--cache DIR)."
         )
-    say(f"{_ALONE} All of it was read back: {printable(store)} may go.")
+    if reason:
+        say(f"Dynamics are not kept. {reason}")
+    say(f"{_alone(account)} All of it was read back: {printable(store)} may go.")
+
+
+def _fill_pairs(run: xr.DataTree, query: Query, options: dict[str, Any]) -> str:
+    """Keep the sums that dynamics are answered from; return why, where a run can have none."""
+    from analyzer.cli.execution import computed
+    from analyzer.errors import AnalyzerError, MemoryLimitError, SettingsWarning
+    from analyzer.quantities.dynamics import dynamics_of
+
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", SettingsWarning)  # the temperatures have said it
+            planned = dynamics_of(run, query)
+    except MemoryLimitError:
+        raise
+    except AnalyzerError as error:
+        return str(error)
+    computed(options, *planned)
+    return ""
+
+
+def _alone(account: Account) -> str:
+    """What sums answer that stand alone."""
+    if account.pair_faults:
+        return f"{_ALONE}, but not dynamics."
+    return f"{_ALONE}, and dynamics."
 
 
 @cache.command()
@@ -89,11 +128,12 @@ def show(store: str, chosen: str | None, format_: str) -> None:
     account = account_of(open_run(store), chosen)
     if format_ == "json":
         known: dict[str, Any] = describe(account.home) | {"share": account.share, "stands_alone": not account.faults}
+        known["answers_dynamics"] = not account.pair_faults
         say(json.dumps(known | {"others": [str(other) for other in account.others]}, indent=2))
         return
     say(_line(account))
     if not account.faults:
-        say(_ALONE)
+        say(_alone(account))
     _name_others(account)
 
 

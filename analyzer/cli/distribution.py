@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from analyzer.cli.options import execution_options, output_options, sample_options, series_options
-from analyzer.cli.stores import over_stores
+from analyzer.cli.over import over_stores
 
 if TYPE_CHECKING:
     import pandas as pd

@@ -8,7 +8,7 @@ import click
 from click.core import ParameterSource
 
 from analyzer.cli.options import execution_options, output_options, series_options
-from analyzer.cli.stores import over_stores
+from analyzer.cli.over import over_stores
 from analyzer.cli.text import printable, say
 from analyzer.errors import OptionError
 

@@ -76,7 +76,7 @@ def _at_rest(answer: xr.Dataset, name: str) -> str:
         named = f", with {' and '.join(text for text in whole if text)}" if any(whole) else ""
         parts.append(f"at rest: {weights:,.0f} weight{'s' if weights > 1 else ''}{named}")
     if near > 0:
-        parts.append(f"near the floor of rounding: {near:,.0f} weight{'s' if near > 1 else ''}")
+        parts.append(f"left out, near the floor of rounding: {near:,.0f} weight{'s' if near > 1 else ''}")
     return "".join(f"; {part}" for part in parts)
 
 

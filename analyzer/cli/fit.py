@@ -90,6 +90,7 @@ def fit(stores: tuple[str, ...], **options: Any) -> None:
     asked: dict[str, Any] = {
         **{name: options[name] for name in ("by", "start", "stop", "lag", "steps_per_epoch", "unequal_epochs")},
         **{name: options[name] or None for name in ("parameter", "layer", "exclude")},
+        "frozen": options["frozen"],
         "memory_limit": memory_limit_of(options),
         "cache": cache_of(options),
     }

@@ -130,11 +130,16 @@ def _show(store: str, format_: str) -> None:
             for one in value:
                 said = f"segment {one['segment']}, from step {one['first_step']:,}: {', '.join(one['differences'])}"
                 say(f"{'changes':<16} {printable(said)}")
-        elif name not in ("parameters", "recent") and value not in (None, [], {}):
+        elif name not in ("parameters", "recent") and not _is_nothing(name, value):
             say(f"{name.replace('_', ' '):<16} {printable(_shown(name, value))}")
     for table in (_newest(known["recent"], store), _parameters(known["parameters"])):
         for line in table:
             say(printable(line))
+
+
+def _is_nothing(name: str, value: Any) -> bool:
+    """Whether a fact needs no line."""
+    return value in (None, [], {}) or (name == "frozen_weights" and not value)
 
 
 def _shown(name: str, value: Any) -> str:

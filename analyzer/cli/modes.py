@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from analyzer.cli.options import UserPath, execution_options, modes_options, output_options
-from analyzer.cli.stores import over_stores
+from analyzer.cli.over import over_stores
 from analyzer.cli.text import printable, say
 
 if TYPE_CHECKING:

@@ -172,6 +172,11 @@ _START = click.option(
     type=Bound(auto=True),
     help="First frame; auto: where the run is in equilibrium; default: the first of the run.",
 )
+_WINDOW = click.option(
+    "--window",
+    type=WindowOption(),
+    help="Length of a window; rate: one for each stretch of constant settings; default: the whole range.",
+)
 _LAG = click.option("--lag", type=StepsOrEpoch(), help="Time over which a velocity is taken; default: the stride.")
 LAGS = click.option(
     "--lag",
@@ -197,6 +202,7 @@ _SELECTION = (
         metavar="GLOB",
         help="Leave parameters out, of the degrees of freedom too. Repeatable.",
     ),
+    click.option("--frozen", is_flag=True, help="Count weights that are not trained, too; they are left out else."),
 )
 _FILES = (
     click.option(
@@ -216,11 +222,7 @@ def query_options(command: Callable[..., Any], lag: _Decorator = _LAG) -> Callab
         (
             _by(f"{listed()}."),
             _GROUP,
-            click.option(
-                "--window",
-                type=WindowOption(),
-                help="Length of a window; rate: one for each stretch of constant settings; default: the whole range.",
-            ),
+            _WINDOW,
             _START,
             _STOP,
             lag,
@@ -266,7 +268,7 @@ def dynamics_options(command: Callable[..., Any]) -> Callable[..., Any]:
         (
             _by(f"{listed()}."),
             _GROUP,
-            click.option("--window", type=StepsOrEpoch(), help="Length of a window; default: the whole range."),
+            _WINDOW,
             _START,
             _STOP,
             *_SELECTION,

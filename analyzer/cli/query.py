@@ -42,6 +42,7 @@ def query_of(options: Mapping[str, Any]) -> Query:
         parameter=options.get("parameter") or None,
         layer=options.get("layer") or None,
         exclude=options.get("exclude") or None,
+        frozen=options.get("frozen", False),
         steps_per_epoch=options.get("steps_per_epoch"),
         unequal_epochs=options.get("unequal_epochs", False),
         workers=execution.workers_of(options["workers"]),

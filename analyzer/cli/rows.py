@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from analyzer.cli.options import UserPath, execution_options, output_options, range_options
-from analyzer.cli.stores import over_stores
+from analyzer.cli.over import over_stores
 from analyzer.cli.text import printable, say
 from analyzer.query.kinds import COMPARED
 
@@ -82,7 +82,7 @@ def rows(factors: bool, masks: str | None, fraction: float, seed: int, **options
     if factors:
         answer = answer.merge(factors_of(run, query, compute)[0])
 
-    def draw() -> Figure:
+    def draw() -> Figure | None:
         if factors:
             from analyzer.plots.factors import factors as draw_factors
 

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from analyzer.cli.options import dynamics_options, execution_options, output_options
-from analyzer.cli.stores import over_stores
+from analyzer.cli.over import over_stores
 
 if TYPE_CHECKING:
     import pandas as pd

@@ -1,12 +1,9 @@
-"""One store or several as the argument of a command."""
+"""The stores that a user named: one, or several that are opened one after the other."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Sequence
-from functools import wraps
-from typing import TYPE_CHECKING, Any
-
-import click
+from typing import TYPE_CHECKING
 
 from analyzer.cli.text import of_a_file, printable, say
 from analyzer.errors import AnalyzerError
@@ -15,25 +12,7 @@ if TYPE_CHECKING:
     from analyzer.store.schema import Store
 
 Body = Callable[..., None]
-
-
-def over_stores(body: Body) -> Body:
-    """Let a command that answers for `store` take several stores, or a pattern: then it gives one table of all.
-
-    The command is called for each store in turn. Its option `take` is a function that takes the answer in place of
-    stdout or a file (`analyzer.cli.answer.give`).
-    """
-
-    @wraps(body)
-    def command(stores: tuple[str, ...], **options: Any) -> None:
-        if is_one(stores):
-            body(store=stores[0], **options)
-            return
-        from analyzer.cli.several import give_each
-
-        give_each(body, stores, options)
-
-    return click.argument("stores", nargs=-1, required=True)(command)
+"""A command that answers for one store."""
 
 
 def is_one(stores: Sequence[str]) -> bool:

@@ -134,6 +134,8 @@ def footer(attrs: Mapping[str, Any]) -> str:
         parts.append(f"lag {attrs['lag']}" + ("" if same else f" = {attrs['steps_per_lag']} steps"))
     if "convention" in attrs:
         parts.append(f"convention {attrs['convention']}")
+    if attrs.get("frozen_weights_left_out"):
+        parts.append(f"{attrs['frozen_weights_left_out']:,} frozen weights left out (--frozen counts them)")
     return printable(", ".join(parts))
 
 

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from analyzer.cli.options import Masses, execution_options, lag_query_options, output_options
-from analyzer.cli.stores import over_stores
+from analyzer.cli.over import over_stores
 
 if TYPE_CHECKING:
     import xarray as xr
@@ -32,8 +32,7 @@ if TYPE_CHECKING:
 @output_options
 @execution_options
 def temperature(convention: str, remove_drift: bool, mass: Any, per_eta2: bool, k_b: float, **options: Any) -> None:
-    """Temperatures of groups of weights of the run in STORE, by window. Of several STORES, or of a pattern, it gives
-    one table, with the hyperparameters of each run as columns.
+    """Temperatures of groups of weights of the run in STORE, by window.
 
     \b
     analyzer temperature runs/gcn.zarr

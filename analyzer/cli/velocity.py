@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from analyzer.cli.options import execution_options, output_options, query_options
-from analyzer.cli.stores import over_stores
+from analyzer.cli.over import over_stores
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure

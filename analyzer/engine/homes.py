@@ -76,7 +76,7 @@ def describe(home: Path) -> dict[str, Any]:
     return {"folder": str(home), "files": len(sizes), "bytes": sum(sizes)}
 
 
-_OURS = re.compile(r"zarr\.json|sums/.*\.sums|[^/]+/c/[\d/]+|(.*/)?\.part-[^/]*")
+_OURS = re.compile(r"zarr\.json|sums/.*\.(sums|pairs|seen)|[^/]+/c/[\d/]+|(.*/)?\.part-[^/]*")
 """Paths in a folder of kept sums that this package writes."""
 
 

@@ -3,21 +3,31 @@
 from __future__ import annotations
 
 import os
+import warnings
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
+import numpy as np
 import xarray as xr
 
 from analyzer.engine.cache import fault_of
 from analyzer.engine.homes import files_of, homes_for
 from analyzer.engine.measure import Query, base_for, measure
+from analyzer.engine.pair_plan import plan_pairs
+from analyzer.engine.passage import ask
+from analyzer.engine.pieces import Bundle
 from analyzer.engine.plan import Plan
 from analyzer.engine.remains import Remains, missing_of, preserve
-from analyzer.errors import AnalyzerError, OptionError
+from analyzer.errors import AnalyzerError, OptionError, SettingsWarning
+from analyzer.query.lags import default_lags
 from analyzer.store.kept import root_of, runs_in
 from analyzer.store.reading import source_of
 from analyzer.store.roots import root_now
 from analyzer.tree import trajectory
+
+Array = np.ndarray[Any, np.dtype[Any]]
 
 
 @dataclass(frozen=True)
@@ -34,12 +44,15 @@ class Account:
         What is missing or not whole, until the sums stand alone; empty where they do.
     others
         Folders at the same place that hold other runs.
+    pair_faults
+        What is missing or not whole of the sums that `analyzer.dynamics` is answered from; empty where all are kept.
     """
 
     home: Path
     share: float
     faults: tuple[str, ...]
     others: tuple[Path, ...]
+    pair_faults: tuple[str, ...] = ()
 
 
 def account_of(run: xr.DataTree, chosen: str | None = None, *, settle: bool = False) -> Account:
@@ -67,8 +80,9 @@ def account_of(run: xr.DataTree, chosen: str | None = None, *, settle: bool = Fa
             "Write --cache DIR"
         )
     store = opened.store
+    pair_faults = _pair_faults(run, chosen)
     if not store.is_trajectory:
-        return Account(base, 1.0, (), tuple(other for other in runs_in(base) if other != base))
+        return Account(base, 1.0, (), tuple(other for other in runs_in(base) if other != base), pair_faults)
     step = source_of(store, "step")
     plan = _plan_of(run, chosen)
     home = (plan.home if plan is not None else None) or next(homes_for(base, root_now(step).document))
@@ -87,7 +101,7 @@ def account_of(run: xr.DataTree, chosen: str | None = None, *, settle: bool = Fa
     if settle and not faults:
         faults += _unsettled(home)
     others = tuple(other for other in runs_in(base) if other != home)
-    return Account(home, share if root_of(home) else 0.0, tuple(faults), others)
+    return Account(home, share if root_of(home) else 0.0, tuple(faults), others, pair_faults)
 
 
 def _plan_of(run: xr.DataTree, chosen: str | None) -> Plan | None:
@@ -98,16 +112,32 @@ def _plan_of(run: xr.DataTree, chosen: str | None) -> Plan | None:
         return None
 
 
+def _pair_faults(run: xr.DataTree, chosen: str | None) -> tuple[str, ...]:
+    """What is missing of the sums of pairs; the reason, where a run can have none."""
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", SettingsWarning)  # said by the plan of the other sums
+            asked = ask(run, Query(by="model", cache=chosen or True))
+        passage = plan_pairs(asked, default_lags(int(asked.sampling.windows.velocities.max()))).passage
+    except AnalyzerError as error:
+        return (str(error),)
+    return tuple(_amiss(passage.bundles, [reach.start for reach in passage.reaches], passage.kept))
+
+
 def _faults_of(plan: Plan | None) -> list[str]:
     """The files of sums that are not there, not of these frames, or not whole."""
     if plan is None or not plan.kept.size:
         return ["sums: the run has none"]
+    return _amiss(plan.bundles, [span.start for span in plan.spans], plan.kept)
+
+
+def _amiss(bundles: Sequence[Bundle], starts: Sequence[int], kept: Array) -> list[str]:
     found = []
-    for bundle, row in zip(plan.bundles, plan.kept, strict=True):
-        for span, kept in zip(plan.spans, row, strict=True):
+    for bundle, row in zip(bundles, kept, strict=True):
+        for start, there in zip(starts, row, strict=True):
             assert bundle.shelf is not None
-            path = bundle.shelf.file(span.start)
-            fault = "" if kept else "not kept"
+            path = bundle.shelf.file(start)
+            fault = "" if there else "not kept"
             fault = fault or fault_of(path) or ""
             found += [f"{path}: {fault}"] if fault else []
     return found

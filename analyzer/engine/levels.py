@@ -1,11 +1,11 @@
 """Correlations and displacements at lags beyond those over which all pairs are summed: from decimated frames.
 
-At a lag τ the later ends of pairs are the frames whose numbers are multiples of m, the greatest power of two up to τ/64.
-A displacement is that of two frames τ apart: no more is left out than origins, so that its mean is that of all origins,
-and the spread of it within 1.06 times. Single velocities so far apart say too little (a spread of 1.3 to 8 times). So a
-correlation is that of two mean velocities, each over M = 4m frames: C under a triangle 2M wide, which differs from C(τ)
-by C″(τ)(M² − 1)/12. For an exponential that falls by e within τ this is 0.03 %. Averages of positions would bias the
-displacement by 2 to 4 % (a prototype, 300 systems).
+At a lag τ the later ends of pairs are the frames whose numbers are multiples of m, the greatest power of two up to
+τ/64. A displacement is that of two frames τ apart. Only origins are left out, so that its mean is that of all origins,
+and its spread within 1.06 times theirs. Single velocities so far apart say too little (1.3 to 8 times the spread). So
+a correlation is that of two mean velocities, each over M = 4m frames: C under a triangle 2M wide, which differs from
+C(τ) by C″(τ)(M² − 1)/12. For an exponential that falls by e within τ this is 0.03 %. Averages of positions would bias
+the displacement by 2 to 4 % (a prototype, 300 systems).
 
 So few frames are needed that they are picked, and held for a bundle of weights at a time: a 64th of all.
 """
@@ -104,8 +104,8 @@ def level_bytes(plan: Levels, bundles: Sequence[Bundle], groups: int, workers: i
     weights = max((sum(piece.weights for piece in bundle.chosen) for bundle in bundles), default=0)
     rows = max((int(bundle_groups(bundle)[1].size) for bundle in bundles), default=0)
     pairs = max((one.size for one in plan.later), default=0)
-    sums = 16 * plan.counts.shape[0] * plan.lags.size
-    return workers * (16 * weights * plan.frames.size + 32 * _TILE * pairs + rows * sums) + 2 * groups * sums
+    sums = 16 * int(plan.counts.shape[0]) * int(plan.lags.size)
+    return workers * (16 * weights * int(plan.frames.size) + 32 * _TILE * pairs + rows * sums) + 2 * groups * sums
 
 
 @np.errstate(invalid="ignore", over="ignore")  # of weights that are not finite, which are noted
@@ -119,9 +119,11 @@ def sums_of(plan: Levels, bundle: Bundle, parts: Sequence[Picked], slopes: Array
     slopes
         (weights, windows) mean velocities to take off.
     """
-    values = joined(parts)
     groups, numbers = bundle_groups(bundle)
     sums = np.zeros((numbers.size, *plan.counts.shape))
+    if not parts:  # no lag has a pair
+        return sums
+    values = joined(parts)
     for n, (lag, over) in enumerate(zip(plan.lags.tolist(), plan.mean.tolist(), strict=True)):
         later, batch, both = plan.later[n], plan.batch[n], plan.whole[n]
         if not later.size:

@@ -33,7 +33,7 @@ from analyzer.errors import (
 )
 from analyzer.query.batches import in_batches
 from analyzer.query.changes import told, within
-from analyzer.query.groups import By, Globs, Grouping, group, most_groups, select
+from analyzer.query.groups import By, Globs, Grouping, group, most_groups, select, weights_of
 from analyzer.query.kinds import KINDS
 from analyzer.query.windows import BIN_FRAMES, Bound, Lag, Sampling, Window, sample
 from analyzer.store.reading import source_of
@@ -77,7 +77,7 @@ class Query:
 
     Attributes
     ----------
-    by, window, start, stop, lag, parameter, layer, exclude, steps_per_epoch, unequal_epochs, memory_limit
+    by, window, start, stop, lag, parameter, layer, exclude, frozen, steps_per_epoch, unequal_epochs, memory_limit
         As for `analyzer.temperature`.
     lags
         Several lags in place of `lag`, for a quantity that takes them.
@@ -102,6 +102,7 @@ class Query:
     parameter: Globs = None
     layer: Globs = None
     exclude: Globs = None
+    frozen: bool = False
     steps_per_epoch: int | None = None
     unequal_epochs: bool = False
     workers: int = 1
@@ -125,10 +126,11 @@ def measure_together(tree: xr.DataTree, queries: Sequence[Query], mass: Mass = 1
     check_default_workers()
     run = trajectory(tree)
     first = queries[0]
-    chosen = select(run.parameters, first.parameter, first.layer, first.exclude)
+    selected = select(run.parameters, first.parameter, first.layer, first.exclude)
+    chosen = select(selected, frozen=first.frozen)
     masses = masses_of(chosen, mass)
     check_groups(chosen, first.by, first.memory_limit)
-    grouping = group(chosen, first.by)
+    grouping = replace(group(chosen, first.by), frozen=weights_of(selected) - weights_of(chosen))
     remains: list[Remains | None] = [None for _ in queries]
     if run.opened is None:
         shared = False
@@ -327,6 +329,7 @@ def attrs_of(run: Trajectory, sampling: Sampling, grouping: Grouping, quantity: 
         "lag": sampling.lag,
         **({} if sampling.steps_per_lag is None else {"steps_per_lag": sampling.steps_per_lag}),
         "parameters_left_out": len(grouping.left_out),
+        **({"frozen_weights_left_out": grouping.frozen} if grouping.frozen else {}),
         "thermotrace_version": version(),
     }
     return attrs | run.identity

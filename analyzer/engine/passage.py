@@ -28,7 +28,7 @@ from analyzer.engine.remains import Remains
 from analyzer.engine.shelves import shelves_for
 from analyzer.engine.spans import frames_of
 from analyzer.errors import MemoryLimitError
-from analyzer.query.groups import Grouping, group, select
+from analyzer.query.groups import Grouping, group, select, weights_of
 from analyzer.query.windows import Sampling, sample
 from analyzer.store.reading import source_of
 from analyzer.store.roots import Source, check_same
@@ -150,12 +150,13 @@ class Passed:
 def ask(tree: Any, query: Query) -> Asked:
     """Choose the parameters and frames of a query at a lag of one stride. Faults of the query are raised here."""
     run = trajectory(tree)
-    chosen = select(run.parameters, query.parameter, query.layer, query.exclude)
+    selected = select(run.parameters, query.parameter, query.layer, query.exclude)
+    chosen = select(selected, frozen=query.frozen)
     check_groups(chosen, query.by, query.memory_limit)
     sampling = sample(
         run.line, window=query.window, start=query.start, stop=query.stop, steps_per_epoch=query.steps_per_epoch
     )
-    grouping = group(chosen, query.by)
+    grouping = replace(group(chosen, query.by), frozen=weights_of(selected) - weights_of(chosen))
     warn_of_changes(run, [sampling])
     return Asked(run, query, sampling, grouping, tuple(p.name for p in chosen))
 
@@ -246,12 +247,15 @@ def tiles_of(piece: Piece, unit: int, halo: int) -> list[slice]:
 
 
 def task_bytes(passage: Passage) -> int:
-    """Memory that one task needs for its frames: a unit as stored and decoded, and what is held of them."""
+    """Memory that one task needs for its frames: a unit as stored and decoded, and what is held of them.
+
+    A unit counts twice more than it is held: allocators keep what was freed (tests/benchmarks/analyzer_dynamics.py).
+    """
     most = 0
     for piece in (piece for bundle in passage.bundles for piece in bundle.pieces):
         held = max(one.stop - one.start for one in tiles_of(piece, passage.unit, passage.halo) or [slice(0, 0)])
         size = max(np.dtype(piece.dtype).itemsize, 4)
-        most = max(most, size * (3 * passage.unit * piece.weights + held * (passage.unit + passage.halo)))
+        most = max(most, size * (4 * passage.unit * piece.weights + held * (passage.unit + passage.halo)))
     return most + (8 << 20)
 
 

@@ -207,8 +207,9 @@ def unanswered(store: Store) -> TrajectoryMissingError:
     """The refusal of a question that sums kept without their trajectory do not answer."""
     return TrajectoryMissingError(
         f"{store.location}: expected a question that the kept sums answer: whole runs and epochs by any group, lag "
-        f"epoch, or model, layer, module and parameter at lag {store.stride} for any window, got one that needs the "
-        "frames, which are not there, or sums that were not kept. Ask one of those, or restore the trajectory.",
+        f"epoch, or model, layer, module and parameter at lag {store.stride} for any window, or dynamics of these at "
+        "the default lags in windows that end at multiples of 256 frames, got one that needs the frames, which are not "
+        "there, or sums that were not kept. Ask one of those, or restore the trajectory.",
         location=store.location,
     )
 

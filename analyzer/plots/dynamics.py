@@ -24,18 +24,22 @@ _PANELS = (
 def dynamics(answer: xr.Dataset) -> Figure:
     """Plot correlation, displacement and exponent against lag: a line for each group, or each window of one group.
 
-    Bands are 95 % intervals; where a line has none, one run gives no interval. Dotted: independent steps.
+    Bands are 95 % intervals; where a line has none, one run gives no interval. Dotted: independent steps. Hollow marks:
+    lags that are estimated from decimated frames.
     """
     figure, axes = canvas(len(_PANELS), 11, 3.6)
     lines = lines_of(answer)
     lags = answer["lag"].values
     positive = lags > 0
+    far = answer["averaged_over"].values > int(answer.attrs["lag"])
     drawn: list[Any] = []
     for axis, (column, title) in zip(axes, _PANELS, strict=True):
         for n, (_, one) in enumerate(lines):
             values, error = one[column].values[positive], 1.96 * one[f"{column}_error"].values[positive]
             colour, dash = COLOURS[n % len(COLOURS)], DASHES[n // len(COLOURS) % len(DASHES)]
             marks = axis.plot(lags[positive], values, color=colour, linestyle=dash, marker="o", markersize=2.5)
+            hollow = far[positive]
+            axis.plot(lags[positive][hollow], values[hollow], "o", color=colour, markerfacecolor="white", markersize=4)
             axis.fill_between(lags[positive], values - error, values + error, color=colour, alpha=0.18, linewidth=0)
             if axis is axes[-1]:
                 drawn += marks
@@ -44,6 +48,8 @@ def dynamics(answer: xr.Dataset) -> Figure:
         axis.set(xlabel="lag τ (steps)", ylabel=title if units == "1" else f"{title} ({units})")
     axes[0].axhline(0, color="0.5", linestyle=":", linewidth=1)
     axes[2].axhline(1, color="0.5", linestyle=":", linewidth=1)
+    if far.any():
+        axes[1].set_title("hollow: from decimated frames", fontsize=9)
     logarithmic(axes[1], answer["mean_squared_displacement"].values, "y")
     legend(axes[-1], drawn, [name for name, _ in lines])
     left = answer.sizes["group"] * answer.sizes["window"] - len(lines)

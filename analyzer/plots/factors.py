@@ -56,7 +56,7 @@ def _headline(answer: xr.Dataset, matrices: int) -> str:
     text = f"⟨v²⟩ ≈ row factor × column factor, steps {begin:,} to {end:,}, lag {answer.attrs['lag']}"
     if matrices > MOST_PARAMETERS:
         text += f"; first {MOST_PARAMETERS} of {matrices} matrices"
-    return f"{text}\nshares of the variance of ln⟨v²⟩ and bars: 95 % intervals; grey: at rest"
+    return f"{text}\nshares of the variance of ln⟨v²⟩ and bars: 95 % intervals; grey: at rest, or moved by rounding"
 
 
 def _matrix(figure: Figure, line: Array, answer: xr.Dataset, name: str, units: str) -> None:
@@ -104,8 +104,8 @@ def _span(ratio: Array) -> float:
 
 def _told(factors: Array, kind: str) -> str:
     alive = factors[factors > 0]
-    text = f"{kind}s: largest {alive.max() / alive.min():.3g} × smallest"
-    still = factors.size - alive.size
+    text = f"{kind}s span {alive.max() / alive.min():.3g} ×"
+    still = int((factors == 0).sum())
     return text + (f"; {still} at rest" if still else "")
 
 

@@ -39,6 +39,7 @@ def ageing(
     parameter: Globs = None,
     layer: Globs = None,
     exclude: Globs = None,
+    frozen: bool = False,
     memory_limit: int | None = None,
 ) -> xr.Dataset:
     """Two-time mean squared displacement of groups of weights: Δ(t_w, t_w + τ) = ⟨(w(t_w + τ) − w(t_w))²⟩ over weights.
@@ -61,6 +62,8 @@ def ageing(
         As for `temperature`.
     parameter, layer, exclude
         Globs over parameter names and layers.
+    frozen
+        Count frozen weights, too; see `temperature`.
     memory_limit
         Bytes; a question that is projected to need more is refused.
 
@@ -91,6 +94,7 @@ def ageing(
         parameter=parameter,
         layer=layer,
         exclude=exclude,
+        frozen=frozen,
         memory_limit=memory_limit,
         cache=False,
     )

@@ -11,6 +11,8 @@ import xarray as xr
 class Tables(tuple[xr.Dataset, ...]):
     """What the answers of several tables share: they are indexed by number, and by the name of a variable.
 
+    Methods of a Dataset are those of all tables together, but for frames, in which the tables would be crossed.
+
     Attributes
     ----------
     whole
@@ -47,8 +49,8 @@ class Tables(tuple[xr.Dataset, ...]):
         whole = vars(self).get("whole")
         if whole is not None and name in whole:
             return whole[name]
-        if whole is not None and name in _SAME:
-            return getattr(whole, name)
+        if whole is not None and not name.startswith("_") and name not in _CROSSED and hasattr(whole, name):
+            return getattr(whole, name)  # what worked of one Dataset still does: to_netcdf, sortby, sizes, …
         kind, fields = type(self).__name__, self._fields
         raise AttributeError(
             f"{kind}: expected {', '.join(fields)} or the name of a variable, got {name!r}. Each table is a Dataset: "
@@ -79,8 +81,8 @@ class Tables(tuple[xr.Dataset, ...]):
         return type(self).of(change(self.whole))
 
 
-_SAME = ("variables", "data_vars", "coords", "dims", "sizes")
-"""What a Dataset says of itself, which the tables say together."""
+_CROSSED = ("to_dataframe", "to_pandas", "to_dask_dataframe")
+"""Methods of a Dataset that would cross the tables: each row with each test."""
 
 
 class _Rows(NamedTuple):

@@ -80,6 +80,7 @@ def check(
     parameter: Globs = None,
     layer: Globs = None,
     exclude: Globs = None,
+    frozen: bool = False,
     sample_weights: int = Sample.weights,
     sample_steps: int = Sample.steps,
     seed: int = Sample.seed,
@@ -101,6 +102,8 @@ def check(
         Steps, or percent of the step range; `start="auto"`: where the run is in equilibrium.
     parameter, layer, exclude
         Globs over parameter names and layers.
+    frozen
+        Count frozen weights, too; see `temperature`.
     sample_weights, sample_steps, seed
         "normality" looks at so many weights of each group, over so many steps: in 16 stretches, where the run has more.
     significance
@@ -141,6 +144,7 @@ def check(
         parameter=parameter,
         layer=layer,
         exclude=exclude,
+        frozen=frozen,
         memory_limit=memory_limit,
         cache=cache,
     )

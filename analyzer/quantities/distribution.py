@@ -31,6 +31,7 @@ def distribution(
     parameter: Globs = None,
     layer: Globs = None,
     exclude: Globs = None,
+    frozen: bool = False,
     sample_weights: int = SAMPLE.weights,
     sample_steps: int = SAMPLE.steps,
     seed: int = SAMPLE.seed,
@@ -49,6 +50,8 @@ def distribution(
         Steps, or percent of the step range; `start="auto"`: where the run is in equilibrium.
     parameter, layer, exclude
         Globs over parameter names and layers.
+    frozen
+        Count frozen weights, too; see `temperature`.
     sample_weights, sample_steps, seed
         So many weights of each group, over so many steps: in 16 stretches, where the run has more.
     cache, memory_limit
@@ -86,6 +89,7 @@ def distribution(
         parameter=parameter,
         layer=layer,
         exclude=exclude,
+        frozen=frozen,
         memory_limit=memory_limit,
         cache=cache,
     )

@@ -20,7 +20,7 @@ from analyzer.quantities.equilibration import from_equilibrium
 from analyzer.quantities.per_rate import check_per, require_rate
 from analyzer.quantities.schedule import columns_of, rates_of
 from analyzer.query.groups import By, Globs
-from analyzer.query.lags import LONGEST, Lags, default_lags, frames_of
+from analyzer.query.lags import Lags, default_lags, frames_of
 from analyzer.query.windows import Bound, Window
 from analyzer.statistics.lagged import NORMAL, lagged
 
@@ -43,6 +43,7 @@ def dynamics(
     parameter: Globs = None,
     layer: Globs = None,
     exclude: Globs = None,
+    frozen: bool = False,
     remove_drift: bool = False,
     per: str | None = None,
     steps_per_epoch: int | None = None,
@@ -52,8 +53,8 @@ def dynamics(
     """Velocity autocorrelation and mean squared displacement of groups of weights, over windows of a run.
 
     C(τ) = ⟨v(t) v(t + τ)⟩ and MSD(τ) = ⟨(w(t + τ) − w(t))²⟩, means over all pairs of velocities, or frames, of a window
-    and over the weights of a group. v(t) = w(t) − w(t − stride). No mean is taken off by default. No pair crosses a gap or the
-    start of a segment. C(0) = ⟨v²⟩ is twice the temperature in the paper's convention.
+    and over the weights of a group. v(t) = w(t) − w(t − stride). No mean is taken off by default. No pair
+    crosses a gap or the start of a segment. C(0) = ⟨v²⟩ is twice the temperature in the paper's convention.
 
     Parameters
     ----------
@@ -73,6 +74,8 @@ def dynamics(
         by the variance of that mean.
     per : {None, "eta2"}
         "eta2": also correlation, displacement and diffusion coefficient over the learning rate squared.
+    frozen
+        Count frozen weights, too; see `temperature`.
     steps_per_epoch, memory_limit, cache
         As for `temperature`. Sums are kept for groups of whole parameters, the default lags, and windows that begin and
         end at multiples of 256 frames or at the ends of the run, drift and all; all else decodes.
@@ -124,6 +127,7 @@ def dynamics(
         parameter=parameter,
         layer=layer,
         exclude=exclude,
+        frozen=frozen,
         steps_per_epoch=steps_per_epoch,
         memory_limit=memory_limit,
         cache=cache,
@@ -240,7 +244,7 @@ def _dataset(asked: Asked, plan: PairPlan, lags: Array, arrays: Mapping[str, da.
     coords["lag"] = ("lag", lags * stride, {"units": "step", "long_name": "lag"})
     apart, over = np.ones((2, lags.size), dtype=np.int64)
     if plan.levels is not None:
-        far = lags > LONGEST
+        far = np.isin(lags, plan.levels.lags)
         apart[far], over[far] = plan.levels.apart, plan.levels.mean
     coords["origin_spacing"] = ("lag", apart * stride, {"units": "step", "long_name": "steps between origins"})
     averaged = {"units": "step", "long_name": "steps that a velocity of the correlation is averaged over"}

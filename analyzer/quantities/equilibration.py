@@ -41,6 +41,7 @@ def equilibration(
     parameter: Globs = None,
     layer: Globs = None,
     exclude: Globs = None,
+    frozen: bool = False,
     loss: str = LOSS,
     cache: bool | str = True,
     memory_limit: int | None = None,
@@ -59,6 +60,8 @@ def equilibration(
         Steps, or percent of the step range.
     parameter, layer, exclude
         Globs over parameter names and layers.
+    frozen
+        Count frozen weights, too; see `temperature`.
     loss
         Name of the logged scalar; it is left out where the run has none. Where none is called "loss", that name means
         "train/loss", "train_loss" and the like.
@@ -100,6 +103,7 @@ def equilibration(
         parameter=parameter,
         layer=layer,
         exclude=exclude,
+        frozen=frozen,
         memory_limit=memory_limit,
         cache=cache,
     )

@@ -53,7 +53,7 @@ def factors(
 
     The rows of a matrix are the places along its first axis; its columns are all places along the others, flattened,
     as in ``weight.reshape(len(weight), -1)``. ⟨v²⟩ ≈ scale × row factor × column factor, fitted by least squares of the
-    logarithms over the weights that moved.
+    logarithms over the weights that moved by more than rounding.
 
     Parameters
     ----------
@@ -72,12 +72,13 @@ def factors(
         such matrices, and `separable_share_adjusted` = (share − chance)/(1 − chance); `sampling_error`, relative, of an
         element's ⟨v²⟩ (rms); `left_rms` of ln⟨v²⟩, without sampling errors; `factor_scale`, the geometric mean of the
         fit; `matrix_rows`, `matrix_columns`; `weights_at_rest`, which did not move at all and are in no fit,
-        `rows_at_rest` and `columns_at_rest` of them; `weights_near_floor`, below ten times what rounding alone gives;
+        `rows_at_rest` and `columns_at_rest` of them; `weights_near_floor`, which moved, by less than ten times what
+        rounding alone gives, and are in no fit either;
         `separable_reason`, why there is no answer, else empty.
         Dim (factor_row,): `row_factor`, `row_factor_low`, `row_factor_high`; coordinates `row_of`, the parameter, and
         `row_number`. Dim (factor_column,): the same of columns. The factors of a parameter have the geometric mean 1;
-        that of a row or column at rest is 0; intervals are of 95 %.
-        Dim (element,): `element_ratio`, ⟨v²⟩ over the fit, 0 at rest, NaN in a row or column at rest; coordinates
+        that of a row or column at rest is 0, of one near the floor NaN; intervals are of 95 %.
+        Dim (element,): `element_ratio`, ⟨v²⟩ over the fit, 0 at rest, NaN where there is no fit; coordinates
         `element_of`, `element_row`, `element_column`.
 
     Raises
@@ -159,9 +160,10 @@ def matrices_of(parameters: Sequence[Parameter], query: Query) -> list[Parameter
     try:
         names = group(chosen, "row").rules
     except GroupError as error:
+        listed = ", ".join(p.name for p in chosen[:20])
         raise GroupError(
-            f"Factors: {str(error).partition(': ')[2].partition('. ')[0]}. There is nothing to factorise. Choose "
-            "others with --parameter or --layer, or record weights of two or more axes.",
+            f"Factors: expected a parameter with rows and columns, got none among {listed}. "
+            "There is nothing to factorise. Choose others with --parameter or --layer, or record weights of two axes.",
             by="row",
         ) from error
     return [p for p in chosen if p.name in names]
@@ -213,8 +215,9 @@ def _found(sums: xr.Dataset, measurement: Measurement, matrices: Sequence[Parame
             means = (sums["batches"].values[own] / counts).reshape(*shape, counts.size)
             still = (heat[own] == 0).reshape(shape)
             near = int((~still.ravel() & (heat[own] < FLOORS * floor[own])).sum())
+            least = 2 * FLOORS * floor[own].reshape(shape)  # T = ½⟨v²⟩
             answer[p.name] = _Found(
-                separability(counts, means),
+                separability(counts, means, least),
                 int(still.sum()),
                 int(still.all(axis=1).sum()),
                 int(still.all(axis=0).sum()),

@@ -43,6 +43,7 @@ from analyzer.query.groups import By
 from analyzer.query.recorded import LEARNING_RATE
 from analyzer.sweep import (
     check_axes,
+    check_frozen,
     common_lag,
     hyperparameter,
     in_windows,
@@ -203,6 +204,7 @@ def fit_of(sweep: xr.DataTree, curve: Curve, **options: Any) -> tuple[xr.Dataset
     _check_curve(sweep, curve)
     sweep = select(sweep, **curve.where) if curve.where else sweep
     check_axes(sweep, options.get("by", "layer"))
+    check_frozen(sweep, options.get("frozen", False))
     lag = common_lag(sweep, *(options.get(name) for name in ("lag", "start", "stop")))
     options |= {} if lag is None else {"lag": lag}
     lazy, said = measured_lazily(sweep, options)

@@ -38,6 +38,7 @@ def modes(
     parameter: Globs = None,
     layer: Globs = None,
     exclude: Globs = None,
+    frozen: bool = False,
     memory_limit: int | None = None,
 ) -> xr.Dataset:
     """Principal components of the trajectory of groups of weights, and whether a random walk would look the same.
@@ -59,6 +60,8 @@ def modes(
         As for `temperature`. No gap and no start of a segment that is not continuous may lie between.
     parameter, layer, exclude
         Globs over parameter names and layers.
+    frozen
+        Count frozen weights, too; see `temperature`.
     memory_limit
         Bytes; a question that is projected to need more is refused.
 
@@ -100,6 +103,7 @@ def modes(
         parameter=parameter,
         layer=layer,
         exclude=exclude,
+        frozen=frozen,
         memory_limit=memory_limit,
         cache=False,
     )
@@ -148,6 +152,7 @@ def mode_weights(
     parameter: Globs = None,
     layer: Globs = None,
     exclude: Globs = None,
+    frozen: bool = False,
     memory_limit: int | None = None,
 ) -> xr.Dataset:
     """The weights of each mode: for every parameter the part of its group's unit vector that lies in it.
@@ -160,7 +165,7 @@ def mode_weights(
         As for `modes`.
     modes
         How many modes.
-    start, stop, parameter, layer, exclude, memory_limit
+    start, stop, parameter, layer, exclude, frozen, memory_limit
         As for `modes`.
 
     Returns
@@ -186,6 +191,7 @@ def mode_weights(
         parameter=parameter,
         layer=layer,
         exclude=exclude,
+        frozen=frozen,
         memory_limit=memory_limit,
         cache=False,
     )

@@ -51,6 +51,7 @@ def rows(
     parameter: Globs = None,
     layer: Globs = None,
     exclude: Globs = None,
+    frozen: bool = False,
     steps_per_epoch: int | None = None,
     unequal_epochs: bool = False,
     memory_limit: int | None = None,
@@ -64,7 +65,7 @@ def rows(
         A run, as `open_run` gives it, or a tree derived from one.
     by
         "row" (axis 0 of parameters with two or more), "column", "output", "input" or "head".
-    start, stop, lag, parameter, layer, exclude, steps_per_epoch, unequal_epochs, memory_limit, cache
+    start, stop, lag, parameter, layer, exclude, frozen, steps_per_epoch, unequal_epochs, memory_limit, cache
         As for `temperature`. `start="auto"` begins where the run is in equilibrium, at the next whole bin of the
         cache where the window is long.
 
@@ -114,6 +115,7 @@ def rows(
         parameter=parameter,
         layer=layer,
         exclude=exclude,
+        frozen=frozen,
         steps_per_epoch=steps_per_epoch,
         unequal_epochs=unequal_epochs,
         memory_limit=memory_limit,

@@ -34,6 +34,7 @@ def spectrum(
     parameter: Globs = None,
     layer: Globs = None,
     exclude: Globs = None,
+    frozen: bool = False,
     steps_per_epoch: int | None = None,
     memory_limit: int | None = None,
 ) -> xr.Dataset:
@@ -55,6 +56,8 @@ def spectrum(
         As for `temperature`.
     parameter, layer, exclude
         Globs over parameter names and layers.
+    frozen
+        Count frozen weights, too; see `temperature`.
     steps_per_epoch, memory_limit
         As for `temperature`.
 
@@ -91,6 +94,7 @@ def spectrum(
         parameter=parameter,
         layer=layer,
         exclude=exclude,
+        frozen=frozen,
         steps_per_epoch=steps_per_epoch,
         memory_limit=memory_limit,
         cache=False,

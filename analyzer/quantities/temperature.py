@@ -56,6 +56,7 @@ def temperature(
     parameter: Globs = None,
     layer: Globs = None,
     exclude: Globs = None,
+    frozen: bool = False,
     steps_per_epoch: int | None = None,
     unequal_epochs: bool = False,
     memory_limit: int | None = None,
@@ -98,6 +99,10 @@ def temperature(
     parameter, layer, exclude
         Globs over parameter names and layers; excluded parameters do not count in d. A name that exists is itself,
         whatever signs are in it.
+    frozen
+        Count frozen weights in d, too: those of parameters that require no gradient or are in no optimizer, and did
+        not move. They are no degrees of freedom, and are left out by default; the attribute
+        `frozen_weights_left_out` says how many.
     steps_per_epoch
         Takes the place of a recorded `epoch`: epochs end at its multiples. It is needed where a boundary between two
         epochs was not logged: values that are missing are filled only between two equal ones.
@@ -181,6 +186,7 @@ def temperature(
         parameter=parameter,
         layer=layer,
         exclude=exclude,
+        frozen=frozen,
         steps_per_epoch=steps_per_epoch,
         unequal_epochs=unequal_epochs,
         memory_limit=memory_limit,

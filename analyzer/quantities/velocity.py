@@ -110,6 +110,7 @@ def velocity_summary(
     parameter: Globs = None,
     layer: Globs = None,
     exclude: Globs = None,
+    frozen: bool = False,
     steps_per_epoch: int | None = None,
     unequal_epochs: bool = False,
 ) -> xr.Dataset:
@@ -119,7 +120,7 @@ def velocity_summary(
     ----------
     run
         A run, or any tree derived from one.
-    by, window, start, stop, lag, parameter, layer, exclude, steps_per_epoch, unequal_epochs
+    by, window, start, stop, lag, parameter, layer, exclude, frozen, steps_per_epoch, unequal_epochs
         As for `temperature`.
 
     Returns
@@ -137,6 +138,7 @@ def velocity_summary(
         parameter=parameter,
         layer=layer,
         exclude=exclude,
+        frozen=frozen,
         steps_per_epoch=steps_per_epoch,
         unequal_epochs=unequal_epochs,
     )

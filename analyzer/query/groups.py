@@ -31,12 +31,15 @@ class Rule:
         Number of the first group.
     split
         "whole": one group; "axis": one group for each `divisor` places along `axis`; "element": one for each weight.
+    period
+        Places after which the groups along the axis begin anew; 0 if they do not.
     """
 
     base: int
     split: Literal["whole", "axis", "element"] = "whole"
     axis: int = 0
     divisor: int = 1
+    period: int = 0
 
     def local(self, region: Region) -> tuple[Array, Array]:
         """Local group of every weight of a region, in C order, and the groups' numbers (groups,)."""
@@ -47,12 +50,13 @@ class Rule:
         if self.split == "element":
             raise AssertionError("elements are numbered by `numbers`, from the parameter's whole shape")
         start, stop = region[self.axis]
-        place = np.arange(start, stop) // self.divisor
-        low = int(place[0]) if place.size else 0
+        place = np.arange(start, stop)
+        place = (place % self.period if self.period else place) // self.divisor
+        low = int(place.min()) if place.size else 0
         shape = [1] * len(lengths)
         shape[self.axis] = lengths[self.axis]
         labels = np.broadcast_to((place - low).reshape(shape), lengths)
-        groups = int(place[-1]) - low + 1 if place.size else 0
+        groups = int(place.max()) - low + 1 if place.size else 0
         return np.ascontiguousarray(labels).reshape(-1), self.base + low + np.arange(groups)
 
 
@@ -74,6 +78,8 @@ class Grouping:
         One for each parameter that has such groups, by name.
     left_out
         Names of the parameters that have none.
+    frozen
+        Number of weights of the selection that are frozen and in no group.
     """
 
     by: str
@@ -82,6 +88,7 @@ class Grouping:
     weights: Array
     rules: Mapping[str, Rule]
     left_out: tuple[str, ...]
+    frozen: int = 0
 
     @property
     def is_whole(self) -> bool:
@@ -114,9 +121,14 @@ def local_groups(rule: Rule, shape: Sequence[int], region: Region) -> tuple[Arra
 
 
 def select(
-    parameters: Sequence[Parameter], parameter: Globs = None, layer: Globs = None, exclude: Globs = None
+    parameters: Sequence[Parameter],
+    parameter: Globs = None,
+    layer: Globs = None,
+    exclude: Globs = None,
+    *,
+    frozen: bool = True,
 ) -> tuple[Parameter, ...]:
-    """The parameters whose dotted name and layer match, without the excluded ones.
+    """The parameters whose dotted name and layer match, not excluded; without `frozen`, those that are trained.
 
     Raises
     ------
@@ -142,7 +154,20 @@ def select(
             "There is nothing to measure. Loosen --parameter, --layer or --exclude.",
             available=tuple(names),
         )
-    return tuple(kept)
+    moving = [p for p in kept if frozen or not p.frozen]
+    if not any(p.weights for p in moving):
+        raise SelectionError(
+            f"Selection: expected weights that are trained, got only frozen ones: {_listed([p.name for p in kept])}. "
+            "They do not move, and are no degrees of freedom. Choose others, or count them all the same: --frozen "
+            "(frozen=True)",
+            available=tuple(names),
+        )
+    return tuple(moving)
+
+
+def weights_of(parameters: Sequence[Parameter]) -> int:
+    """The number of weights of some parameters."""
+    return sum(p.weights for p in parameters)
 
 
 def group(parameters: Sequence[Parameter], by: By) -> Grouping:
@@ -230,9 +255,9 @@ def _split_groups(parameters: Sequence[Parameter], by: str) -> Grouping:
         split = _split(p, by)
         if split is None or not p.weights:
             continue
-        kind, axis, divisor = split
-        length = p.weights if kind == "element" else p.shape[axis] // divisor
-        rules[p.name] = Rule(base, kind, axis, divisor)
+        kind, axis, divisor, blocks = split
+        length = p.weights if kind == "element" else p.shape[axis] // (divisor * blocks)
+        rules[p.name] = Rule(base, kind, axis, divisor, p.shape[axis] // blocks if blocks > 1 else 0)
         layers.append(np.full(length, p.layer, dtype=object))
         owners.append(np.full(length, p.name, dtype=object))
         places.append(np.arange(length))
@@ -254,22 +279,22 @@ def _split_groups(parameters: Sequence[Parameter], by: str) -> Grouping:
     return Grouping(by, columns, label, counts, rules, left_out)
 
 
-def _split(p: Parameter, by: str) -> tuple[Literal["axis", "element"], int, int] | None:
-    """How a parameter is divided, or None where it has no such groups.
+def _split(p: Parameter, by: str) -> tuple[Literal["axis", "element"], int, int, int] | None:
+    """How a parameter is divided: kind, axis, places of a group, blocks of the axis; None if it has no such groups.
 
     An attention vector (1, heads, channels) has heads and channels, but no rows and no columns.
     """
     if by == "element":
-        return "element", 0, 1
+        return "element", 0, 1, 1
     if by == "head":
-        if p.heads is None or p.head_axis is None or p.shape[p.head_axis] % p.heads:
+        if p.heads is None or p.head_axis is None or p.shape[p.head_axis] % (p.heads * p.head_blocks):
             return None
-        return "axis", p.head_axis, p.shape[p.head_axis] // p.heads
+        return "axis", p.head_axis, p.shape[p.head_axis] // (p.heads * p.head_blocks), p.head_blocks
     if len(p.shape) < 2:
         return None
     if by in ("row", "column"):
-        return None if "head" in p.axes else ("axis", 0 if by == "row" else 1, 1)
-    return ("axis", p.axes.index(by), 1) if by in p.axes else None
+        return None if "head" in p.axes else ("axis", 0 if by == "row" else 1, 1, 1)
+    return ("axis", p.axes.index(by), 1, 1) if by in p.axes else None
 
 
 def _join_biases(parameters: Sequence[Parameter], rules: dict[str, Rule], weights: Array) -> None:

@@ -55,11 +55,13 @@ class Separability:
     scale
         Geometric mean of the fit, exp(m).
     row, row_low, row_high
-        (rows,) factor of each row, exp(a), and its 95 % interval. Their geometric mean is 1. 0 for a row at rest.
+        (rows,) factor of each row, exp(a), and its 95 % interval. Their geometric mean is 1. 0 for a row at rest, NaN
+        for one whose elements were all left out.
     column, column_low, column_high
         The same of columns.
     ratio
-        (rows, columns) ⟨v²⟩ divided by the fit. 0 for an element at rest, NaN for one in a row or column at rest.
+        (rows, columns) ⟨v²⟩ divided by the fit. 0 for an element at rest, NaN for one that was left out or whose row or
+        column has no factor.
     reason
         Why there is no answer, else empty.
     """
@@ -98,7 +100,7 @@ def chance(cells: Layout) -> tuple[float, float]:
     return explained / total, float(betaincinv(explained / 2, (total - explained) / 2, 0.95))
 
 
-def separability(counts: Array, means: Array) -> Separability:
+def separability(counts: Array, means: Array, least: Array | None = None) -> Separability:
     """Fit ln⟨v²⟩ of a matrix with rows and columns, and say how much of its variance that explains.
 
     Parameters
@@ -107,6 +109,8 @@ def separability(counts: Array, means: Array) -> Separability:
         (batches,) number of samples in each batch, at least one, in order of time.
     means
         (rows, columns, batches) mean of v² over each batch.
+    least
+        (rows, columns) ⟨v²⟩ below which an element is left out, since rounding has made it.
 
     Returns
     -------
@@ -122,8 +126,8 @@ def separability(counts: Array, means: Array) -> Separability:
     """
     lengths = np.asarray(counts, dtype=np.float64)
     heat = np.asarray(means @ lengths / lengths.sum())
-    moved = heat > 0
-    rows, columns = moved.any(axis=1), moved.any(axis=0)
+    moved = heat > 0 if least is None else (heat > 0) & (heat >= least)
+    rows, columns = np.asarray(moved.any(axis=1)), np.asarray(moved.any(axis=0))
     reason = _refused(heat, rows, columns, lengths.size)
     cells = None if reason else layout(moved[np.ix_(rows, columns)])
     if cells is not None and cells.blocks.max() > 0:
@@ -145,9 +149,10 @@ def separability(counts: Array, means: Array) -> Separability:
     found = _share_of(lengths, deviations, cells, log, fit)
     expected, seldom = chance(cells)
     row_error, column_error = _errors_of_factors(lengths, deviations, cells)
-    row, column = _factors(fit.row, row_error, rows), _factors(fit.column, column_error, columns)
+    row = _factors(fit.row, row_error, rows, np.asarray(heat.any(axis=1)))
+    column = _factors(fit.column, column_error, columns, np.asarray(heat.any(axis=0)))
     ratio = np.full(heat.shape, np.nan)
-    ratio[alive] = np.where(cells.there, np.exp(fit.left), 0.0)
+    ratio[alive] = np.where(cells.there, np.exp(fit.left), np.where(heat[alive] == 0, 0.0, np.nan))
     return Separability(
         share=found.share,
         low=found.low,
@@ -180,7 +185,7 @@ def _refused(heat: Array, rows: Array, columns: Array, batches: int) -> str:
     if min(heat.shape) < 2:
         return f"it has only one {'row' if heat.shape[0] < 2 else 'column'}"
     if rows.sum() < 2 or columns.sum() < 2:
-        return "weights of fewer than two rows or two columns moved"
+        return "weights of fewer than two rows or two columns moved by more than rounding"
     return ""
 
 
@@ -232,7 +237,7 @@ def _share_of(lengths: Array, deviations: Array, cells: Layout, log: Array, fit:
         return float(error[0]), bool(unreliable[0])
 
     if total <= max(NORMAL * error_of(2 * (fit.about + fit.left))[0], 1e-24 * float((log**2).sum())):
-        reason = "its elements differ by no more than their sampling errors; take a longer window"
+        reason = "its elements may differ by sampling errors alone; take a longer window"
         return _Share(np.nan, np.nan, np.nan, measured, sampling_error, rest, True, reason)
     share = explained / total
     error, unreliable = error_of(2 / total * ((1 - share) * fit.about - share * fit.left))
@@ -248,8 +253,8 @@ def _errors_of_factors(lengths: Array, deviations: Array, cells: Layout) -> tupl
     return error_of_batches(lengths, row)[0], error_of_batches(lengths, column)[0]
 
 
-def _factors(log: Array, error: Array, alive: Array) -> Array:
-    """Factors and the ends of their intervals, (3, rows or columns); 0 of those at rest."""
-    answer = np.zeros((3, alive.size))
+def _factors(log: Array, error: Array, alive: Array, moved: Array) -> Array:
+    """Factors and the ends of their intervals, (3, rows or columns); 0 at rest, NaN where all was left out."""
+    answer = np.tile(np.where(moved, np.nan, 0.0), (3, 1))
     answer[:, alive] = np.exp([log, log - NORMAL * error, log + NORMAL * error])
     return answer

@@ -69,7 +69,7 @@ def _blocks(there: Array) -> Array:
         reached[left[0]] = True
         known = 0
         while known < (known := int(reached.sum())):
-            reached = there[:, there[reached].any(axis=0)].any(axis=1)
+            reached = np.asarray(there[:, there[reached].any(axis=0)].any(axis=1))
         blocks[reached] = number
         number += 1
     return blocks

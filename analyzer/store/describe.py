@@ -51,6 +51,7 @@ def describe(store: Store) -> dict[str, Any]:
         "spool": spooled(store),
         "scalars": [scalar.name for scalar in store.scalars],
         "weights": store.weights,
+        "frozen_weights": sum(p.weights for p in store.parameters if p.frozen),
         "raw_bytes": raw,
         "disk_bytes": None if is_url(store.location) else sum(_sizes(store.location)),
         "compression": store.attrs.get("compression"),

@@ -59,7 +59,7 @@ def recent_of(store: Store) -> Recent | None:
     weights: dict[str, int] = {}
     titles = titles_of(p.layer for p in store.parameters)
     for parameter, title in zip(store.parameters, titles, strict=True):
-        if parameter.weights and parameter.name in energies:
+        if parameter.weights and not parameter.frozen and parameter.name in energies:
             weights[title] = weights.get(title, 0) + parameter.weights
             total = temperatures.get(title, 0.0) + parameter.weights * _number(energies[parameter.name])
             temperatures[title] = total

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
@@ -16,11 +16,14 @@ from typing import Any, TypeGuard
 
 from analyzer.errors import DamagedStoreError, FormatVersionError, NotATrajectoryError
 from analyzer.store.documents import damaged, root_text
+from analyzer.store.frozen import with_frozen
 from analyzer.store.identity import digest_of, settled
 from analyzer.store.kept import MOMENTS_FORMAT as MOMENTS_FORMAT
 from analyzer.store.kept import place_of
 from analyzer.store.names import is_path, scalar_name, user_path, without_halves
 from analyzer.store.names import is_url as is_url
+from analyzer.store.parameters import Parameter as Parameter
+from analyzer.store.parameters import parameter_of as parameter_of
 
 FORMAT = "parameter-trajectory"
 FORMAT_VERSION = 1
@@ -40,35 +43,6 @@ class Segment:
     wall_time: str | None = None
     user_step: int | None = None
     stride: int | None = None
-
-
-@dataclass(frozen=True)
-class Parameter:
-    """A recorded tensor: where it lies, what its axes mean, to which layer it belongs."""
-
-    name: str
-    path: str
-    shape: tuple[int, ...]
-    dtype: str
-    layer: str
-    module: str
-    axes: tuple[str, ...]
-    original_dtype: str
-    layer_class: str = ""
-    module_class: str = ""
-    heads: int | None = None
-    head_axis: int | None = None
-    requires_grad: bool = True
-    aliases: tuple[str, ...] = ()
-    chunks: tuple[int, ...] = ()
-
-    @property
-    def weights(self) -> int:
-        """Number of elements d."""
-        count = 1
-        for length in self.shape:
-            count *= length
-        return count
 
 
 @dataclass(frozen=True)
@@ -215,31 +189,9 @@ def parse_store(location: str, document: object) -> Store:
         chunk_steps=_positive(location, attrs, "chunk_steps"),
         stride=_positive(location, attrs, "stride"),
         segments=segments_of(location, attrs.get("segments", [])),
-        parameters=tuple(parameters),
+        parameters=with_frozen(parameters, attrs),
         scalars=tuple(scalars),
         attrs=attrs,
-    )
-
-
-def parameter_of(path: str, attrs: Mapping[str, Any], shape: Sequence[int], dtype: str, **known: Any) -> Parameter:
-    """The parameter that an array's attributes describe; `KeyError` names a missing attribute."""
-    heads, head_axis = attrs.get("heads"), attrs.get("head_axis")
-    return Parameter(
-        name=str(attrs["name"]),
-        path=path,
-        shape=tuple(int(length) for length in shape),
-        dtype=dtype,
-        layer=str(attrs["layer"]),
-        module=str(attrs["module"]),
-        axes=tuple(str(axis) for axis in attrs.get("axes", ())),
-        original_dtype=str(attrs.get("original_dtype", dtype)),
-        layer_class=str(attrs.get("layer_class", "")),
-        module_class=str(attrs.get("module_class", "")),
-        heads=None if heads is None or head_axis is None else int(heads),
-        head_axis=None if heads is None or head_axis is None else int(head_axis),
-        requires_grad=bool(attrs.get("requires_grad", True)),
-        aliases=tuple(str(alias) for alias in attrs.get("aliases", ())),
-        **known,
     )
 
 

@@ -1,7 +1,7 @@
 """Pages whose text stands elsewhere in the repository, beside the code that it is about.
 
 A page says so in a comment, `<!-- the text of recorder/FORMAT.md -->`. On every page, links to files that are adopted
-lead to their pages. Links to other files of the repository offer the file itself; other texts in Markdown are only named.
+lead to their pages. Links to other files of the repository offer the file itself. Other Markdown is only named.
 """
 
 from __future__ import annotations

@@ -53,24 +53,27 @@ class CommandDirective(Directive):
 
     def run(self) -> list[nodes.Node]:
         """Return the nodes of the command's page, without its title."""
-        words = self.arguments[0].split()
-        command = command_of(words)
-        context = click.Context(command, info_name=" ".join(words))
-        usage = command.get_usage(context).removeprefix("Usage: ")
-        found: list[nodes.Node] = [_code(" ".join(usage.split()), "none")]
-        found += [
-            _code(text, language_of(text)) if raw else _text(text) for raw, text in paragraphs(command.help or "")
-        ]
-        options = [option for option in command.params if isinstance(option, click.Option)]
-        listed = nodes.definition_list(classes=["options"])
-        for option in options:
-            record = option.get_help_record(context)
-            if record is not None:
-                term = nodes.term("", "", nodes.literal("", record[0]))
-                listed += nodes.definition_list_item("", term, nodes.definition("", nodes.paragraph("", record[1])))
-        if listed.children:
-            found += [nodes.rubric("", "Options"), listed]
-        return found
+        return nodes_of(self.arguments[0])
+
+
+def nodes_of(name: str) -> list[nodes.Node]:
+    """Return usage, text, examples and options of the command of that name."""
+    words = name.split()
+    command = command_of(words)
+    context = click.Context(command, info_name=name)
+    usage = command.get_usage(context).removeprefix("Usage: ")
+    found: list[nodes.Node] = [_code(" ".join(usage.split()), "none")]
+    found += [_code(text, language_of(text)) if raw else _text(text) for raw, text in paragraphs(command.help or "")]
+    options = [option for option in command.params if isinstance(option, click.Option)]
+    listed = nodes.definition_list(classes=["options"])
+    for option in options:
+        record = option.get_help_record(context)
+        if record is not None:
+            term = nodes.term("", "", nodes.literal("", record[0]))
+            listed += nodes.definition_list_item("", term, nodes.definition("", nodes.paragraph("", record[1])))
+    if listed.children:
+        found += [nodes.rubric("", "Options"), listed]
+    return found
 
 
 def _code(text: str, language: str) -> nodes.literal_block:

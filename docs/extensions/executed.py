@@ -12,7 +12,7 @@ from docutils import nodes
 from sphinx.application import Sphinx
 from sphinx.util.logging import getLogger
 
-from tests.docs.pages import CODE, execute, page_of, page_folder
+from tests.docs.pages import CODE, execute, page_folder, page_of
 from tests.docs.world import make_world
 
 STEPS, BRANCH_STEPS = 2_000, 500

@@ -45,8 +45,8 @@ def python_pages(folder: Path) -> None:
     functions = [name for name, value in kinds.items() if inspect.isfunction(value)]
     others = [name for name in kinds if name not in functions]
     text = title("Python: analyzer") + (
-        'Every function that takes a run is also a method of an opened run: ``analyzer.temperature(run, by="row")`` and\n'
-        '``run.thermo.temperature(by="row")`` are one function. Examples in docstrings are run by the tests.\n\n'
+        'Every function that takes a run is also a method of an opened run: ``analyzer.temperature(run, by="row")``\n'
+        'and ``run.thermo.temperature(by="row")`` are one function. Examples in docstrings are run by the tests.\n\n'
         ".. code-block:: python\n\n"
         "    import analyzer\n\n"
         '    run = analyzer.open_run("runs/demo.zarr")\n'
@@ -107,9 +107,10 @@ def error_page(folder: Path) -> None:
         raised.setdefault((package, error), []).append(message)
     text = title("Errors and their remedies") + (
         "Every error says what was expected, what was found, and what to do. Commands print it as one sentence and end "
-        "with exit code 1.\nThe texts below are those of the code; ``…`` stands for what is filled in. Search this page "
-        "for the words that you were shown.\n\n"
-        '.. code-block:: python\n\n    import analyzer\n\n    try:\n        analyzer.open_run("runs/none.zarr")\n'
+        "with exit code 1.\nThe texts below are those of the code; ``…`` stands for what is filled in. Search this "
+        "page for the words that you were shown.\n\n"
+        ".. code-block:: python\n\n    import analyzer\n\n    try:\n"
+        '        analyzer.open_run("runs/none.zarr")\n'
         "    except analyzer.AnalyzerError as error:\n        print(error)\n\n"
     )
     for package in PACKAGES:
@@ -159,7 +160,8 @@ def gallery_page(folder: Path) -> None:
     text = title("Gallery")
     text += "Short scripts, each of one thing. Every one is run by the tests.\n\n"
     if not scripts:
-        text += "The folder ``examples/gallery`` holds no script yet. Longer examples: :doc:`/tutorials/index`.\n"
+        text += "The folder ``examples/gallery`` holds no script yet. Longer examples: :doc:`/tutorials/index`.\n\n"
+        text += ".. code-block:: sh\n\n    make demo\n"
     for script in scripts:
         docstring = ast.get_docstring(ast.parse(script.read_text(encoding="utf-8"))) or script.stem
         first, _, rest = docstring.partition("\n")

@@ -17,7 +17,7 @@ from .asked import asked_fits
 from .commands import analyzer_command
 from .independent import recompute
 from .place import Place, read_json, write_json
-from .plan import BATCH, RATE, SCALES, Branch, Scale, branches, rate_sweep, sweeps
+from .plan import BATCH, RATE, SCALES, Branch, Scale, branches, judged_apart, rate_sweep, sweeps
 from .series import energy, windows
 from .tabled import fits_of_answers
 from .weights import account as shipped_account
@@ -25,6 +25,8 @@ from .weights import shipped
 
 HERE = Path(__file__).parent
 MODELS = ("gcn", "gat", "cnn")
+OTHER_DATA = ("position", "radius")
+"""Trainings that saw more features or other edges have folders of their own; their accuracies stand beside."""
 
 
 def there(place: Place, runs: Sequence[Branch]) -> list[Branch]:
@@ -89,18 +91,16 @@ def _looked_at_one(place: Place, scale: Scale, run: Branch, into: Path) -> None:
         write_json(into / f"independent-{run.name}.json", recompute(place.store(run.name)))
 
 
-def judged_apart(scale: Scale) -> list[Branch]:
-    """Runs whose temperatures are computed again from the raw arrays in plain numpy: of one seed, up to six."""
-    rates = scale.rates["sgd"]
-    chosen = dict.fromkeys((rates[0], RATE, rates[len(rates) // 2], rates[-2], rates[-1]))
-    return [*(Branch("sgd", rate, BATCH, 0) for rate in chosen), Branch("adam", RATE, BATCH, 0)]
+def other_data(place: Place, scale: Scale, kind: str, results: Path) -> None:
+    """Write what the trainings on other features or edges came to."""
+    for what in OTHER_DATA:
+        apart = Place(place.root.with_name(f"{kind}-{what}"))
+        if apart.account("training").exists():
+            accounts(apart, scale, kind, results / f"{kind}-{what}")
 
 
 def from_runs(place: Place, scale: Scale, kind: str, results: Path) -> None:
     """Ask the analyzer about all finished runs of a model anew."""
-    apart = Place(place.root.with_name(f"{kind}-position"))
-    if apart.account("training").exists():
-        accounts(apart, scale, kind, results / f"{kind}-position")
     into = results / kind
     runs = there(place, branches(scale, kind))
     if not runs:
@@ -142,6 +142,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     scale, results = SCALES[options.scale], options.results.resolve() / options.scale
     output = options.output.resolve()
     for kind in options.model or MODELS:
+        other_data(Place(output / scale.name / kind), scale, kind, results)
         if scale.shipped:
             from_answers(Place(output / scale.name / kind), scale, kind, results / kind)
         elif options.output.exists():

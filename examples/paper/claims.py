@@ -7,23 +7,29 @@ seeds or the scale allow neither of the others.
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from typing import Any
 
 from scipy.stats import binom, t
 
 from .evidence import Evidence, Row, mean_and_error, rank_correlations
 from .exponents import c12, c18, parabolic, steeper, straight
+from .needs import complete
+from .plan import Scale
 from .verdict import FAILS, HOLDS, OPEN, Verdict, span
 
+EPOCHS = 600
+"""Of the paper's training."""
 SMALL = "this model is not the paper's: it saw "
 
 
 def c1(gcn: Evidence, gat: Evidence) -> Verdict:
     """Whether numpy, from the raw arrays, gives the same temperatures."""
-    checks = [run for model in (gcn, gat) for run in model.content("independent") or []]
+    checks = [run for model in (gcn, gat) for run in model.independent()]
     worst = max((d for run in checks for d in run["largest_relative_difference"].values()), default=math.nan)
     verdict = OPEN if not checks else HOLDS if worst < 1e-12 else FAILS
-    measured = f"largest relative difference from plain numpy {worst:.1e}, over {len(checks)} runs, whole and by epoch"
+    runs = f"{len(checks)} run{'s' * (len(checks) != 1)}"
+    measured = f"largest relative difference from plain numpy {worst:.1e}, over {runs}, whole and by epoch"
     return Verdict("C1", "𝒯(t) = K/(k_B d), m = 1", measured, verdict, "a definition; numpy checks how we read it")
 
 
@@ -97,23 +103,51 @@ def c5(gcn: Evidence, gat: Evidence) -> Verdict:
 
 
 def accuracy_of(claim: str, model: Evidence, paper: float, says: str) -> Verdict:
-    """C6 and C7: the trained model's accuracy beside the paper's."""
+    """C6 and C7: the trained model's accuracy beside the paper's, and that of models that saw other data."""
     training = model.accounts()["training"]
     if not training:
         return Verdict(claim, says, "not trained", OPEN, "nothing was measured")
-    value, graphs = training["test_accuracy"], training["test_graphs"]
-    error = math.sqrt(value * (1 - value) / graphs)
-    measured = f"{value:.1%} ± {error:.1%} of {graphs:,} test graphs"
-    with_position = (Evidence(model.kind, model.folder.with_name(f"{model.kind}-position")).accounts())["training"]
-    if with_position:
-        measured += f"; with positions as features {with_position['test_accuracy']:.1%}"
-    if training["scale"] != "full":
-        steps = training["steps"]
-        why = SMALL + f"{training['train_graphs']:,} graphs of 60,000 and {steps:,} steps of 1,125,000"
+    value, error = accuracy_in(training)
+    measured = f"{value:.1%} ± {error:.1%} of {training['test_graphs']:,} test graphs"
+    epochs = training.get("epochs")
+    if epochs is not None and epochs < EPOCHS and is_the_papers(training):
+        measured += f", after {epochs} of {EPOCHS} epochs"
+    others = {}
+    for name, told in (("position", "with positions as features"), ("radius", "on graphs with edges within a radius")):
+        other = Evidence(model.kind, model.folder.with_name(f"{model.kind}-{name}")).accounts()["training"]
+        if other:
+            others[name] = other
+            measured += f"; {told} {accuracy_in(other)[0]:.1%}"
+    if not is_the_papers(training):
+        why = SMALL + f"{training['train_graphs']:,} graphs of 60,000 and {training['steps']:,} steps of 1,125,000"
         return Verdict(claim, says, measured, OPEN, why)
-    near = abs(value - paper) < 0.02 + 2 * error
-    why = "within two points of the paper's" if near else "more than two points away from the paper's"
-    return Verdict(claim, says, measured, HOLDS if near else FAILS, why)
+    least = paper - 0.02 - 2 * error
+    if value >= least:
+        beyond = value - paper - 0.02 > 2 * error
+        why = "more than two points above the paper's" if beyond else "within two points of the paper's"
+        return Verdict(claim, says, measured, HOLDS, why)
+    why = (
+        "more than two points below the paper's, on graphs with 19 incoming edges at every node, which makes GCNConv's "
+    )
+    why += "normalisation a plain mean; the degrees of the original graphs vary"
+    if "radius" not in others:
+        why += ". Whether that is the reason is open: the training on edges within a radius is still to be made"
+    elif accuracy_in(others["radius"])[0] >= least:
+        return Verdict(claim, says, measured, HOLDS, "on graphs whose degrees vary, as in the original")
+    else:
+        why += ". Edges within a radius do not close the gap"
+    return Verdict(claim, says, measured, FAILS, why)
+
+
+def is_the_papers(training: Mapping[str, Any]) -> bool:
+    """Whether a training is of the paper's size: all graphs, the whole schedule."""
+    return training.get("scale") in ("full", "trained")
+
+
+def accuracy_in(training: Mapping[str, Any]) -> tuple[float, float]:
+    """A training's test accuracy and standard error; of one that is not finished, at the last epoch that was tested."""
+    value = training["test_accuracy"] if "test_accuracy" in training else training["curve"][-1]["test_accuracy"]
+    return value, math.sqrt(value * (1 - value) / training["test_graphs"])
 
 
 def c8(gcn: Evidence, gat: Evidence) -> Verdict:
@@ -143,7 +177,7 @@ def c8(gcn: Evidence, gat: Evidence) -> Verdict:
                  f"the largest drift over the window is {max(changes):.1%} of the mean")  # fmt: skip
     if chance < 0.01:
         trained = [model.accounts()["training"] or {} for model in (gcn, gat)]
-        shorter = all(training.get("scale") != "full" for training in trained)
+        shorter = not any(is_the_papers(training) for training in trained)
         why = "more series drift than chance allows"
         if shorter:
             why += ", but the training was far shorter than the paper's: this says nothing about the paper's runs"
@@ -237,8 +271,14 @@ def c20(models: Sequence[Evidence]) -> Verdict:
     return Verdict("C20", says, "; ".join(parts), verdict, why)
 
 
-def judge(gcn: Evidence, gat: Evidence, cnn: Evidence) -> list[Verdict]:
-    """All claims."""
+def judge(gcn: Evidence, gat: Evidence, cnn: Evidence, scale: Scale) -> list[Verdict]:
+    """All claims; "not yet" where branches of the scale are missing that a claim is judged from."""
+    models = {"gcn": gcn, "gat": gat, "cnn": cnn}
+    return [complete(verdict, models, scale) for verdict in judge_what_is_there(gcn, gat, cnn)]
+
+
+def judge_what_is_there(gcn: Evidence, gat: Evidence, cnn: Evidence) -> list[Verdict]:
+    """All claims, from the branches that are there, however few."""
     return [
         c1(gcn, gat),
         c2(gcn, gat),

@@ -60,6 +60,14 @@ class Evidence:
         found: dict[str, Any] = self.content("accounts") or {"planned": 0, "training": None, "branches": []}
         return found
 
+    def finished(self) -> set[str]:
+        """Names of the branches that are there."""
+        return {run["name"] for run in self.accounts()["branches"]}
+
+    def independent(self) -> list[Row]:
+        """What plain numpy says of some runs."""
+        return [json.loads(path.read_text()) for path in sorted(self.folder.glob("independent-*.json"))]
+
     def exponents(self, name: str, coefficient: str, lag: str | None = None) -> list[Exponent]:
         """The exponents of a fit by layer, in the order of the layers; empty where there is no fit."""
         answer = self.answer(name)

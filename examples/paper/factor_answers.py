@@ -14,14 +14,15 @@ import xarray as xr
 import analyzer
 from analyzer.plots.factors import factors as draw
 
-from .dense import Inputs, Model
-from .place import write_json
+from .dense import KINDS, Inputs, Model
+from .place import read_json, write_json
 from .plan import BATCH, RATE
 from .signals import Moments, moments
 
 Array = np.ndarray[Any, np.dtype[Any]]
 GRAPHS = 10_000
 """Graphs that error signals and activities are measured on: the first of the training set."""
+NONE = "–"
 _SHARES = ("separable_share", "separable_share_low", "separable_share_high", "separable_share_unreliable",
            "separable_share_adjusted", "measured_share", "chance_share", "sampling_error", "left_rms",
            "matrix_rows", "matrix_columns", "weights_at_rest", "rows_at_rest", "columns_at_rest", "weights_near_floor",
@@ -126,14 +127,23 @@ def _share(squares: Array, foretold: Array, kept: Array) -> float:
 
 
 def save(told: Mapping[str, Any], store: Path, folder: Path, name: str) -> None:
-    """Write the answers as JSON, and the figure of the first run."""
+    """Write the answers as JSON and, of plain SGD, the figure of the first run: under Adam most have no share."""
     write_json(folder / f"{name}.json", told)
+    if told["hyperparameters"]["optimizer"] != "sgd":
+        return
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
         figure = draw(analyzer.open_run(str(store)).thermo.factors())
     if figure is not None:
         (folder / "figures").mkdir(exist_ok=True)
         figure.savefig(folder / "figures" / f"{name}.png", dpi=70)
+
+
+def read(folder: Path) -> dict[str, Any]:
+    """The answers that `save` wrote to a folder, by name of network and optimizer."""
+    order = {kind: n for n, kind in enumerate(KINDS)}
+    files = sorted(folder.glob("*-*.json"), key=lambda file: (order[file.stem.partition("-")[0]], file.stem))
+    return {file.stem: read_json(file) for file in files}
 
 
 def tables(told: Mapping[str, Mapping[str, Any]]) -> str:
@@ -143,18 +153,19 @@ def tables(told: Mapping[str, Mapping[str, Any]]) -> str:
 
 def _shares(told: Mapping[str, Mapping[str, Any]]) -> str:
     lines = [
-        "| matrix | rows × columns | by chance, % | SGD: explained, % | three seeds | left | at rest "
-        "| Adam: explained, % | three seeds | left |",
+        "| matrix | rows × columns | by chance, % | SGD: explained, % | all seeds | left | at rest "
+        "| Adam: explained, % | all seeds | left |",
         "|---|---|---|---|---|---|---|---|---|---|",
     ]
     for kind in dict.fromkeys(name.partition("-")[0] for name in told):
-        sgd, adam = (told[f"{kind}-{optimizer}"]["matrices"] for optimizer in ("sgd", "adam"))
-        for name, one in sgd.items():
-            own = one["seeds"][0]
-            if own["separable_reason"]:
+        sgd, adam = (told.get(f"{kind}-{optimizer}", {}).get("matrices", {}) for optimizer in ("sgd", "adam"))
+        for name in sgd or adam:
+            own = (sgd or adam)[name]["seeds"][0]
+            if min(own["matrix_rows"], own["matrix_columns"]) < 2:
                 continue
             cells = [_title(kind, name), f"{own['matrix_rows']} × {own['matrix_columns']}"]
-            cells += [f"{100 * own['chance_share']:.1f}", *_cells(one), _rest(own), *_cells(adam[name])]
+            expected = NONE if own["chance_share"] is None else f"{100 * own['chance_share']:.1f}"
+            cells += [expected, *_cells(sgd.get(name)), _rest(own), *_cells(adam.get(name))]
             lines.append(f"| {' | '.join(cells)} |")
     return "\n".join(lines) + "\n"
 
@@ -183,21 +194,21 @@ def _title(kind: str, name: str) -> str:
     return f"{kind.upper()} {name.removesuffix('.weight').removesuffix('.lin')}"
 
 
-def _cells(one: Mapping[str, Any]) -> list[str]:
-    """Share with its interval, the least and the largest share of all seeds, and what is left as a factor."""
-    own = one["seeds"][0]
-    if own["separable_share"] is None:
-        return ["–", "–", "–"]
+def _cells(one: Mapping[str, Any] | None) -> list[str]:
+    """Share with its interval, the least and the largest share of several seeds, and what is left as a factor."""
+    own = {"separable_share": None} if one is None else one["seeds"][0]
+    if one is None or own["separable_share"] is None:
+        return [NONE, NONE, NONE]
     share, low, high = (100 * own[f"separable_share{end}"] for end in ("", "_low", "_high"))
     loose = " *" if own["separable_share_unreliable"] else ""
     others = [100 * seed["separable_share"] for seed in one["seeds"] if seed["separable_share"] is not None]
-    spread = f"{min(others):.1f} to {max(others):.1f}"
+    spread = f"{min(others):.1f} to {max(others):.1f}" if len(others) > 1 else NONE
     return [f"{share:.1f} ({low:.1f} to {high:.1f}){loose}", spread, f"× {np.exp(own['left_rms']):.2f}"]
 
 
 def _rest(own: Mapping[str, Any]) -> str:
     if not own["weights_at_rest"]:
-        return "–"
+        return NONE
     counts = {kind: own[f"{kind}s_at_rest"] for kind in ("row", "column")}
     whole = [f"{count} {kind}{'s' if count > 1 else ''}" for kind, count in counts.items() if count]
     return ", ".join([*whole, f"{own['weights_at_rest']:,} weights"])

@@ -25,7 +25,7 @@ from recorder import Recorder, RecorderError
 
 from ..data.loader import dense, load
 from .dense import KINDS, Inputs, Model, inputs
-from .factor_answers import of_runs, tables
+from .factor_answers import of_runs, read, tables
 from .factor_answers import save as save_answers
 from .place import load as load_file
 from .place import save
@@ -77,7 +77,7 @@ def _train_cnn(train: Inputs, test: Inputs, file: Path) -> None:
     save(file, {"model": model.state_dict(), "optimizer": optimizer.state_dict(), "test": accuracy(model, test)})
 
 
-def record(kind: str, optimizer_name: str, seed: int, train: Inputs, test: Inputs, folder: Path) -> None:
+def record(kind: str, optimizer_name: str, seed: int, steps: int, train: Inputs, test: Inputs, folder: Path) -> None:
     """Record one run, if it is not there yet."""
     store = folder / f"{kind}-{optimizer_name}-{seed}.zarr"
     done = store.with_suffix(".done")
@@ -98,7 +98,7 @@ def record(kind: str, optimizer_name: str, seed: int, train: Inputs, test: Input
                        "model": kind}  # fmt: skip
     with Recorder(store, model, optimizer, hyperparameters=hyperparameters, mode="w") as recorder:
         recorder.start()
-        for batch in islice(minibatches, STEPS):
+        for batch in islice(minibatches, steps):
             update.index.copy_(batch)
             update.make()  # calls optimizer.step(): recorded there
             recorder.log(loss=update.loss)
@@ -112,6 +112,8 @@ def main(argv: Sequence[str] | None = None) -> int:
     parser.add_argument("--data", default="shipped", help="as for examples.paper.run; the trained weights saw 60,000")
     parser.add_argument("--output", type=Path, default=Path("runs/factors"), metavar="FOLDER")
     parser.add_argument("--models", nargs="+", choices=list(KINDS), default=list(KINDS))
+    parser.add_argument("--optimizers", nargs="+", choices=OPTIMIZERS, default=OPTIMIZERS)
+    parser.add_argument("--steps", type=int, default=STEPS, help="recorded steps of each run (default: 4,096)")
     parser.add_argument("--seeds", type=int, default=3, help="runs of each network and optimizer (default: 3)")
     parser.add_argument(
         "--results", type=Path, metavar="FOLDER", help="answers; without it, the runs are made and no more"
@@ -120,24 +122,22 @@ def main(argv: Sequence[str] | None = None) -> int:
     torch.set_num_threads(1)  # minibatches this small gain nothing from more
     parts = [dense(part) for part in load(options.data)]
     options.output.mkdir(parents=True, exist_ok=True)
-    told: dict[str, Any] = {}
     try:
         for kind in options.models:
             train, test = (inputs(kind, part) for part in parts)
             for seed in range(options.seeds):
-                for optimizer in OPTIMIZERS:
-                    record(kind, optimizer, seed, train, test, options.output)
-            for optimizer in OPTIMIZERS if options.results is not None else ():
+                for optimizer in options.optimizers:
+                    record(kind, optimizer, seed, options.steps, train, test, options.output)
+            for optimizer in options.optimizers if options.results is not None else ():
                 stores = [options.output / f"{kind}-{optimizer}-{seed}.zarr" for seed in range(options.seeds)]
                 model, _ = trained(kind, train, test, options.output)
                 name = f"{kind}-{optimizer}"
-                told[name] = of_runs(stores, model, train, tell)
-                save_answers(told[name], stores[0], options.results, name)
+                save_answers(of_runs(stores, model, train, tell), stores[0], options.results, name)
     except RecorderError as error:
         print(error, file=sys.stderr)
         return 1
-    if told:
-        print(tables(told), end="")
+    if options.results is not None:
+        print(tables(read(options.results)), end="")
     return 0
 
 

@@ -37,7 +37,7 @@ OPTIMIZERS = ("sgd", "adam")
 SEEDS = 3
 """Orders of minibatches: seed 0 is the long run."""
 EPOCHS = 20
-"""Of a long run. A section of the spectrum must hold four epochs, and the error bar takes eight half-overlapping ones."""
+"""Of a long run. A section of its spectrum holds four epochs, and error bars take eight half-overlapping sections."""
 SHORT, SETTLE = 4_000, 1_000
 """Steps of a short run, and those before each recording."""
 FOLDER = Path("runs/motion")

@@ -172,6 +172,13 @@ def kept(scale: Scale) -> list[Branch]:
     return [*own, *(Branch("sgd", rate, BATCH, 0) for rate in (rates[0], rates[-1]))]
 
 
+def judged_apart(scale: Scale) -> list[Branch]:
+    """Runs whose temperatures are computed again from the raw arrays in plain numpy: of one seed, up to six."""
+    rates = scale.rates["sgd"]
+    chosen = dict.fromkeys((rates[0], RATE, rates[len(rates) // 2], rates[-2], rates[-1]))
+    return [*(Branch("sgd", rate, BATCH, 0) for rate in chosen), Branch("adam", RATE, BATCH, 0)]
+
+
 def epochs_of(scale: Scale, batch_size: int) -> tuple[int, int]:
     """How many epochs of a branch are discarded, and how many are recorded."""
     per_epoch = scale.graphs // batch_size

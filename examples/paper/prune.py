@@ -23,7 +23,7 @@ import analyzer
 
 from ..data.loader import dense, load
 from .dense import KINDS, Inputs, Model, inputs
-from .place import Place, write_json
+from .place import Place, read_json, write_json
 from .plan import BATCH, RATE, SCALES, Branch
 from .run import chosen
 from .train import tell
@@ -104,15 +104,26 @@ def main(argv: Sequence[str] | None = None) -> int:
     scale = SCALES[options.scale]
     test = inputs(options.model, chosen(dense(load(options.data)[1]), options.test))
     place = Place(options.output / scale.name / options.model)
+    target = options.results / scale.name / options.model / "prune.json"
+    asked = {"fractions": list(FRACTIONS), "draws": options.draws, "test_graphs": len(test)}
+    known = earlier(target, asked)
     runs = []
     for seed in range(scale.rate_seeds["sgd"]):
         run = Branch("sgd", RATE, BATCH, seed)
         if place.account(run.name).exists() and place.store(run.name).exists():
             runs.append(curves(place.store(run.name), options.model, test, options.draws))
             tell(f"{options.model} {run.name}: {runs[-1]['whole']:.1%} whole")
-    content = {"fractions": FRACTIONS, "draws": options.draws, "test_graphs": len(test), "runs": runs}
-    write_json(options.results / scale.name / options.model / "prune.json", content)
+        elif scale.shipped and run.name in known:
+            runs.append(known[run.name])  # made elsewhere
+    write_json(target, asked | {"runs": runs})
     return 0
+
+
+def earlier(target: Path, asked: Mapping[str, Any]) -> dict[str, Any]:
+    """What was found before of runs whose trajectories are not here, if the same was asked."""
+    content = read_json(target) if target.exists() else {"runs": []}
+    same = all(content.get(name) == value for name, value in asked.items())
+    return {run["run"]: run for run in content["runs"]} if same else {}
 
 
 if __name__ == "__main__":

@@ -1,115 +1,140 @@
 """Write RESULTS.md from the answers of analyse.py, prune.py and speed.py: no number in it is written by hand.
 
-python -m examples.paper.results --scale small
+python -m examples.paper.results                   # scale trained, beside scale small
+python -m examples.paper.results --scale small     # one scale alone
 """
 
 from __future__ import annotations
 
 import argparse
 import sys
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from .claims import judge
+from .details import details
 from .evidence import Evidence
 from .figures import prune_curves
 from .place import read_json
-from .plan import SCALES
-from .tables import by_lag, costs, disagreements, hardware_line, side_by_side, trained
+from .plan import SCALES, branches
+from .tables import BRACKETS, cell, disagreements, hardware_line
+from .verdict import NOT_YET, OPEN, Verdict
 
 HERE = Path(__file__).parent
 MODELS = ("gcn", "gat", "cnn")
-TITLES = {
-    "sgd-rate": ("Temperature against learning rate, plain SGD", {"gcn": "2", "gat": "6"}),
-    "sgd-inverse": ("Temperature against 1/β, plain SGD", {"gcn": "3", "gat": "7"}),
-    "sgd-inverse-epoch": ("Temperature at lag epoch against 1/β, plain SGD", {}),
-    "sgd-rows": ("Mean squared velocity of the weights of conv2, plain SGD", {"gcn": "4"}),
-    "adam-rows": ("Mean squared velocity of the weights of conv2, Adam", {}),
-    "adam-rate": ("Temperature against learning rate, Adam", {}),
-    "sgd-rate-lags": ("Exponents b(L) of the learning rate, plain SGD", {}),
-    "sgd-batch-lags": ("Exponents q(L) of the batch size, plain SGD", {}),
-    "adam-rate-lags": ("Exponents b(L) of the learning rate, Adam", {}),
-    "prune": ("Accuracy with rows taken out", {}),
-}
-"""Figures in the order of the page: what they show, and the paper's figure that they redraw."""
+BESIDE = {"trained": "small"}
+"""The scale whose verdicts stand beside those of another."""
 
 
-def page(folder: Path, scale: str, hardware: dict[str, Any]) -> str:
-    """RESULTS.md of one scale."""
+@dataclass(frozen=True)
+class Judged:
+    """A scale, its models and the verdicts on all claims."""
+
+    scale: str
+    models: Mapping[str, Evidence]
+    hardware: dict[str, Any]
+    verdicts: Sequence[Verdict]
+
+    @property
+    def known(self) -> list[Evidence]:
+        """The models of which there are answers."""
+        return [model for model in self.models.values() if model]
+
+
+def judged(folder: Path, scale: str) -> Judged:
+    """Judge all claims from the answers at one scale."""
     models = {kind: Evidence(kind, folder / scale / kind) for kind in MODELS}
-    known = [model for model in models.values() if model]
-    verdicts = judge(models["gcn"], models["gat"], models["cnn"])
+    verdicts = judge(models["gcn"], models["gat"], models["cnn"], SCALES[scale])
+    return Judged(scale, models, read_json(folder / scale / "hardware.json"), verdicts)
+
+
+def page(own: Judged, beside: Judged | None, folder: str) -> str:
+    """RESULTS.md: the claims at one scale, another scale's verdicts beside them; `folder` is that of the answers."""
+    theirs = {verdict.claim: verdict for verdict in beside.verdicts} if beside else {}
+    last = f" at scale {beside.scale} |" if beside else ""
     lines = [
         "# The paper's claims, judged",
         "",
-        f"Scale: **{scale}**. {hardware_line(hardware)} `python -m examples.paper.results` wrote this page from the "
-        f"files in `examples/paper/results/{scale}`. [README.md](README.md) says how to make them.",
+        f"Scale: **{own.scale}**. {hardware_line(own.hardware)} {_branches(own)} `python -m examples.paper.results` "
+        "wrote this page. [README.md](README.md) says how to make what it is made from.",
         "",
-        _planned(known, scale),
+        f"| | claim | measured | verdict | why |{last}",
+        "|---|---|---|---|---|" + ("---|" if beside else ""),
+        *(_row(verdict, theirs.get(verdict.claim)) for verdict in own.verdicts),
         "",
-        "| | claim | measured | verdict | why |",
-        "|---|---|---|---|---|",
-        *(
-            f"| {v.claim} | {_cell(v.says)} | {_cell(v.measured)} | **{v.verdict}** | {_cell(v.why)} |"
-            for v in verdicts
-        ),
+        BRACKETS,
         "",
-        "Numbers in brackets are 95 % intervals. ± is one standard error, unless its cell says otherwise. The rules of "
-        "the verdicts stand in `claims.py` and `exponents.py`.",
+        *disagreements(own.verdicts),
+        *(_changed(own, beside) if beside else []),
+        *_open(own.verdicts),
+        "## The numbers",
         "",
-        *disagreements(verdicts),
-        *trained(known),
-        *(line for model in known for line in side_by_side(model)),
-        *(line for model in known for line in by_lag(model)),
-        *costs(known, hardware),
-        *_figures(known, folder.parent),
+        *(_link(one.scale, folder) for one in (own, beside) if one),
     ]
     return "\n".join(lines).rstrip() + "\n"
 
 
-def _planned(known: Sequence[Evidence], scale: str) -> str:
-    parts = [
-        f"{model.kind.upper()} {len(model.accounts()['branches'])} of {model.accounts()['planned']}" for model in known
+def _link(scale: str, folder: str) -> str:
+    what = "exponents by layer and lag, trained models, what it took, figures"
+    return f"- [Scale {scale}]({folder}/{scale}/DETAILS.md): {what}."
+
+
+def _row(verdict: Verdict, beside: Verdict | None) -> str:
+    texts = (verdict.claim, verdict.says, verdict.measured, f"**{verdict.verdict}**", verdict.why)
+    return f"| {' | '.join(map(cell, texts))} |" + (f" {beside.verdict} |" if beside else "")
+
+
+def _branches(own: Judged) -> str:
+    """Which branches are there."""
+    scale, parts = SCALES[own.scale], []
+    for kind, model in own.models.items():
+        planned = {run.name for run in branches(scale, kind)}
+        parts.append(f"{kind.upper()} {len(planned & model.finished())} of {len(planned)}")
+    return f"Finished branches: {', '.join(parts)}."
+
+
+def _changed(own: Judged, beside: Judged) -> list[str]:
+    """Claims whose verdict the scale changed."""
+    lines = [f"## What changed from scale {beside.scale} to scale {own.scale}", ""]
+    changed = [
+        f"- **{ours.claim}** ({ours.says}): {theirs.verdict} → {ours.verdict}: {_sentence(ours.why)}"
+        for ours, theirs in zip(own.verdicts, beside.verdicts, strict=True)
+        if ours.verdict not in (theirs.verdict, NOT_YET)
     ]
-    said = f"Finished branches: {', '.join(parts)}."
-    if scale != "full":
-        full = " and ".join(
-            f"`python -m examples.paper.run --scale full --model {kind} --device cuda --data mnist-75sp.npz`"
-            for kind in ("gcn", "gat")
-        )
-        said += f" The full scale is **not run**: it takes a GPU, and nothing was measured on one. Commands: {full}."
-    return said
+    return [*lines, *(changed or ["No verdict that can be given so far."]), ""]
 
 
-def _figures(known: Sequence[Evidence], root: Path) -> list[str]:
-    lines = ["## Figures", ""]
-    for model in known:
-        for name, (title, redrawn) in TITLES.items():
-            path = model.folder / "figures" / f"{name}.png"
-            if path.exists():
-                figure = redrawn.get(model.kind)
-                whose = f" (figure {figure} of the paper)" if figure else ""
-                lines += [f"### {model.kind.upper()}: {title}{whose}", "", f"![{title}]({path.relative_to(root)})", ""]
-    return lines
+def _open(verdicts: Sequence[Verdict]) -> list[str]:
+    """Claims without a verdict, and why."""
+    lines = [f"- **{v.claim}** ({v.says}): {_sentence(v.why)}" for v in verdicts if v.verdict in (NOT_YET, OPEN)]
+    return ["## What is open", "", *lines, ""] if lines else []
 
 
-def _cell(text: str) -> str:
-    return text.replace("|", "\\|")
+def _sentence(text: str) -> str:
+    return text if text.endswith(".") else f"{text}."
 
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Run from the command line."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--scale", choices=SCALES, default="small")
+    parser.add_argument("--scale", choices=SCALES, default="trained")
     parser.add_argument("--results", type=Path, default=HERE / "results", help="where analyse.py put the answers")
     parser.add_argument("--page", type=Path, help="the file to write (default: RESULTS.md beside the answers)")
     options = parser.parse_args(argv)
     folder = options.results.resolve()
-    for kind in MODELS:
-        prune_curves(folder / options.scale / kind)
+    own = judged(folder, options.scale)
+    other = BESIDE.get(options.scale)
+    beside = judged(folder, other) if other and (folder / other / "hardware.json").exists() else None
+    for one in (own, beside):
+        if one:
+            for kind in MODELS:
+                prune_curves(folder / one.scale / kind)
+            target = folder / one.scale / "DETAILS.md"
+            target.write_text(details(one.known, one.scale, one.hardware, one.verdicts if one is beside else ()))
     target = options.page or folder.parent / "RESULTS.md"
-    target.write_text(page(folder, options.scale, read_json(folder / options.scale / "hardware.json")))
+    target.write_text(page(own, beside, folder.name))
     print(f"Wrote {target}", file=sys.stderr)
     return 0
 

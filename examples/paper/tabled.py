@@ -15,7 +15,7 @@ import numpy as np
 import xarray as xr
 
 from analyzer import __version__
-from analyzer.cli.fit import documents, frame_of
+from analyzer.cli.fit import documents
 from analyzer.errors import FitError
 from analyzer.fitting.many import fit_groups
 from analyzer.fitting.models import model_of
@@ -23,6 +23,7 @@ from analyzer.plots import fit as plots
 from analyzer.plots.style import drawing
 from analyzer.quantities.fit import HALF_PHASE, SYMBOLS, SweepFit
 from analyzer.quantities.fit_tables import alternatives_of, fits_table, hypotheses, per_run
+from analyzer.tables.fits import frame_of
 
 from .answers import Content, answered, read
 from .asked import Asked, asked_fits

@@ -30,6 +30,26 @@ def hardware_line(hardware: dict[str, Any]) -> str:
     return f"Hardware: {hardware['processor']}, {hardware['cores']} cores, {hardware['device']}; {hardware['note']}"
 
 
+BRACKETS = (
+    "Numbers in brackets are 95 % intervals. ± is one standard error, unless its cell says otherwise. The rules of the "
+    "verdicts stand in `claims.py`, `exponents.py` and `needs.py`."
+)
+
+
+def verdicts_table(verdicts: Sequence[Verdict]) -> list[str]:
+    """All claims, what was measured, and the verdicts."""
+    if not verdicts:
+        return []
+    rows = [f"| {v.claim} | {cell(v.says)} | {cell(v.measured)} | **{v.verdict}** | {cell(v.why)} |" for v in verdicts]
+    head = ["## The claims at this scale", "", "| | claim | measured | verdict | why |", "|---|---|---|---|---|"]
+    return [*head, *rows, "", BRACKETS, ""]
+
+
+def cell(text: str) -> str:
+    """A text as it can stand in a table."""
+    return text.replace("|", "\\|")
+
+
 def disagreements(verdicts: Sequence[Verdict]) -> list[str]:
     """The claims that do not hold, and the check that rules out our own mistake."""
     failed = [verdict for verdict in verdicts if verdict.verdict == FAILS]
@@ -51,15 +71,16 @@ def trained(known: Sequence[Evidence]) -> list[str]:
     ]
     lines += ["|---|---|---|---|---|---|---|---|"]
     for model in known:
-        for name in (model.kind, f"{model.kind}-position"):
+        for name in (model.kind, f"{model.kind}-position", f"{model.kind}-radius"):
             account = Evidence(name, model.folder.with_name(name)).accounts()["training"]
             if account:
-                test = account["test_accuracy"]
-                error = (test * (1 - test) / account["test_graphs"]) ** 0.5
                 last = account["curve"][-1]
+                test = account.get("test_accuracy", last["test_accuracy"])
+                error = (test * (1 - test) / account["test_graphs"]) ** 0.5
+                on_train = f"{account['train_accuracy']:.1%}" if "train_accuracy" in account else "–"
                 lines.append(
                     f"| {name} | {account['train_graphs']:,} | {last['epoch']} | {account['steps']:,} | "
-                    f"{account['train_accuracy']:.1%} | {test:.1%} ± {error:.1%} | {last['loss']:.3f} | "
+                    f"{on_train} | {test:.1%} ± {error:.1%} | {last['loss']:.3f} | "
                     f"{account['seconds']:.0f} |"
                 )
     lines += [

@@ -132,7 +132,7 @@ def train(task: Task) -> bool:
             if task.stop:
                 return False
             state = _stage(task, model, optimizer, driver, state, None)
-            save(task.place.training, state)
+            save(task.place.training, state | {"account": _told(task, state)})
         if task.scale.shipped:
             return _settle_training(task, model, state)
         if task.stop:
@@ -165,7 +165,8 @@ def _finish_training(task: Task, model: Model, optimizer: Optimizer, driver: Dri
                        "optimizer": "adam", "model": task.kind, **task.notes}  # fmt: skip
     watched = None if driver.captured else optimizer
     with Recorder(task.place.store("training"), model, watched, hyperparameters=hyperparameters, mode="w") as recorder:
-        recorder.start()
+        with driver.stream():
+            recorder.start()
         while state["epoch"] < task.scale.epochs:
             if task.stop:
                 recorder.close("interrupted")
@@ -176,15 +177,29 @@ def _finish_training(task: Task, model: Model, optimizer: Optimizer, driver: Dri
 
 def _settle_training(task: Task, model: Model, state: Mapping[str, Any]) -> bool:
     """Write the trained network, and the account of its training."""
-    account = {"name": "training", "model": task.kind, "scale": task.scale.name, "seconds": state["seconds"]}
-    account |= {"steps": task.scale.epochs * (len(task.train) // BATCH), "epochs": task.scale.epochs}
-    account |= {"curve": state["curve"], **state.get("told", {})}
+    account = _told(task, state)
     account |= {"test_accuracy": accuracy(model, task.test), "train_accuracy": accuracy(model, task.train)}
-    account |= {"test_graphs": len(task.test), "train_graphs": len(task.train), **task.notes}
     save(task.place.trained, {"model": state["model"], "optimizer": state["optimizer"]})
     write_json(task.place.account("training"), account)
     tell(f"trained: test accuracy {account['test_accuracy']:.1%}, {state['seconds']:.0f} s")
     return True
+
+
+def _told(task: Task, state: Mapping[str, Any]) -> dict[str, Any]:
+    """The account of the training so far."""
+    return {
+        "name": "training",
+        "model": task.kind,
+        "scale": task.scale.name,
+        "seconds": state["seconds"],
+        "steps": state["epoch"] * (len(task.train) // BATCH),
+        "epochs": state["epoch"],
+        "curve": state["curve"],
+        "test_graphs": len(task.test),
+        "train_graphs": len(task.train),
+        **state.get("told", {}),
+        **task.notes,
+    }
 
 
 def _stage(
@@ -271,7 +286,8 @@ def _record(
     with Recorder(
         place.store(name), model, watched, hyperparameters=hyperparameters, mode=mode, compare_every=task.compare_every
     ) as recorder:
-        recorder.start()
+        with driver.stream():
+            recorder.start()
         trained_from, cpu_from = time.perf_counter(), time.process_time()
         while state["epoch"] < epochs and not task.stop:
             loss = yield from one_epoch(task, driver, f"{task.kind}/{name}", state["epoch"], recorder)

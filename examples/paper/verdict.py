@@ -8,6 +8,8 @@ from dataclasses import dataclass
 import numpy as np
 
 HOLDS, FAILS, OPEN = "holds", "does not hold", "not decidable"
+NOT_YET = "not yet"
+"""In the place of a verdict, where branches that it takes are still to be made."""
 
 
 @dataclass(frozen=True)

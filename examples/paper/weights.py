@@ -3,10 +3,16 @@
 `trained/gcn.npz` and `trained/gat.npz` hold float32 arrays, named by part and parameter: `weights/conv1.bias`, and
 Adam's `exp_avg/conv1.bias` and `exp_avg_sq/conv1.bias`; `step` is Adam's count of updates. The json files beside them
 say how the networks were trained. `numpy.load` reads them.
+
+python -m examples.paper.run --scale trained --model gat --only-training --data mnist-75sp.npz    # goes on with it
+python -m examples.paper.weights --model gat    # ships it as far as it has come
 """
 
 from __future__ import annotations
 
+import argparse
+import sys
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -14,7 +20,7 @@ import numpy as np
 import torch
 
 from .dense import KINDS, Model
-from .place import read_json, write_json
+from .place import Place, load, read_json, write_json
 
 FOLDER = Path(__file__).with_name("trained")
 MOMENTS = ("exp_avg", "exp_avg_sq")
@@ -71,3 +77,31 @@ def ship(kind: str, model: Model, optimizer: dict[str, Any], told: dict[str, Any
     folder.mkdir(parents=True, exist_ok=True)
     np.savez_compressed(folder / f"{kind}.npz", **arrays)
     write_json(folder / f"{kind}.json", told)
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run from the command line."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--model", choices=KINDS, default="gat")
+    parser.add_argument("--output", type=Path, default=Path("runs/paper"), help="where run.py put the training")
+    parser.add_argument("--folder", type=Path, default=FOLDER, help="where the shipped networks lie")
+    options = parser.parse_args(argv)
+    kind, place = options.model, Place(options.output / "trained" / options.model)
+    if not place.training.exists():
+        print(
+            f"{place.training}: expected a training, got none. Make it, or go on with it: "
+            f"python -m examples.paper.run --scale trained --model {kind} --only-training",
+            file=sys.stderr,
+        )
+        return 1
+    state = load(place.training)
+    model = KINDS[kind]() if kind == "cnn" else KINDS[kind](1)  # type: ignore[call-arg]
+    model.load_state_dict(state["model"])
+    told = read_json(place.account("training")) if place.account("training").exists() else state["account"]
+    ship(kind, model, state["optimizer"], told, options.folder)
+    print(f"Wrote {options.folder / kind}.npz: epoch {state['epoch']}", file=sys.stderr)
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import importlib
 import os
+import re
 import sys
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -22,6 +23,8 @@ _BUFFERS = ("running_mean", "running_var", "num_batches_tracked")
 """What layers of torch keep among their weights and never train."""
 _COMPILED = "_orig_mod."
 """What `torch.compile` puts into names."""
+_PARAMETRIZED = re.compile(r"(.*)\.parametrizations\.[^.]+\.original\d*")
+"""Names of what torch computes a parametrized tensor from."""
 Globs = str | Iterable[str] | None
 
 
@@ -89,7 +92,7 @@ def choose(tensors: Mapping[str, Tensor], *, prefix: str = "", include: Globs = 
 
 def _bare(name: str, tensor: Tensor) -> Parameter:
     """Describe a parameter of which only the name is known: its module is what its name says."""
-    owner = name.rpartition(".")[0]
+    owner = _home(name)
     return Parameter(
         name=name,
         shape=tensor.shape,
@@ -100,6 +103,12 @@ def _bare(name: str, tensor: Tensor) -> Parameter:
         layer_class="",
         axes=("",) * len(tensor.shape),
     )
+
+
+def _home(name: str) -> str:
+    """Return the module that a name tells: `conv` of `conv.bias` and of `conv.parametrizations.weight.original0`."""
+    found = _PARAMETRIZED.fullmatch(f".{name}")
+    return (found[1] if found else f".{name}".rpartition(".")[0]).removeprefix(".")
 
 
 def _check_paths(names: Sequence[str]) -> None:

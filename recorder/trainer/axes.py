@@ -11,6 +11,8 @@ from collections.abc import Iterable, Mapping
 
 from torch import nn
 
+from recorder.trainer.parametrized import class_of, home_of, whole_shape
+
 Axes = tuple[str, ...]
 
 _OUT_IN: Axes = ("output", "input")
@@ -62,8 +64,8 @@ class Conventions:
                 if tensor is None or nn.parameter.is_lazy(tensor) or tensor.dim() != 2:
                     continue
                 if (axes := _told_by_sizes(module, key, tuple(tensor.shape))) is not None:
-                    self._of_key.setdefault((type(module), key), set()).add(axes)
-                    self._of_class.setdefault(type(module), set()).add(axes)
+                    self._of_key.setdefault((class_of(module), key), set()).add(axes)
+                    self._of_class.setdefault(class_of(module), set()).add(axes)
 
     def axes(self, owner: str, key: str, shape: tuple[int, ...]) -> Axes:
         """Return the meaning of each axis of a parameter, `""` where nothing tells it.
@@ -76,7 +78,12 @@ class Conventions:
             Its name there.
         shape : tuple of int
         """
-        module, key = self._parametrized(owner, key)
+        whole = whole_shape(self._modules[owner], shape)
+        home, name = home_of(self._modules, owner, key)
+        axes = self._axes(self._modules[home], name, whole)
+        return tuple(axis if own == all_of_it else "" for axis, own, all_of_it in zip(axes, shape, whole, strict=True))
+
+    def _axes(self, module: nn.Module, key: str, shape: tuple[int, ...]) -> Axes:
         if isinstance(module, nn.modules.conv._ConvNd) and len(shape) > 2:
             ends = _IN_OUT if module.transposed else _OUT_IN
             return ends + ("kernel",) * (len(shape) - 2)
@@ -86,19 +93,12 @@ class Conventions:
             return ("",) * len(shape)
         if (told := _told_by_sizes(module, key, shape)) is not None:
             return told
-        votes = self._of_key.get((type(module), key), set())
+        votes = self._of_key.get((class_of(module), key), set())
         if not votes and shape[0] == shape[1]:
-            votes = self._of_class.get(type(module), set())
+            votes = self._of_class.get(class_of(module), set())
         if len(votes) == 1:
             return next(iter(votes))
         return _known(module, key) or ("", "")
-
-    def _parametrized(self, owner: str, key: str) -> tuple[nn.Module, str]:
-        """Return the module that multiplies by a parameter, past torch's parametrizations of it, as weight norm."""
-        module = self._modules[owner]
-        above, _, name = owner.rpartition(".parametrizations.")
-        is_original = isinstance(module, nn.utils.parametrize.ParametrizationList) and key.startswith("original")
-        return (self._modules[above], name) if is_original and above in self._modules else (module, key)
 
 
 def _told_by_sizes(module: nn.Module, key: str, shape: tuple[int, ...]) -> Axes | None:

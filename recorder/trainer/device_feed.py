@@ -158,7 +158,7 @@ class DeviceFeed:
 
     @property
     def launch_seconds(self) -> float:
-        """Seconds that the training thread spent in giving devices work: where they are behind, that waits for them."""
+        """Seconds of the training thread in launches. Where a device is behind, they wait for room in its queue."""
         return self._launch_seconds + self._fused.seconds
 
     def _note_streams(self, block: Block) -> None:

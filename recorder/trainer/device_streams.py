@@ -61,7 +61,7 @@ class SideStreams:
     def own(self, device: torch.device) -> contextlib.AbstractContextManager[Any]:
         """Return a context in which work for a device goes to the side stream."""
         side = self._own[self.devices.index(device)]
-        return torch.cuda.stream(side)  # type: ignore[no-any-return,no-untyped-call]
+        return torch.cuda.stream(side)
 
     def fetch(self, marks: Iterable[Any], pairs: Sequence[Pair], clear: Sequence[torch.Tensor] = ()) -> None:
         """Copy sources to their targets once the marks are reached, then set `clear` to NaN. Returns when it is done.
@@ -77,7 +77,7 @@ class SideStreams:
         for device, side in zip(self.devices, self._own, strict=True):
             for mark in marks:
                 side.wait_event(mark)
-            with torch.cuda.stream(side):  # type: ignore[no-untyped-call]
+            with torch.cuda.stream(side):
                 for source, target in pairs:
                     if source.device == device:
                         target.copy_(source, non_blocking=True)

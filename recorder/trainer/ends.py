@@ -26,7 +26,7 @@ from recorder.trainer.schedules import MovedSettings
 from recorder.trainer.selection import Selection, select_parameters
 from recorder.trainer.session import make_session, tell_of_resumption
 from recorder.trainer.spool import Spool
-from recorder.trainer.temperatures import Temperatures
+from recorder.trainer.temperatures import Temperatures, frozen_in
 
 
 @dataclass(frozen=True, slots=True)
@@ -73,7 +73,9 @@ def begin(model: nn.Module, optimizers: Sequence[Optimizer], options: Options, t
             moved=MovedSettings(optimizers),
             scalars=Scalars(spool, feed, tell),
             lookout=Lookout(model, optimizers, selection, options, tell),
-            temperatures=Temperatures(selection.schema, writer.control),
+            temperatures=Temperatures(
+                selection.schema, writer.control, frozen_in(selection.schema, session.attributes.get("optimizer"))
+            ),
             file_frames=session.budget.file_frames,
             device=selection.schema.planes[0].device,
         )

@@ -42,8 +42,8 @@ class Report:
     overhead : Overhead or None
         The slowdown measured in the run, where `compare_every` asks for it.
     launch_seconds : float
-        The part of `seconds` in which a GPU was given copies to make. Where the GPU is behind, such a call waits until
-        there is room in its queue: the training would wait there without the recorder, too. 0 for host memory.
+        The part of `seconds` in launches of copies on a GPU. Where the GPU is behind, a launch waits until there is
+        room in its queue, as the training's own would without the recorder. 0 for host memory.
     """
 
     store: str
@@ -84,7 +84,7 @@ class Report:
         own = self.seconds - self.launch_seconds - self.stall_seconds
         return (
             f"{cost}: {own / self.steps * 1e6:.0f} µs of the recorder's own, "
-            f"{self.launch_seconds / self.steps * 1e6:.0f} µs giving the GPU copies, which waits where it is behind"
+            f"{self.launch_seconds / self.steps * 1e6:.0f} µs in launches, which wait where the GPU is behind"
         )
 
 

@@ -13,6 +13,8 @@ from recorder.errors import SchemaError, UsageError
 from recorder.patterns import match_names
 from recorder.schema import STORED_DTYPES, Parameter, Schema, lay_out
 from recorder.trainer.axes import Conventions
+from recorder.trainer.heads import heads_of
+from recorder.trainer.parametrized import class_of, home_of
 from recorder.trainer.wrappers import Held, named_modules, named_parameters, sharded_modules
 
 
@@ -169,11 +171,12 @@ def _describe(
             parameter=name,
         )
     check_memory(name, tensor)
-    owner, _, key = name.rpartition(".")
+    holder, _, own = name.rpartition(".")
+    owner, key = home_of(modules, holder, own)
     layer = _layer(modules, owner)
-    axes = conventions.axes(owner, key, tuple(tensor.shape))
-    heads, head_axis = _heads(modules[layer], tuple(tensor.shape), axes)
-    if head_axis == 1 and tensor.dim() == 3:
+    axes = conventions.axes(holder, own, tuple(tensor.shape))
+    heads = heads_of(modules, layer, owner, key, tuple(tensor.shape), axes)
+    if heads is not None and heads.axis == 1 and tensor.dim() == 3:
         axes = ("", "head", "channel")
     concat = getattr(modules[layer], "concat", None)
     return Parameter(
@@ -182,13 +185,14 @@ def _describe(
         dtype=dtype,
         layer=layer,
         module=owner,
-        module_class=type(modules[owner]).__name__,
-        layer_class=type(modules[layer]).__name__,
+        module_class=class_of(modules[owner]).__name__,
+        layer_class=class_of(modules[layer]).__name__,
         axes=axes,
         requires_grad=tensor.requires_grad,
         aliases=tuple(names[1:]),
-        heads=heads,
-        head_axis=head_axis,
+        heads=None if heads is None else heads.heads,
+        head_axis=None if heads is None else heads.axis,
+        head_blocks=None if heads is None or heads.blocks == 1 else heads.blocks,
         concat=concat if isinstance(concat, bool) else None,
     )
 
@@ -205,17 +209,3 @@ def _layer(modules: dict[str, nn.Module], owner: str) -> str:
         if not path:
             return owner
         path = path.rpartition(".")[0]
-
-
-def _heads(layer: nn.Module, shape: tuple[int, ...], axes: tuple[str, ...]) -> tuple[int | None, int | None]:
-    """Return the number of attention heads and the axis that they divide, or (None, None)."""
-    heads, channels = getattr(layer, "heads", None), getattr(layer, "out_channels", None)
-    if not isinstance(heads, int) or not isinstance(channels, int) or isinstance(heads, bool) or heads < 1:
-        return None, None
-    if len(shape) == 3 and shape[:2] == (1, heads):
-        return heads, 1
-    if axes == ("input", "output"):
-        return (heads, 1) if shape[1] == heads * channels else (None, None)
-    if shape and shape[0] == heads * channels and (len(shape) != 2 or axes[0] == "output"):
-        return heads, 0
-    return None, None

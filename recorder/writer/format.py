@@ -59,7 +59,12 @@ class ArraySpec:
 def parameter_spec(parameter: Parameter, chunks: tuple[int, ...], compression: str) -> ArraySpec:
     axes = [*("row", "col")[: len(parameter.shape)], *(str(axis) for axis in range(2, len(parameter.shape)))]
     name = as_text(parameter.name)
-    optional = {"heads": parameter.heads, "head_axis": parameter.head_axis, "concat": parameter.concat}
+    optional = {
+        "heads": parameter.heads,
+        "head_axis": parameter.head_axis,
+        "head_blocks": parameter.head_blocks,
+        "concat": parameter.concat,
+    }
     return ArraySpec(
         path=parameter_path(parameter.name),
         dtype=parameter.stored_dtype,

@@ -138,6 +138,7 @@ def _parameter(path: str, document: Mapping[str, Any]) -> Parameter:
     if document["data_type"] != STORED_DTYPES[dtype] or parameter_path(str(own["name"])) != path:
         raise ValueError(f"{path} is not what its attributes say")
     heads, head_axis, concat = own.get("heads"), own.get("head_axis"), own.get("concat")
+    head_blocks = own.get("head_blocks")
     return Parameter(
         name=str(own["name"]),
         shape=shape,
@@ -151,6 +152,7 @@ def _parameter(path: str, document: Mapping[str, Any]) -> Parameter:
         aliases=tuple(str(alias) for alias in own.get("aliases", ())),
         heads=heads if isinstance(heads, int) else None,
         head_axis=head_axis if isinstance(head_axis, int) else None,
+        head_blocks=head_blocks if isinstance(head_blocks, int) else None,
         concat=concat if isinstance(concat, bool) else None,
     )
 

@@ -121,7 +121,7 @@ def test_chunking_changes_nothing_at_all(runs):
 
 
 def test_plain_xarray_gives_the_same_temperature(runs):
-    """The README's one line, with nothing of ours: the mean of ½ (Δw)²."""
+    """One line of plain xarray, with nothing of ours: the mean of ½ (Δw)²."""
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
         weight = open_tree(runs[32])["parameters/conv2/lin/weight"]

@@ -103,7 +103,7 @@ def commands() -> dict[str, click.Group]:
 def run_command(line: str) -> Result:
     """Run one line of a shell: a command of ours."""
     program, *arguments = shlex.split(line, comments=True)
-    return CliRunner().invoke(commands()[program], arguments)
+    return CliRunner().invoke(commands()[program], arguments, prog_name=program)
 
 
 def execute(page: Page, folder: Path) -> dict[int, Outcome]:

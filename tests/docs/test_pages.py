@@ -1,8 +1,8 @@
-"""README.md and the pages of the documentation, executed: every block of code, every command and expression in a table.
+"""README.md and the pages of the documentation, executed: blocks of code, commands and expressions in tables.
 
-What is run, and how a page says otherwise: `tests/docs/pages.py`. What cannot run here (an environment is made, packages
-are installed) is looked up: targets of the Makefile, extras of pyproject.toml. What needs a trainer's library is run by
-tests/integrations/test_pages.py.
+What is run, and how a page says otherwise: `tests/docs/pages.py`. What cannot run here (an environment is made,
+packages are installed) is looked up: targets of the Makefile, extras of pyproject.toml. What needs a trainer's library
+is run by tests/integrations/test_pages.py.
 """
 
 from __future__ import annotations
@@ -47,7 +47,7 @@ STEPS, BRANCH_STEPS = 1_000, 200
 FLAG = "unreliable"
 """A column that is there if a group is flagged: of 4,000 steps one may be, of 1,000 none."""
 OURS = re.compile(r"(analyzer|recorder) \w+ [^…]*$")
-EXPRESSION = re.compile(r"(run(\.|\[)|sweep\.).*[)\]]$|analyzer\.\w+\([^()…]*\)$")
+EXPRESSION = re.compile(r"(run(\.thermo\.|\.sizes|\[)|sweep\.thermo\.)[^…]*[)\]]$|analyzer\.\w+\([^()…]*\)$")
 
 
 @pytest.fixture(scope="module")
@@ -154,9 +154,9 @@ def test_plain_xarray_gives_our_number(here: Path) -> None:
     "block", [b for p in PAGES for b in p.blocks if says(b, OUTPUT_OF)], ids=lambda b: f"line {b.line}"
 )
 def test_printed_output_is_what_comes_out(here: Path, block: Block) -> None:
-    """In its structure, since the last digits of a network's weights depend on the machine: the same header (but for the
-    flag of a window), rows, counts and caption. This demo has fewer steps, but it begins at equilibrium: its temperatures
-    are the page's to a factor of 1.5, which is far beyond their error bars, and so are its floors.
+    """In its structure, since the last digits of a network's weights depend on the machine: the same header (but for
+    the flag of a window), rows, counts and caption. This demo has fewer steps, but it begins at equilibrium: its
+    temperatures are the page's to a factor of 1.5, which is far beyond their error bars, and so are its floors.
     """
     done = run_command(says(block, OUTPUT_OF) or "")
     assert done.exit_code == 0, done.output
@@ -214,7 +214,8 @@ def test_what_is_not_run_exists() -> None:
         elif program in ("analyzer", "recorder"):
             assert arguments[0] in commands()[program].commands, command
         elif program == "python":
-            assert (ROOT / arguments[0]).exists(), command
+            script = f"{arguments[1].replace('.', '/')}.py" if arguments[0] == "-m" else arguments[0]
+            assert (ROOT / script).exists(), command
         else:
             assert program in ("dask", "eval"), command
     assert project["requires-python"] == ">=3.11"
@@ -240,7 +241,10 @@ def test_options_and_models_that_the_text_names_exist() -> None:
     elsewhere = ("docs/coming-from/",)  # their tables name options of other programs
     ours = [page for page in PAGES if not page.name.startswith(elsewhere)]
     named = {
-        option for page in ours for code in inline_code(page.text) for option in re.findall(r"(?<!\S)--[a-z-]+", code)
+        option
+        for page in ours
+        for code in inline_code(page.text)
+        for option in re.findall(r"(?<!\S)--[a-z][a-z0-9-]*", code)
     }
     assert len(named) > 10
     assert named <= known, named - known

@@ -8,7 +8,6 @@
 from __future__ import annotations
 
 import importlib
-import os
 import shutil
 import sys
 import warnings
@@ -54,7 +53,7 @@ def make_world(folder: Path, steps: int, branch_steps: int) -> Path:
             for name in set(sys.modules) - modules:
                 if name.partition(".")[0] in ("quickstart", "data", "models"):
                     del sys.modules[name]
-    os.rename(part, folder)
+    part.rename(folder)
     return folder
 
 

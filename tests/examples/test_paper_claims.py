@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -10,6 +11,9 @@ import pytest
 
 from examples.paper import claims
 from examples.paper.evidence import Evidence, rank_correlations
+from examples.paper.needs import NEEDS, complete
+from examples.paper.plan import SCALES, branches, rate_sweep
+from examples.paper.verdict import Verdict
 
 LAYERS = ("conv1", "conv2", "out")
 
@@ -188,3 +192,54 @@ def test_accuracy_at_a_smaller_scale_decides_nothing(model: Evidence) -> None:
     write(model.folder, "accounts", {"planned": 1, "training": training | {"scale": "full"}, "branches": []})
     assert claims.accuracy_of("C6", model, 0.64, "").verdict == "holds"
     assert claims.accuracy_of("C6", model, 0.74, "").verdict == "does not hold"
+
+
+def test_an_accuracy_is_reached_also_where_it_is_passed(model: Evidence) -> None:
+    curve = [{"epoch": 385, "loss": 0.5, "test_accuracy": 0.79}]
+    training = {"curve": curve, "test_graphs": 10_000, "train_graphs": 60_000, "epochs": 385, "scale": "full"}
+    write(model.folder, "accounts", {"planned": 1, "training": training, "branches": []})
+    found = claims.accuracy_of("C7", model, 0.74, "")
+    assert found.verdict == "holds"
+    assert "after 385 of 600 epochs" in found.measured
+    assert "above" in found.why
+
+
+@pytest.mark.parametrize(("other", "verdict"), [(None, "does not hold"), (0.5, "does not hold"), (0.63, "holds")])
+def test_edges_within_a_radius_decide_c6(model: Evidence, other: float | None, verdict: str) -> None:
+    known = {"test_graphs": 10_000, "train_graphs": 60_000, "scale": "trained", "epochs": 600}
+    write(model.folder, "accounts", {"planned": 1, "training": known | {"test_accuracy": 0.477}, "branches": []})
+    if other is not None:
+        told = {"planned": 1, "training": known | {"test_accuracy": other}, "branches": []}
+        write(model.folder.with_name("gcn-radius"), "accounts", told)
+    found = claims.accuracy_of("C6", model, 0.64, "")
+    assert found.verdict == verdict
+    assert ("still to be made" in found.why) == (other is None)
+
+
+def test_a_claim_without_its_branches_has_no_verdict_yet(model: Evidence) -> None:
+    scale = SCALES["trained"]
+    models = {kind: Evidence(kind, model.folder.with_name(kind)) for kind in ("gcn", "gat", "cnn")}
+    names = [run.name for run in rate_sweep(scale, "sgd")]
+    given = Verdict("C9", "parabolic", "b = 2", "holds", "the interval holds 2")
+    for count in (0, 7, 34, 35):
+        made = [{"name": name} for name in names[:count]]
+        write(model.folder, "accounts", {"planned": 71, "training": None, "branches": made})
+        found = complete(given, models, scale)
+        if count == 35:
+            assert found == given
+            continue
+        assert (found.verdict, found.why) == ("not yet", f"not yet: {count} of 35 branches")
+        assert found.measured == ("so far: b = 2" if count else "–")
+    both = complete(replace(given, claim="C17"), models, scale)
+    assert both.why == "not yet: 35 of 70 branches (GCN 35 of 35, GAT 0 of 35)"
+    assert complete(replace(given, claim="C5"), models, scale).verdict == "holds", "it takes no branch"
+
+
+def test_every_claim_that_takes_branches_says_which_and_they_are_planned() -> None:
+    told = {verdict.claim for verdict in claims.judge_what_is_there(*(Evidence("gcn", Path("nowhere")),) * 3)}
+    assert set(NEEDS) == told - {"C5", "C6", "C7"}
+    for claim, models in NEEDS.items():
+        for scale in SCALES.values():
+            for kind, runs in models.items():
+                assert set(runs(scale)) <= set(branches(scale, kind)), (claim, scale.name)
+                assert runs(scale), claim

@@ -345,8 +345,9 @@ needs_gpu = pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a GP
 @needs_gpu
 @pytest.mark.parametrize("optimizer", ["sgd", "adam"])
 def test_on_a_gpu_several_updates_a_graph_are_one_update_a_graph(
-    data: Inputs, tmp_path: Path, optimizer: str
+    data: Inputs, tmp_path: Path, optimizer: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:  # pragma: no cover
+    monkeypatch.setattr(updates, "compiled_loss", lambda: loss_of)  # takes long, and `gpu_check` compiles
     ends = []
     for most in (1, TOGETHER):
         made = replace(task(tmp_path, data), train=data.to("cuda"))
@@ -363,7 +364,10 @@ def test_on_a_gpu_several_updates_a_graph_are_one_update_a_graph(
 
 
 @needs_gpu
-def test_on_a_gpu_branches_at_once_are_whole(data: Inputs, tmp_path: Path) -> None:  # pragma: no cover
+def test_on_a_gpu_branches_at_once_are_whole(
+    data: Inputs, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:  # pragma: no cover
+    monkeypatch.setattr(updates, "compiled_loss", lambda: loss_of)
     made = replace(task(tmp_path, data, together=3), train=data.to("cuda"), test=data.take(slice(0, 20)).to("cuda"))
     assert train(made)
     assert all(done for _, done in together(((run, branch_steps(made, run)) for run in RUNS), 3))

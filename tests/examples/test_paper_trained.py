@@ -14,7 +14,7 @@ import pytest
 import torch
 
 from examples.data.loader import SHIPPED
-from examples.paper import analyse, run
+from examples.paper import analyse, prune, run, weights
 from examples.paper import train as stages
 from examples.paper.answers import answered, file_of, read
 from examples.paper.commands import analyzer_command
@@ -155,6 +155,22 @@ def test_what_single_runs_answer_is_there(made: Path) -> None:
         assert str(made) not in path.read_text(), path
 
 
+def test_pruning_keeps_what_was_found_where_the_trajectory_was(
+    made: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setitem(SCALES, "trained", TINY)
+    words = ["--scale", "trained", "--model", "gcn", "--draws", "1", "--results", str(tmp_path)]
+    here = [*words, "--test", "20", "--output", str(made / "runs")]
+    target = tmp_path / "trained/gcn/prune.json"
+    assert prune.main(here) == 0
+    first = target.read_bytes()
+    assert [run["run"] for run in json.loads(first)["runs"]] == ["sgd-0.001-32-0", "sgd-0.001-32-1"]
+    assert prune.main([*words, "--test", "20", "--output", str(tmp_path / "nowhere")]) == 0
+    assert target.read_bytes() == first
+    assert prune.main([*words, "--test", "10", "--output", str(tmp_path / "nowhere")]) == 0
+    assert json.loads(target.read_text())["runs"] == [], "other test graphs are another question"
+
+
 def test_all_sweeps_are_in_the_plan() -> None:
     scale = SCALES["trained"]
     assert {*sweeps(scale, "sgd"), *sweeps(scale, "adam")} == set(branches(scale, "gcn"))
@@ -188,3 +204,27 @@ def test_a_network_on_other_edges_is_trained_from_the_start_and_can_stop(
     assert [point["epoch"] for point in told["curve"]] == [1, 2, 3]
     assert not place.store("training").exists()
     assert not Place(tmp_path / "runs/trained/gcn").root.exists()
+
+
+def test_an_unfinished_network_is_trained_to_the_end_and_shipped(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setitem(SCALES, "trained", replace(TINY, epochs=3, decay_every=1))
+    begun = account("gcn") | {"epochs": 1, "curve": account("gcn")["curve"][:1]}
+    monkeypatch.setattr(stages, "account_of_shipped", lambda kind: begun)
+    words = ["--model", "gcn", "--output", str(tmp_path / "runs"), "--folder", str(tmp_path / "shipped")]
+    assert weights.main(words) == 1
+    assert "training.part.pt: expected a training, got none" in capsys.readouterr().err
+    real, made = stages.one_epoch, []
+    monkeypatch.setattr(stages, "one_epoch", lambda *words: made.append(words[3]) or real(*words))
+    assert start(tmp_path, "--only-training") == 0
+    assert made == [1, 2]
+    assert weights.main(words) == 0
+    told = read_json(tmp_path / "shipped/gcn.json")
+    assert (told["epochs"], [point["epoch"] for point in told["curve"]]) == (3, [10, 2, 3])
+    assert 0 < told["test_accuracy"] < 1
+    trained = loaded(Place(tmp_path / "runs/trained/gcn").trained)
+    with np.load(tmp_path / "shipped/gcn.npz") as file:
+        for name, values in trained["model"].items():
+            np.testing.assert_array_equal(file[f"weights/{name}"], values.numpy())
+        assert file["step"] == account("gcn")["steps"] + 2 * (100 // BATCH)

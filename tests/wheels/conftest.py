@@ -49,8 +49,11 @@ def environment(wheel: Path, home: Path) -> Made:
     def get(version: str, extra: str) -> Environment:
         if version not in known:
             pytest.skip(f"this machine has no Python {version}")
-        if extra == "recorder" and version != OWN and os.environ.get("RECORD_WITH") != "all":
-            pytest.skip(f"torch for Python {version} may take gigabytes: RECORD_WITH=all records with it")
+        if os.environ.get("WHEELS") != "all":
+            if extra == "recorder" and version != OWN:
+                pytest.skip(f"torch for Python {version} may take gigabytes: WHEELS=all records with it")
+            if extra not in ("", "recorder", "analyzer"):
+                pytest.skip(f"the extra {extra} takes minutes: WHEELS=all installs it")
         if (version, extra) not in made:
             folder = home / f"{version}-{extra or 'plain'}"
             if extra in ("", "recorder", "analyzer"):

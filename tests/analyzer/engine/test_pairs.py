@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable
+from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
 from unittest import mock
@@ -16,8 +17,20 @@ from hypothesis import strategies as st
 
 import analyzer
 from analyzer import errors
+from analyzer.engine import (
+    cache,
+    pair_cache,
+    pair_plan,
+    pairs,
+    pairs_compiled,
+    pairs_plain,
+    passage,
+    pieces,
+    plan,
+    strips,
+)
 from analyzer.engine import frames as frames_module
-from analyzer.engine import pair_cache, pairs, pairs_compiled, pairs_plain, plan, strips
+from analyzer.query import groups
 from analyzer.query.lags import LONGEST, TABLE
 from analyzer.store import reading
 from tests.analyzer.cluster import cluster
@@ -72,6 +85,9 @@ def questions(draw: st.DrawFn) -> dict[str, Any]:
         "start": draw(st.one_of(st.none(), st.integers(0, frames // 3).map(lambda n: int(steps[n])))),
         "lags": draw(st.one_of(st.just([0, 1, 2, 5, 16, 64]), st.lists(st.integers(0, 700), min_size=1, max_size=6))),
         "by": draw(st.sampled_from(["layer", "row"])),
+        "longest": draw(st.sampled_from([LONGEST, 100])),
+        "remove_drift": draw(st.booleans()),
+        "held": draw(st.sampled_from([1, 36 << 20])),
         "seed": draw(st.integers(0, 99)),
     }
 
@@ -84,10 +100,17 @@ def test_equal_to_numpy_over_the_whole_array(asked: dict[str, Any]) -> None:
     parameters = {"conv1.lin.weight": values, "lin.weight": 2 * values[:1]}
     segments = [segment(0, int(steps[0])), *(segment(n, int(steps[n])) for n in asked["resumed"])]
     lags = sorted({lag * stride for lag in asked["lags"]})
-    options = {name: asked[name] for name in ("by", "window", "start")} | {"lags": lags}
-    with scratch() as folder, mock.patch.object(plan, "SPAN_FRAMES", asked["unit"]), mock.patch.object(
-        plan, "KEPT_FRAMES", 256
-    ):  # fmt: skip
+    options = {name: asked[name] for name in ("by", "window", "start", "remove_drift")} | {"lags": lags}
+    longest = asked["longest"]
+    with ExitStack() as patches:
+        folder = patches.enter_context(scratch())
+        for module, name, value in (
+            (plan, "SPAN_FRAMES", asked["unit"]),
+            (plan, "KEPT_FRAMES", 256),
+            (passage, "_HELD_BYTES", asked["held"]),
+            (pair_plan, "LONGEST", longest),
+        ):
+            patches.enter_context(mock.patch.object(module, name, value))
         path = write_store(
             f"{folder}/run.zarr", parameters, steps=steps, stride=stride, segments=segments, chunk_steps=asked["chunk"]
         )
@@ -103,12 +126,21 @@ def test_equal_to_numpy_over_the_whole_array(asked: dict[str, Any]) -> None:
     windows = list(zip(answer["start_step"].values.tolist(), answer["stop_step"].values.tolist(), strict=True))
     rows = {"layer": [values.reshape(6, -1), 2 * values[0]], "row": [*values, 2 * values[0]]}[asked["by"]]
     for n, weights in enumerate(rows):
-        truth = by_hand(weights, steps, lags, windows, stride, asked["resumed"])
+        truth = by_hand(weights, steps, lags, windows, stride, asked["resumed"], longest, asked["remove_drift"])
         size = np.nanmax(np.abs(by_hand(weights, steps, [0], windows, stride, asked["resumed"])["correlation"]))
         for one in (answer, modified):
             np.testing.assert_allclose(one["autocorrelation"][n], truth["correlation"], rtol=0, atol=1e-12 * size)
-            np.testing.assert_allclose(one["mean_squared_displacement"][n], truth["displacement"], rtol=1e-12)
+            msd = one["mean_squared_displacement"][n].values
+            # What is left of a displacement without its drift may be little of it.
+            off = 1e-12 * (np.array(lags) // stride + 1) ** 2 * size if asked["remove_drift"] else np.zeros(len(lags))
+            known = np.isfinite(truth["displacement"])
+            np.testing.assert_array_equal(np.isfinite(msd), known)
+            most = (1e-12 * truth["displacement"] + off)[known]
+            assert (np.abs(msd - truth["displacement"])[known] <= most).all()
         np.testing.assert_array_equal(answer["origins"], truth["origins"])
+    far = np.array(lags) // stride > longest
+    np.testing.assert_array_equal(answer["averaged_over"].values > stride, far)
+    assert (answer["origin_spacing"].values[~far] == stride).all()
 
 
 def test_the_longest_lags(make: Callable[..., Path]) -> None:
@@ -121,8 +153,37 @@ def test_the_longest_lags(make: Callable[..., Path]) -> None:
     size = answer["autocorrelation"].sel(lag=0).item()
     np.testing.assert_allclose(answer["autocorrelation"][0], truth["correlation"], rtol=0, atol=1e-12 * size)
     np.testing.assert_allclose(answer["mean_squared_displacement"][0], truth["displacement"], rtol=1e-12)
-    with pytest.raises(errors.WindowError, match="expected at most 4,096 steps, got 4,097"):
-        analyzer.open_run(path).thermo.dynamics(lags=LONGEST + 1)
+
+
+def test_lags_beyond_the_longest_come_from_decimated_frames(make: Callable[..., Path]) -> None:
+    values = walk(1, (2, 2, 20000))
+    path = make(parameters={"lin.weight": values}, scalars={}, chunk_steps=512)
+    lags = [0, 7, LONGEST, LONGEST + 1, 5001, 8192, 12000, 30000]
+    answer = analyzer.open_run(path).thermo.dynamics(lags=lags).compute()
+    truth = by_hand(values.reshape(4, -1), np.arange(20000), lags, [(0, 19999)])
+    size = answer["autocorrelation"].sel(lag=0).item()
+    np.testing.assert_allclose(answer["autocorrelation"][0], truth["correlation"], rtol=0, atol=1e-12 * size)
+    np.testing.assert_allclose(answer["mean_squared_displacement"][0], truth["displacement"], rtol=1e-12)
+    np.testing.assert_array_equal(answer["origins"], truth["origins"])
+    assert answer["origin_spacing"].values.tolist() == [1, 1, 1, 64, 64, 128, 128, 256]
+    assert answer["averaged_over"].values.tolist() == [1, 1, 1, 256, 256, 512, 512, 1024]
+    assert np.isnan(answer["mean_squared_displacement"].sel(lag=30000)).all()
+    kept, readings = decoded(path, lags=[LONGEST + 1])
+    assert readings > 0
+    np.testing.assert_array_equal(kept["autocorrelation"][0, 0, 0], answer["autocorrelation"][0, 0, 3])
+    shown = invoke("dynamics", path, "--lags", "100,5000").stdout
+    assert "lags beyond 4,096: origins every 64 steps, C of velocities averaged over 256 steps" in shown
+
+
+def test_far_lags_and_drift_by_threads_and_processes(make: Callable[..., Path]) -> None:
+    values = walk(4, (3, 2, 9000)) + np.arange(9000, dtype="float32") / 8
+    path = make(parameters={"conv1.lin.weight": values, "lin.weight": values[:1]}, scalars={}, chunk_steps=512)
+    options = ("dynamics", path, "--lags", "1,64,5000", "--remove-drift", "--format", "json")
+    threads = json.loads(invoke(*options).stdout)["records"]
+    processes = shell(*options, "--scheduler", "processes", "--workers", 2)
+    assert json.loads(processes.stdout)["records"] == threads
+    with_drift = json.loads(invoke(*options[:4], "--format", "json").stdout)["records"]
+    assert with_drift[2]["mean_squared_displacement"] > 10 * threads[2]["mean_squared_displacement"]
 
 
 @pytest.fixture
@@ -197,7 +258,16 @@ def test_verify_compares_kept_sums_with_the_frames(long_store: Path) -> None:
 def test_kept_sums_answer_without_the_trajectory(long_store: Path) -> None:
     first = invoke("cache", "fill", long_store)
     assert first.exit_code == 0, first.stderr
-    before, _ = decoded(long_store)
+    assert f"and dynamics. All of it was read back: {long_store} may go." in first.stdout
+    before, readings = decoded(long_store)
+    assert readings == 0
+    [file] = Path(f"{long_store}.moments").rglob("*.pairs")
+    content = file.read_bytes()
+    file.write_bytes(content[:-9])
+    shown = invoke("cache", "show", long_store)
+    assert "without the trajectory, but not dynamics." in shown.stdout
+    assert not json.loads(invoke("cache", "show", long_store, "--format", "json").stdout)["answers_dynamics"]
+    file.write_bytes(content)
     long_store.rename(f"{long_store}.away")
     with pytest.warns(errors.KeptSumsWarning):
         answer = analyzer.open_run(long_store).thermo.dynamics().compute()
@@ -205,6 +275,23 @@ def test_kept_sums_answer_without_the_trajectory(long_store: Path) -> None:
         np.testing.assert_array_equal(answer[name], before[name])
     with pytest.warns(errors.KeptSumsWarning), pytest.raises(errors.TrajectoryMissingError):
         analyzer.open_run(long_store).thermo.dynamics(lags=[9])
+
+
+def test_filling_leaves_dynamics_out_on_request_and_refuses_what_was_not_written(long_store: Path) -> None:
+    def short(target: Path, content: bytes) -> None:
+        target.parent.mkdir(parents=True, exist_ok=True)
+        target.write_bytes(content[:-9] if target.suffix == ".pairs" else content)
+
+    with mock.patch.object(cache, "put", short):
+        told = invoke("cache", "fill", long_store)
+    assert told.exit_code == 1
+    assert ".pairs: expected a whole file of sums" in told.stderr
+    assert "The trajectory must stay" in told.stderr
+    assert invoke("cache", "drop", long_store).exit_code == 0
+    told = invoke("cache", "fill", long_store, "--no-dynamics")
+    assert told.exit_code == 0, told.stderr
+    assert f"but not dynamics. All of it was read back: {long_store} may go." in told.stdout
+    assert not list(Path(f"{long_store}.moments").rglob("*.pairs"))
 
 
 @pytest.mark.filterwarnings("ignore::ResourceWarning")
@@ -239,3 +326,17 @@ def test_memory_is_known_before_anything_is_read(long_store: Path) -> None:
         with pytest.raises(errors.MemoryLimitError, match=r"expected at most 1 MiB .* got a projected .* 30 lags"):
             analyzer.open_run(long_store).thermo.dynamics(by="element", memory_limit=1 << 20, lags=[*range(30)])
         assert not reader.called
+
+
+def test_what_a_task_holds_does_not_grow_with_its_longest_lag() -> None:
+    """The largest piece of a GCN, 64 × 64 weights in chunks of 1,024 frames, at the longest lags of three runs."""
+    rule = groups.Rule(0)
+    piece = pieces.Piece("conv2.lin.weight", (64, 64), ((0, 64), (0, 64)), rule, "float32", "float32")
+    held = []
+    for longest in (256, 1024, LONGEST):
+        tiles = passage.tiles_of(piece, 1024, longest + 1)
+        assert [tile.start for tile in tiles] == [0, *(tile.stop for tile in tiles[:-1])]
+        assert tiles[-1].stop == piece.weights
+        held.append(4 * (tiles[0].stop - tiles[0].start) * (1024 + longest + 1))
+    assert len(tiles) == 3
+    assert held == [20_987_904, 33_570_816, 27_981_144]

@@ -157,7 +157,7 @@ def test_sums_without_their_trajectory(store: Path) -> None:
     assert result.exit_code == 0
     note, account = result.stdout.splitlines()
     assert note == "trajectory: not here, only sums of it were kept; their files are checked in its place."
-    files = list(kept.rglob("*.sums"))
+    files = [*kept.rglob("*.sums"), *kept.rglob("*.pairs")]
     assert account == f"{len(files)} files of sums, {3 * 7} chunks, 100 frames, 0 faults"
 
 

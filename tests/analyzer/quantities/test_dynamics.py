@@ -236,3 +236,44 @@ def test_the_command(tmp_path: Path) -> None:
     with xr.open_dataset(tmp_path / "a.nc", engine="h5netcdf") as held:
         assert held["autocorrelation"].dims == ("group", "window", "lag")
     assert invoke("dynamics", path, "--window", 1000, "--plot", tmp_path / "windows.png").exit_code == 0
+
+
+def test_over_the_learning_rate_squared(tmp_path: Path) -> None:
+    """Steps of η times noise: MSD(τ)/η² = τ in both windows of one rate; where the rate changes there is none."""
+    rates = np.repeat([0.1, 0.02], 3000)
+    v = rates * np.random.default_rng(10).standard_normal((30, 6000))
+    w = np.concatenate([np.zeros((30, 1)), np.cumsum(v, axis=1)], axis=1)
+    recorded = np.concatenate([[np.nan], rates])[:, np.newaxis]
+    path = write_store(tmp_path / "run.zarr", {"lin.weight": w[:, np.newaxis]}, scalars={"learning_rate": recorded})
+    answer = analyzer.open_run(path).thermo.dynamics(per="eta2", window="rate", lags=[0, 1, 10]).compute()
+    over = answer["mean_squared_displacement_per_eta2"].isel(group=0)
+    error = answer["mean_squared_displacement_per_eta2_error"].isel(group=0)
+    assert over.attrs["units"] == "weight^2 learning_rate^-2"
+    assert (np.abs(over - over["lag"]) <= 4.5 * error).all()
+    assert float(error.sel(lag=1).max()) < 0.05
+    np.testing.assert_allclose(
+        answer["autocorrelation_per_eta2"].isel(group=0, window=1), answer["autocorrelation"][0, 1] / 0.02**2
+    )
+    whole = analyzer.open_run(path).thermo.dynamics(per="eta2", lags=[1]).compute()
+    assert np.isnan(whole["mean_squared_displacement_per_eta2"]).all()
+    assert whole["remark"].item() == "η changes ×5 within this window"
+    done = invoke("dynamics", path, "--per-eta2", "--window", "rate", "--lags", "1,10")
+    assert "MSD/η²" in done.stdout
+    other = write_store(tmp_path / "other.zarr", {"lin.weight": w[:, np.newaxis]})
+    with pytest.raises(errors.OptionError, match="--per-eta2: expected a learning rate"):
+        analyzer.open_run(other).thermo.dynamics(per="eta2")
+    with pytest.raises(errors.OptionError, match="per: expected 'eta2' or None, got 'eta'"):
+        analyzer.open_run(other).thermo.dynamics(per="eta")
+    assert invoke("dynamics", other, "--waiting", "1:10:log", "--remove-drift").exit_code == 2
+
+
+def test_a_constant_drift_changes_nothing_without_it(dynamics: Make) -> None:
+    """v + c: each weight's mean velocity grows by c, which is taken off again. With it MSD(τ) is (cτ)² higher."""
+    w = np.cumsum(np.random.default_rng(11).standard_normal((WEIGHTS, 4000)), axis=1)
+    drift = np.linspace(-1, 1, WEIGHTS)[:, np.newaxis] * np.arange(4000)
+    still, moving = dynamics(w, remove_drift=True), dynamics(w + drift, remove_drift=True)
+    assert (still.attrs["drift_removed"], dynamics(w).attrs["drift_removed"]) == (1, 0)
+    for column in ("autocorrelation", "mean_squared_displacement", "exponent", "exponent_error"):
+        np.testing.assert_allclose(moving[column], still[column], rtol=1e-8, atol=1e-10)
+    with_drift = dynamics(w + drift)["mean_squared_displacement"].sel(lag=224).item()
+    assert with_drift > 0.9 * float(((224 * drift[:, 1]) ** 2).mean())

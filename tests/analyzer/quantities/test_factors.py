@@ -111,14 +111,19 @@ def test_a_matrix_with_one_column_has_a_reason_and_no_share(store: Path) -> None
     assert np.isnan(factor_of(answer, "thin.weight", "row")).all()
 
 
-def test_weights_that_rounding_holds_are_counted(make: Make) -> None:
-    """float32 weights near 1 move in units of 2⁻²³: with ⟨v²⟩ of a unit² they are within ten floors of m δ²/12."""
+def test_weights_that_rounding_holds_are_counted_and_left_out(make: Make) -> None:
+    """float32 weights near 1.5 move in units of 2⁻²³: with ⟨v²⟩ of a unit² they are below ten floors of m δ²/12."""
     rng = np.random.default_rng(2)
-    kicks = rng.choice([-1, 1], size=(3, 4, 640)) * 2.0**-23
-    kicks[0] *= 1000
-    frames = (1.5 + np.concatenate([np.zeros((3, 4, 1)), kicks], axis=2).cumsum(axis=2)).astype(np.float32)
+    kicks = rng.choice([-1, 1], size=(4, 4, 640)) * 2.0**-23
+    kicks[:2] *= np.array([1000, 4000])[:, np.newaxis, np.newaxis]
+    kicks[2, :2] *= 1000
+    frames = (1.5 + np.concatenate([np.zeros((4, 4, 1)), kicks], axis=2).cumsum(axis=2)).astype(np.float32)
     answer = analyzer.open_run(make(parameters={"a.weight": frames}, scalars={})).thermo.factors()
-    assert answer["weights_near_floor"] == 8
+    assert (answer["weights_near_floor"].item(), answer["weights_at_rest"].item()) == (6, 0)
+    row = factor_of(answer, "a.weight", "row")
+    assert np.isnan(row).tolist() == [False, False, False, True]
+    assert row[1] / row[0] == pytest.approx(16, rel=0.02)
+    assert row[2] / row[0] == pytest.approx(1, rel=0.02)
 
 
 @pytest.mark.parametrize("cut", [{"chunk_steps": 2048}, {"row_cut": 4}, {"compression": "pcodec", "chunk_steps": 100}])

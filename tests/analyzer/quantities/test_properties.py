@@ -54,7 +54,7 @@ def assert_equal(found: np.ndarray, expected: Any) -> None:
 
 
 def plain_xarray(weight: xr.DataArray, pairs: list[tuple[int, int]]) -> float:
-    """Equation 6 as in the README, ½⟨(Δw)²⟩, `diff` along each chain of frames that pairs link."""
+    """Equation 6, ½⟨(Δw)²⟩, `diff` along each chain of frames that pairs link."""
     chains: list[list[int]] = []
     for before, after in pairs:
         if chains and chains[-1][-1] == before:

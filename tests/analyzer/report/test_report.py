@@ -214,6 +214,28 @@ def values_of(data: dict[str, Any]) -> np.ndarray:
 
 
 @of_one_run
+def test_factors_are_those_of_the_analyzer(long: Path, page_of_long: Page) -> None:
+    page, section = page_of_long, "run-0-factors"
+    truth = analyzer.open_run(long).thermo.factors()
+    names = truth["tested"].values.tolist()
+    assert page.column(section, "parameter") == names
+    close(page.column(section, "explained (%)"), 100 * truth["separable_share"].values)
+    close(page.column(section, "by chance (%)"), 100 * truth["chance_share"].values, 2)
+    pictures = {picture["title"]: picture for picture in page.pictures[section]}
+    assert len(pictures) == 3 * len(names)
+    for name in names:
+        for kind in ("row", "column"):
+            own = truth[f"{kind}_factor"].values[truth[f"{kind}_of"].values == name]
+            chart = pictures[f"{name}: {kind}s by factor"]
+            np.testing.assert_allclose(chart["lines"][0]["y"], np.sort(own)[::-1], rtol=1e-4)
+            assert chart["lines"][0]["tips"] == [f"{kind} {n}" for n in np.argsort(-own).tolist()]
+        picture = pictures[f"{name}: what is left"]
+        ratio = truth["element_ratio"].values[truth["element_of"].values == name]
+        assert (picture["rows"] * picture["columns"], picture["low"] <= ratio.min()) == (ratio.size, True)
+        assert picture["high"] == pytest.approx(ratio.max())
+
+
+@of_one_run
 def test_overview(long: Path, page_of_long: Page) -> None:
     page = page_of_long
     words = " ".join(page.text.split())

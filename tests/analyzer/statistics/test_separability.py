@@ -166,6 +166,22 @@ def test_what_did_not_move_is_left_out() -> None:
     np.testing.assert_allclose(found.ratio[np.ix_(rows, columns)], expected, rtol=1e-9)
 
 
+def test_what_rounding_has_made_is_left_out() -> None:
+    """As if those elements were not there; a row of them alone has no factor, but it is not at rest."""
+    rng = np.random.default_rng(8)
+    heat = np.exp(rng.normal(size=(5, 6)))
+    low = heat.copy()
+    low[1], low[3, 2] = 1e-9, 1e-12
+    found = separability(COUNTS, exact(low), np.full(heat.shape, 1e-6))
+    none = heat.copy()
+    none[1], none[3, 2] = 0, 0
+    expected = separability(COUNTS, exact(none))
+    assert (found.share, found.chance) == (expected.share, expected.chance)
+    assert np.isnan([found.row[1], found.row_low[1], found.ratio[3, 2]]).all()
+    assert (expected.row[1], expected.ratio[3, 2]) == (0, 0)
+    np.testing.assert_array_equal(found.column, expected.column)
+
+
 @pytest.mark.parametrize(
     ("heat", "reason"),
     [

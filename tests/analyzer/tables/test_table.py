@@ -111,6 +111,7 @@ def test_variables_are_found_by_name_as_in_one_dataset(store: Path) -> None:
     assert answer._repr_html_().count("<h4>") == 2, "a notebook shows both"
     assert answer.attrs["by"] == "row"
     assert answer.sizes["group"] == 18
+    xr.testing.assert_identical(answer.drop_vars("f"), answer.whole.drop_vars("f"))
     one = answer.sel(tested="lin.weight").isel(window=0).load()
     assert one["verdict"].dims == ()
     assert one.rows["temperature"].dims == ("group",)

@@ -99,3 +99,17 @@ def test_a_model_by_its_factory(tmp_path: Path, monkeypatch: pytest.MonkeyPatch)
     assert weight.attrs["axes"] == ["output", "input"]
     assert weight.attrs["module_class"] == "Linear"
     assert look(["."]).schema.parameters[0].axes == ("", "")
+
+
+def test_layers_under_parametrizations_hold_their_weights():
+    names = [
+        "conv.parametrizations.weight.original0",
+        "conv.parametrizations.weight.original1",
+        "conv.bias",
+        "parametrizations.weight.original",
+        "conv.parametrizations.weight.0.factor",
+    ]
+    found = choose(tensors(*names)).schema.parameters
+    homes = {p.name: (p.layer, p.module) for p in found}
+    assert [homes[name] for name in names[:4]] == [("conv", "conv")] * 3 + [("", "")]
+    assert homes[names[4]][0] == "conv.parametrizations.weight.0", "a weight of the parametrization's own"

@@ -163,7 +163,7 @@ def test_without_the_driver_of_cuda_nothing_is_asked(monkeypatch, found):
     device_streams.stay_out_of_captures()
 
 
-def test_giving_a_device_work_is_told_apart_from_the_recorders_own_time(tmp_path, cuda, monkeypatch):
+def test_launches_are_told_apart_from_the_recorders_own_time(tmp_path, cuda, monkeypatch):
     """A clock that advances 30 µs with each call of the copy kernel: no other time than that is the device's."""
     model = nn.Linear(2, 2)
     optimizer = Scripted(model.parameters())
@@ -186,6 +186,6 @@ def test_giving_a_device_work_is_told_apart_from_the_recorders_own_time(tmp_path
 
 def test_a_report_of_a_gpu_says_what_is_the_recorders_own():
     report = Report("run.zarr", "complete", 100, 101, 0, 0, 1, 1, 0.0, 6e-3, 1e-3, launch_seconds=2e-3)
-    assert "60 µs a step: 30 µs of the recorder's own, 20 µs giving the GPU copies" in str(report)
+    assert "60 µs a step: 30 µs of the recorder's own, 20 µs in launches" in str(report)
     without = Report("run.zarr", "complete", 100, 101, 0, 0, 1, 1, 0.0, 6e-3, 1e-3)
     assert "(60 µs a step)" in str(without)

@@ -27,6 +27,12 @@ def test_a_layer_is_the_mean_over_its_weights():
     assert by_layer(parameters, [1.0, 5.0, 9.0, math.nan]) == {"a": 3.0, "b": 5.0}
 
 
+def test_frozen_weights_count_only_if_they_move():
+    parameters = [parameter("a", 3), Parameter("a.v", (1,), "float32", "a", "", "", "", ()), parameter("b", 2)]
+    assert by_layer(parameters, [0.0, 4.0, 0.0], {"a.w", "b.w"}) == {"a": 4.0}
+    assert by_layer(parameters, [1.0, 5.0, 0.0], {"a.w"}) == {"a": 2.0, "b": 0.0}
+
+
 def test_the_model_itself_is_called_model():
     assert list(by_layer([parameter("", 1), parameter("a", 1)], [1.0, 2.0])) == ["model", "a"]
     assert list(by_layer([parameter("", 1), parameter("model", 1)], [1.0, 2.0])) == ["model itself", "model"]

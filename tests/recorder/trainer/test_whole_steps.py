@@ -352,6 +352,9 @@ class Held:
     def newest(self):
         return self.frame
 
+    def catch_up(self) -> None:
+        """Nothing of a device is on its way."""
+
 
 def lookout(model, *optimizers, **patterns):
     told = []

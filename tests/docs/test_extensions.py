@@ -1,0 +1,155 @@
+"""The extensions of the documentation: pages made from the code, texts that are adopted, outputs that are shown."""
+
+from __future__ import annotations
+
+import importlib
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+from types import ModuleType
+
+import pytest
+
+import analyzer
+import analyzer.errors
+import recorder.errors
+from tests.docs.pages import commands, execute, page_of
+from tests.examples.markdown import Block
+
+DOCS = Path(__file__).parents[2] / "docs"
+
+
+@pytest.fixture
+def extension(monkeypatch: pytest.MonkeyPatch) -> Iterator[ModuleType]:
+    """Gives the extensions by name, as conf.py finds them."""
+    monkeypatch.syspath_prepend(DOCS / "extensions")
+    names = ("adopted", "commands", "docstrings", "generated")
+    holder = ModuleType("extensions")
+    for name in names:
+        setattr(holder, name, importlib.import_module(name))
+    yield holder
+    for name in names:
+        sys.modules.pop(name, None)
+
+
+def test_every_public_name_is_in_the_reference(extension: ModuleType, tmp_path: Path) -> None:
+    extension.generated.python_pages(tmp_path)
+    text = (tmp_path / "python-analyzer.rst").read_text()
+    for name in analyzer._PUBLIC:
+        assert f"   {name}\n" in text
+    assert "   ThermoAccessor.parameter\n" in text
+    recorded = (tmp_path / "python-recorder.rst").read_text()
+    assert "   Recorder.temperatures\n" in recorded
+    assert "   RecorderCallback\n" in recorded
+
+
+def test_every_command_has_a_page(extension: ModuleType, tmp_path: Path) -> None:
+    extension.generated.command_pages(tmp_path)
+    listed = (tmp_path / "commands.rst").read_text()
+    names = [f"{program} {name}" for program, group in commands().items() for name in group.commands]
+    for name in [*names, "analyzer cache fill"]:
+        page = name.replace(" ", "-")
+        assert f"commands/{page}\n" in listed
+        assert f".. command:: {name}\n" in (tmp_path / f"commands/{page}.rst").read_text()
+
+
+def test_a_page_of_a_command_has_its_help(extension: ModuleType) -> None:
+    text = "\n".join(node.astext() for node in extension.commands.nodes_of("analyzer temperature"))
+    for part in ("analyzer temperature [OPTIONS]", "--window STEPS|EPOCH|RATE", "paper: T = K/(k_B d)"):
+        assert part in text
+    assert "analyzer temperature runs/gcn.zarr --start auto" in text, "an example of the help"
+    assert "\b" not in text
+
+
+def test_every_error_is_there_with_its_texts(extension: ModuleType, tmp_path: Path) -> None:
+    extension.generated.error_page(tmp_path)
+    text = (tmp_path / "errors.rst").read_text()
+    for module in (analyzer.errors, recorder.errors):
+        for name, kind in vars(module).items():
+            if isinstance(kind, type) and kind.__module__ == module.__name__:
+                assert f"\n{name}\n~" in text, name
+    raised = {(package, error) for package, error, _ in extension.generated.messages()}
+    assert {("recorder", "SpoolSpaceError"), ("analyzer", "WindowError"), ("analyzer", "FitError")} <= raised
+    assert "expected at least … runs for … coefficient(s), got …" in text
+
+
+@pytest.mark.parametrize("scripts", [0, 1])
+def test_the_gallery_is_what_the_folder_holds(
+    extension: ModuleType, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, scripts: int
+) -> None:
+    monkeypatch.setattr(extension.generated, "ROOT", tmp_path)
+    gallery = tmp_path / "examples/gallery"
+    gallery.mkdir(parents=True)
+    if scripts:
+        (gallery / "walk.py").write_text(
+            '"""A random walk.\n\nWhat it shows.\n\npython examples/gallery/walk.py\n"""\n'
+        )
+        (gallery / "walk.png").write_bytes(b"")
+    extension.generated.gallery_page(tmp_path / "docs/generated")
+    text = (tmp_path / "docs/generated/gallery.rst").read_text()
+    assert ("no script yet" in text) == (not scripts)
+    for part in (
+        "A random walk\n-------------",
+        "What it shows.",
+        "    python examples/gallery/walk.py\n",
+        "walk.png",
+        "walk.py",
+    ):
+        assert (part in text) == bool(scripts)
+
+
+def test_adopted_texts_lead_to_pages(extension: ModuleType) -> None:
+    pages = extension.adopted.adopted(DOCS)
+    root = DOCS.parent
+    assert pages[root / "recorder/FORMAT.md"] == DOCS / "reference/format.md"
+    for file in pages:
+        assert file.exists()
+
+    def links(text: str) -> str:
+        return str(extension.adopted.with_links(text, root / "SECURITY.md", DOCS / "explanation/security.md", pages))
+
+    assert links("[f](recorder/FORMAT.md#trust)") == "[f](../reference/format.md#trust)"
+    assert links("[e](examples/demo.py)") == "[e](../../examples/demo.py)"
+    assert links("[w](https://example.org)") == "[w](https://example.org)"
+    assert links("[d](examples/data/README.md)") == "d", "Markdown that is no page"
+
+
+def test_what_a_block_printed_is_shown(tmp_path: Path) -> None:
+    page = page_of(DOCS / "questions.md")
+    blocks = [
+        Block(1, "python", "x = 1\nprint(x)\n", ""),
+        Block(5, "python", "print(x + 1)\nprint(3)\n", "shown: 1 lines"),
+        Block(9, "python", "raise ValueError\n", "not run: it fails"),
+        Block(13, "sh", "analyzer info none.zarr\n", "refused"),
+    ]
+    results = execute(type(page)(page.path, page.text, blocks), tmp_path)
+    assert results.keys() == {1, 5, 13}
+    assert (results[1].shown, results[5].shown) == ("1", "2\n…")
+    assert "expected a store, got nothing at that path" in results[13].shown
+
+
+@pytest.mark.parametrize(
+    ("language", "text", "comment"),
+    [
+        ("python", "raise ValueError('no')\n", ""),
+        ("sh", "analyzer info none.zarr\n", ""),
+        ("sh", "analyzer --version\n", "refused"),
+    ],
+)
+def test_a_block_that_fails_fails_its_page(tmp_path: Path, language: str, text: str, comment: str) -> None:
+    page = page_of(DOCS / "questions.md")
+    with pytest.raises((ValueError, AssertionError)):
+        execute(type(page)(page.path, page.text, [Block(1, language, text, comment)]), tmp_path)
+
+
+@pytest.mark.parametrize(
+    ("line", "expected"),
+    [
+        ("Paths, or one pattern such as runs/*.zarr.", r"Paths, or one pattern such as runs/\*.zarr."),
+        ("The norm |w|, as `a*b` and *not* |v|.", r"The norm \|w\|, as `a*b` and *not* \|v\|."),
+        ("**facts", "**facts"),
+        (">>> 2 * 3", ">>> 2 * 3"),
+    ],
+)
+def test_markup_by_accident_is_escaped(extension: ModuleType, line: str, expected: str) -> None:
+    assert extension.docstrings.escaped([line]) == [expected]
