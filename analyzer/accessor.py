@@ -58,12 +58,60 @@ class _Quantity(Generic[Answer]):
         return method if accessor is None else MethodType(method, accessor)
 
 
+class _Picture:
+    # A method that draws the picture of the quantity of the same name. matplotlib is loaded when it is looked up.
+
+    def __set_name__(self, owner: type, name: str) -> None:
+        self._name = name
+
+    def __get__(self, plots: Plots | None, owner: type) -> Any:
+        if plots is None:
+            return self
+        from analyzer.plots import pictures
+
+        picture = getattr(pictures, self._name)
+        run = plots._run
+
+        @wraps(picture)
+        def method(*, style: str | None = None, figsize: tuple[float, float] | None = None, **options: Any) -> Any:
+            return pictures.axes_of(picture, run, options, style, figsize)
+
+        return method
+
+
+class Plots:
+    """The pictures of the commands: each method has the name and the options of a quantity, and returns the axes.
+
+    `style` is a style of matplotlib, `figsize` the width and height in inches. Several axes are an array. A sweep has
+    `fit`, a run all others.
+    """
+
+    def __init__(self, run: xr.DataTree) -> None:
+        self._run = run
+
+    temperature = _Picture()
+    velocity = _Picture()
+    rows = _Picture()
+    equilibration = _Picture()
+    distribution = _Picture()
+    dynamics = _Picture()
+    ageing = _Picture()
+    spectrum = _Picture()
+    modes = _Picture()
+    fit = _Picture()
+
+
 @xr.register_datatree_accessor("thermo")  # type: ignore[no-untyped-call]
 class ThermoAccessor:
     """Temperatures and velocities of a run, or of all runs of a sweep: then the answers have a dimension `run`."""
 
     def __init__(self, run: xr.DataTree) -> None:
         self._run = run
+
+    @property
+    def plot(self) -> Plots:
+        """Pictures: `run.thermo.plot.rows(start="auto")` draws what `analyzer rows --plot` draws; returns the axes."""
+        return Plots(self._run)
 
     def parameter(self, name: str) -> xr.DataArray:
         """A parameter by its dotted name, dims (row, col, step); further axes keep their number: axis_2, axis_3.

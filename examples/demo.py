@@ -6,6 +6,10 @@ analyzer fit 'runs/demo-rates/*.zarr' --against learning_rate --model power
 
 A training that has just begun has no temperature: its weights still run downhill. So this one starts where the paper's
 training ends (`examples/paper/trained`) and goes on with plain SGD. `quickstart.py` trains from the first step.
+
+From Adam to SGD the equilibrium changes, and slow directions follow at a speed of the learning rate. At its own rate
+the long run would drift for thousands of steps. So the weights first go on at the largest rate of the branches, once,
+and every run starts from there.
 """
 
 from __future__ import annotations
@@ -13,39 +17,57 @@ from __future__ import annotations
 import argparse
 import sys
 import warnings
-from collections.abc import Sequence
+from collections.abc import Iterable, Iterator, Sequence
+from copy import deepcopy
 from itertools import count, islice
 from pathlib import Path
 from time import perf_counter
 
 import torch
+from torch import Tensor
 
 from recorder import Recorder, RecorderError
 
 from .data.loader import dense, load
-from .paper.dense import Inputs, inputs
+from .paper.dense import Inputs, Model, inputs
 from .paper.plan import BATCH, RATE, seed_of
-from .paper.updates import update_of
+from .paper.updates import Update, update_of
 from .paper.weights import restored
 
 RATES = (7e-4, 1e-3, 1.5e-3, 2.1e-3, 3e-3)
 
 
-def record(graphs: Inputs, store: Path, rate: float, settle: int, steps: int) -> None:
-    """Go on from the trained weights with plain SGD: `settle` steps that are not recorded, then `steps` that are."""
-    model, _ = restored("gcn")
-    optimizer = torch.optim.SGD(model.parameters(), lr=rate)
-    update = update_of(model, optimizer, graphs, BATCH)
-    order = torch.Generator().manual_seed(seed_of("demo", store.stem))
+def batches_of(graphs: Inputs, name: str) -> Iterator[tuple[int, Tensor]]:
+    """Yield the epoch and the numbers of the graphs of each minibatch, in an order that depends on `name`."""
+    order = torch.Generator().manual_seed(seed_of("demo", name))
     whole = len(graphs) // BATCH * BATCH
-    batches = (
-        (epoch, batch)
-        for epoch in count()
-        for batch in torch.randperm(len(graphs), generator=order)[:whole].view(-1, BATCH)
-    )
-    for _, batch in islice(batches, settle):
+    for epoch in count():
+        for batch in torch.randperm(len(graphs), generator=order)[:whole].view(-1, BATCH):
+            yield epoch, batch
+
+
+def trained(model: Model, update: Update, batches: Iterable[tuple[int, Tensor]]) -> Model:
+    """Return the model after an update on each minibatch."""
+    for _, batch in batches:
         update.index.copy_(batch)
         update.make()
+    return model
+
+
+def settled(graphs: Inputs, steps: int) -> Model:
+    """Return the trained network after `steps` steps of plain SGD at the largest learning rate."""
+    model, _ = restored("gcn")
+    update = update_of(model, torch.optim.SGD(model.parameters(), lr=max(RATES)), graphs, BATCH)
+    return trained(model, update, islice(batches_of(graphs, "settle"), steps))
+
+
+def record(graphs: Inputs, start: Model, store: Path, rate: float, settle: int, steps: int) -> None:
+    """Go on from a network with plain SGD: `settle` steps that are not recorded, then `steps` that are."""
+    model = deepcopy(start)
+    optimizer = torch.optim.SGD(model.parameters(), lr=rate)
+    update = update_of(model, optimizer, graphs, BATCH)
+    batches = batches_of(graphs, store.stem)
+    trained(model, update, islice(batches, settle))
     hyperparameters = {"learning_rate": rate, "batch_size": BATCH, "optimizer": "sgd", "model": "gcn", "seed": 0}
     with Recorder(store, model, optimizer, hyperparameters=hyperparameters, mode="w") as recorder:
         for epoch, batch in islice(batches, steps):
@@ -64,6 +86,9 @@ def main(argv: Sequence[str] | None = None) -> int:
     parser.add_argument("--steps", type=int, default=4_000, help="recorded steps of the long run (default: 4,000)")
     parser.add_argument("--branch-steps", type=int, default=1_000, help="and of each branch (default: 1,000)")
     parser.add_argument("--settle", type=int, default=500, help="steps before each recording (default: 500)")
+    parser.add_argument(
+        "--before", type=int, default=4_000, help="steps at the largest rate before all of them (default: 4,000)"
+    )
     options = parser.parse_args(argv)
     torch.set_num_threads(1)  # minibatches this small gain nothing from more
     train_graphs, _ = load()
@@ -72,9 +97,10 @@ def main(argv: Sequence[str] | None = None) -> int:
     if options.rates is not None:
         runs += [(options.rates / f"rate-{rate:g}.zarr", rate, options.branch_steps) for rate in RATES]
     began = perf_counter()
+    start = settled(graphs, options.before)
     try:
         for store, rate, steps in runs:
-            record(graphs, store, rate, options.settle, steps)
+            record(graphs, start, store, rate, options.settle, steps)
     except RecorderError as error:
         print(error, file=sys.stderr)
         return 1

@@ -12,7 +12,9 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Callable, Iterable, Iterator
+from contextlib import AbstractContextManager
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -37,6 +39,8 @@ if TYPE_CHECKING:
 
     from analyzer.engine.measure import Query
 
+_DOTS = 160
+"""Dots per inch of a picture, unless others are asked for."""
 _SUFFIXES = {".csv": "csv", ".json": "json", ".nc": "netcdf", ".parquet": "parquet"}
 
 
@@ -74,6 +78,9 @@ def check_output(options: Options) -> None:
         raise click.UsageError(f"--format {form} is binary: give --output FILE.")
     check_place(options["output"])
     check_place(options.get("plot"), "--plot")
+    given = [name for name in ("figsize", "dpi", "style") if options.get(name) is not None]
+    if given and not options.get("plot"):
+        raise click.UsageError(f"--{given[0]}: expected a picture that it is for, got none. Add --plot FILE.png.")
 
 
 def give(
@@ -104,15 +111,13 @@ def give(
         if also is not None:
             also()
         return
-    figure = _drawn(draw) if draw is not None and options["plot"] else None
+    figure = _drawn(options, draw) if draw is not None and options["plot"] else None
     _write(options, answer, shape or Shape())
     if also is not None:
         also()
     if figure is not None:
-        from analyzer.plots.style import drawing
-
-        with replaced(options["plot"], "--plot") as part, drawing(), warnings_in_a_line(UserWarning):
-            figure.savefig(part, dpi=160)
+        with replaced(options["plot"], "--plot") as part, _drawing(options), warnings_in_a_line(UserWarning):
+            figure.savefig(part, dpi=options.get("dpi") or _DOTS)
         say(f"Wrote {printable(options['plot'])}", err=True)
     elif options.get("plot"):
         say(f"Warning: there is nothing to draw, and {printable(options['plot'])} is not written.", err=True)
@@ -125,13 +130,18 @@ def refuse_table(options: Options, answer: xr.Dataset) -> None:
         refuse_long(count_of(answer, ROWS), columns, memory_limit_of(options))
 
 
-def _drawn(draw: Callable[[], Figure | None]) -> Figure | None:
+def _drawn(options: Options, draw: Callable[[], Figure | None]) -> Figure | None:
     # Where matplotlib finds no folder of its own to write to, it says so in several lines, and goes on without.
     logging.getLogger("matplotlib").setLevel(logging.ERROR)
+    with _drawing(options):
+        return draw()
+
+
+def _drawing(options: Options) -> AbstractContextManager[None]:
+    """The style and size of a picture, for drawing it and for writing it."""
     from analyzer.plots.style import drawing
 
-    with drawing():
-        return draw()
+    return drawing(options.get("style"), options.get("figsize"))
 
 
 def warn_of_floor(answer: xr.Dataset) -> None:
@@ -193,4 +203,5 @@ def _text(options: Options, answer: xr.Dataset, shape: Shape, form: str) -> Iter
         refuse_table(options, answer)
     layout = layout_of(answer)
     answer = told(answer) if layout.along else answer
-    return iter([shape.table(answer, layout.frame(answer))])
+    table = partial(table_of, wide=options.get("wide", False)) if shape.table is table_of else shape.table
+    return iter([table(answer, layout.frame(answer))])

@@ -72,15 +72,14 @@ def _table(answer: xr.Dataset, frame: pd.DataFrame) -> str:
 
 def _shares(answer: xr.Dataset) -> pd.DataFrame:
     """Percent of the velocities of each group beyond multiples of their rms, and of the Gaussian."""
-    import numpy as np
     import pandas as pd
 
     from analyzer.quantities.distribution import beyond
 
     names = [*(str(name) or "model" for name in answer["group"].values), "Maxwell–Boltzmann"]
     table = pd.DataFrame({"group": names, "rms velocity": [*answer["rms_velocity"].values, float("nan")]})
-    for density, whose in (("density", ""), ("density_by_weight", "own ")):
+    for density, whose in (("density", ""), ("density_by_weight", "own")):
         for rms in _RMS:
             shares = [*beyond(answer, rms, density).values, float(beyond(answer, rms, "maxwell_boltzmann"))]
-            table[f"% > {rms} {whose}rms"] = 100 * np.array(shares)
+            table[f"> {rms} {whose or 'rms'}"] = [float(f"{100 * share:.3g}") for share in shares]
     return table

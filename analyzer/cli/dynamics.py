@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 import click
@@ -75,7 +76,7 @@ def dynamics(lags: str | None, waiting: str | None, remove_drift: bool, per_eta2
 
         return figure(answer)
 
-    give(options, answer, Shape(_table), draw=draw)
+    give(options, answer, Shape(partial(_table, wide=options["wide"])), draw=draw)
 
 
 def _give_ageing(options: Any, run: Any, query: Any, waiting: str, lags: str | None) -> None:
@@ -94,9 +95,10 @@ def _give_ageing(options: Any, run: Any, query: Any, waiting: str, lags: str | N
     give(options, answer, draw=draw)
 
 
-def _table(answer: xr.Dataset, frame: pd.DataFrame) -> str:
+def _table(answer: xr.Dataset, frame: pd.DataFrame, wide: bool) -> str:
     """Some lags of each group and window, and the correlation times."""
-    from analyzer.cli.table import table_text
+    from analyzer.cli.columns import columns_of
+    from analyzer.cli.table import fewer_of, table_text
 
     names = {
         "normalised_autocorrelation": "C/C(0)",
@@ -116,7 +118,8 @@ def _table(answer: xr.Dataset, frame: pd.DataFrame) -> str:
     first = [name for name in some.columns if name not in answer.data_vars and name not in hidden]
     if answer.sizes["window"] == 1:
         first = [name for name in first if name not in ("start_step", "stop_step")]
-    text = table_text(some[[*first, *names]].rename(columns=names))
+    told, said = columns_of(some[[*first, *names]].rename(columns=names), wide)
+    text = table_text(told)
     notes = [f"dynamics by {answer.attrs['by']}: {len(shown)} of {lags.size} lags; all: --format csv",
              "se: standard error; empty beyond a sixteenth of the window, where one run gives no interval"]  # fmt: skip
     if told := _told_of_far(answer):
@@ -134,7 +137,7 @@ def _table(answer: xr.Dataset, frame: pd.DataFrame) -> str:
                 times.append(f"{title}{where}: {time:.3g} (se {error:.2g})")
     if times and len(times) <= 2 * _SHOWN:
         notes.append(f"integrated correlation time in steps: {'; '.join(times)}")
-    return f"{text}\n\n" + "\n".join(notes) + "\n"
+    return f"{text}\n\n" + "\n".join([*notes, *said, *fewer_of(answer, len(told))]) + "\n"
 
 
 def _told_of_far(answer: xr.Dataset) -> str:

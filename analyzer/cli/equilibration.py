@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 import click
@@ -51,17 +52,18 @@ def equilibration(loss: str, **options: Any) -> None:
 
         return starts(series, answer, resumed_at(run.attrs.get("segments"))) if series else None
 
-    give(options, answer, Shape(_table), draw=draw, also=lambda: _warn(answer))
+    give(options, answer, Shape(partial(_table, wide=options["wide"])), draw=draw, also=lambda: _warn(answer))
 
 
-def _table(answer: xr.Dataset, frame: pd.DataFrame) -> str:
-    """The verdicts with the size of each drift and its interval; other formats have the rest."""
+def _table(answer: xr.Dataset, frame: pd.DataFrame, wide: bool) -> str:
+    """The verdicts with the size of each drift and its interval; with `wide` also means, slopes and reasons."""
     from analyzer.cli.table import table_of
 
     ends = zip(frame["drift_percent"], frame["drift_percent_low"], frame["drift_percent_high"], strict=True)
     shown = [f"{size:+.2g} ({low:+.2g} to {high:+.2g})" if size == size else "–" for size, low, high in ends]
     left = ["units", "equilibrium_low", "equilibrium_high", "drift_percent_low", "drift_percent_high", "drift_error"]
-    return table_of(answer, frame.assign(drift_percent=shown).drop(columns=left))
+    frame = frame.assign(drift_percent=shown).drop(columns=left)
+    return table_of(answer, frame if wide else frame.drop(columns=["inefficiency", "mean", "drift", "reason"]), wide)
 
 
 def _check_loss(run: xr.DataTree, loss: str, store: str) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterable
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 import click
@@ -104,7 +105,7 @@ def fit(stores: tuple[str, ...], **options: Any) -> None:
 
         return plots.fits(found) if found else plots.by_lag(answer)
 
-    give(options, answer, Shape(_table, documents), draw=draw)
+    give(options, answer, Shape(partial(_table, wide=options["wide"]), documents), draw=draw)
 
 
 def _choices(given: Iterable[tuple[str, Any]]) -> dict[str, Any]:
@@ -115,25 +116,29 @@ def _choices(given: Iterable[tuple[str, Any]]) -> dict[str, Any]:
     return dict(found)
 
 
-def _table(answer: xr.Dataset, frame: pd.DataFrame) -> str:
+def _table(answer: xr.Dataset, frame: pd.DataFrame, wide: bool) -> str:
     """Coefficients as a table, and remarks on each fit; of several lags, the remarks of each."""
-    from analyzer.cli.table import table_text
+    from analyzer.cli.columns import columns_of
+    from analyzer.cli.table import fewer_of, table_text
     from analyzer.tables.fits import held_parts
 
     shown = frame.drop(columns=["without_low", "without_high", "between_seed", "intervals"])
     if not shown["left_out"].any():
         shown = shown.drop(columns="left_out")
+    if "lag" in answer.dims and "held" not in answer.dims:
+        shown = shown.drop(columns=["scatter", "r_squared", "aicc"])
+    shown, said = columns_of(shown, wide)
+    said += fewer_of(answer, len(shown))
     if "held" in answer.dims:
         lines = []
         for one, label in zip(held_parts(answer), answer["held"].values, strict=True):
             lines += [f"{label}: {line}" if line else "" for line in _remarks_of_all(one)]
-        return "\n".join([table_text(shown), "", *map(printable, dict.fromkeys(lines))]) + "\n"
+        return "\n".join([table_text(shown), "", *map(printable, dict.fromkeys(lines)), *said]) + "\n"
     if "lag" not in answer.dims:
-        return "\n".join([table_text(shown), "", *map(printable, _remarks(answer))]) + "\n"
-    shown = shown.drop(columns=["scatter", "r_squared", "aicc"])
+        return "\n".join([table_text(shown), "", *map(printable, _remarks(answer)), *said]) + "\n"
     remarks = [(str(at["lag"].item()), _remarks(at)) for at in _lags(answer)]
     lines = [printable(f"lag {lag}: {line}") for lag, (*before, _) in remarks for line in before if line]
-    return "\n".join([table_text(shown), "", *lines, "", remarks[0][1][-1]]) + "\n"
+    return "\n".join([table_text(shown), "", *lines, "", remarks[0][1][-1], *said]) + "\n"
 
 
 def _remarks_of_all(answer: xr.Dataset) -> list[str]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 import click
@@ -60,11 +61,12 @@ def modes(frames: int, count: int, weights: str | None, **options: Any) -> None:
                 write_netcdf(found, part)
             say(f"Wrote {printable(weights)}", err=True)
 
-    give(options, answer, Shape(_table), draw=draw, also=also)
+    give(options, answer, Shape(partial(_table, wide=options["wide"])), draw=draw, also=also)
 
 
-def _table(answer: xr.Dataset, frame: pd.DataFrame) -> str:
-    from analyzer.cli.table import table_text
+def _table(answer: xr.Dataset, frame: pd.DataFrame, wide: bool) -> str:
+    from analyzer.cli.columns import columns_of
+    from analyzer.cli.table import fewer_of, table_text
 
     attrs = answer.attrs
     notes = (
@@ -73,4 +75,8 @@ def _table(answer: xr.Dataset, frame: pd.DataFrame) -> str:
         "a random walk in many dimensions has shares of 0.61, 0.15, 0.07, … and a cosine content near 1; projections "
         "of every frame: --format netcdf"
     )
-    return f"{table_text(frame)}\n\n{notes}\n"
+    if not wide:
+        short = ["unlike" if text.startswith("unlike") else "not distinguishable" for text in frame["verdict"]]
+        frame = frame.assign(verdict=short).rename(columns={"verdict": "random walk?"}).drop(columns="weights")
+    shown, said = columns_of(frame, wide)
+    return f"{table_text(shown)}\n\n" + "\n".join([notes, *said, *fewer_of(answer, len(shown))]) + "\n"

@@ -20,6 +20,7 @@ else:
 FORMATS = ("table", "csv", "json", "netcdf", "parquet")
 MOST_WORKERS = 10_000
 PICTURES = (".png", ".pdf", ".svg")
+_MOST_INCHES = 100
 
 
 class StepsOrEpoch(_Type):
@@ -88,6 +89,34 @@ class Picture(_Type):
         if Path(value).suffix.lower() not in PICTURES:
             self.fail(f"expected a file ending in {', '.join(PICTURES)}, got {value!r}.", param, ctx)
         return user_path(value)
+
+
+class Inches(_Type):
+    """Parses a width and a height in inches, such as 8x4.5, to a pair."""
+
+    name = "WIDTHxHEIGHT"
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:
+        if isinstance(value, tuple):
+            return value
+        found = re.fullmatch(r"(\d+(?:\.\d+)?)\s*[x,×]\s*(\d+(?:\.\d+)?)", str(value))
+        if found is None or not all(1 <= float(side) <= _MOST_INCHES for side in found.groups()):
+            self.fail(f"expected inches from 1 to {_MOST_INCHES}, as in 8x4.5, got {value!r}.", param, ctx)
+        return float(found[1]), float(found[2])
+
+
+class Style(_Type):
+    """Passes on a style of matplotlib; a name that matplotlib does not have is refused before anything is computed."""
+
+    name = "STYLE"
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:
+        from analyzer.plots.style import wrong_style  # loads matplotlib: only a picture asks for it
+
+        path = user_path(value)
+        if (wrong := wrong_style(path)) is not None:
+            self.fail(wrong, param, ctx)
+        return path
 
 
 class Bytes(_Type):
@@ -211,6 +240,14 @@ _FILES = (
     click.option("--output", type=UserPath(writable=True), help="Write there, not to stdout."),
 )
 
+_WIDE = click.option("--wide", is_flag=True, help="All columns in a table; default: those that fit 100 characters.")
+_PICTURE = (
+    click.option("--plot", type=Picture(), help="Also draw a picture: .png, .pdf or .svg."),
+    click.option("--figsize", type=Inches(), help="Its width and height in inches, as in 8x4.5."),
+    click.option("--dpi", type=click.FloatRange(20, 1200), help="Its dots per inch; default: 160."),
+    click.option("--style", type=Style(), help="A style of matplotlib, or a file of one, as in dark_background."),
+)
+
 
 def _by(kinds: str) -> _Decorator:
     return click.option("--by", default="layer", show_default=True, metavar="GROUP", help=kinds)
@@ -331,10 +368,10 @@ def file_options(command: Callable[..., Any]) -> Callable[..., Any]:
 
 
 def output_options(command: Callable[..., Any]) -> Callable[..., Any]:
-    """Add `file_options`, and the option to draw."""
-    return file_options(
-        click.option("--plot", type=Picture(), help="Also draw a picture: .png, .pdf or .svg.")(command)
-    )
+    """Add `file_options`, the width of a table, and the options to draw."""
+    for option in reversed((_WIDE, *_PICTURE)):
+        command = option(command)
+    return file_options(command)
 
 
 def execution_options(command: Callable[..., Any]) -> Callable[..., Any]:

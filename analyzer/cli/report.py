@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -16,6 +16,7 @@ from analyzer.query.kinds import WHOLE
 
 if TYPE_CHECKING:
     from analyzer.report.page import Failure
+    from analyzer.report.subject import Asked
 
 
 @click.command(short_help="One HTML page: overview, curves, equilibrium, rows, fits.")
@@ -28,8 +29,9 @@ if TYPE_CHECKING:
 @click.option("--start", type=Bound(auto=True),
               help="First frame of temperatures, rows and fits; auto: where a run is in equilibrium.")  # fmt: skip
 @click.option("--stop", type=Bound(), help="Last frame of temperatures, rows and fits.")
+@click.option("--follow", is_flag=True, help="Write the page anew while a run goes on, until it ends.")
 @execution_options
-def report(stores: tuple[str, ...], output: str, by: str, **options: Any) -> None:
+def report(stores: tuple[str, ...], output: str, by: str, follow: bool, **options: Any) -> None:
     """Write all that the analyzer finds in RUNS (paths, or quoted patterns) on one page.
 
     The page loads nothing: no network, no other file. Pictures zoom and show values under the pointer. Where something
@@ -39,6 +41,7 @@ def report(stores: tuple[str, ...], output: str, by: str, **options: Any) -> Non
     \b
     analyzer report runs/gcn.zarr -o report.html
     analyzer report 'runs/*.zarr' --start auto -o sweep.html
+    analyzer report runs/gcn.zarr --follow       # while it is recorded
     """
     from analyzer.store.together import listed
 
@@ -46,10 +49,8 @@ def report(stores: tuple[str, ...], output: str, by: str, **options: Any) -> Non
     _check_place(output)
     refuse_cluster(options["scheduler"], "A report")
 
-    from analyzer.cli.execution import memory_limit_of, scheduled
-    from analyzer.cli.progress import bar
+    from analyzer.cli.execution import memory_limit_of
     from analyzer.cli.query import cache_of
-    from analyzer.report.page import page, sections_of
     from analyzer.report.subject import Asked
 
     asked = Asked(
@@ -59,6 +60,26 @@ def report(stores: tuple[str, ...], output: str, by: str, **options: Any) -> Non
         cache=cache_of(options),
         memory_limit=memory_limit_of(options),
     )
+    if not follow:
+        _write(locations, asked, output, options)
+        return
+    if len(locations) > 1:
+        raise click.UsageError(f"--follow: expected one run, got {len(locations)}. Give the run that goes on.")
+    from analyzer.cli.watch import committed
+
+    try:
+        for _ in committed(locations[0]):
+            _write(locations, asked, output, options)
+    except KeyboardInterrupt:
+        raise click.exceptions.Exit(130) from None
+
+
+def _write(locations: Sequence[str], asked: Asked, output: str, options: Mapping[str, Any]) -> None:
+    """Write the page and say what it lacks."""
+    from analyzer.cli.execution import scheduled
+    from analyzer.cli.progress import bar
+    from analyzer.report.page import page, sections_of
+
     failures: list[Failure] = []
     with bar("Reporting", sections_of(len(locations)), "sections") as told, scheduled(options):
         text = page(locations, asked, told, failures.append)

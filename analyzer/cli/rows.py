@@ -100,7 +100,7 @@ def rows(factors: bool, masks: str | None, fraction: float, seed: int, **options
     give(
         options,
         answer,
-        Shape(partial(_table, cut=options["output"] is None), _document),
+        Shape(partial(_table, cut=options["output"] is None, wide=options["wide"]), _document),
         draw=draw,
         also=save,
     )
@@ -121,15 +121,16 @@ def _document(answer: xr.Dataset, frames: Iterable[pd.DataFrame], store: str) ->
     return document | (factors_document(answer) if "separable_share" in answer else {})
 
 
-def _table(answer: xr.Dataset, frame: pd.DataFrame, cut: bool) -> str:
+def _table(answer: xr.Dataset, frame: pd.DataFrame, cut: bool, wide: bool) -> str:
     """Rows from hot to cold, one line for each test, and units; if `cut`, only the ends of long parameters."""
+    from analyzer.cli.columns import columns_of
     from analyzer.cli.factors import lines as lines_of_factors
-    from analyzer.cli.table import footer, table_text
-    from analyzer.tables.factors import columns_of
+    from analyzer.cli.table import fewer_of, footer, table_text
+    from analyzer.tables import factors
     from analyzer.tables.layouts import TESTS
 
-    hidden_columns = [name for name in columns_of(frame) if name != "row_factor"]
-    ordered = frame.drop(columns=[*TESTS, *hidden_columns, "layer", "start_step", "stop_step", "floor"])
+    hidden_columns = [name for name in factors.columns_of(frame) if name != "row_factor"]
+    ordered = frame.drop(columns=[*TESTS, *hidden_columns, "layer", "start_step", "stop_step"])
     place = {name: n for n, name in enumerate(answer["tested"].values)}
     ordered = ordered.iloc[
         ordered[["parameter", "rank"]].assign(parameter=ordered["parameter"].map(place)).sort_values(
@@ -139,7 +140,8 @@ def _table(answer: xr.Dataset, frame: pd.DataFrame, cut: bool) -> str:
     total = ordered.groupby("parameter")["rank"].transform("size")
     hidden = cut & (total > _HOTTEST + _COLDEST + 2) & (ordered["rank"] > _HOTTEST)
     hidden &= ordered["rank"] <= total - _COLDEST
-    lines = [table_text(ordered[~hidden])]
+    shown, said = columns_of(ordered[~hidden], wide)
+    lines = [table_text(shown)]
     if hidden.any():
         lines.append(
             f"The {_HOTTEST} hottest and {_COLDEST} coldest of each parameter; {int(hidden.sum()):,} more: --format csv"
@@ -148,7 +150,7 @@ def _table(answer: xr.Dataset, frame: pd.DataFrame, cut: bool) -> str:
     if "separable_share" in answer:
         lines += ["", *lines_of_factors(answer)]
     window = f"steps {int(answer['start_step'].values[0]):,} to {int(answer['stop_step'].values[0]):,}"
-    return "\n".join([*lines, "", f"{footer(answer.attrs)}, {window}"]) + "\n"
+    return "\n".join([*lines, "", f"{footer(answer.attrs)}, {window}", *said, *fewer_of(answer, len(shown))]) + "\n"
 
 
 def _line(tests: xr.Dataset) -> str:

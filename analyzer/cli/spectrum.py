@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 import click
@@ -48,14 +49,15 @@ def spectrum(sections: int | None, **options: Any) -> None:
 
         return figure(answer)
 
-    give(options, answer, Shape(_table), draw=draw)
+    give(options, answer, Shape(partial(_table, wide=options["wide"])), draw=draw)
 
 
-def _table(answer: xr.Dataset, frame: pd.DataFrame) -> str:
+def _table(answer: xr.Dataset, frame: pd.DataFrame, wide: bool) -> str:
     """The density in octaves of frequency, and what is known of lines."""
     import numpy as np
 
-    from analyzer.cli.table import table_text
+    from analyzer.cli.columns import columns_of
+    from analyzer.cli.table import fewer_of, table_text
 
     count = answer.sizes["frequency"]
     shown = [0, *(2 ** np.arange(int(np.log2(count - 1)) + 1)).tolist()]
@@ -72,4 +74,5 @@ def _table(answer: xr.Dataset, frame: pd.DataFrame) -> str:
         "integral: the mean squared velocity, weighted with the Hann window; se: standard error",
         f"lines of the epoch: {attrs['epoch_lines']}",
     ]
-    return f"{table_text(some[[*first, *names]].rename(columns=names))}\n\n" + "\n".join(notes) + "\n"
+    told, said = columns_of(some[[*first, *names]].rename(columns=names), wide)
+    return f"{table_text(told)}\n\n" + "\n".join([*notes, *said, *fewer_of(answer, len(told))]) + "\n"

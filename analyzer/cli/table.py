@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 import os
 import re
 import sys
@@ -10,26 +9,19 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-import numpy as np
 import pandas as pd
 import xarray as xr
 
+from analyzer.cli.columns import BETWEEN, cell, columns_of, fewer, has_one_rate, heading, is_number
 from analyzer.cli.text import printable
 from analyzer.errors import MemoryLimitError
 
-_NOT_IN_TABLES = (
-    "velocities", "temperature_thermal", "velocities_half_phase", "drift_null", "steps_per_lag",
-    "learning_rate_change", "expected_low", "expected_high", "expectation", "statistic", "threshold",
-)  # fmt: skip
-"""Follow from other columns, or are looked up rarely; other formats have them."""
 MOST_ROWS = 1_000_000
 """Rows that no table has."""
 _FEW_ROWS = 10_000
 """Rows of a table that is drawn within any memory limit: they take some ten megabytes."""
 _CELL_BYTES = 160
 """Bytes that a cell takes at most until it is printed: an object for its text, places in three lists, and the lines."""
-_BETWEEN = 3
-"""Characters between two columns."""
 _NARROW = re.compile(r"[ -Z\]-~¡-¬®-˿΄-Ͽ–—…×]*")
 """Text that takes one place a character and that rich prints as it is: neither markup (it has "[" and "\\"), nor marks
 that combine, nor the wide characters of Asia."""
@@ -81,24 +73,25 @@ def refuse_long(rows: int, columns: int, memory_limit: int | None) -> None:
     )
 
 
-def table_of(answer: xr.Dataset, frame: pd.DataFrame) -> str:
-    """Return the frame as a table, and below it what it shows."""
+def table_of(answer: xr.Dataset, frame: pd.DataFrame, wide: bool = False) -> str:
+    """Return the frame as a table, and below it what it shows; with `wide`, with all of its columns."""
     expected = [f"T/η² expected{where}: {text}" for text, where in _expected(frame).items()]
-    parts = [footer(answer.attrs) + _rate(frame), *map(printable, expected)]
-    return "\n".join([table_text(frame), "", *parts]) + "\n"
+    shown, said = columns_of(frame, wide)
+    same = said[:1] if said[:1] and said[0].startswith("steps ") else []
+    parts = [", ".join([footer(answer.attrs) + _rate(frame), *same]), *said[len(same) :], *map(printable, expected)]
+    return "\n".join([table_text(shown), "", *parts, *fewer_of(answer, len(frame))]) + "\n"
+
+
+def fewer_of(answer: xr.Dataset, rows: int) -> list[str]:
+    """Return how to get fewer rows than those of a table of an answer, if they are many."""
+    sizes = answer.sizes
+    by = str(answer.attrs.get("by", ""))
+    return fewer(rows, "model" if sizes.get("group") == 1 else by, sizes.get("window", 1), sizes.get("lag", 1))
 
 
 def _rate(frame: pd.DataFrame) -> str:
     """The learning rate, if all rows have one: then no column says it."""
-    return f", learning rate {frame['learning_rate'].iloc[0]:.4g}" if _has_one_rate(frame) else ""
-
-
-def _has_one_rate(frame: pd.DataFrame) -> bool:
-    return (
-        "learning_rate" in frame
-        and frame["learning_rate"].nunique(dropna=False) == 1
-        and bool(frame["learning_rate"].notna().all())
-    )
+    return f", learning rate {frame['learning_rate'].iloc[0]:.4g}" if has_one_rate(frame) else ""
 
 
 def _expected(frame: pd.DataFrame) -> dict[str, str]:
@@ -118,7 +111,7 @@ def _expected(frame: pd.DataFrame) -> dict[str, str]:
 def table_text(frame: pd.DataFrame, wide: int = 240) -> str:
     """Return a frame as a table: for a terminal in its width, else `wide`; wider where the cells need it."""
     columns = _columns(frame)
-    needed = sum(column.narrowest + _BETWEEN for column in columns)
+    needed = sum(column.narrowest + BETWEEN for column in columns)
     if not _rich_is_asked() and _is_plain(columns, max(wide, needed)):
         return _plain(columns)
     return _drawn(columns, needed, wide)
@@ -140,29 +133,10 @@ def footer(attrs: Mapping[str, Any]) -> str:
 
 
 def _columns(frame: pd.DataFrame) -> list[_Column]:
-    shown = frame.drop(columns=[name for name in _NOT_IN_TABLES if name in frame])
-    if "steps_per_lag" in frame and "lag" not in frame:  # windows differ in it
-        shown.insert(list(shown.columns).index("stop_step") + 1, "steps_per_lag", frame["steps_per_lag"])
-    if "unreliable" in shown and not shown["unreliable"].any():
-        shown = shown.drop(columns="unreliable")
-    if "remark" in shown and not shown["remark"].any():
-        shown = shown.drop(columns="remark")
-    if "learning_rate" in shown and (_has_one_rate(shown) or shown["learning_rate"].isna().all()):
-        shown = shown.drop(columns="learning_rate")
-    rows = [[_cell(value) for value in row] for row in shown.itertuples(index=False)]
-    titles = [printable(str(name).replace("_", " ")) for name in shown.columns]
-    right = [bool(pd.api.types.is_numeric_dtype(shown[name])) for name in shown.columns]
-    return [_Column(title, [row[n] for row in rows], right[n]) for n, title in enumerate(titles)]
-
-
-def _cell(value: Any) -> str:
-    if isinstance(value, (bool, np.bool_)):
-        return "yes" if value else ""
-    if isinstance(value, (int, np.integer)):
-        return f"{value:,}"
-    if isinstance(value, (float, np.floating)):
-        return "–" if math.isnan(value) else f"{value:.4g}"
-    return printable(str(value))
+    rows = [[cell(value) for value in row] for row in frame.itertuples(index=False)]
+    return [
+        _Column(heading(name), [row[n] for row in rows], is_number(frame, name)) for n, name in enumerate(frame.columns)
+    ]
 
 
 def _rich_is_asked() -> bool:
@@ -174,7 +148,7 @@ def _rich_is_asked() -> bool:
 
 def _is_plain(columns: Sequence[_Column], room: int) -> bool:
     """Whether columns side by side are what rich would draw: no heading breaks, no character is wide or markup."""
-    if not columns or sum(column.width + _BETWEEN for column in columns) - 1 > room:
+    if not columns or sum(column.width + BETWEEN for column in columns) - 1 > room:
         return False
     texts = [text for column in columns for text in (column.title, *column.cells)]
     return all(_NARROW.fullmatch(text) and text.count(":") < 2 for text in texts)  # :name: is an emoji
@@ -182,7 +156,7 @@ def _is_plain(columns: Sequence[_Column], room: int) -> bool:
 
 def _plain(columns: Sequence[_Column]) -> str:
     """Columns side by side, as rich draws them without colours: rich takes longer to load than an answer to compute."""
-    heading, *rows = ((" " * _BETWEEN).join(line) for line in zip(*(c.lines() for c in columns), strict=True))
+    heading, *rows = ((" " * BETWEEN).join(line) for line in zip(*(c.lines() for c in columns), strict=True))
     lines = ["", f" {heading}", " " + "─" * len(heading), *(f" {row}" for row in rows)]
     return "\n".join(line.rstrip() for line in lines).rstrip()
 

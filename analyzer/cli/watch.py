@@ -69,6 +69,29 @@ def watch(store: str, wait: bool) -> None:
         raise click.ClickException(f"{store}: expected a run that is being written, got: {view.status}")
 
 
+def committed(location: str) -> Iterator[Store]:
+    """Yield a run after each commit, until it is over; one that is over already is yielded once.
+
+    What is asked of a run may take longer than a commit: then the commits in between are passed over.
+    """
+    from analyzer.cli.watched import Watched
+
+    watched, seen, over_since = Watched(), None, None
+    with _terminated_as_interrupted():
+        for opened, when in _commits(location, wait=False):
+            view = watched.look(opened, when)
+            state = (opened.frames, opened.status, view.is_over)
+            if state != seen:
+                seen = state
+                yield opened
+            if not view.is_over:
+                over_since = None
+                continue
+            over_since = over_since or time.monotonic()
+            if opened.status != "interrupted" or time.monotonic() - over_since > RESUMED_SECONDS:
+                return
+
+
 def _commits(location: str, wait: bool) -> Iterator[tuple[Store, float]]:
     """The store at each look, and the time of its last commit. It is read again only where its stamp has changed.
 

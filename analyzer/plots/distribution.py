@@ -6,7 +6,7 @@ import numpy as np
 import xarray as xr
 from matplotlib.figure import Figure
 
-from analyzer.plots.style import COLOURS, as_text, canvas
+from analyzer.plots.style import COLOURS, as_text, canvas, ink
 from analyzer.statistics.uncertainty import NORMAL
 
 _MOST_PANELS = 12
@@ -29,7 +29,7 @@ def densities(answer: xr.Dataset) -> Figure:
     x = answer["velocity"].values
     for n, axes in enumerate(panels):
         one = answer.isel(group=n)
-        axes.plot(fine, curve, color=COLOURS[6], linewidth=1.2, label="Maxwell–Boltzmann")
+        axes.plot(fine, curve, color=ink(), linewidth=1.2, label="Maxwell–Boltzmann")
         for name, colour, marker, label in (
             ("density", COLOURS[1], "s", "velocity / rms of the group"),
             ("density_by_weight", COLOURS[0], "o", "each weight / its own rms"),

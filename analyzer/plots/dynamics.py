@@ -9,7 +9,7 @@ import xarray as xr
 from matplotlib import colormaps
 from matplotlib.figure import Figure
 
-from analyzer.plots.style import COLOURS, DASHES, as_text, canvas, legend, logarithmic, unit_text
+from analyzer.plots.style import as_text, canvas, legend, line_of, logarithmic, unit_text
 
 _MOST_LINES = 14
 _MOST_WINDOWS = 6
@@ -36,11 +36,13 @@ def dynamics(answer: xr.Dataset) -> Figure:
     for axis, (column, title) in zip(axes, _PANELS, strict=True):
         for n, (_, one) in enumerate(lines):
             values, error = one[column].values[positive], 1.96 * one[f"{column}_error"].values[positive]
-            colour, dash = COLOURS[n % len(COLOURS)], DASHES[n // len(COLOURS) % len(DASHES)]
-            marks = axis.plot(lags[positive], values, color=colour, linestyle=dash, marker="o", markersize=2.5)
-            hollow = far[positive]
-            axis.plot(lags[positive][hollow], values[hollow], "o", color=colour, markerfacecolor="white", markersize=4)
-            axis.fill_between(lags[positive], values - error, values + error, color=colour, alpha=0.18, linewidth=0)
+            style, hollow = line_of(n), far[positive]
+            marks = axis.plot(lags[positive], values, **style, marker="o", markersize=2.5)
+            ends = {"color": style["color"], "markerfacecolor": "white", "markersize": 4}
+            axis.plot(lags[positive][hollow], values[hollow], "o", **ends)
+            axis.fill_between(
+                lags[positive], values - error, values + error, color=style["color"], alpha=0.18, linewidth=0
+            )
             if axis is axes[-1]:
                 drawn += marks
         logarithmic(axis, lags[positive], "x")

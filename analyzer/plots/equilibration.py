@@ -10,7 +10,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 
-from analyzer.plots.style import COLOURS, as_text, canvas, resumptions, unit_text
+from analyzer.plots.style import COLOURS, as_text, canvas, ink, resumptions, unit_text
 from analyzer.quantities.tracks import Track
 
 _MOST_PANELS = 18
@@ -71,7 +71,7 @@ def _draw(axes: Axes, track: Track, one: xr.Dataset) -> np.ndarray:
     slope, mean = one["drift"].item(), one["mean"].item()
     if np.isfinite(slope):
         ends = np.array([start, track.steps[-1]])
-        axes.plot(ends, mean + slope * (ends - ends.mean()), color=COLOURS[6], linewidth=1.2, linestyle="--")
+        axes.plot(ends, mean + slope * (ends - ends.mean()), color=ink(), linewidth=1.2, linestyle="--")
     return values
 
 

@@ -12,7 +12,7 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import NullLocator
 
 from analyzer.fitting.fit import Fit, predict
-from analyzer.plots.style import COLOURS, DASHES, as_text, canvas, legend, unit_text
+from analyzer.plots.style import as_text, canvas, colour_of, legend, line_of, unit_text
 from analyzer.quantities.answers import Tables, whole_of
 from analyzer.quantities.fit import HALF_PHASE, SweepFit
 
@@ -96,7 +96,7 @@ def by_lag(answer: xr.Dataset | Tables) -> Figure:
             places = steps[order] * 1.05 ** (n - len(groups) / 2)
             bars = axes.errorbar(
                 places, value, yerr=np.abs([value - low, high - value]), marker="o", markersize=3.5, linewidth=1,
-                color=COLOURS[n % len(COLOURS)], linestyle=DASHES[n // len(COLOURS) % len(DASHES)],
+                **line_of(n),
             )  # fmt: skip
             drawn.append(bars)
         axes.set_xscale("log")
@@ -115,7 +115,7 @@ def _panel(
     levels = np.unique(second)
     for n, level in enumerate(levels):
         some = second == level
-        colour = COLOURS[(colours + n) % len(COLOURS)]
+        colour = colour_of(colours + n)
         error = np.minimum(1.96 * np.nan_to_num(within[some]), 0.95 * np.abs(values[some]))  # a logarithm has no 0
         label = as_text(held) if held else f"{level:g}" if several else None
         axes.errorbar(

@@ -8,7 +8,7 @@ import numpy as np
 import xarray as xr
 from matplotlib.figure import Figure
 
-from analyzer.plots.style import COLOURS, as_text, canvas, logarithmic
+from analyzer.plots.style import as_text, canvas, colour_of, logarithmic
 
 _MOST_PANELS = 11
 
@@ -35,7 +35,7 @@ def modes(answer: xr.Dataset) -> Figure:
     last, number = axes[-1], answer["mode"].values
     last.plot(number, 6 / (np.pi * number) ** 2, color="0.6", linewidth=1.2)
     for n in range(groups):
-        last.plot(number, answer["variance_share"].values[n], "o-", color=COLOURS[n % len(COLOURS)], markersize=3)
+        last.plot(number, answer["variance_share"].values[n], "o-", color=colour_of(n), markersize=3)
     last.set(xlabel="mode", ylabel="share of the variance", title="grey: a random walk")
     last.title.set_fontsize(9)
     logarithmic(last, [*answer["variance_share"].values.ravel(), *(6 / (np.pi * number) ** 2)], "y")

@@ -16,7 +16,7 @@ from matplotlib.layout_engine import ConstrainedLayoutEngine
 from matplotlib.ticker import FixedLocator, LogLocator, MaxNLocator, NullFormatter
 
 from analyzer.engine.measure import Measurement, Query
-from analyzer.plots.style import COLOURS, as_text, plain, unit_text
+from analyzer.plots.style import COLOURS, as_text, new_figure, plain, unit_text
 from analyzer.quantities.answers import Tables, whole_of
 from analyzer.quantities.velocity import velocity_summary_of
 from analyzer.query.groups import group, local_groups
@@ -62,7 +62,7 @@ def rows(answer: xr.Dataset | Tables, elements: xr.Dataset, parameters: Sequence
     rules = group(parameters, kind).rules
     by_name = {p.name: p for p in parameters}
     layout = ConstrainedLayoutEngine(wspace=0.05, hspace=0.03)
-    figure = Figure(figsize=(12.8, max(2.75 * len(names) + 0.6, 3.6)), layout=layout)
+    figure = new_figure(12.8, max(2.75 * len(names) + 0.6, 3.6), layout)
     grid = figure.subplots(len(names), 3, squeeze=False, width_ratios=[1.25, 1.5, 1.35])
     for line, name in zip(grid, names, strict=True):
         p = by_name[name]

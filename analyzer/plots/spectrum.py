@@ -9,7 +9,7 @@ import xarray as xr
 from matplotlib.figure import Figure
 
 from analyzer.plots.dynamics import lines_of
-from analyzer.plots.style import COLOURS, DASHES, as_text, canvas, legend, logarithmic, unit_text
+from analyzer.plots.style import as_text, canvas, legend, line_of, logarithmic, unit_text
 
 _HARMONICS = 6
 
@@ -26,11 +26,11 @@ def spectrum(answer: xr.Dataset) -> Figure:
     drawn: list[Any] = []
     for n, (_, one) in enumerate(lines):
         values, error = one["spectral_density"].values, 1.96 * one["spectral_density_error"].values
-        colour, dash = COLOURS[n % len(COLOURS)], DASHES[n // len(COLOURS) % len(DASHES)]
+        style = line_of(n)
         there = (frequency > 0) & (values > 0)
-        drawn += axis.plot(frequency[there], values[there], color=colour, linestyle=dash, linewidth=1)
+        drawn += axis.plot(frequency[there], values[there], **style, linewidth=1)
         low = np.maximum(values - error, values / 10)[there]  # an interval down to 0 has no place on this scale
-        axis.fill_between(frequency[there], low, (values + error)[there], color=colour, alpha=0.18, linewidth=0)
+        axis.fill_between(frequency[there], low, (values + error)[there], color=style["color"], alpha=0.18, linewidth=0)
     if "harmonic" in answer.coords:
         epoch = answer.attrs["steps_per_epoch"]
         for number in range(1, _HARMONICS + 1):

@@ -1,17 +1,27 @@
-"""Style shared by all figures: colours for all kinds of colour vision, grids of panels, scales, units."""
+"""Style shared by all figures: colours for all kinds of colour vision, grids of panels, scales, units.
+
+`drawing` says how the figures inside are made: in which style of matplotlib, how large, and by whom. Every figure comes
+from `new_figure`, which keeps to that.
+"""
 
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import ExitStack, contextmanager
+from contextvars import ContextVar
+from dataclasses import dataclass
+from difflib import get_close_matches
+from pathlib import Path
 from typing import Any
 
 import matplotlib as mpl
 import numpy as np
 import xarray as xr
+from matplotlib import style as styles
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
+from matplotlib.font_manager import FontProperties
 from matplotlib.lines import Line2D
 
 from analyzer.text import printable
@@ -19,8 +29,58 @@ from analyzer.text import printable
 # Okabe and Ito, "Color universal design" (2008), without yellow, which is hard to see on white.
 COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#000000")
 DASHES = ("-", "--", ":", "-.")
+_BLACK = COLOURS[-1]
 LOG_RATIO = 5.0
 """A scale is logarithmic if the largest value exceeds the smallest by this factor: layers differ by decades."""
+
+
+@dataclass(frozen=True)
+class _Asked:
+    """How figures are made: `size` in inches, None for that of each figure, and what makes them."""
+
+    size: tuple[float, float] | None = None
+    make: Callable[..., Figure] = Figure
+
+
+_DEFAULT = _Asked()
+_ASKED = ContextVar("asked", default=_DEFAULT)
+
+
+def new_figure(width: float, height: float, layout: Any = "constrained") -> Figure:
+    """Make an empty figure of this size in inches, or of the size that `drawing` was asked for."""
+    asked = _ASKED.get()
+    return asked.make(figsize=asked.size or (width, height), layout=layout)
+
+
+def ink() -> str:
+    """Return the colour of text and of curves that are compared with: black, or white on a dark style."""
+    return str(mpl.rcParams["text.color"])
+
+
+def line_of(number: int) -> dict[str, Any]:
+    """Return colour and dashes of a line, by its number: 28 differ in one of them. Black is the colour of the text."""
+    return {"color": colour_of(number), "linestyle": DASHES[number // len(COLOURS) % len(DASHES)]}
+
+
+def colour_of(number: int) -> str:
+    """Return the colour of a line, by its number from 0 on."""
+    colour = COLOURS[number % len(COLOURS)]
+    return ink() if colour == _BLACK else colour
+
+
+def differing(names: Sequence[str]) -> tuple[str, list[str]]:
+    """Return what dotted names begin with in common, and what is left of each: no name is empty.
+
+    As `layers.3.` and `["q.weight", "k.weight"]`.
+    """
+    parts = [name.split(".") for name in names]
+    shared = 0
+    while len(names) > 1 and all(len(part) > shared + 1 for part in parts):
+        if len({part[shared] for part in parts}) > 1:
+            break
+        shared += 1
+    prefix = "".join(f"{word}." for word in parts[0][:shared]) if parts else ""
+    return prefix, [name.removeprefix(prefix) for name in names]
 
 
 def canvas(panels: int, width: float, height: float) -> tuple[Figure, list[Axes]]:
@@ -30,7 +90,7 @@ def canvas(panels: int, width: float, height: float) -> tuple[Figure, list[Axes]
     """
     columns = 1 if panels == 1 else min(3, math.ceil(math.sqrt(panels)))
     rows = math.ceil(panels / columns)
-    figure = Figure(figsize=(width, max(height * rows, 2.4)), layout="constrained")
+    figure = new_figure(width, max(height * rows, 2.4))
     axes = [figure.add_subplot(rows, columns, n + 1) for n in range(panels)]
     for axis in axes:
         plain(axis)
@@ -40,7 +100,7 @@ def canvas(panels: int, width: float, height: float) -> tuple[Figure, list[Axes]
 def plain(axis: Axes) -> None:
     """Remove the top and right spines and draw a pale grid behind the data."""
     axis.spines[["top", "right"]].set_visible(False)
-    axis.grid(color="0.92", linewidth=0.8)
+    axis.grid(color="0.5", alpha=0.16, linewidth=0.8)
     axis.set_axisbelow(True)
 
 
@@ -81,7 +141,7 @@ def as_text(name: Any) -> str:
 
 
 def legend(axes: Axes, handles: Sequence[Any], names: Sequence[Any]) -> None:
-    """Draw a legend beside the axes, an entry for each handle.
+    """Draw a legend beside the axes, an entry for each handle, without the words that all names begin with.
 
     The names are set afterwards: matplotlib drops entries whose label begins with an underscore.
     """
@@ -89,8 +149,11 @@ def legend(axes: Axes, handles: Sequence[Any], names: Sequence[Any]) -> None:
         handles, [str(n) for n in range(len(handles))], loc="center left", bbox_to_anchor=(1.01, 0.5), frameon=False,
         fontsize=9,
     )  # fmt: skip
-    for text, name in zip(drawn.get_texts(), names, strict=True):
-        text.set_text(as_text(str(name) or "model"))
+    shared, own = differing([str(name) or "model" for name in names])
+    for text, name in zip(drawn.get_texts(), own, strict=True):
+        text.set_text(as_text(name))
+    if shared:
+        drawn.set_title(as_text(f"{shared}…"), prop=FontProperties(size=9))
 
 
 def resumptions(axes: Axes, steps: Sequence[int]) -> Line2D | None:
@@ -109,7 +172,35 @@ def resumptions(axes: Axes, steps: Sequence[int]) -> Line2D | None:
 
 
 @contextmanager
-def drawing() -> Iterator[None]:
-    """Draw what is drawn inside without TeX, whatever the user's matplotlibrc says: names are not TeX."""
-    with mpl.rc_context({"text.usetex": False}):
-        yield
+def drawing(
+    style: str | None = None, figsize: tuple[float, float] | None = None, make: Callable[..., Figure] = Figure
+) -> Iterator[None]:
+    """Draw what is drawn inside without TeX, whatever the user's matplotlibrc says: names are not TeX.
+
+    Parameters
+    ----------
+    style
+        A style of matplotlib, by name or file.
+    figsize
+        Width and height of every figure, in inches; by default each has its own.
+    make
+        What makes a figure: `matplotlib.pyplot.figure` makes one that a notebook shows.
+    """
+    before = _ASKED.set(_Asked(figsize, make))
+    try:
+        with ExitStack() as stack:
+            if style is not None:
+                stack.enter_context(styles.context(style))
+            stack.enter_context(mpl.rc_context({"text.usetex": False}))
+            yield
+    finally:
+        _ASKED.reset(before)
+
+
+def wrong_style(style: str) -> str | None:
+    """Return what is wrong with a style, in a sentence; None if matplotlib has it, or a file of it can be read."""
+    if style in ("default", *styles.available) or Path(style).is_file():
+        return None
+    close = get_close_matches(style, styles.available, 1)
+    remedy = f"Did you mean {close[0]}?" if close else f"Some of them: {', '.join(sorted(styles.available)[:4])}."
+    return f"expected a style of matplotlib or a file of one, got {style!r}. {remedy}"

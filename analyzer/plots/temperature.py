@@ -8,19 +8,30 @@ from typing import Any
 import numpy as np
 import xarray as xr
 from matplotlib.axes import Axes
-from matplotlib.colors import LogNorm
 from matplotlib.figure import Figure
 from matplotlib.gridspec import GridSpec
 from matplotlib.ticker import MaxNLocator, NullLocator
 
 from analyzer.errors import OptionError
-from analyzer.plots.style import COLOURS, DASHES, as_text, canvas, legend, plain, resumptions, scale, unit_text
+from analyzer.plots import heat
+from analyzer.plots.style import (
+    COLOURS,
+    as_text,
+    canvas,
+    colour_of,
+    legend,
+    line_of,
+    plain,
+    resumptions,
+    scale,
+    unit_text,
+)
 from analyzer.query.kinds import PLACES, WHOLE
+from analyzer.query.recorded import distinct_rates
 from analyzer.query.timeline import Timeline
 
 SERIES = WHOLE
 """Kinds of groups that are few enough for one line each."""
-_MOST_LINES = 28
 _MOST_PANELS = 12
 _MOST_RATES = 2000
 """Points of the curve of a learning rate."""
@@ -57,7 +68,6 @@ def by_lag(answer: xr.Dataset) -> Figure:
             f"--plot: expected one window where there are several lags, got {answer.sizes['window']}. T against lag is "
             "drawn for one range of steps. Leave --window out, and choose the range with --start and --stop."
         )
-    figure, axes = canvas(1, 7.2, 4.2)
     steps = answer["steps_per_lag"].values
     values = (answer["temperature"].isel(window=0) / answer["steps_per_lag"]).transpose("group", "lag").compute()
     error = (
@@ -66,28 +76,34 @@ def by_lag(answer: xr.Dataset) -> Figure:
         else None
     )
     order = np.argsort(steps)
-    shown = list(values["group"].values)[:_MOST_LINES]
+    label = "temperature / L (weight² step⁻¹)"
+    shown = list(values["group"].values)
+    if len(shown) > heat.MOST_LINES:
+        figure, axes = heat.figure_of(len(shown))
+        table = values.values[:, order]
+        picture = heat.against_lag(axes[0], steps[order], table, heat.norm_of(table))
+        heat.named(axes[0], shown)
+        figure.colorbar(picture, ax=axes, label=label, aspect=30)
+        return figure
+    figure, axes = canvas(1, 7.2, 4.2)
     drawn = []
     for n, name in enumerate(shown):
-        colour, dash = COLOURS[n % len(COLOURS)], DASHES[n // len(COLOURS) % len(DASHES)]
         bars = None if error is None else np.nan_to_num(error.sel(group=name).values[order])
         aside = 1.1 ** ((n + 0.5) / len(shown) - 0.5)  # so that bars at one lag do not hide each other
         marks = axes[0].errorbar(
-            steps[order] * aside, values.sel(group=name).values[order], yerr=bars, color=colour, linestyle=dash,
-            marker="o", markersize=3.5, elinewidth=1,
+            steps[order] * aside, values.sel(group=name).values[order], yerr=bars, marker="o", markersize=3.5,
+            elinewidth=1, **line_of(n),
         )  # fmt: skip
         drawn.append(marks)
         if "temperature_half_phase" in answer:
             half = (answer["temperature_half_phase"].isel(window=0) / answer["steps_per_lag"]).sel(group=name)
-            axes[0].plot(steps * aside, half.values, "o", markersize=4.5, markerfacecolor="none", color=colour)
+            axes[0].plot(steps * aside, half.values, "o", markersize=4.5, markerfacecolor="none", color=colour_of(n))
     axes[0].set_xscale("log")
     axes[0].set_xticks(sorted(set(steps.tolist())), [f"{step:,}" for step in sorted(set(steps.tolist()))])
     axes[0].xaxis.set_minor_locator(NullLocator())
-    axes[0].set(xlabel="lag L (steps)", ylabel="temperature / L (weight² step⁻¹)")
+    axes[0].set(xlabel="lag L (steps)", ylabel=label)
     scale(axes[0], values)
     legend(axes[0], drawn, shown)
-    if len(shown) < values.sizes["group"]:
-        axes[0].set_title(f"first {len(shown)} of {values.sizes['group']} groups", fontsize=9)
     return figure
 
 
@@ -113,52 +129,73 @@ def _figure(
 def _lines(
     values: xr.DataArray, answer: xr.Dataset, label: str, resumed: Sequence[int], line: Timeline | None
 ) -> Figure:
-    figure, axes = canvas(1, 7.2, 4.2)
-    rates = None if line is None else _rates(line, answer)
-    shown = list(values["group"].values)[:_MOST_LINES]
-    middle = 0.5 * (answer["start_step"] + answer["stop_step"])
-    drawn = []
-    for n, name in enumerate(shown):
-        style: dict[str, Any] = {
-            "color": COLOURS[n % len(COLOURS)],
-            "linestyle": DASHES[n // len(COLOURS) % len(DASHES)],
-        }
-        marker = "o" if middle.size <= 20 else None
-        drawn += axes[0].plot(middle, values.sel(group=name), marker=marker, markersize=3.5, **style)
-    scale(axes[0], values)
+    """Draw a line for each group, or a heat map of many, with the learning rate below."""
     width = int((answer["stop_step"] - answer["start_step"]).max())
-    axes[0].set(xlabel=f"step (middle of windows of {width:,})" if width > 1 else "step", ylabel=label)
-    mark = resumptions(axes[0], resumed)
-    legend(axes[0], [*drawn, *([mark] if mark else [])], [*shown, *(["resumed"] if mark else [])])
-    if len(shown) < values.sizes["group"]:
-        axes[0].set_title(f"first {len(shown)} of {values.sizes['group']} groups", fontsize=9)
-    if rates is not None:
-        _draw_rates(figure, axes[0], *rates)
+    names = list(values["group"].values)
+    many = len(names) > heat.MOST_LINES
+    figure, axes = heat.figure_of(len(names)) if many else canvas(1, 7.2, 4.2)
+    if many:
+        mark = _draw_map(figure, axes[0], values, answer, label, resumed)
+        if mark:
+            axes[0].legend([mark], ["resumed"], loc="lower right", bbox_to_anchor=(1, 1), frameon=False, fontsize=8)
+    else:
+        drawn = _draw_lines(axes[0], values, answer)
+        axes[0].set_ylabel(label)
+        mark = resumptions(axes[0], resumed)
+        legend(axes[0], [*drawn, *([mark] if mark else [])], [*names, *(["resumed"] if mark else [])])
+    axes[0].set_xlabel(f"step (middle of windows of {width:,})" if width > 1 and not many else "step")
+    if line is not None:
+        _draw_rates(figure, axes[0], line, answer)
     return figure
 
 
-def _rates(line: Timeline, answer: xr.Dataset) -> tuple[np.ndarray[Any, Any], np.ndarray[Any, Any]] | None:
-    """Steps and learning rates (steps, parameter groups) in the range of an answer; None where none is recorded."""
+def _draw_lines(axes: Axes, values: xr.DataArray, answer: xr.Dataset) -> list[Any]:
+    """Draw temperatures against the middles of windows; points, too, where they are few or stand alone in gaps."""
+    middle = 0.5 * (answer["start_step"] + answer["stop_step"])
+    drawn = []
+    for n, name in enumerate(values["group"].values):
+        own = values.sel(group=name)
+        there = np.isfinite(own.values)
+        alone = there & ~np.append(there[1:], False) & ~np.append(False, there[:-1])
+        marker = "o" if middle.size <= 20 or alone.any() else None
+        drawn += axes.plot(middle, own, marker=marker, markersize=3.5, **line_of(n))
+    scale(axes, values)
+    return drawn
+
+
+def _draw_map(
+    figure: Figure, axes: Axes, values: xr.DataArray, answer: xr.Dataset, label: str, resumed: Sequence[int]
+) -> Any:
+    """Draw a line of cells for each group, a cell for each window; return a mark of resumptions for a legend."""
+    table = values.transpose("group", "window").values
+    edges, cells = heat.cells_of(answer["start_step"].values, answer["stop_step"].values, table)
+    picture = heat.draw(axes, edges, cells, heat.norm_of(table))
+    heat.named(axes, list(values["group"].values))
+    heat.against_step(axes)
+    figure.colorbar(picture, ax=axes, label=label, aspect=30)
+    return resumptions(axes, resumed)
+
+
+def _draw_rates(figure: Figure, above: Axes, line: Timeline, answer: xr.Dataset) -> None:
+    """Draw the recorded learning rates, if any, in a panel below the temperatures, over the same steps."""
     inside = (line.steps > int(answer["start_step"].min())) & (line.steps <= int(answer["stop_step"].max()))
-    rates = line.settings.recorded.of_rate()
-    if not rates.size or np.isnan(rates[inside]).all():
-        return None
-    rates = np.unique(rates[inside], axis=1)  # groups of one rate are one line
-    every = max(len(rates) // _MOST_RATES, 1)
-    return line.steps[inside][::every], rates[::every]
-
-
-def _draw_rates(figure: Figure, above: Axes, steps: np.ndarray[Any, Any], rates: np.ndarray[Any, Any]) -> None:
-    """Draw the learning rate in a panel below the temperatures, over the same steps."""
+    rates = distinct_rates(line.settings.recorded, inside)
+    if not rates:
+        return
+    every = max(int(inside.sum()) // _MOST_RATES, 1)
     below = figure.add_subplot(sharex=above)
     grid = GridSpec(2, 1, figure=figure, height_ratios=(3, 1))
     above.set_subplotspec(grid[0])
     below.set_subplotspec(grid[1])
     plain(below)
-    for n, rate in enumerate(rates.T):
-        colour, dash = COLOURS[-1 - n % len(COLOURS)], DASHES[n // len(COLOURS) % len(DASHES)]
-        below.plot(steps, rate, color=colour, linestyle=dash, linewidth=1.1, drawstyle="steps-pre")
-    scale(below, xr.DataArray(rates))
+    for n, (name, rate) in enumerate(rates):
+        style = line_of(n) | {"color": colour_of(-1 - n)}
+        below.plot(
+            line.steps[inside][::every], rate[::every], label=name, linewidth=1.1, drawstyle="steps-pre", **style
+        )
+    if len(rates) > 1:
+        below.legend(loc="center left", bbox_to_anchor=(1.01, 0.5), frameon=False, fontsize=8)
+    scale(below, xr.DataArray(np.array([rate for _, rate in rates])))
     below.set(xlabel=above.get_xlabel(), ylabel="learning rate η")
     above.set_xlabel("")
     above.tick_params(labelbottom=False)
@@ -179,30 +216,26 @@ def _bars_of_groups(values: xr.DataArray, label: str) -> Figure:
 def _by_place(values: xr.DataArray, answer: xr.Dataset, place: str, label: str, resumed: Sequence[int]) -> Figure:
     owners = list(dict.fromkeys(answer["parameter"].values))
     shown = owners[:_MOST_PANELS]
-    heat = values.sizes["window"] > 1
+    against_time = values.sizes["window"] > 1
     figure, axes = canvas(len(shown), 7.2 if len(shown) == 1 else 9.6, 4.2 if len(shown) == 1 else 2.5)
-    positive = values.values[np.isfinite(values.values) & (values.values > 0)]
-    norm = LogNorm(positive.min(), positive.max()) if positive.size and positive.max() > positive.min() else None
+    norm = heat.norm_of(values.values)
     picture: Any = None
     mark: Any = None
     for axis, owner in zip(axes, shown, strict=False):
         panel = values.values[answer["parameter"].values == owner]
-        if heat:
-            edges = np.append(answer["start_step"].values, answer["stop_step"].values[-1])
-            masked = np.ma.masked_where(~(panel > 0), panel)
-            picture = axis.pcolormesh(edges, np.arange(len(panel) + 1) - 0.5, masked, norm=norm, cmap="cividis")
-            axis.set_facecolor("0.85")
+        if against_time:
+            edges, cells = heat.cells_of(answer["start_step"].values, answer["stop_step"].values, panel)
+            picture = heat.draw(axis, edges, cells, norm)
             mark = resumptions(axis, resumed) or mark
-            axis.invert_yaxis()
             axis.yaxis.set_major_locator(MaxNLocator(5, integer=True))
         else:
             _stems(axis, panel[:, 0], values)
         axis.set_title(as_text(owner), fontsize=9)
         axis.xaxis.set_major_locator(MaxNLocator(5, integer=True))
     what = "element (flat index)" if place == "index" else place
-    figure.supxlabel("step" if heat else what, fontsize=10)
-    figure.supylabel(what if heat else label, fontsize=10)
-    if heat and picture is not None:
+    figure.supxlabel("step" if against_time else what, fontsize=10)
+    figure.supylabel(what if against_time else label, fontsize=10)
+    if against_time and picture is not None:
         figure.colorbar(picture, ax=axes[: len(shown)], label=label, aspect=30)
     if mark is not None:
         figure.legend([mark], ["resumed"], loc="outside upper right", frameon=False, fontsize=8)

@@ -124,3 +124,22 @@ def _filled(values: Array, first: float) -> Array:
     place = np.searchsorted(known, np.arange(values.size), side="right") - 1
     start = first if not np.isnan(first) else values[known[0]]
     return np.where(place >= 0, values[known[np.maximum(place, 0)]], start)
+
+
+def distinct_rates(recorded: Recorded, frames: Array) -> list[tuple[str, Array]]:
+    """The learning rates in some frames (a mask), each with a name that tells the parameter groups that have it.
+
+    Groups that have the same rate throughout are one. Empty where no rate is recorded in these frames.
+    """
+    columns: dict[bytes, tuple[list[str], Array]] = {}
+    for n, (name, group) in enumerate(zip(recorded.names, recorded.groups, strict=True)):
+        if name == LEARNING_RATE:
+            values = recorded.values[frames, n]
+            if not np.isnan(values).all():
+                columns.setdefault(values.tobytes(), ([], values))[0].append(
+                    "all" if group == EVERY_GROUP else str(group)
+                )
+    found = list(columns.values())
+    if len(found) == 1:
+        return [("η", found[0][1])]
+    return [(f"η of group{'s' if len(groups) > 1 else ''} {', '.join(groups)}", values) for groups, values in found]

@@ -296,6 +296,13 @@ def _windows(
     if window == "epoch":
         assert epochs is not None
         keep = (epochs.last > low) & (epochs.first < high)
+        if keep.sum() > 1 and (epochs.last[keep] - epochs.first[keep] <= 1).all():
+            raise WindowError(
+                f"--window epoch: expected epochs of several frames, got {int(keep.sum()):,} epochs of one. A training "
+                "on full batches makes an epoch of each step, and one velocity has no error bar. Give steps: "
+                f"--window {100 * line.stride}",
+                window=window,
+            )
         edges = np.stack([np.maximum(epochs.first[keep], low), np.minimum(epochs.last[keep], high)], axis=1)
         cut = (edges[:, 0] > epochs.first[keep]) | (edges[:, 1] < epochs.last[keep])
         return edges, steps[edges], cut | ~epochs.complete[keep], epochs.number[keep]

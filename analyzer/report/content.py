@@ -105,6 +105,8 @@ class Chart:
         Whether both axes are logarithmic if all values are positive.
     from_zero
         Whether a linear vertical axis starts at zero if no value is negative.
+    linear
+        Whether the vertical axis is never logarithmic, as of shares.
     """
 
     kind: ClassVar[str] = "chart"
@@ -118,6 +120,7 @@ class Chart:
     integer_x: bool = True
     power_law: bool = False
     from_zero: bool = True
+    linear: bool = False
 
     @property
     def empty(self) -> bool:
@@ -150,7 +153,7 @@ class Chart:
             "units": unit_text(self.units),
             "lines": lines,
             "marks": [[float(place), label] for place, label in self.marks],
-            "log": both or is_wide(values),
+            "log": both or (not self.linear and is_wide(values)),
             "logX": both,
             "integerX": self.integer_x,
             "fromZero": self.from_zero,

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import warnings
 from typing import Any
 
@@ -22,6 +23,8 @@ Array = np.ndarray[Any, np.dtype[Any]]
 MOST_LINES = 28
 """Most lines of a chart, as in `analyzer.plots.style`: seven colours times four dashes."""
 _MOST_SCALARS = 4
+_SHARES = frozenset({"acc", "auc", "auroc", "f1", "precision", "recall", "r2", "top1", "top5"})
+"""Words in names of scalars that lie between 0 and 1."""
 _MOST_RESUMPTIONS = 20
 """More marks with a label each would hide a chart."""
 _MOST_MARKS = 12
@@ -44,6 +47,10 @@ def losses(subject: Subject, asked: Asked) -> list[Content]:
             figures.append(_scalar(name, steps, values, asked.points, marks_of(subject)))
             if finite.size < values.size - 1:  # frame 0 is before the first step: nothing is logged there
                 lost = plural(values.size - finite.size, "value")
+                if _is_sparse(np.isfinite(values)):
+                    lost = f"logged at {finite.size:,} of {values.size:,} frames; points, not means"
+                    contents.append(Note(f"{name}: {lost}."))
+                    continue
                 contents.append(Note(f"{name}: {lost} of {values.size:,} are missing or not finite."))
     if figures:
         contents.insert(0, Gallery(figures))
@@ -53,6 +60,14 @@ def losses(subject: Subject, asked: Asked) -> list[Content]:
 
 
 def _scalar(name: str, steps: Array, values: Array, points: int, marks: list[tuple[float, str]]) -> Chart:
+    finite = np.isfinite(values)
+    if _is_sparse(finite):  # means over windows would be mostly gaps, and a line between lonely points is none
+        some = np.flatnonzero(finite)[:: -(-int(finite.sum()) // points)]
+        points_of = Line(name, values[some], "points")
+        return Chart(
+            name, "step", steps[some].astype(np.float64), name, "", [points_of], marks, from_zero=False,
+            linear=_is_share(name),
+        )  # fmt: skip
     width = -(-steps.size // points)
     edges = np.arange(0, steps.size, width)
     with warnings.catch_warnings(), np.errstate(invalid="ignore"):
@@ -65,7 +80,19 @@ def _scalar(name: str, steps: Array, values: Array, points: int, marks: list[tup
     title = "step" if width == 1 else f"step (middle of windows of {width:,} frames)"
     line = Line(name, mean) if width == 1 else Line(name, mean, low=low, high=high)
     heading = name if width == 1 else f"{name}: mean, and range from smallest to largest"
-    return Chart(heading, title, x, name, "", [line], marks, from_zero=False)
+    return Chart(heading, title, x, name, "", [line], marks, from_zero=False, linear=_is_share(name))
+
+
+def _is_sparse(finite: Array) -> bool:
+    """Whether most values stand alone, as a validation loss that is logged once an epoch does."""
+    joined = finite[1:] & finite[:-1]
+    return bool(2 * int(joined.sum()) < int(finite.sum()))
+
+
+def _is_share(name: str) -> bool:
+    """Whether a scalar is a share, such as an accuracy: its scale is never logarithmic."""
+    words = re.split(r"[^a-z0-9]+", name.lower())
+    return any(word in _SHARES or word.startswith("accura") for word in words)
 
 
 def marks_of(subject: Subject) -> list[tuple[float, str]]:

@@ -46,7 +46,7 @@ def test_the_networks_take_less_than_a_megabyte() -> None:
 
 
 def test_the_branches_differ_in_their_rate_and_begin_from_the_trained_network(tmp_path: Path) -> None:
-    sizes = ["--steps", "8", "--branch-steps", "3", "--settle", "0"]
+    sizes = ["--steps", "8", "--branch-steps", "3", "--settle", "0", "--before", "0"]
     assert demo.main([*sizes, "--output", str(tmp_path / "long.zarr"), "--rates", str(tmp_path / "rates")]) == 0
     trained = dict(restored("gcn")[0].named_parameters())
     stores = [tmp_path / "long.zarr", *sorted((tmp_path / "rates").glob("*.zarr"))]

@@ -43,7 +43,7 @@ def settling(make: Callable[..., Path]) -> Path:
 @pytest.fixture(autouse=True)
 def short_blocks() -> Iterator[None]:
     """Displacements over 50 steps, so that 4,000 hold 80 of them."""
-    with mock.patch("analyzer.quantities.equilibration.BIN_FRAMES", 50):
+    with mock.patch("analyzer.quantities.tracks.BIN_FRAMES", 50):
         yield
 
 
@@ -178,7 +178,7 @@ def test_the_command_says_what_the_function_says(settling: Path, tmp_path: Path,
 
 def test_the_table_and_its_options(settling: Path, tmp_path: Path) -> None:
     table = invoke("equilibration", settling, "--layer", "cold", "--no-cache").stdout
-    assert table.rstrip().endswith("\n\nequilibration"), "no units and no lag: each series has its own"
+    assert "\n\nequilibration, steps 0 to " in table, "no units and no lag: each series has its own"
     assert "hot" not in table
     assert "stationary" in table
     own = invoke("equilibration", settling, "--group", "all=*", "--loss", "nothing")

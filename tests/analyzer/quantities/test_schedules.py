@@ -341,7 +341,7 @@ def test_in_the_shell(make: Make, tmp_path: Path) -> None:
     path = scheduled(make, STEPS)
     table = invoke("temperature", path, "--window", "rate", "--start", "auto", "--per-eta2")
     assert table.exit_code == 0, table.output
-    assert "temperature per eta2" in table.stdout
+    assert "T/η² ± standard error" in table.stdout
     assert "T/η² expected: C/(2 − ηh): 0.5 C where ηh is small" in table.stdout
     assert "remark" not in table.stdout
     whole = invoke("temperature", path)

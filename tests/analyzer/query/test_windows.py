@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from pathlib import Path
 from unittest import mock
 
 import numpy as np
@@ -13,6 +15,7 @@ import analyzer
 from analyzer.engine import plan
 from analyzer.engine.measure import Query, measure
 from analyzer.engine.sums import SQUARES
+from analyzer.errors import WindowError
 from analyzer.quantities.velocity import pairs
 from analyzer.query.batches import in_batches
 from analyzer.query.groups import group
@@ -144,3 +147,10 @@ def test_two_windows_that_meet_at_a_percentage_hold_every_step(steps: int, strid
 def test_what_is_no_percentage_is_refused(share: str) -> None:
     with pytest.raises(analyzer.errors.WindowError, match="--start: expected a step or a percentage from 0% to 100%"):
         sample(timeline(np.arange(10), 1), start=share)
+
+
+def test_epochs_of_one_step_are_no_windows(make: Callable[..., Path]) -> None:
+    """A training on full batches logs a new epoch at each step."""
+    path = make(scalars={"epoch": np.arange(100.0) - 1})
+    with pytest.raises(WindowError, match=r"got 99 epochs of one\. .* Give steps: --window 100"):
+        analyzer.open_run(path).thermo.temperature(window="epoch")

@@ -1,0 +1,89 @@
+"""Heat maps: a line of cells for each group, against steps or lags. They take the place of more lines than one can tell
+apart.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+from matplotlib.axes import Axes
+from matplotlib.colors import LogNorm, Normalize
+from matplotlib.figure import Figure
+from matplotlib.ticker import FixedLocator, MaxNLocator, NullLocator
+
+from analyzer.plots.style import LOG_RATIO, as_text, new_figure
+
+Array = np.ndarray[Any, np.dtype[Any]]
+
+MOST_LINES = 8
+"""More groups than this are a heat map: nobody tells more lines apart."""
+_MOST_NAMES = 60
+_MISSING = "0.6"
+"""Colour of cells without a value, and of zeros on a logarithmic scale: readable beside the map in light and dark."""
+
+
+def height_of(groups: int) -> float:
+    """Return a height in inches in which every group has a line, up to a page."""
+    return min(0.17 * min(groups, _MOST_NAMES) + 1.6, 12.0)
+
+
+def figure_of(groups: int, panels: int = 1) -> tuple[Figure, list[Axes]]:
+    """Make a figure of heat maps side by side, all with the same groups."""
+    figure = new_figure(max(8.4, 4.6 * panels), max(height_of(groups), 3.6))
+    return figure, [figure.add_subplot(1, panels, n + 1) for n in range(panels)]
+
+
+def norm_of(values: Array) -> Normalize | None:
+    """Return a logarithmic scale if positive values span more than a factor of five, else one from the smallest.
+
+    None if there is no finite value.
+    """
+    finite = values[np.isfinite(values)]
+    if not finite.size:
+        return None
+    positive = finite[finite > 0]
+    if positive.size and (finite >= 0).all() and positive.max() > LOG_RATIO * positive.min():
+        return LogNorm(positive.min(), positive.max())
+    return Normalize(min(float(finite.min()), 0.0), float(finite.max()) or 1.0)
+
+
+def draw(axis: Axes, edges: Array, table: Array, norm: Normalize | None) -> Any:
+    """Draw a table of values (lines, cells) between edges; return the picture, for a colour bar."""
+    hidden = ~np.isfinite(table) | ((table <= 0) if isinstance(norm, LogNorm) else False)
+    lines = np.arange(len(table) + 1) - 0.5
+    picture = axis.pcolormesh(edges, lines, np.ma.masked_where(hidden, table), norm=norm, cmap="cividis")
+    axis.set_facecolor(_MISSING)
+    axis.invert_yaxis()
+    return picture
+
+
+def named(axis: Axes, names: Sequence[Any]) -> None:
+    """Write the name of each group beside its line; of many, every second or third."""
+    every = -(-len(names) // _MOST_NAMES)
+    places = np.arange(0, len(names), every)
+    axis.set_yticks(places, [as_text(str(names[n]) or "model") for n in places.tolist()], fontsize=8)
+    axis.yaxis.set_minor_locator(NullLocator())
+
+
+def cells_of(starts: Array, stops: Array, table: Array) -> tuple[Array, Array]:
+    """Return edges (cells + 1,) and values (lines, cells) of windows; between windows apart there is an empty cell."""
+    apart = np.flatnonzero(starts[1:] > stops[:-1]) + 1
+    edges = np.append(np.insert(starts, apart, stops[apart - 1]), stops[-1])
+    return edges, np.insert(table.astype(np.float64), apart, np.nan, axis=1)
+
+
+def against_lag(axis: Axes, lags: Array, table: Array, norm: Normalize | None, title: str = "lag L (steps)") -> Any:
+    """Draw values (groups, lags) in cells of one width, with the lags below them."""
+    picture = draw(axis, np.arange(lags.size + 1) - 0.5, table, norm)
+    few = np.unique(np.round(np.linspace(0, lags.size - 1, min(lags.size, 9))).astype(int))
+    axis.xaxis.set_major_locator(FixedLocator(few.tolist()))
+    axis.set_xticklabels([f"{lags[n]:,.6g}" for n in few], fontsize=8)
+    axis.set_xlabel(title)
+    return picture
+
+
+def against_step(axis: Axes) -> None:
+    """Label the steps below a heat map with whole numbers."""
+    axis.xaxis.set_major_locator(MaxNLocator(5, integer=True))
