@@ -122,8 +122,8 @@ def _table(answer: xr.Dataset, frame: pd.DataFrame, wide: bool) -> str:
     text = table_text(told)
     notes = [f"dynamics by {answer.attrs['by']}: {len(shown)} of {lags.size} lags; all: --format csv",
              "se: standard error; empty beyond a sixteenth of the window, where one run gives no interval"]  # fmt: skip
-    if told := _told_of_far(answer):
-        notes.append(told)
+    if far := _told_of_far(answer):
+        notes.append(far)
     if answer.attrs["drift_removed"]:
         notes.append("without the mean velocity of each weight in the window")
     times = []
