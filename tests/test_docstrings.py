@@ -52,7 +52,7 @@ def test_numpydoc_finds_no_fault(name: str) -> None:
 
 def test_methods_of_the_accessor_say_what_their_functions_say() -> None:
     for name, function in vars(ThermoAccessor).items():
-        if name.startswith("_") or name in BY_NAME:
+        if name.startswith("_") or name in BY_NAME or isinstance(function, property):
             continue
         home = importlib.import_module(analyzer._PUBLIC.get(name, "analyzer.sweep"))
         assert function.__doc__ == getattr(home, name).__doc__

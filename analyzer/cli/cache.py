@@ -87,6 +87,7 @@ def fill(store: str, no_dynamics: bool, **options: Any) -> None:
 def _fill_pairs(run: xr.DataTree, query: Query, options: dict[str, Any]) -> str:
     """Keep the sums that dynamics are answered from; return why, where a run can have none."""
     from analyzer.cli.execution import computed
+    from analyzer.engine.keeping import why_not_kept
     from analyzer.errors import AnalyzerError, MemoryLimitError, SettingsWarning
     from analyzer.quantities.dynamics import dynamics_of
 
@@ -98,6 +99,8 @@ def _fill_pairs(run: xr.DataTree, query: Query, options: dict[str, Any]) -> str:
         raise
     except AnalyzerError as error:
         return str(error)
+    if why := why_not_kept(planned[1][0].plan):
+        return why
     computed(options, *planned)
     return ""
 

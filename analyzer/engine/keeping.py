@@ -16,7 +16,7 @@ from analyzer.engine.cache import fault_of
 from analyzer.engine.homes import files_of, homes_for
 from analyzer.engine.measure import Query, base_for, measure
 from analyzer.engine.pair_plan import plan_pairs
-from analyzer.engine.passage import ask
+from analyzer.engine.passage import Passage, ask
 from analyzer.engine.pieces import Bundle
 from analyzer.engine.plan import Plan
 from analyzer.engine.remains import Remains, missing_of, preserve
@@ -121,7 +121,16 @@ def _pair_faults(run: xr.DataTree, chosen: str | None) -> tuple[str, ...]:
         passage = plan_pairs(asked, default_lags(int(asked.sampling.windows.velocities.max()))).passage
     except AnalyzerError as error:
         return (str(error),)
+    if why := why_not_kept(passage):
+        return (why,)
     return tuple(_amiss(passage.bundles, [reach.start for reach in passage.reaches], passage.kept))
+
+
+def why_not_kept(passage: Passage) -> str:
+    """Why the sums of pairs of a run have no place on any shelf; empty where they have one."""
+    if all(bundle.shelf is not None for bundle in passage.bundles):
+        return ""
+    return "Sums by lag are kept of runs whose frames are evenly spaced; of this one each question decodes."
 
 
 def _faults_of(plan: Plan | None) -> list[str]:

@@ -69,13 +69,13 @@ def dynamics(
         As for `temperature`.
     parameter, layer, exclude
         Globs over parameter names and layers.
+    frozen
+        Count frozen weights, too; see `temperature`.
     remove_drift
         Take the mean velocity in the window off each weight, and off its displacements. Long correlations are then low,
         by the variance of that mean.
     per : {None, "eta2"}
         "eta2": also correlation, displacement and diffusion coefficient over the learning rate squared.
-    frozen
-        Count frozen weights, too; see `temperature`.
     steps_per_epoch, memory_limit, cache
         As for `temperature`. Sums are kept for groups of whole parameters, the default lags, and windows that begin and
         end at multiples of 256 frames or at the ends of the run, drift and all; all else decodes.

@@ -247,7 +247,7 @@ def test_a_terminal_that_lacks_characters_is_given_escapes(
     runner = CliRunner(charset=charset)
     for command in (
         ["info", store],
-        ["temperature", store, "--by", "parameter"],
+        ["temperature", store, "--by", "parameter", "--wide"],
         ["temperature", store, "--layer", "ü"],
     ):
         result = runner.invoke(cli, command)

@@ -10,8 +10,8 @@ import numpy as np
 import pytest
 
 import analyzer
-from analyzer import tree
 from analyzer.engine import frames as frames_module
+from analyzer.store import reading
 from analyzer.store.reading import read
 from tests import oracles
 
@@ -24,7 +24,7 @@ def test_rows_of_a_row_cut_tensor_read_their_chunks_alone(
     run = analyzer.open_run(make(row_cut=2)).isel({"lin.weight_row": rows})
     wanted = set(range(rows.start // 2 * 2, rows.stop, 2))
     with (
-        mock.patch.object(tree, "read", wraps=read) as by_tree,
+        mock.patch.object(reading, "read", wraps=read) as by_tree,
         mock.patch.object(frames_module, "read", wraps=read) as by_engine,
     ):
         answer = run.thermo.temperature(by="row", parameter="lin.weight", window=40)
