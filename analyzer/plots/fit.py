@@ -17,6 +17,8 @@ from analyzer.quantities.answers import Tables, whole_of
 from analyzer.quantities.fit import HALF_PHASE, SweepFit
 
 _MOST_PANELS = 12
+_LABEL = 0.17
+"""Share of an axis that the label of a learning rate takes."""
 _MOST_LINES = 28
 _MOST_TICKS = 9
 
@@ -51,7 +53,7 @@ def fits(found: Sequence[SweepFit]) -> Figure:
             axes.margins(y=0.2)
             places = np.unique(np.concatenate([one.x[:, 0] for one in found]))
             if places.size <= _MOST_TICKS:  # the runs' own values: decades would be one or none
-                axes.set_xticks(places, [f"{place:.3g}" for place in places], fontsize=8)
+                axes.set_xticks(places, _apart([f"{place:.3g}" for place in places], np.log(places)), fontsize=8)
                 axes.xaxis.set_minor_locator(NullLocator())
         else:
             axes.ticklabel_format(axis="both", style="sci", scilimits=(-2, 3), useMathText=True)
@@ -66,6 +68,18 @@ def fits(found: Sequence[SweepFit]) -> Figure:
     if held or some:
         figure.suptitle(as_text("; ".join(text for text in (held, some) if text)), fontsize=9)
     return figure
+
+
+def _apart(labels: list[str], places: np.ndarray[Any, np.dtype[Any]]) -> list[str]:
+    """The labels of places along an axis, empty where one would touch the label before it; both ends are kept."""
+    width = _LABEL * max(places[-1] - places[0], 1e-9)
+    shown = {0, len(labels) - 1}
+    last = 0
+    for n in range(1, len(labels) - 1):
+        if places[n] - places[last] >= width and places[-1] - places[n] >= width:
+            shown.add(n)
+            last = n
+    return [label if n in shown else "" for n, label in enumerate(labels)]
 
 
 def _is_power_law(model: str) -> bool:
