@@ -17,18 +17,22 @@ if TYPE_CHECKING:
     from analyzer.quantities.distribution import distribution as distribution
     from analyzer.quantities.dynamics import dynamics as dynamics
     from analyzer.quantities.equilibration import equilibration as equilibration
+    from analyzer.quantities.factors import factors as factors
     from analyzer.quantities.fit import fit as fit
     from analyzer.quantities.masks import row_masks as row_masks
     from analyzer.quantities.modes import mode_weights as mode_weights
     from analyzer.quantities.modes import modes as modes
     from analyzer.quantities.rows import rows as rows
+    from analyzer.quantities.seeds import over_seeds as over_seeds
     from analyzer.quantities.spectrum import spectrum as spectrum
+    from analyzer.quantities.stack import stack as stack
     from analyzer.quantities.temperature import temperature as temperature
     from analyzer.quantities.velocity import velocity as velocity
     from analyzer.quantities.velocity import velocity_summary as velocity_summary
     from analyzer.run import as_run as as_run
     from analyzer.run import open_run as open_run
     from analyzer.run import open_sweep as open_sweep
+    from analyzer.tables.table import table as table
 
     __version__: str
 

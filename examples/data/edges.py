@@ -124,4 +124,5 @@ def lists(count: int, nodes: int, reaches: Callable[[int], NDArray[np.bool_]]) -
 def squared_distances(position: NDArray[Any]) -> NDArray[np.int64]:
     """(nodes, nodes) squared distances of one graph's nodes, exact for whole numbers."""
     x, y = position.astype(np.int64).T
-    return (x[:, None] - x) ** 2 + (y[:, None] - y) ** 2
+    squares: NDArray[np.int64] = (x[:, None] - x) ** 2 + (y[:, None] - y) ** 2
+    return squares

@@ -65,8 +65,9 @@ class Superpixels(Sequence[Data]):
 
     def take(self, index: slice | Tensor) -> Superpixels:
         """Return the graphs with these numbers."""
-        arrays = (self.intensity, self.position, self.neighbours, self.label)
-        return Superpixels(*(array[index] for array in arrays), self.edges)
+        return Superpixels(
+            self.intensity[index], self.position[index], self.neighbours[index], self.label[index], self.edges
+        )
 
 
 def load(source: str = "shipped") -> tuple[Sequence[Data], Sequence[Data]]:

@@ -86,8 +86,9 @@ def _of_factors(answers: Sequence[xr.Dataset], name: str) -> dict[str, Any]:
 
 
 def _log(answer: xr.Dataset, name: str, kind: str) -> Array:
+    factors: Array = answer[f"{kind}_factor"].values[answer[f"{kind}_of"].values == name]
     with np.errstate(divide="ignore"):
-        return np.log(answer[f"{kind}_factor"].values[answer[f"{kind}_of"].values == name])
+        return np.asarray(np.log(factors))
 
 
 def squares_of(answer: xr.Dataset, name: str) -> Array:
@@ -196,7 +197,7 @@ def _title(kind: str, name: str) -> str:
 
 def _cells(one: Mapping[str, Any] | None) -> list[str]:
     """Share with its interval, the least and the largest share of several seeds, and what is left as a factor."""
-    own = {"separable_share": None} if one is None else one["seeds"][0]
+    own: Mapping[str, Any] = {"separable_share": None} if one is None else one["seeds"][0]
     if one is None or own["separable_share"] is None:
         return [NONE, NONE, NONE]
     share, low, high = (100 * own[f"separable_share{end}"] for end in ("", "_low", "_high"))

@@ -123,7 +123,7 @@ def directions_of(run: xr.DataTree) -> tuple[Record, xr.Dataset]:
 def seeds_of(stores: Sequence[Path]) -> Record:
     """Return correlation and exponent over seeds, of as many steps of each run as the shortest has, by layer."""
     sweep = analyzer.open_sweep([str(store) for store in stores])
-    stop = min(int(run["step"][-1]) for run in sweep.children.values())
+    stop = min(int(run.coords["step"].values[-1]) for run in sweep.children.values())
     answer = sweep.thermo.dynamics(by="layer", stop=stop, lags=[0, *(lag for lag in SHOWN if lag <= stop // 4)])
     over = analyzer.over_seeds(answer.compute(), seed="seed").isel(set=0, window=0)
     over = over.sel(lag=over["lag"] > 0)

@@ -43,7 +43,8 @@ class Moments:
     def squared_velocity(self, rate: float, batch_size: int) -> Array:
         """⟨v²⟩ of plain SGD at these weights: η² (variance/batch size + mean²) of the gradient."""
         mean = self.gradient**2
-        return rate**2 * ((self.squared_gradient - mean) / batch_size + mean)
+        squares: Array = rate**2 * ((self.squared_gradient - mean) / batch_size + mean)
+        return squares
 
 
 class _Watch(TorchFunctionMode):
