@@ -20,9 +20,9 @@ INSTALL := $(BIN)/python -m pip install --quiet --disable-pip-version-check --no
 
 demo: .venv/installed
 	$(BIN)/python -m examples.demo --output runs/demo.zarr --rates runs/demo-rates
-	$(BIN)/analyzer info runs/demo.zarr | sed '/^scalars/,$$d'
+	$(BIN)/analyzer info 'runs/demo-rates/*.zarr'
 	$(BIN)/analyzer temperature runs/demo.zarr --by layer
-	$(BIN)/analyzer rows runs/demo.zarr --parameter conv2.lin.weight --plot runs/demo-rows.png | tail -n 4
+	$(BIN)/analyzer rows runs/demo.zarr --parameter conv2.lin.weight --plot runs/demo-rows.png
 	$(BIN)/analyzer fit 'runs/demo-rates/*.zarr' --against learning_rate --by model --model power --plot runs/demo-rates.png
 	$(BIN)/analyzer report runs/demo.zarr 'runs/demo-rates/*.zarr' -o runs/demo.html
 
