@@ -171,5 +171,6 @@ def _points(places: Array, x: Array, values: Array, error: Array, names: Sequenc
         tips = [""] * places.size
         for place, run in zip(where, np.flatnonzero(some), strict=True):
             tips[int(place)] = names[int(run)]
-        lines.append(Line("run", y, "points", low, high, None, tips))
+        title = "run" if turn.max() == 0 else f"run {k + 1} of a setting"
+        lines.append(Line(title, y, "points", low, high, None, tips))
     return lines
