@@ -26,7 +26,6 @@ from recorder import RecorderError
 from ..data.build import DataError
 from ..data.loader import Superpixels, dense, load
 from . import answers
-from .analyse import HERE, looked_at
 from .dense import inputs
 from .place import Place, Stop, claim
 from .plan import SCALES, Branch, Scale, branches, kept
@@ -34,6 +33,7 @@ from .together import Steps, together
 from .train import Task, account_of, branch_steps, finished, tell, train
 
 CLASSES = 10
+RESULTS = Path(__file__).with_name("results")
 
 
 def chosen(graphs: Superpixels, count: int) -> Superpixels:
@@ -113,6 +113,8 @@ def settle(task: Task, run: Branch, *, keep: bool) -> None:
             return
         analyzer.temperature(analyzer.open_run(store), by="model", errors=False).compute()  # any answer keeps all sums
         if task.answers is not None and not finished(task, run):
+            from .analyse import looked_at  # with the libraries that draw, which no other scale needs here
+
             looked_at(task.place, task.scale, [run], task.answers)
             answers.write(task.answers, run, task.scale, store, account_of(task, run.name))  # last: now it is finished
         if not keep:
@@ -140,7 +142,12 @@ def main(argv: Sequence[str] | None = None) -> int:
     parser.add_argument("--model", choices=("gcn", "gat", "cnn"), default="gcn")
     parser.add_argument("--data", default="shipped", help="shipped, superpixels (downloads), idx:DIR, or FILE.npz")
     parser.add_argument("--output", type=Path, default=Path("runs/paper"), help="folder (default: runs/paper)")
-    parser.add_argument("--results", type=Path, default=HERE / "results", help="of finished branches, at scale trained")
+    parser.add_argument(
+        "--results",
+        type=Path,
+        default=Path(__file__).with_name("results"),
+        help="of finished branches, at scale trained",
+    )
     parser.add_argument("--position", action="store_true", help="the centres of superpixels as two more features")
     parser.add_argument("--only-training", action="store_true", help="make no branches")
     parser.add_argument("--keep-trajectories", action="store_true", help="beside their sums")
