@@ -13,8 +13,9 @@ from html.parser import HTMLParser
 from pathlib import Path
 from urllib.parse import unquote, urlsplit
 
-WITHOUT_EXAMPLE = ("genindex.html", "search.html", "py-modindex.html", "vocabulary.html", "generated/python/")
-"""Pages that need none: those of Sphinx, the words, and docstrings, which have one where it teaches something."""
+WITHOUT_EXAMPLE = ("genindex.html", "search.html", "py-modindex.html", "vocabulary.html",
+                   "tutorials/paper-results.html", "generated/python/")  # fmt: skip
+"""Pages that need none: those of Sphinx, words, verdicts, and docstrings, which have one where it teaches something."""
 LOADS = {
     "script": "src",
     "img": "src",
