@@ -52,12 +52,13 @@ import xarray as xr
 from dask.base import tokenize
 
 from analyzer.errors import DamagedStoreError, TreeError
-from analyzer.query.changes import changes_of, first_setting
-from analyzer.query.recorded import LEARNING_RATE, Recorded, Settings, is_setting, recorded_of
+from analyzer.query.changes import changes_of
+from analyzer.query.recorded import Settings, settings_of_store, settings_of_tree
+from analyzer.query.spacing import segments_in, whole_steps
 from analyzer.query.timeline import Timeline, timeline
 from analyzer.store.names import variable_names
 from analyzer.store.reading import StoredArray, check_length, read, source_of
-from analyzer.store.schema import Parameter, Segment, Store, parameter_of, segments_of
+from analyzer.store.schema import Parameter, Store, parameter_of, segments_of
 
 Array = np.ndarray[Any, np.dtype[Any]]
 
@@ -192,7 +193,7 @@ def build_tree(store: Store) -> xr.DataTree:
             "is damaged. Restore zarr.json from a copy of the store, or record the run again.",
             location=store.location,
         ) from error
-    tree.encoding[ENCODING] = Opened(store, steps, epoch, names, Settings(partial(_stored_settings, store)))
+    tree.encoding[ENCODING] = Opened(store, steps, epoch, names, Settings(partial(settings_of_store, store)))
     return tree
 
 
@@ -253,14 +254,14 @@ def trajectory(tree: xr.DataTree) -> Trajectory:
     listed = tree.attrs.get("segments", [])
     segments = segments_of("run", listed)
     opened = _untouched(origin, tree, {p.path: arrays[p.name] for p in parameters})
-    steps = _whole(np.asarray(tree["step"].values))
+    steps = whole_steps(np.asarray(tree["step"].values))
     if opened is not None:
         segments, stride = opened.store.segments, opened.store.stride
         # Chunks come from the store, everything else from the tree.
         chunks = {p.path: p.chunks for p in opened.store.parameters}
         parameters = [replace(p, chunks=chunks[p.path]) for p in parameters]
     else:
-        segments, stride = _spaced(steps, segments, tree.attrs.get("stride"))
+        segments, stride = segments_in(steps, segments, tree.attrs.get("stride"))
     epoch = np.asarray(tree["epoch"].values, dtype=np.float64) if "epoch" in tree.variables else None
     return Trajectory(
         parameters=tuple(parameters),
@@ -271,7 +272,7 @@ def trajectory(tree: xr.DataTree) -> Trajectory:
             segments,
             epoch,
             changes_of(listed),
-            Settings(partial(_tree_settings, tree)) if opened is None else opened.settings,
+            Settings(partial(settings_of_tree, tree)) if opened is None else opened.settings,
         ),
         opened=opened,
         lazy=any(array.chunks is not None for array in arrays.values()),
@@ -291,82 +292,6 @@ def scalars_of(tree: xr.DataTree) -> dict[str, xr.DataArray]:
         if "step" in array.dims and (name not in found or variable != name):
             found[name] = array
     return found
-
-
-def _whole(steps: Array) -> Array:
-    """Return the steps of a tree as integers."""
-    if steps.dtype.kind in "iu":
-        return steps
-    if steps.dtype.kind != "f" or not np.isfinite(steps).all() or (steps != np.round(steps)).any():
-        raise TreeError(
-            f"Run: expected whole numbers in the coordinate 'step', got {steps.dtype}. It counts updates. Assign them: "
-            "run.assign_coords(step=numbers)"
-        )
-    return steps.astype(np.int64)
-
-
-def _spaced(steps: Array, segments: tuple[Segment, ...], recorded: object) -> tuple[tuple[Segment, ...], int]:
-    """Return the segments of a tree's own frames, and the steps between neighbouring frames.
-
-    A tree that says nothing of either was built by hand: each stretch of equal spacing is a segment.
-    """
-    apart = np.diff(steps)
-    if apart.size and apart.min() < 1:
-        raise TreeError(
-            "Run: expected strictly increasing steps, got steps out of order. Sort them: run.sortby('step')"
-        )
-    if not segments and recorded is None and apart.size:
-        turns = 1 + np.flatnonzero(np.diff(apart))
-        firsts = [0, *(turns + 1).tolist()]
-        spaced = [int(apart[max(frame - 1, 0)]) for frame in firsts]
-        found = zip(firsts, spaced, strict=True)
-        return tuple(Segment(n, int(steps[n]), n > 0, stride=stride) for n, stride in found), spaced[0]
-    if len({segment.stride for segment in segments}) < 2:
-        return tuple(replace(segment, stride=None) for segment in segments), _stride(steps, recorded)
-    starts = [int(np.searchsorted(steps, segment.first_step)) for segment in segments]
-    own = []
-    for start, stop, segment in zip(starts, [*starts[1:], steps.size], segments, strict=True):
-        low = start if stop - start > 1 else max(start - segment.continuous, 0)
-        own.append(replace(segment, stride=_stride(steps[low:stop], segment.stride)))
-    return tuple(own), _stride(steps, recorded)
-
-
-def _stored_settings(store: Store) -> Recorded:
-    """Read the settings that a store recorded with its frames."""
-    hyperparameters = store.attrs.get("hyperparameters") or {}
-    rates, scalars = None, {}
-    for scalar in store.scalars:
-        region = tuple((0, length) for length in scalar.shape)
-        if scalar.name == LEARNING_RATE and len(scalar.shape) == 2:
-            rates = read(source_of(store, scalar.path), region).astype(np.float64)
-        elif len(scalar.shape) == 1 and is_setting(scalar.name, hyperparameters):
-            scalars[scalar.name] = read(source_of(store, scalar.path), region).astype(np.float64)
-    return recorded_of(rates, scalars, first_setting("optimizer", store.attrs))
-
-
-def _tree_settings(tree: xr.DataTree) -> Recorded:
-    """Read the settings from the variables of a tree, as far as they still have a value for each frame."""
-    known = tree.attrs.get("hyperparameters")
-    hyperparameters = known if isinstance(known, Mapping) else {}
-    rates, scalars = None, {}
-    for variable, array in tree.data_vars.items():
-        name = str(array.attrs.get("long_name", variable))
-        if variable == LEARNING_RATE and "step" in array.dims:
-            values = np.asarray(array.transpose("step", ...).values, dtype=np.float64)
-            rates = values.reshape(len(values), -1)
-        elif array.dims == ("step",) and is_setting(name, hyperparameters):
-            scalars[name] = np.asarray(array.values, dtype=np.float64)
-    return recorded_of(rates, scalars, first_setting("optimizer", tree.attrs))
-
-
-def _stride(steps: Array, recorded: object) -> int:
-    """Return the steps between neighbouring frames of a tree: as recorded, unless the tree holds fewer frames."""
-    apart = np.diff(steps)
-    if not apart.size:
-        return 1
-    # Where a run was resumed or an update skipped, two frames may be less than a stride apart.
-    is_kept = isinstance(recorded, int) and apart.min() > 0 and bool((apart == recorded).any())
-    return int(recorded) if is_kept and isinstance(recorded, int) else int(apart.min())
 
 
 def _untouched(opened: object, tree: xr.DataTree, arrays: Mapping[str, xr.DataArray]) -> Opened | None:

@@ -126,11 +126,8 @@ def measure_together(tree: xr.DataTree, queries: Sequence[Query], mass: Mass = 1
     check_default_workers()
     run = trajectory(tree)
     first = queries[0]
-    selected = select(run.parameters, first.parameter, first.layer, first.exclude)
-    chosen = select(selected, frozen=first.frozen)
+    chosen, grouping = grouped(run, first)
     masses = masses_of(chosen, mass)
-    check_groups(chosen, first.by, first.memory_limit)
-    grouping = replace(group(chosen, first.by), frozen=weights_of(selected) - weights_of(chosen))
     remains: list[Remains | None] = [None for _ in queries]
     if run.opened is None:
         shared = False
@@ -203,7 +200,15 @@ def warn_of_changes(run: Trajectory, samplings: Sequence[Sampling]) -> None:
         warnings.warn(f"{where}: {told(found, run.line.changes, run.line.steps)}", SettingsWarning, stacklevel=2)
 
 
-def check_groups(parameters: Sequence[Parameter], by: By, limit: int | None) -> None:
+def grouped(run: Trajectory, query: Query) -> tuple[tuple[Parameter, ...], Grouping]:
+    """The chosen parameters of a query, and their groups; more than its memory has room for are refused."""
+    selected = select(run.parameters, query.parameter, query.layer, query.exclude)
+    chosen = select(selected, frozen=query.frozen)
+    _check_groups(chosen, query.by, query.memory_limit)
+    return chosen, replace(group(chosen, query.by), frozen=weights_of(selected) - weights_of(chosen))
+
+
+def _check_groups(parameters: Sequence[Parameter], by: By, limit: int | None) -> None:
     """Refuse more groups than a limit in bytes has room for, before they are listed."""
     needed = most_groups(parameters, by) * _GROUP_BYTES
     if limit is not None and needed > limit:

@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import itertools
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -20,15 +20,15 @@ import numpy as np
 
 from analyzer.engine.cache import Extent
 from analyzer.engine.frames import Frames
-from analyzer.engine.makers import maker
-from analyzer.engine.measure import Query, base_for, check_groups, pieces_of_tree, warn_of_changes
+from analyzer.engine.measure import Query, base_for, grouped, pieces_of_tree, warn_of_changes
 from analyzer.engine.pieces import Bundle, Piece
 from analyzer.engine.plan import SPAN_FRAMES, bundles_of, size_text, unanswered
 from analyzer.engine.remains import Remains
 from analyzer.engine.shelves import shelves_for
 from analyzer.engine.spans import frames_of
+from analyzer.engine.tasks import TaskFrames, bounds_of, decoded_bytes, kept_of
 from analyzer.errors import MemoryLimitError
-from analyzer.query.groups import Grouping, group, select, weights_of
+from analyzer.query.groups import Grouping
 from analyzer.query.windows import Sampling, sample
 from analyzer.store.reading import source_of
 from analyzer.store.roots import Source, check_same
@@ -40,30 +40,20 @@ _HELD_BYTES = 36 << 20
 """Frames that a task holds of a piece while it looks back."""
 
 
-@dataclass(frozen=True)
-class Reach:
-    """The frames of one task.
+@dataclass(frozen=True, kw_only=True)
+class Reach(TaskFrames):
+    """The frames of a task that looks back.
 
     Attributes
     ----------
-    start, stop
-        The span: what ends in frames start to stop - 1 is the task's.
     first
         First frame that it reads.
     places
         First and last + 1 of the arrays of a modified tree that hold these frames.
-    full
-        Whether its sums may be kept.
-    maker
-        Which version planned it (`analyzer.engine.makers`).
     """
 
-    start: int
-    stop: int
     first: int
     places: tuple[int, int] = (0, 0)
-    full: bool = False
-    maker: str = field(default_factory=maker)
 
 
 @dataclass(frozen=True)
@@ -126,9 +116,7 @@ class Passage:
     @property
     def bytes(self) -> int:
         """Raw bytes that will be decoded, those that are decoded twice counted twice."""
-        lengths = np.array([reach.stop - reach.first for reach in self.reaches], dtype=np.int64)
-        sizes = [sum(p.frame_bytes for p in (b.pieces if b.fills else b.chosen)) for b in self.bundles]
-        return sum(size * int(lengths[~there].sum()) for size, there in zip(sizes, self.kept, strict=True))
+        return decoded_bytes(self.bundles, [reach.stop - reach.first for reach in self.reaches], self.kept)
 
 
 @dataclass(frozen=True)
@@ -150,13 +138,10 @@ class Passed:
 def ask(tree: Any, query: Query) -> Asked:
     """Choose the parameters and frames of a query at a lag of one stride. Faults of the query are raised here."""
     run = trajectory(tree)
-    selected = select(run.parameters, query.parameter, query.layer, query.exclude)
-    chosen = select(selected, frozen=query.frozen)
-    check_groups(chosen, query.by, query.memory_limit)
+    chosen, grouping = grouped(run, query)
     sampling = sample(
         run.line, window=query.window, start=query.start, stop=query.stop, steps_per_epoch=query.steps_per_epoch
     )
-    grouping = replace(group(chosen, query.by), frozen=weights_of(selected) - weights_of(chosen))
     warn_of_changes(run, [sampling])
     return Asked(run, query, sampling, grouping, tuple(p.name for p in chosen))
 
@@ -195,16 +180,15 @@ def cut(
     listed, frames, unit, length = bundles_of(grouping, known, sources)
     total, whole = run.line.steps.size, layout is not None
     home = None
-    if whole:
-        bounds = [(start, min(start + length, total)) for start in range(low // length * length, high + 1, length)]
-    else:
-        bounds = [
-            (max(start, low), min(start + length, high + 1))
-            for start in range(low // length * length, high + 1, length)
-        ]
+    bounds = bounds_of(low, high, length, *((0, total) if whole else (low, high + 1)))
     ended = store.status != "running"
     reaches = tuple(
-        Reach(start, stop, max(start - halo, 0 if whole else low), full=whole and (ended or stop - start == length))
+        Reach(
+            start,
+            stop,
+            first=max(start - halo, 0 if whole else low),
+            full=whole and (ended or stop - start == length),
+        )
         for start, stop in bounds
     )
     base = base_for(store, asked.query.cache)
@@ -213,9 +197,7 @@ def cut(
         source = next(iter(sources.values()))
         home, shelves = shelves_for(base, store, source, listed, frames, extents, length, {}, suffix)
         listed = [Bundle(bundle.pieces, shelf) for bundle, shelf in zip(listed, shelves, strict=True)]
-    kept = np.array(
-        [[b.shelf is not None and r.full and b.shelf.has(r.start) for r in reaches] for b in listed], dtype=bool
-    )
+    kept = kept_of(listed, reaches)
     if not store.is_trajectory and not kept.all():
         raise unanswered(store)
     source = next(iter(sources.values()))
@@ -229,7 +211,7 @@ def _over_arrays(edges: Sequence[int], least: int, halo: int) -> tuple[Reach, ..
         if edges[place] - edges[begin] >= least or place == len(edges) - 1:
             first = max(edges[begin] - halo, edges[0])
             opens = int(np.searchsorted(edges, first, side="right")) - 1
-            reaches.append(Reach(edges[begin], edges[place], first, (opens, place)))
+            reaches.append(Reach(edges[begin], edges[place], first=first, places=(opens, place)))
             begin = place
     return tuple(reaches)
 

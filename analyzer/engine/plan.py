@@ -9,7 +9,7 @@ from __future__ import annotations
 import itertools
 import math
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -18,10 +18,10 @@ import numpy as np
 from analyzer.engine.bins import Cut, cut, is_aligned
 from analyzer.engine.cache import Extent, edges_of
 from analyzer.engine.frames import Chunks, Frames
-from analyzer.engine.makers import maker
 from analyzer.engine.pieces import BUNDLE_BYTES, Bundle, Piece, bundled, chunk_regions
 from analyzer.engine.shelves import shelves_for
 from analyzer.engine.sums import MOMENTS
+from analyzer.engine.tasks import TaskFrames, bounds_of, decoded_bytes, kept_of
 from analyzer.errors import MemoryLimitError, TrajectoryMissingError
 from analyzer.query.clips import Clip, clip
 from analyzer.query.epochs import epochs_of
@@ -43,16 +43,12 @@ FAN_IN = 8
 """Partials that merge at once: a tree, since a chain would keep every partial in memory until its turn."""
 
 
-@dataclass(frozen=True)
-class Span:
-    """The frames of one task, the velocities in them, and, for an aligned query, their bins; and who planned it."""
+@dataclass(frozen=True, kw_only=True)
+class Span(TaskFrames):
+    """The frames of one task, the velocities in them, and, for an aligned query, their bins."""
 
-    start: int
-    stop: int
     part: Clip
     bins: Cut | None = None
-    full: bool = False
-    maker: str = field(default_factory=maker)
 
 
 @dataclass(frozen=True)
@@ -216,7 +212,7 @@ def unanswered(store: Store) -> TrajectoryMissingError:
 
 def plan_arrays(sampling: Sampling, grouping: Grouping, pieces: Mapping[Piece, Frames], edges: Sequence[int]) -> Plan:
     """The tasks of a query on arrays that are already cut along step at `edges`, one bundle for each piece of them."""
-    spans = tuple(Span(start, stop, clip(sampling, start, stop)) for start, stop in itertools.pairwise(edges))
+    spans = tuple(Span(start, stop, part=clip(sampling, start, stop)) for start, stop in itertools.pairwise(edges))
     longest = max((span.stop - span.start for span in spans), default=0)
     bundles, frames = [Bundle((piece,)) for piece in pieces], tuple((one,) for one in pieces.values())
     return _costed(sampling, grouping, spans, bundles, frames, longest, longest)
@@ -256,10 +252,8 @@ def _sampled(sampling: Sampling) -> tuple[int, int]:
 def _spans(sampling: Sampling, length: int) -> tuple[Span, ...]:
     """Spans of an unaligned query: no frame outside its range is read."""
     low, high = _sampled(sampling)
-    bounds = [
-        (max(start, low), min(start + length, high + 1)) for start in range(low // length * length, high + 1, length)
-    ]
-    return tuple(Span(start, stop, clip(sampling, start, stop)) for start, stop in bounds)
+    bounds = bounds_of(low, high, length, low, high + 1)
+    return tuple(Span(start, stop, part=clip(sampling, start, stop)) for start, stop in bounds)
 
 
 def _binned_spans(sampling: Sampling, line: Timeline, length: int, unit: int, ended: bool) -> tuple[Span, ...]:
@@ -276,10 +270,9 @@ def _binned_spans(sampling: Sampling, line: Timeline, length: int, unit: int, en
     turns = [frame for even in line.evens for frame in (even.first, even.last)]
     ends = np.union1d(ends, np.array(turns, dtype=np.int64))  # stretches of equal spacing are windows, as epochs are
     spans = []
-    for start in range(low // length * length, high + 1, length):
-        stop = min(start + length, frames)
+    for start, stop in bounds_of(low, high, length, 0, frames):
         part, bins = clip(sampling, start, stop), cut(line, ends, middles, start, stop, unit)
-        spans.append(Span(start, stop, part, bins, full=ended or stop - start == length))
+        spans.append(Span(start, stop, part=part, bins=bins, full=ended or stop - start == length))
     return tuple(spans)
 
 
@@ -294,9 +287,6 @@ def _costed(
 ) -> Plan:
     """The plan, with what it costs when `unit` frames are decoded at once."""
     kept = kept_of(bundles, spans)
-    lengths = np.array([span.stop - span.start for span in spans], dtype=np.int64)
-    sizes = [sum(piece.frame_bytes for piece in (b.pieces if b.fills else b.chosen)) for b in bundles]
-    decoded = sum(size * int(lengths[~there].sum()) for size, there in zip(sizes, kept, strict=True))
     largest = max((max(piece.frame_bytes, 4 * piece.weights) for b in bundles for piece in b.pieces), default=0)
     return Plan(
         sampling=sampling,
@@ -307,7 +297,7 @@ def _costed(
         kept=kept,
         with_series=_with_series(sampling, grouping),
         shelved=(),
-        bytes=decoded,
+        bytes=decoded_bytes(bundles, [span.stop - span.start for span in spans], kept),
         result_bytes=grouping.weights.size * 8 * (sampling.windows.velocities.size * MOMENTS + sampling.batches),
         # One piece at a time: its compressed chunk, the decoded one, zarr's copy of it into the output, and what the
         # allocator has not given back; then the tables of a tile. Measured by tests/benchmarks/analyzer_scale.py.
@@ -319,15 +309,6 @@ def _costed(
 
 def _with_series(sampling: Sampling, grouping: Grouping) -> bool:
     return bool((sampling.spacing == 1).all() and (grouping.is_whole or sampling.batch is not None))
-
-
-def kept_of(bundles: Sequence[Bundle], spans: Sequence[Span]) -> Array:
-    """(bundles, spans) bool: which sums are on the shelves."""
-    kept = np.zeros((len(bundles), len(spans)), dtype=bool)
-    for n, bundle in enumerate(bundles):
-        for m, span in enumerate(spans):
-            kept[n, m] = bundle.shelf is not None and span.full and bundle.shelf.has(span.start)
-    return kept
 
 
 def _depth(count: int) -> int:

@@ -5,11 +5,17 @@ from __future__ import annotations
 from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass
 from functools import cached_property
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from analyzer.query.changes import flat_groups
+from analyzer.query.changes import first_setting, flat_groups
+from analyzer.store.reading import read, source_of
+
+if TYPE_CHECKING:
+    import xarray as xr
+
+    from analyzer.store.schema import Store
 
 Array = np.ndarray[Any, np.dtype[Any]]
 
@@ -68,6 +74,34 @@ class Settings:
 def is_setting(name: str, hyperparameters: Collection[str]) -> bool:
     """Whether a logged scalar of this name is a hyperparameter."""
     return name.startswith(_PLACE) or name in _LOGGED or (name in hyperparameters and name != "epoch")
+
+
+def settings_of_store(store: Store) -> Recorded:
+    """Read the settings that a store recorded with its frames."""
+    hyperparameters = store.attrs.get("hyperparameters") or {}
+    rates, scalars = None, {}
+    for scalar in store.scalars:
+        region = tuple((0, length) for length in scalar.shape)
+        if scalar.name == LEARNING_RATE and len(scalar.shape) == 2:
+            rates = read(source_of(store, scalar.path), region).astype(np.float64)
+        elif len(scalar.shape) == 1 and is_setting(scalar.name, hyperparameters):
+            scalars[scalar.name] = read(source_of(store, scalar.path), region).astype(np.float64)
+    return recorded_of(rates, scalars, first_setting("optimizer", store.attrs))
+
+
+def settings_of_tree(tree: xr.DataTree) -> Recorded:
+    """Read the settings from the variables of a tree, as far as they still have a value for each frame."""
+    known = tree.attrs.get("hyperparameters")
+    hyperparameters = known if isinstance(known, Mapping) else {}
+    rates, scalars = None, {}
+    for variable, array in tree.data_vars.items():
+        name = str(array.attrs.get("long_name", variable))
+        if variable == LEARNING_RATE and "step" in array.dims:
+            values = np.asarray(array.transpose("step", ...).values, dtype=np.float64)
+            rates = values.reshape(len(values), -1)
+        elif array.dims == ("step",) and is_setting(name, hyperparameters):
+            scalars[name] = np.asarray(array.values, dtype=np.float64)
+    return recorded_of(rates, scalars, first_setting("optimizer", tree.attrs))
 
 
 def recorded_of(rates: Array | None, scalars: Mapping[str, Array], optimizer: object) -> Recorded:
