@@ -37,7 +37,7 @@ from analyzer.tables.layouts import layout_of
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
-    from analyzer.engine.measure import Query
+    from analyzer.query.query import Query
 
 _DOTS = 160
 """Dots per inch of a picture, unless others are asked for."""

@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     import xarray as xr
 
     from analyzer.engine.keeping import Account
-    from analyzer.engine.measure import Query
+    from analyzer.query.query import Query
 
 _ALONE = "It stands alone: it answers whole runs and epochs without the trajectory"
 _folder = click.option("--cache", "chosen", type=UserPath(file_okay=False), help="The folder, where it was chosen.")

@@ -253,22 +253,26 @@ def _by(kinds: str) -> _Decorator:
     return click.option("--by", default="layer", show_default=True, metavar="GROUP", help=kinds)
 
 
-def query_options(command: Callable[..., Any], lag: _Decorator = _LAG) -> Callable[..., Any]:
-    """Add the options that choose velocities, weights, groups and windows."""
-    for option in reversed(
-        (
-            _by(f"{listed()}."),
-            _GROUP,
-            _WINDOW,
-            _START,
-            _STOP,
-            lag,
-            *_SELECTION,
-            *_EPOCHS,
-        )
-    ):
+def _with(command: Callable[..., Any], *options: _Decorator) -> Callable[..., Any]:
+    """Add options to a command, whose help lists them in this order."""
+    for option in reversed(options):
         command = option(command)
     return command
+
+
+def query_options(command: Callable[..., Any], lag: _Decorator = _LAG) -> Callable[..., Any]:
+    """Add the options that choose velocities, weights, groups and windows."""
+    return _with(
+        command,
+        _by(f"{listed()}."),
+        _GROUP,
+        _WINDOW,
+        _START,
+        _STOP,
+        lag,
+        *_SELECTION,
+        *_EPOCHS,
+    )
 
 
 def lag_query_options(command: Callable[..., Any]) -> Callable[..., Any]:
@@ -278,122 +282,96 @@ def lag_query_options(command: Callable[..., Any]) -> Callable[..., Any]:
 
 def range_options(command: Callable[..., Any]) -> Callable[..., Any]:
     """Add the options that choose velocities and weights, to a command with one window and groups of its own."""
-    for option in reversed((_START, _STOP, _LAG, *_SELECTION, *_EPOCHS)):
-        command = option(command)
-    return command
+    return _with(command, _START, _STOP, _LAG, *_SELECTION, *_EPOCHS)
 
 
 def series_options(command: Callable[..., Any], auto: bool = False) -> Callable[..., Any]:
     """Add the options that choose weights, whole-parameter groups and a range; with `auto`, from equilibrium on."""
     start = "First frame looked at; auto: where the run is in equilibrium" if auto else "First frame looked at"
-    for option in reversed(
-        (
-            _by(f"{listed(WHOLE)}."),
-            _GROUP,
-            click.option("--start", type=Bound(auto), help=f"{start}; default: the first of the run."),
-            _STOP,
-            *_SELECTION,
-        )
-    ):
-        command = option(command)
-    return command
+    return _with(
+        command,
+        _by(f"{listed(WHOLE)}."),
+        _GROUP,
+        click.option("--start", type=Bound(auto), help=f"{start}; default: the first of the run."),
+        _STOP,
+        *_SELECTION,
+    )
 
 
 def dynamics_options(command: Callable[..., Any]) -> Callable[..., Any]:
     """Add the options that choose weights, groups and windows, at a lag of one stride."""
-    for option in reversed(
-        (
-            _by(f"{listed()}."),
-            _GROUP,
-            _WINDOW,
-            _START,
-            _STOP,
-            *_SELECTION,
-            _EPOCHS[0],
-        )
-    ):
-        command = option(command)
-    return command
+    return _with(
+        command,
+        _by(f"{listed()}."),
+        _GROUP,
+        _WINDOW,
+        _START,
+        _STOP,
+        *_SELECTION,
+        _EPOCHS[0],
+    )
 
 
 def modes_options(command: Callable[..., Any]) -> Callable[..., Any]:
     """Add the options that choose weights, groups of any kind and a range."""
-    for option in reversed((_by(f"{listed()}."), _GROUP, _START, _STOP, *_SELECTION)):
-        command = option(command)
-    return command
+    return _with(command, _by(f"{listed()}."), _GROUP, _START, _STOP, *_SELECTION)
 
 
 def epoch_options(command: Callable[..., Any]) -> Callable[..., Any]:
     """Add the options that say what an epoch is, to a command that takes a lag."""
-    for option in reversed(_EPOCHS):
-        command = option(command)
-    return command
+    return _with(command, *_EPOCHS)
 
 
 def selection_options(command: Callable[..., Any]) -> Callable[..., Any]:
     """Add the options that choose parameters."""
-    for option in reversed(_SELECTION):
-        command = option(command)
-    return command
+    return _with(command, *_SELECTION)
 
 
 def sample_options(command: Callable[..., Any], weights: int, steps: int) -> Callable[..., Any]:
     """Add the options that say how many velocities are drawn of each group."""
-    for option in reversed(
-        (
-            click.option(
-                "--sample-weights", type=int, default=weights, show_default=True, help="Weights drawn of each group."
-            ),
-            click.option(
-                "--sample-steps",
-                type=int,
-                default=steps,
-                show_default=True,
-                help="Steps drawn of each such weight.",
-            ),
-            click.option(
-                "--seed", type=click.IntRange(min=0), default=0, show_default=True, help="Seed of the sample."
-            ),
-        )
-    ):
-        command = option(command)
-    return command
+    return _with(
+        command,
+        click.option(
+            "--sample-weights", type=int, default=weights, show_default=True, help="Weights drawn of each group."
+        ),
+        click.option(
+            "--sample-steps",
+            type=int,
+            default=steps,
+            show_default=True,
+            help="Steps drawn of each such weight.",
+        ),
+        click.option("--seed", type=click.IntRange(min=0), default=0, show_default=True, help="Seed of the sample."),
+    )
 
 
 def file_options(command: Callable[..., Any]) -> Callable[..., Any]:
     """Add the options that say where the answer goes, and in which format."""
-    for option in reversed(_FILES):
-        command = option(command)
-    return command
+    return _with(command, *_FILES)
 
 
 def output_options(command: Callable[..., Any]) -> Callable[..., Any]:
     """Add `file_options`, the width of a table, and the options to draw."""
-    for option in reversed((_WIDE, *_PICTURE)):
-        command = option(command)
-    return file_options(command)
+    return file_options(_with(command, _WIDE, *_PICTURE))
 
 
 def execution_options(command: Callable[..., Any]) -> Callable[..., Any]:
     """Add the options that say who computes, from which sums, within which memory; named as dask names them."""
-    for option in reversed(
-        (
-            click.option(
-                "--scheduler",
-                default="threads",
-                show_default=True,
-                metavar="threads|processes|ADDRESS",
-                help="Who computes; ADDRESS is that of a dask.distributed scheduler, tcp://host:8786.",
-            ),
-            click.option(
-                "--workers", type=click.IntRange(1, MOST_WORKERS), help="Threads or processes; default: one a core."
-            ),
-            click.option("--no-cache", is_flag=True, help="Neither use nor keep sums beside the store."),
-            click.option("--cache", type=UserPath(file_okay=False), help="Keep the sums in this folder instead."),
-            click.option(
-                "--memory-limit", type=Bytes(), help="Refuse what is projected to need more; default: what is free."
-            ),
-        )
-    ):
-        command = option(command)
-    return command
+    return _with(
+        command,
+        click.option(
+            "--scheduler",
+            default="threads",
+            show_default=True,
+            metavar="threads|processes|ADDRESS",
+            help="Who computes; ADDRESS is that of a dask.distributed scheduler, tcp://host:8786.",
+        ),
+        click.option(
+            "--workers", type=click.IntRange(1, MOST_WORKERS), help="Threads or processes; default: one a core."
+        ),
+        click.option("--no-cache", is_flag=True, help="Neither use nor keep sums beside the store."),
+        click.option("--cache", type=UserPath(file_okay=False), help="Keep the sums in this folder instead."),
+        click.option(
+            "--memory-limit", type=Bytes(), help="Refuse what is projected to need more; default: what is free."
+        ),
+    )

@@ -11,7 +11,7 @@ from click.core import ParameterSource
 if TYPE_CHECKING:
     import xarray as xr
 
-    from analyzer.engine.measure import Query
+    from analyzer.query.query import Query
 
 
 def settled(run: xr.DataTree, options: Mapping[str, Any]) -> Query:
@@ -29,7 +29,7 @@ def settled(run: xr.DataTree, options: Mapping[str, Any]) -> Query:
 def query_of(options: Mapping[str, Any]) -> Query:
     """Return the query of a command's options; an option that the command does not have stays at its default."""
     from analyzer.cli import execution
-    from analyzer.engine.measure import Query
+    from analyzer.query.query import Query
 
     several = isinstance(options.get("lag"), tuple)
     return Query(

@@ -23,10 +23,10 @@ from analyzer.cli.netcdf import storable_dataset
 from analyzer.cli.progress import bar
 from analyzer.cli.query import settled
 from analyzer.cli.text import printable, say
-from analyzer.engine.measure import Query
 from analyzer.errors import AnalyzerError, OptionError, TrajectoryMissingError
 from analyzer.quantities.velocity import velocity
 from analyzer.query.groups import select
+from analyzer.query.query import Query
 from analyzer.run import open_run
 from analyzer.store.describe import size_text
 from analyzer.store.files import temporary_file, temporary_folder

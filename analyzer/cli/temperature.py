@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     import xarray as xr
     from matplotlib.figure import Figure
 
-    from analyzer.engine.measure import Query
+    from analyzer.query.query import Query
 
 
 @click.command(short_help="Temperatures of groups of weights, by window.")

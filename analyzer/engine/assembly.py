@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import warnings
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -85,7 +85,7 @@ def assemble(assembly: Assembly, partials: Sequence[Partial], origin: int | None
     StoreChangedError
         The store was replaced since it was opened.
     """
-    _require_same(assembly)
+    require_same(assembly.maker, assembly.source)
     windows = assembly.sampling.windows.velocities.size
     table = np.zeros((MOMENTS, assembly.groups, windows))
     found: dict[str, int] = {}
@@ -96,8 +96,7 @@ def assemble(assembly: Assembly, partials: Sequence[Partial], origin: int | None
         for closed, sums in partial.closed:
             for row in range(MOMENTS):
                 np.add.at(table[row], (numbers[:, np.newaxis], closed), sums[row] * mass)
-        for parameter, frame in partial.nonfinite:
-            found[parameter] = min(frame, found.get(parameter, frame))
+        note_first(found, partial.nonfinite)
     series = np.empty((0, 0))
     if origin is not None:
         series = _summed(assembly, [partial.series for partial in partials])
@@ -111,7 +110,7 @@ def assemble(assembly: Assembly, partials: Sequence[Partial], origin: int | None
 
 def assemble_series(assembly: Assembly, parts: Sequence[Series], origin: int) -> Assembled:
     """As `assemble`, from the sums of single steps alone: all but Σv² is NaN."""
-    _require_same(assembly)
+    require_same(assembly.maker, assembly.source)
     series = _summed(assembly, [part.values for part in parts])
     table = np.full((MOMENTS, assembly.groups, assembly.sampling.windows.velocities.size), np.nan)
     table[SQUARES] = squares_by_window(series, assembly.sampling, origin)
@@ -120,16 +119,26 @@ def assemble_series(assembly: Assembly, parts: Sequence[Series], origin: int) ->
     found: dict[str, int] = {}
     if bad.any():
         for part in parts:
-            for parameter, frame in part.nonfinite:
-                found[parameter] = min(frame, found.get(parameter, frame))
+            note_first(found, part.nonfinite)
     return Assembled(table, found, series, np.empty((0, 0)))
 
 
-def _require_same(assembly: Assembly) -> None:
-    """Refuse an answer by another version, or of another run than was opened: asked once all has been read."""
-    require_maker(assembly.maker)
-    if assembly.source is not None:
-        check_same(assembly.source)
+def require_same(maker: str, source: Source | None) -> None:
+    """Refuse an answer by another version, or of another run than was opened: asked once all has been read.
+
+    Raises
+    ------
+    WorkerVersionError, StoreChangedError
+    """
+    require_maker(maker)
+    if source is not None:
+        check_same(source)
+
+
+def note_first(found: dict[str, int], nonfinite: Iterable[tuple[str, int]]) -> None:
+    """Note of each parameter the first of its frames that are not finite."""
+    for parameter, frame in nonfinite:
+        found[parameter] = min(frame, found.get(parameter, frame))
 
 
 def _summed(assembly: Assembly, series: Sequence[tuple[Array, ...]]) -> Array:

@@ -15,13 +15,13 @@ import dask.array as da
 import numpy as np
 from dask.base import tokenize
 
+from analyzer.engine.assembly import note_first, require_same
 from analyzer.engine.frames import Frames
-from analyzer.engine.makers import maker, require_maker
-from analyzer.engine.parts import Assembly, answered, arrays_of, tasks_of
+from analyzer.engine.makers import maker
+from analyzer.engine.parts import Assembly, answered, arrays_of, none_kept, tasks_of
 from analyzer.engine.passage import Asked, Passage, Reach, check_memory, cut, task_bytes
-from analyzer.engine.picks import Picked, PickJob, pick_frames, pick_jobs
+from analyzer.engine.picks import Picked, PickJob, joined, pick_frames, pick_jobs
 from analyzer.engine.pieces import Bundle, bundle_groups
-from analyzer.store.roots import check_same
 
 Array = np.ndarray[Any, np.dtype[Any]]
 
@@ -98,15 +98,11 @@ def gram_arrays(
     return made, made.pop("nonfinite")
 
 
-def none_kept(*_: Any) -> list[Picked]:
-    raise AssertionError("no frames are kept")
-
-
 @np.errstate(invalid="ignore", over="ignore")  # of weights that are not finite, which are noted
 def gram_of(bundle: Bundle, parts: Sequence[Sequence[Picked]]) -> GramSums:
     """The Gram matrices of a bundle's groups, from its picked frames in order."""
     picked = [one for several in parts for one in several]
-    values = np.concatenate([one.values for one in picked], axis=1)
+    values = joined(picked)
     labels, numbers = bundle_groups(bundle)
     own, of_weight = np.unique(numbers[labels], return_inverse=True)
     grams = np.zeros((own.size, values.shape[1], values.shape[1]))
@@ -137,12 +133,9 @@ def assemble_grams(assembly: Assembly, finish: Callable[[Array], dict[str, Array
     StoreChangedError
         The store was replaced since it was opened.
     """
-    require_maker(assembly.maker)
-    if assembly.source is not None:
-        check_same(assembly.source)
+    require_same(assembly.maker, assembly.source)
     found: dict[str, int] = {}
-    for parameter, frame in total.nonfinite:
-        found[parameter] = min(frame, found.get(parameter, frame))
+    note_first(found, total.nonfinite)
     return answered(finish(total.grams), found)
 
 
@@ -205,9 +198,7 @@ def assemble_projections(
     StoreChangedError
         The store was replaced since it was opened.
     """
-    require_maker(assembly.maker)
-    if assembly.source is not None:
-        check_same(assembly.source)
+    require_same(assembly.maker, assembly.source)
     answer = {name: np.full((factors, *shape), np.nan) for name, shape in shapes.items()}
     for bundle, of_bundle in zip(assembly.bundles, parts, strict=True):
         total = sum(part for several in of_bundle for part in several)

@@ -14,7 +14,7 @@ import xarray as xr
 
 from analyzer.engine.cache import fault_of
 from analyzer.engine.homes import files_of, homes_for
-from analyzer.engine.measure import Query, base_for, measure
+from analyzer.engine.measure import base_for, measure
 from analyzer.engine.pair_plan import plan_pairs
 from analyzer.engine.passage import Passage, ask
 from analyzer.engine.pieces import Bundle
@@ -22,6 +22,7 @@ from analyzer.engine.plan import Plan
 from analyzer.engine.remains import Remains, missing_of, preserve
 from analyzer.errors import AnalyzerError, OptionError, SettingsWarning
 from analyzer.query.lags import default_lags
+from analyzer.query.query import Query
 from analyzer.store.kept import root_of, runs_in
 from analyzer.store.reading import source_of
 from analyzer.store.roots import root_now

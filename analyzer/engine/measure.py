@@ -6,6 +6,7 @@ It returns moments. The quantities (`analyzer.quantities`) turn them into temper
 from __future__ import annotations
 
 import itertools
+import json
 import warnings
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -33,9 +34,10 @@ from analyzer.errors import (
 )
 from analyzer.query.batches import in_batches
 from analyzer.query.changes import told, within
-from analyzer.query.groups import By, Globs, Grouping, group, most_groups, select, weights_of
+from analyzer.query.groups import By, Grouping, group, most_groups, select, weights_of
 from analyzer.query.kinds import KINDS
-from analyzer.query.windows import BIN_FRAMES, Bound, Lag, Sampling, Window, sample
+from analyzer.query.query import Query
+from analyzer.query.windows import Sampling, sample
 from analyzer.store.reading import source_of
 from analyzer.store.roots import check_same
 from analyzer.store.schema import Parameter, Store
@@ -69,48 +71,6 @@ class Measurement:
     run: Trajectory
     plan: Plan
     moments: Moments
-
-
-@dataclass(frozen=True, kw_only=True)
-class Query:
-    """What is asked of a run, apart from the quantity.
-
-    Attributes
-    ----------
-    by, window, start, stop, lag, parameter, layer, exclude, frozen, steps_per_epoch, unequal_epochs, memory_limit
-        As for `analyzer.temperature`.
-    lags
-        Several lags in place of `lag`, for a quantity that takes them.
-    workers
-        Threads or processes that will compute, for the projection of memory.
-    cache
-        Whether the moments cache is used and filled, or its folder if that is not beside the store.
-    batches
-        Whether velocities of groups without a series are cut into batches, for error bars.
-    half_phase
-        Whether displacements of lag "epoch" are shifted by half an epoch.
-    shortest_batch
-        Velocities of neighbouring frames in the shortest batch. Kept sums answer only if this is the length of a bin.
-    """
-
-    by: By = "layer"
-    window: Window = None
-    start: Bound = None
-    stop: Bound = None
-    lag: Lag = None
-    lags: Sequence[Lag] | None = None
-    parameter: Globs = None
-    layer: Globs = None
-    exclude: Globs = None
-    frozen: bool = False
-    steps_per_epoch: int | None = None
-    unequal_epochs: bool = False
-    workers: int = 1
-    memory_limit: int | None = None
-    cache: bool | str = True
-    batches: bool = False
-    half_phase: bool = False
-    shortest_batch: int = BIN_FRAMES
 
 
 def measure(tree: xr.DataTree, query: Query, mass: Mass = 1.0) -> Measurement:
@@ -272,7 +232,7 @@ def result(
         data[name] = (dims, answers[table.name][n], {"units": column.units, "long_name": column.title})
     data |= extra or {}
     dataset = xr.Dataset(data, coords=coords, attrs=attrs_of(measurement.run, sampling, grouping, quantity))
-    return dataset if measurement.run.lazy else dataset.compute(scheduler="synchronous")
+    return in_memory_as(measurement.run, dataset)
 
 
 def coords_of(sampling: Sampling, grouping: Grouping) -> dict[str, Any]:
@@ -338,6 +298,16 @@ def attrs_of(run: Trajectory, sampling: Sampling, grouping: Grouping, quantity: 
         "thermotrace_version": version(),
     }
     return attrs | run.identity
+
+
+def own_groups(by: By) -> dict[str, str]:
+    """The attribute of an answer that says what the user's own groups hold; none for a kind of group."""
+    return {"groups": json.dumps(dict(by))} if isinstance(by, Mapping) else {}
+
+
+def in_memory_as(run: Trajectory, answer: xr.Dataset) -> xr.Dataset:
+    """An answer, computed where the arrays of its run are in memory, else lazy as they are."""
+    return answer if run.lazy else answer.compute(scheduler="synchronous")
 
 
 def _plan_of_tree(run: Trajectory, chosen: Sequence[Parameter], sampling: Sampling, grouping: Grouping) -> Plan:

@@ -14,6 +14,7 @@ import numpy as np
 from dask.base import tokenize
 
 from analyzer.engine import levels as far
+from analyzer.engine.assembly import note_first
 from analyzer.engine.contents import noted_of, places_of
 from analyzer.engine.frames import Chunks, Frames, Noted
 from analyzer.engine.makers import maker, require_maker
@@ -257,8 +258,7 @@ def assemble_pairs(
         more = np.zeros((assembly.groups, *beyond[0].sums.shape[1:]))
         for bundle, one in zip(assembly.bundles, beyond, strict=True):
             np.add.at(more, bundle_groups(bundle)[1], one.sums)
-            for parameter, frame in one.nonfinite:
-                found[parameter] = min(frame, found.get(parameter, frame))
+            note_first(found, one.nonfinite)
         sums = np.concatenate([sums, more], axis=2)
     if remains is not None:
         preserve(remains)

@@ -13,12 +13,12 @@ import dask.array as da
 import numpy as np
 from dask.highlevelgraph import HighLevelGraph
 
+from analyzer.engine.assembly import note_first, require_same
 from analyzer.engine.frames import of_places
-from analyzer.engine.makers import require_maker
 from analyzer.engine.passage import Passage
 from analyzer.engine.pieces import Bundle, Piece, bundle_groups
 from analyzer.errors import NonFiniteWarning
-from analyzer.store.roots import Source, check_same
+from analyzer.store.roots import Source
 
 Array = np.ndarray[Any, np.dtype[Any]]
 
@@ -103,6 +103,11 @@ def tasks_of(
     return graph, keys
 
 
+def none_kept(*_: Any) -> list[Any]:
+    """What reads kept sums of a question whose sums are not kept."""
+    raise AssertionError("no sums of this question are kept")
+
+
 def _listed(one: Any) -> list[Any]:
     return [one]
 
@@ -155,9 +160,7 @@ def added(
     StoreChangedError
         The store was replaced since it was opened.
     """
-    require_maker(assembly.maker)
-    if assembly.source is not None:
-        check_same(assembly.source)
+    require_same(assembly.maker, assembly.source)
     total = np.zeros(shape)
     found: dict[str, int] = {}
     for bundle, of_bundle in zip(assembly.bundles, parts, strict=True):
@@ -166,8 +169,7 @@ def added(
             numbers = np.array([piece.rule.base for piece in bundle.chosen if piece.rule is not None])
         for part in itertools.chain(*of_bundle):
             np.add.at(total[:, part.record : part.record + part.sums.shape[1]], numbers, part.sums)
-            for parameter, frame in part.nonfinite:
-                found[parameter] = min(frame, found.get(parameter, frame))
+            note_first(found, part.nonfinite)
     return total, found
 
 

@@ -20,15 +20,16 @@ import numpy as np
 
 from analyzer.engine.cache import Extent
 from analyzer.engine.frames import Frames
-from analyzer.engine.measure import Query, base_for, grouped, pieces_of_tree, warn_of_changes
+from analyzer.engine.measure import base_for, grouped, pieces_of_tree, warn_of_changes
 from analyzer.engine.pieces import Bundle, Piece
 from analyzer.engine.plan import SPAN_FRAMES, bundles_of, size_text, unanswered
 from analyzer.engine.remains import Remains
-from analyzer.engine.shelves import shelves_for
+from analyzer.engine.shelves import Files, shelves_for
 from analyzer.engine.spans import frames_of
 from analyzer.engine.tasks import TaskFrames, bounds_of, decoded_bytes, kept_of
 from analyzer.errors import MemoryLimitError
 from analyzer.query.groups import Grouping
+from analyzer.query.query import Query
 from analyzer.query.windows import Sampling, sample
 from analyzer.store.reading import source_of
 from analyzer.store.roots import Source, check_same
@@ -195,8 +196,7 @@ def cut(
     if layout is not None and base is not None:
         extents = [Extent(r.start, r.stop, r.first, layout(r.start, r.stop)) for r in reaches if r.full]
         source = next(iter(sources.values()))
-        home, shelves = shelves_for(base, store, source, listed, frames, extents, length, {}, suffix)
-        listed = [Bundle(bundle.pieces, shelf) for bundle, shelf in zip(listed, shelves, strict=True)]
+        home, listed = shelves_for(base, store, source, listed, frames, Files(extents, length, suffix), {})
     kept = kept_of(listed, reaches)
     if not store.is_trajectory and not kept.all():
         raise unanswered(store)

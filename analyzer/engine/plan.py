@@ -19,7 +19,7 @@ from analyzer.engine.bins import Cut, cut, is_aligned
 from analyzer.engine.cache import Extent, edges_of
 from analyzer.engine.frames import Chunks, Frames
 from analyzer.engine.pieces import BUNDLE_BYTES, Bundle, Piece, bundled, chunk_regions
-from analyzer.engine.shelves import shelves_for
+from analyzer.engine.shelves import Files, shelves_for
 from analyzer.engine.sums import MOMENTS
 from analyzer.engine.tasks import TaskFrames, bounds_of, decoded_bytes, kept_of
 from analyzer.errors import MemoryLimitError, TrajectoryMissingError
@@ -158,10 +158,8 @@ def plan(
             for span in binned
             if span.full and span.bins is not None
         ]
-        home, shelves = shelves_for(
-            base, store, source, bundles, frames, extents, length, {} if listings is None else listings
-        )
-        bundles = [replace(bundle, shelf=shelf) for bundle, shelf in zip(bundles, shelves, strict=True)]
+        files = Files(extents, length)
+        home, bundles = shelves_for(base, store, source, bundles, frames, files, {} if listings is None else listings)
     planned = replace(_costed(sampling, grouping, spans, bundles, frames, unit, length), home=home)
     whole = max(
         (math.prod(p.chunks) * np.dtype(p.dtype).itemsize for p in store.parameters if p.name in sources), default=0

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -18,18 +18,35 @@ from analyzer.store.roots import Source, root_now
 from analyzer.store.schema import Store
 
 
+@dataclass(frozen=True)
+class Files:
+    """The files of sums that each bundle of a question has.
+
+    Attributes
+    ----------
+    extents
+        One for each file.
+    length
+        Frames of a long task, which the folders' names depend on.
+    suffix
+        Of the files' names.
+    """
+
+    extents: Sequence[Extent]
+    length: int
+    suffix: str = SUFFIXES[0]
+
+
 def shelves_for(
     base: Path,
     store: Store,
     source: Source,
     bundles: Sequence[Bundle],
     frames: Sequence[Sequence[Frames]],
-    extents: Sequence[Extent],
-    length: int,
+    files: Files,
     listings: dict[str, Any],
-    suffix: str = SUFFIXES[0],
-) -> tuple[Path, list[Shelf]]:
-    """The folder in which sums of a run are kept, and the shelf of each bundle in it, with what lies there.
+) -> tuple[Path, list[Bundle]]:
+    """The folder in which sums of a run are kept, and the bundles with their shelves in it, and what lies there.
 
     A folder with sums of other frames, as of a copy that was edited, is left alone.
 
@@ -37,26 +54,23 @@ def shelves_for(
     ----------
     source
         Any array of the run.
-    extents
-        The files that a bundle has.
-    length
-        Frames of a long task, which the folders' names depend on.
+    files
+        Those that a bundle has.
     listings
         What was seen for other plans of the same question (`analyzer.store.chunks.stamps`); filled.
-    suffix
-        Of the files.
     """
+    extents = files.extents
 
     def shelf(home: Path, bundle: Bundle, run_id: str = store.run_id) -> Shelf:
-        content = (length, [(p.parameter, p.region, p.dtype, p.original_dtype) for p in bundle.pieces])
+        content = (files.length, [(p.parameter, p.region, p.dtype, p.original_dtype) for p in bundle.pieces])
         folder = shelf_folder(home, run_id, content, alone=not store.is_trajectory)
         segments = continuation(store.attrs.get("segments", []))
         versions = (KERNELS, int(store.attrs.get("format_version", 1)))
         alone = not store.is_trajectory
-        return Shelf(str(folder), segments, versions, store.chunk_steps, alone=alone, suffix=suffix)
+        return Shelf(str(folder), segments, versions, store.chunk_steps, alone=alone, suffix=files.suffix)
 
     if not store.is_trajectory:
-        return base, [shelf(base, bundle) for bundle in bundles]
+        return base, [replace(bundle, shelf=shelf(base, bundle)) for bundle in bundles]
     bounds = [(extent.first, extent.stop) for extent in extents]
     places = [
         places_of([piece.region for piece in bundle.pieces], some, bounds)
@@ -89,4 +103,4 @@ def shelves_for(
                     standing, known = compare(old, extent, place, stamp)
                     if standing == SAME and link(old.file(extent.start), one.file(extent.start)):
                         one.looks[extent.start] = Look(stamp, known)  # type: ignore[index]
-    return best[1], best[2]
+    return best[1], [replace(bundle, shelf=one) for bundle, one in zip(bundles, best[2], strict=True)]

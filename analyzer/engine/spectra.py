@@ -17,7 +17,7 @@ from dask.base import tokenize
 
 from analyzer.engine.frames import Frames
 from analyzer.engine.makers import maker, require_maker
-from analyzer.engine.parts import Assembly, Part, added, answered, arrays_of, note_nonfinite, tasks_of
+from analyzer.engine.parts import Assembly, Part, added, answered, arrays_of, none_kept, note_nonfinite, tasks_of
 from analyzer.engine.passage import Asked, Passage, Reach, check_memory, cut, reader, task_bytes, tiles_of, units_of
 from analyzer.engine.pieces import Bundle, Piece, bundle_groups, piece_groups
 from analyzer.engine.spans import chosen_of
@@ -150,17 +150,13 @@ def spectrum_arrays(
     """
     passage = plan.passage
     name = str(tokenize("spectrum", passage.bundles, passage.frames, passage.reaches, plan.jobs, finish))
-    graph, keys = tasks_of(passage, name, reduce_sections, plan.jobs, _none_kept)
+    graph, keys = tasks_of(passage, name, reduce_sections, plan.jobs, none_kept)
     assembly = Assembly(passage.bundles, passage.grouping.weights.size, passage.source, maker())
     shape = (assembly.groups, plan.sections.window.size, plan.length // 2 + 1)
     whole = f"spectrum-{name}"
     graph[whole] = (assemble_sections, assembly, finish, keys, shape)
     made = arrays_of(passage, graph, whole, shapes | {"nonfinite": ((), object)})
     return made, made.pop("nonfinite")
-
-
-def _none_kept(*_: Any) -> list[Part]:
-    raise AssertionError("no periodograms are kept")
 
 
 def reduce_sections(job: SpectrumJob, bundle: Bundle, frames: Sequence[Frames], reach: Reach) -> Part:

@@ -10,12 +10,12 @@ import dask.array as da
 import numpy as np
 from dask.base import tokenize
 
-from analyzer.engine.gram import GramPlan, none_kept
-from analyzer.engine.makers import maker, require_maker
-from analyzer.engine.parts import Assembly, answered, arrays_of, tasks_of
-from analyzer.engine.picks import Picked, pick_frames
+from analyzer.engine.assembly import note_first, require_same
+from analyzer.engine.gram import GramPlan
+from analyzer.engine.makers import maker
+from analyzer.engine.parts import Assembly, answered, arrays_of, none_kept, tasks_of
+from analyzer.engine.picks import Picked, joined, pick_frames
 from analyzer.engine.pieces import Bundle, bundle_groups
-from analyzer.store.roots import check_same
 
 Array = np.ndarray[Any, np.dtype[Any]]
 
@@ -62,7 +62,7 @@ def two_time_arrays(plan: GramPlan, pairs: Array) -> tuple[da.Array, da.Array]:
 def squares_of(bundle: Bundle, parts: Sequence[Sequence[Picked]], pairs: Array, groups: int) -> Squares:
     """The squared displacements of a bundle's groups, from its picked frames in order."""
     picked = [one for several in parts for one in several]
-    values = np.concatenate([one.values for one in picked], axis=1)
+    values = joined(picked)
     labels, numbers = bundle_groups(bundle)
     of_weight = numbers[labels]
     sums = np.zeros((groups, pairs.shape[1]))
@@ -80,12 +80,9 @@ def assemble_squares(assembly: Assembly, parts: Sequence[Squares]) -> dict[str, 
     StoreChangedError
         The store was replaced since it was opened.
     """
-    require_maker(assembly.maker)
-    if assembly.source is not None:
-        check_same(assembly.source)
+    require_same(assembly.maker, assembly.source)
     found: dict[str, int] = {}
-    for parameter, frame in (one for part in parts for one in part.nonfinite):
-        found[parameter] = min(frame, found.get(parameter, frame))
+    note_first(found, (one for part in parts for one in part.nonfinite))
     total = np.zeros_like(parts[0].sums)
     for part in parts:
         total += part.sums

@@ -9,7 +9,7 @@ import numpy as np
 from analyzer.engine.bins import SpanSums
 from analyzer.engine.cache import Shelf, fault_of, load
 from analyzer.engine.frames import Chunks, Frames
-from analyzer.engine.measure import Query, measure
+from analyzer.engine.measure import measure
 from analyzer.engine.pair_cache import load_pairs
 from analyzer.engine.pair_plan import PairJob, plan_pairs
 from analyzer.engine.pairs import reduce_pairs
@@ -20,6 +20,7 @@ from analyzer.engine.spans import sums_of_frames
 from analyzer.engine.sums import KEPT
 from analyzer.errors import AnalyzerError
 from analyzer.query.lags import default_lags
+from analyzer.query.query import Query
 from analyzer.store.schema import Store
 from analyzer.tree import build_tree
 

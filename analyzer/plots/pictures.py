@@ -13,7 +13,6 @@ import xarray as xr
 from matplotlib import pyplot
 from matplotlib.figure import Figure
 
-from analyzer.engine.measure import Query
 from analyzer.errors import TreeError
 from analyzer.plots import dynamics as dynamics_plots
 from analyzer.plots import fit as fit_plots
@@ -36,6 +35,7 @@ from analyzer.quantities.temperature import temperature as measured_temperature
 from analyzer.quantities.tracks import LOSS
 from analyzer.quantities.velocity import velocity_summary
 from analyzer.query.changes import resumed_at
+from analyzer.query.query import Query
 from analyzer.tree import trajectory
 
 

@@ -15,11 +15,12 @@ from matplotlib.figure import Figure
 from matplotlib.layout_engine import ConstrainedLayoutEngine
 from matplotlib.ticker import FixedLocator, LogLocator, MaxNLocator, NullFormatter
 
-from analyzer.engine.measure import Measurement, Query
+from analyzer.engine.measure import Measurement
 from analyzer.plots.style import COLOURS, as_text, new_figure, plain, unit_text
 from analyzer.quantities.answers import Tables, whole_of
 from analyzer.quantities.velocity import velocity_summary_of
 from analyzer.query.groups import group, local_groups
+from analyzer.query.query import Query
 from analyzer.statistics.heterogeneity import UNDECIDED
 from analyzer.statistics.uncertainty import NORMAL
 from analyzer.store.schema import Parameter

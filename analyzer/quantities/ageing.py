@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import json
-from collections.abc import Mapping
 from functools import partial
 from typing import Any
 
@@ -12,13 +10,14 @@ import numpy as np
 import xarray as xr
 
 from analyzer.engine.gram import plan_gram
-from analyzer.engine.measure import Query, attrs_of, coords_of
+from analyzer.engine.measure import attrs_of, coords_of, in_memory_as, own_groups
 from analyzer.engine.passage import Lazy, Passed, ask
 from analyzer.engine.two_times import two_time_arrays
 from analyzer.errors import WindowError
 from analyzer.quantities.equilibration import from_equilibrium
 from analyzer.query.groups import By, Globs
 from analyzer.query.lags import Lags, listed
+from analyzer.query.query import Query, query_of
 from analyzer.query.timeline import Timeline
 from analyzer.query.windows import Bound
 
@@ -87,17 +86,7 @@ def ageing(
     >>> ageing(run, waiting=[0, 100], lags="1:100:log").compute()["two_time_displacement"].dims
     ('group', 'waiting', 'lag')
     """
-    query = Query(
-        by=by,
-        start=start,
-        stop=stop,
-        parameter=parameter,
-        layer=layer,
-        exclude=exclude,
-        frozen=frozen,
-        memory_limit=memory_limit,
-        cache=False,
-    )
+    query = query_of(locals(), cache=False)
     return ageing_of(run, query, waiting, lags)[0]
 
 
@@ -154,11 +143,9 @@ def ageing_of(
     attrs = attrs_of(asked.run, asked.sampling, asked.grouping, "ageing")
     attrs = {name: value for name, value in attrs.items() if name not in ("lag", "steps_per_lag")}
     attrs |= {"start_step": begin, "stop_step": end}
-    if isinstance(query.by, Mapping):
-        attrs["groups"] = json.dumps(dict(query.by))
+    attrs |= own_groups(query.by)
     dataset = xr.Dataset(data, coords=coords, attrs=attrs)
-    dataset = dataset if asked.run.lazy else dataset.compute(scheduler="synchronous")
-    return dataset, [Passed(asked.run, plan.passage, Lazy(nonfinite))]
+    return in_memory_as(asked.run, dataset), [Passed(asked.run, plan.passage, Lazy(nonfinite))]
 
 
 @np.errstate(divide="ignore", invalid="ignore")  # of no weights: NaN, as it should be

@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 import xarray as xr
 
-from analyzer.engine.measure import Measurement, Query, measure
+from analyzer.engine.measure import Measurement, measure
 from analyzer.engine.sample import Sample, norm_changes, velocity_sample
 from analyzer.engine.sums import SQUARES
 from analyzer.errors import GroupError, OptionError, TrajectoryMissingError
@@ -20,6 +20,7 @@ from analyzer.quantities.optimizers import Updates, learning_rate_of, optimizer_
 from analyzer.quantities.temperature import temperature_of
 from analyzer.quantities.tracks import temperature_series
 from analyzer.query.groups import By, Globs, require_whole, titles_of
+from analyzer.query.query import Query, query_of
 from analyzer.query.windows import BIN_FRAMES, Bound, require_even, stride_in
 from analyzer.statistics.normality import normality
 from analyzer.version import version
@@ -137,17 +138,7 @@ def check(
     >>> table["check"].iloc[0]
     'norm_drift'
     """
-    query = Query(
-        by=by,
-        start=start,
-        stop=stop,
-        parameter=parameter,
-        layer=layer,
-        exclude=exclude,
-        frozen=frozen,
-        memory_limit=memory_limit,
-        cache=cache,
-    )
+    query = query_of(locals())
     drawn = Sample(sample_weights, sample_steps, seed)
     return check_of(run, query, only=only, sample=drawn, significance=significance)[0]
 

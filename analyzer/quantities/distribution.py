@@ -7,10 +7,11 @@ from typing import Any
 import numpy as np
 import xarray as xr
 
-from analyzer.engine.measure import Measurement, Query
+from analyzer.engine.measure import Measurement
 from analyzer.engine.sample import Sample, velocity_sample
 from analyzer.quantities.velocity import velocity_summary_of
 from analyzer.query.groups import By, Globs, require_whole
+from analyzer.query.query import Query, query_of
 from analyzer.query.windows import Bound, require_even
 from analyzer.statistics.distribution import histogram, maxwell_boltzmann
 from analyzer.statistics.stretches import standardised
@@ -82,17 +83,7 @@ def distribution(
     >>> answer["density"].dims
     ('group', 'bin')
     """
-    query = Query(
-        by=by,
-        start=start,
-        stop=stop,
-        parameter=parameter,
-        layer=layer,
-        exclude=exclude,
-        frozen=frozen,
-        memory_limit=memory_limit,
-        cache=cache,
-    )
+    query = query_of(locals())
     return distribution_of(run, query, Sample(sample_weights, sample_steps, seed))[0]
 
 

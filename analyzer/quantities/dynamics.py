@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping
 from functools import partial
 from typing import Any
@@ -11,7 +10,7 @@ import dask.array as da
 import numpy as np
 import xarray as xr
 
-from analyzer.engine.measure import Query, attrs_of, coords_of, unit_of
+from analyzer.engine.measure import attrs_of, coords_of, in_memory_as, own_groups, unit_of
 from analyzer.engine.pair_plan import PairPlan, plan_pairs
 from analyzer.engine.pairs import PairSums, pair_arrays
 from analyzer.engine.passage import Asked, Lazy, Passed, ask
@@ -21,6 +20,7 @@ from analyzer.quantities.per_rate import check_per, require_rate
 from analyzer.quantities.schedule import columns_of, rates_of
 from analyzer.query.groups import By, Globs
 from analyzer.query.lags import Lags, default_lags, frames_of
+from analyzer.query.query import Query, query_of
 from analyzer.query.windows import Bound, Window
 from analyzer.statistics.lagged import NORMAL, lagged
 
@@ -119,19 +119,7 @@ def dynamics(
     >>> answer["mean_squared_displacement"].dims
     ('group', 'window', 'lag')
     """
-    query = Query(
-        by=by,
-        window=window,
-        start=start,
-        stop=stop,
-        parameter=parameter,
-        layer=layer,
-        exclude=exclude,
-        frozen=frozen,
-        steps_per_epoch=steps_per_epoch,
-        memory_limit=memory_limit,
-        cache=cache,
-    )
+    query = query_of(locals())
     return dynamics_of(run, query, lags, remove_drift=remove_drift, per=per)[0]
 
 
@@ -259,7 +247,6 @@ def _dataset(asked: Asked, plan: PairPlan, lags: Array, arrays: Mapping[str, da.
         dims = ("group", "window", "lag")[: arrays[name].ndim]
         data[name] = (dims, arrays[name], {"units": units, "long_name": title})
     attrs = attrs_of(asked.run, sampling, grouping, "dynamics")
-    if isinstance(asked.query.by, Mapping):
-        attrs["groups"] = json.dumps(dict(asked.query.by))
+    attrs |= own_groups(asked.query.by)
     dataset = xr.Dataset(data, coords=coords, attrs=attrs)
-    return dataset if asked.run.lazy else dataset.compute(scheduler="synchronous")
+    return in_memory_as(asked.run, dataset)

@@ -17,10 +17,11 @@ from typing import Any
 import numpy as np
 import xarray as xr
 
-from analyzer.engine.measure import Query, measure
+from analyzer.engine.measure import measure
 from analyzer.errors import EquilibriumWarning, SettingsWarning, WindowError
 from analyzer.quantities.tracks import FEWEST, LOSS, Track, step_at, tracks_of, within
 from analyzer.query.groups import By, Globs, require_whole
+from analyzer.query.query import Query, query_of
 from analyzer.query.settings import FEWEST_STEPS, constant_stretches, variations
 from analyzer.query.timeline import Timeline
 from analyzer.query.windows import Bound, sample
@@ -96,17 +97,7 @@ def equilibration(
     >>> sorted(set(answer["quantity"].values.tolist()))
     ['loss', 'temperature']
     """
-    query = Query(
-        by=by,
-        start=start,
-        stop=stop,
-        parameter=parameter,
-        layer=layer,
-        exclude=exclude,
-        frozen=frozen,
-        memory_limit=memory_limit,
-        cache=cache,
-    )
+    query = query_of(locals())
     return equilibration_of(run, query, loss)[0]
 
 

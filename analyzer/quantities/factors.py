@@ -8,19 +8,20 @@ from __future__ import annotations
 
 import glob
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
 import xarray as xr
 
-from analyzer.engine.measure import Column, Measurement, Query, attrs_of, measure, result, unit_of
+from analyzer.engine.measure import Column, Measurement, attrs_of, measure, result, unit_of
 from analyzer.engine.sums import SQUARES, ULP
 from analyzer.errors import GroupError
 from analyzer.quantities.equilibration import from_equilibrium
-from analyzer.quantities.rows import FLOORS, from_bin, require_batches
+from analyzer.quantities.rows import FLOORS, Compute, compute_at_once, from_bin, require_batches
 from analyzer.query.groups import Globs, group, select
+from analyzer.query.query import Query, query_of
 from analyzer.query.windows import BIN_FRAMES, Bound, Lag
 from analyzer.statistics.separability import Separability, separability, unanswered
 from analyzer.store.schema import Parameter
@@ -30,9 +31,6 @@ Array = np.ndarray[Any, np.dtype[Any]]
 
 MOST_WEIGHTS = 1 << 20
 """Largest matrix that is factorised: the batches of its weights take 512 MiB, and the work on them twice as much."""
-
-Compute = Callable[[xr.Dataset, list[Measurement]], xr.Dataset]
-"""From a lazy dataset and the measurements that it rests on to the dataset in memory."""
 
 
 def factors(
@@ -101,27 +99,13 @@ def factors(
     >>> answer["separable_share"].dims
     ('tested',)
     """
-    query = Query(
-        by="element",
-        start=start,
-        stop=stop,
-        lag=lag,
-        parameter=parameter,
-        layer=layer,
-        exclude=exclude,
-        steps_per_epoch=steps_per_epoch,
-        unequal_epochs=unequal_epochs,
-        memory_limit=memory_limit,
-        cache=cache,
-    )
+    query = query_of(locals(), by="element")
     return factors_of(run, query)[0]
 
 
-def _compute(dataset: xr.Dataset, measured: list[Measurement]) -> xr.Dataset:
-    return dataset.compute()
-
-
-def factors_of(run: xr.DataTree, query: Query, compute: Compute = _compute) -> tuple[xr.Dataset, list[Measurement]]:
+def factors_of(
+    run: xr.DataTree, query: Query, compute: Compute = compute_at_once
+) -> tuple[xr.Dataset, list[Measurement]]:
     """`factors` of a query, whatever its `by`, and the measurement; `compute` brings the sums into memory.
 
     There is no measurement if all matrices are too large to be factorised.

@@ -8,10 +8,8 @@ from typing import Any
 import numpy as np
 import xarray as xr
 
-from analyzer.engine.measure import (
-    Query,
-)
 from analyzer.errors import OptionError
+from analyzer.query.query import Query
 from analyzer.query.windows import Lag, stride_in
 from analyzer.tree import trajectory
 

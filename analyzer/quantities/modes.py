@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import json
-from collections.abc import Mapping
 from functools import partial
 from typing import Any
 
@@ -11,11 +9,12 @@ import numpy as np
 import xarray as xr
 
 from analyzer.engine.gram import GramPlan, gram_arrays, plan_gram, projections
-from analyzer.engine.measure import Query, attrs_of, coords_of
+from analyzer.engine.measure import attrs_of, coords_of, in_memory_as, own_groups
 from analyzer.engine.passage import Asked, Lazy, Passed, ask
 from analyzer.errors import OptionError, TooFewFramesError, WindowError
 from analyzer.quantities.equilibration import from_equilibrium
 from analyzer.query.groups import By, Globs
+from analyzer.query.query import Query, query_of
 from analyzer.query.windows import Bound
 from analyzer.statistics.modes import modes_of, verdict_of
 
@@ -96,17 +95,7 @@ def modes(
     >>> answer["projection"].dims
     ('group', 'mode', 'frame')
     """
-    query = Query(
-        by=by,
-        start=start,
-        stop=stop,
-        parameter=parameter,
-        layer=layer,
-        exclude=exclude,
-        frozen=frozen,
-        memory_limit=memory_limit,
-        cache=False,
-    )
+    query = query_of(locals(), cache=False)
     return modes_with(run, query, frames, modes)[0]
 
 
@@ -134,11 +123,9 @@ def modes_with(
         "frames": count,
         "steps_between_frames": int((plan.frames[1] - plan.frames[0]) * asked.run.line.stride),
     }
-    if isinstance(query.by, Mapping):
-        attrs["groups"] = json.dumps(dict(query.by))
+    attrs |= own_groups(query.by)
     dataset = xr.Dataset(data, coords=coords, attrs=attrs)
-    dataset = dataset if asked.run.lazy else dataset.compute(scheduler="synchronous")
-    return dataset, [Passed(asked.run, plan.passage, Lazy(nonfinite))]
+    return in_memory_as(asked.run, dataset), [Passed(asked.run, plan.passage, Lazy(nonfinite))]
 
 
 def mode_weights(
@@ -184,17 +171,7 @@ def mode_weights(
     >>> run = analyzer.open_run("runs/gcn.zarr")
     >>> first = mode_weights(run, by="model")["conv1.lin.weight"].sel(mode=1)
     """
-    query = Query(
-        by=by,
-        start=start,
-        stop=stop,
-        parameter=parameter,
-        layer=layer,
-        exclude=exclude,
-        frozen=frozen,
-        memory_limit=memory_limit,
-        cache=False,
-    )
+    query = query_of(locals(), cache=False)
     return mode_weights_of(run, query, frames, modes)
 
 
@@ -211,7 +188,7 @@ def mode_weights_of(run: xr.DataTree, query: Query, frames: int = FRAMES, modes:
         data[name] = (("mode", *dims), values, {"long_name": f"weights of modes, {name}", "units": "1"})
     attrs = {"quantity": "mode weights", "by": asked.grouping.by, **asked.run.identity}
     answer = xr.Dataset(data, coords={"mode": np.arange(1, modes + 1)}, attrs=attrs)
-    return answer if asked.run.lazy else answer.compute(scheduler="synchronous")
+    return in_memory_as(asked.run, answer)
 
 
 _COLUMNS = {

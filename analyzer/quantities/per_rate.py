@@ -7,7 +7,7 @@ parameters, of every step.
 
 from __future__ import annotations
 
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from functools import partial
 from typing import Any
 
@@ -17,12 +17,13 @@ import xarray as xr
 from dask.base import tokenize
 from dask.highlevelgraph import HighLevelGraph
 
-from analyzer.engine.measure import Measurement, Query, measure
+from analyzer.engine.measure import Measurement, measure
 from analyzer.errors import OptionError
 from analyzer.quantities.errorbars import extents
 from analyzer.quantities.expectations import expectations_of
 from analyzer.quantities.schedule import Rates, parameter_groups, rate_by_step
 from analyzer.query.epochs import labels_of
+from analyzer.query.query import Query
 from analyzer.query.windows import Sampling
 from analyzer.statistics.uncertainty import from_series
 
@@ -112,9 +113,11 @@ def _moving(run: xr.DataTree, measurement: Measurement, query: Query, scale: flo
     rates = np.stack([rate_by_step(line.settings.recorded, kind, frames) for kind in kinds])
     call = partial(
         _of_series,
-        rates=rates,
-        kind=np.array([kinds.index(one) for one in owners]),
-        owner=np.array([grouping.rules[name].base for name in names]),
+        parameters=_Parameters(
+            rates=rates,
+            kind=np.array([kinds.index(one) for one in owners]),
+            owner=np.array([grouping.rules[name].base for name in names]),
+        ),
         sampling=fine.plan.sampling,
         origin=origin,
         weights=grouping.weights,
@@ -130,12 +133,27 @@ def _moving(run: xr.DataTree, measurement: Measurement, query: Query, scale: flo
     return lazy if measurement.run.lazy else lazy.compute(scheduler="synchronous")  # type: ignore[no-untyped-call]
 
 
+@dataclass(frozen=True)
+class _Parameters:
+    """Rates and groups of parameters.
+
+    Attributes
+    ----------
+    rates
+        (kinds, steps) learning rates of each set of parameter groups.
+    kind, owner
+        (parameters,) its row of the rates, and the number of its group in the answer.
+    """
+
+    rates: Array
+    kind: Array
+    owner: Array
+
+
 def _of_series(
     series: Array,
     *,
-    rates: Array,
-    kind: Array,
-    owner: Array,
+    parameters: _Parameters,
     sampling: Sampling,
     origin: int,
     weights: Array,
@@ -144,9 +162,10 @@ def _of_series(
 ) -> Array:
     """Mean and standard error of Σ_p 𝒯_p/η_p², from the series of parameters (parameters, steps)."""
     with np.errstate(divide="ignore", invalid="ignore"):
-        each = series[:, : rates.shape[1]] / np.where(rates > 0, rates, np.nan)[kind] ** 2
+        rates = np.where(parameters.rates > 0, parameters.rates, np.nan)
+        each = series[:, : rates.shape[1]] / rates[parameters.kind] ** 2
     whole = np.zeros((len(weights), each.shape[1]))
-    np.add.at(whole, owner, each)
+    np.add.at(whole, parameters.owner, each)
     whole *= scale / weights[:, np.newaxis]
     answer = np.full((2, len(weights), sampling.windows.velocities.size), np.nan)
     for window, low, high, present in extents(sampling, origin):

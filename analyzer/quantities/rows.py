@@ -19,7 +19,7 @@ import dask
 import numpy as np
 import xarray as xr
 
-from analyzer.engine.measure import Column, Measurement, Query, measure, result, unit_of
+from analyzer.engine.measure import Column, Measurement, measure, result, unit_of
 from analyzer.engine.pieces import bundle_groups
 from analyzer.engine.spans import frame_at
 from analyzer.engine.sums import SQUARES, ULP
@@ -29,6 +29,7 @@ from analyzer.quantities.equilibration import from_equilibrium
 from analyzer.quantities.errorbars import inefficiencies, window_variances
 from analyzer.query.groups import Globs, local_groups
 from analyzer.query.kinds import COMPARED
+from analyzer.query.query import Query, query_of
 from analyzer.query.windows import BIN_FRAMES, Bound, Lag, require_even
 from analyzer.statistics.heterogeneity import LEAST_BATCHES, UNDECIDED, Judgement, judge
 from analyzer.tree import trajectory
@@ -107,20 +108,7 @@ def rows(
     >>> answer.rows["rank"].dims, answer.tests["verdict"].dims
     (('group', 'window'), ('tested',))
     """
-    query = Query(
-        by=by,
-        start=start,
-        stop=stop,
-        lag=lag,
-        parameter=parameter,
-        layer=layer,
-        exclude=exclude,
-        frozen=frozen,
-        steps_per_epoch=steps_per_epoch,
-        unequal_epochs=unequal_epochs,
-        memory_limit=memory_limit,
-        cache=cache,
-    )
+    query = query_of(locals())
     return RowTables.of(rows_of(run, query)[0])
 
 
@@ -128,11 +116,12 @@ Compute = Callable[[xr.Dataset, list[Measurement]], xr.Dataset]
 """From a lazy dataset and the measurements that it rests on to the dataset in memory."""
 
 
-def _compute(dataset: xr.Dataset, measured: list[Measurement]) -> xr.Dataset:
+def compute_at_once(dataset: xr.Dataset, measured: list[Measurement]) -> xr.Dataset:
+    """The dataset in memory, computed by dask's default."""
     return dataset.compute()
 
 
-def rows_of(run: xr.DataTree, query: Query, compute: Compute = _compute) -> tuple[xr.Dataset, list[Measurement]]:
+def rows_of(run: xr.DataTree, query: Query, compute: Compute = compute_at_once) -> tuple[xr.Dataset, list[Measurement]]:
     """`rows` of a query, and the measurement that it rests on; `compute` brings the sums into memory."""
     if query.start == "auto":
         query = from_bin(run, from_equilibrium(run, query))

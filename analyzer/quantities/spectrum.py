@@ -2,21 +2,20 @@
 
 from __future__ import annotations
 
-import json
-from collections.abc import Mapping
 from functools import partial
 from typing import Any
 
 import numpy as np
 import xarray as xr
 
-from analyzer.engine.measure import Query, attrs_of, coords_of, unit_of
+from analyzer.engine.measure import attrs_of, coords_of, in_memory_as, own_groups, unit_of
 from analyzer.engine.passage import Asked, Lazy, Passed, ask
 from analyzer.engine.spectra import plan_spectrum, spectrum_arrays
 from analyzer.errors import EpochError, WindowError
 from analyzer.quantities.equilibration import from_equilibrium
 from analyzer.query.epochs import known_epochs
 from analyzer.query.groups import By, Globs
+from analyzer.query.query import Query, query_of
 from analyzer.query.windows import Bound, Window
 from analyzer.statistics.spectral import EPOCHS, SHORTEST, section_length, welch
 
@@ -86,19 +85,7 @@ def spectrum(
     >>> answer["spectral_density"].dims
     ('group', 'window', 'frequency')
     """
-    query = Query(
-        by=by,
-        window=window,
-        start=start,
-        stop=stop,
-        parameter=parameter,
-        layer=layer,
-        exclude=exclude,
-        frozen=frozen,
-        steps_per_epoch=steps_per_epoch,
-        memory_limit=memory_limit,
-        cache=False,
-    )
+    query = query_of(locals(), cache=False)
     return spectrum_of(run, query, sections)[0]
 
 
@@ -145,8 +132,7 @@ def spectrum_of(run: xr.DataTree, query: Query, sections: int | None = None) -> 
         dims = ("group", "window", "frequency")[: arrays[name].ndim]
         data[name] = (dims, arrays[name], {"units": unit, "long_name": title})
     attrs = attrs_of(asked.run, asked.sampling, asked.grouping, "spectrum") | {"section_steps": length * stride}
-    if isinstance(query.by, Mapping):
-        attrs["groups"] = json.dumps(dict(query.by))
+    attrs |= own_groups(query.by)
     if epoch is not None:
         of_epoch = {"units": "epoch^-1", "long_name": "frequency"}
         coords["frequency_per_epoch"] = ("frequency", frequency * epoch * stride, of_epoch)
@@ -162,8 +148,7 @@ def spectrum_of(run: xr.DataTree, query: Query, sections: int | None = None) -> 
             )
     attrs["epoch_lines"] = why
     dataset = xr.Dataset(data, coords=coords, attrs=attrs)
-    dataset = dataset if asked.run.lazy else dataset.compute(scheduler="synchronous")
-    return dataset, [Passed(asked.run, plan.passage, Lazy(nonfinite))]
+    return in_memory_as(asked.run, dataset), [Passed(asked.run, plan.passage, Lazy(nonfinite))]
 
 
 def _checked(sections: int, stride: int) -> int:

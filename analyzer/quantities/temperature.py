@@ -14,15 +14,7 @@ import xarray as xr
 
 from analyzer.engine.drift import squared_bin_lengths
 from analyzer.engine.masses import Mass
-from analyzer.engine.measure import (
-    Column,
-    Measurement,
-    Query,
-    measure_together,
-    result,
-    unit_of,
-    warn_of_empty,
-)
+from analyzer.engine.measure import Column, Measurement, measure_together, own_groups, result, unit_of, warn_of_empty
 from analyzer.engine.plan import unanswered
 from analyzer.engine.sums import DISPLACED, SQUARED_SUM, SQUARES, ULP
 from analyzer.errors import EpochError, OptionError, TrajectoryMissingError
@@ -32,6 +24,7 @@ from analyzer.quantities.lags import along_lags, labels_of_lags
 from analyzer.quantities.per_rate import check_per, per_rate
 from analyzer.quantities.schedule import columns_of, rates_of
 from analyzer.query.groups import By, Globs
+from analyzer.query.query import Query, query_of
 from analyzer.query.windows import Bound, Lag, Window, stride_in
 from analyzer.statistics.drift import drift_null
 
@@ -176,23 +169,7 @@ def temperature(
     ('group', 'window')
     """
     one, several = (lag, None) if lag is None or isinstance(lag, (int, str)) else (None, list(lag))
-    query = Query(
-        by=by,
-        window=window,
-        start=start,
-        stop=stop,
-        lag=one,
-        lags=several,
-        parameter=parameter,
-        layer=layer,
-        exclude=exclude,
-        frozen=frozen,
-        steps_per_epoch=steps_per_epoch,
-        unequal_epochs=unequal_epochs,
-        memory_limit=memory_limit,
-        cache=cache,
-        batches=errors,
-    )
+    query = query_of(locals(), lag=one, lags=several, batches=errors)
     physics: dict[str, Any] = {"remove_drift": remove_drift, "mass": mass, "k_B": k_B, "convention": convention}
     answer, measured = temperature_of(run, query, per=per, **physics)
     warn_of_empty(measured, "its drift and floor")
@@ -290,7 +267,7 @@ def _physics(query: Query, remove_drift: bool, mass: Mass, k_B: float, conventio
         "mass": json.dumps(dict(mass)) if isinstance(mass, Mapping) else float(mass),
         "drift_removed": int(remove_drift),
     }
-    return attrs | ({"groups": json.dumps(dict(query.by))} if isinstance(query.by, Mapping) else {})
+    return attrs | own_groups(query.by)
 
 
 def _with_half_phase(dataset: xr.Dataset, stride: int, shifted: xr.Dataset | None) -> xr.Dataset:

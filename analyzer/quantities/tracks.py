@@ -9,9 +9,10 @@ from typing import Any
 import numpy as np
 import xarray as xr
 
-from analyzer.engine.measure import Measurement, Query, measure
+from analyzer.engine.measure import Measurement, measure
 from analyzer.engine.sums import SQUARES
 from analyzer.query.groups import titles_of
+from analyzer.query.query import Query
 from analyzer.query.timeline import Timeline
 from analyzer.query.windows import BIN_FRAMES, require_even, stride_in
 from analyzer.store.names import loss_of

@@ -2,17 +2,16 @@
 
 from __future__ import annotations
 
-import json
-from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
 import xarray as xr
 
-from analyzer.engine.measure import Column, Measurement, Query, measure, result, unit_of, warn_of_empty
+from analyzer.engine.measure import Column, Measurement, measure, own_groups, result, unit_of, warn_of_empty
 from analyzer.engine.sums import SQUARES, SUM
 from analyzer.quantities.equilibration import from_equilibrium
 from analyzer.query.groups import By, Globs
+from analyzer.query.query import Query, query_of
 from analyzer.query.windows import Bound, Lag, Sampling, Window, sample
 from analyzer.tree import ENCODING, trajectory
 
@@ -94,8 +93,7 @@ def velocity_summary_of(run: xr.DataTree, query: Query) -> tuple[xr.Dataset, lis
     }
     dataset = result(measurement, "velocity", _columns, columns)
     dataset.attrs["units"] = f"weight {per}^-1"
-    if isinstance(query.by, Mapping):
-        dataset.attrs["groups"] = json.dumps(dict(query.by))
+    dataset.attrs |= own_groups(query.by)
     return dataset, [measurement]
 
 
@@ -129,19 +127,7 @@ def velocity_summary(
         Dims (group, window), lazy where the run is: `mean_velocity` (of the group's centre of mass),
         `mean_squared_velocity` (paper, figure 4, for a single element), `rms_velocity`.
     """
-    query = Query(
-        by=by,
-        window=window,
-        start=start,
-        stop=stop,
-        lag=lag,
-        parameter=parameter,
-        layer=layer,
-        exclude=exclude,
-        frozen=frozen,
-        steps_per_epoch=steps_per_epoch,
-        unequal_epochs=unequal_epochs,
-    )
+    query = query_of(locals())
     answer, measured = velocity_summary_of(run, query)
     warn_of_empty(measured, "its mean velocity")
     return answer

@@ -9,11 +9,10 @@ from typing import Any
 import numpy as np
 import xarray as xr
 
-from analyzer.engine.measure import Query
 from analyzer.errors import GroupError
 from analyzer.quantities.factors import factors as measured_factors
 from analyzer.quantities.factors import matrices_of
-from analyzer.quantities.rows import from_bin
+from analyzer.query.query import Query
 from analyzer.report.content import Chart, Content, Gallery, Line, Map, Note, Table
 from analyzer.report.rows import averaged, cell_size
 from analyzer.report.subject import MOST_PARAMETERS, Asked, Subject
@@ -32,9 +31,7 @@ _COLUMNS = ("parameter", "rows × columns", "explained (%)", "by chance (%)", "b
 
 def factors(subject: Subject, asked: Asked) -> list[Content]:
     """Return a table of shares, and for each matrix its factors by rank and a map of what is left."""
-    chosen = subject.range
-    if asked.start == "auto":
-        chosen["start"] = from_bin(subject.run, Query(start=chosen["start"])).start
+    chosen = subject.range_from_bin
     try:
         every = [p.name for p in matrices_of(trajectory(subject.run).parameters, Query())]
     except GroupError:

@@ -9,11 +9,10 @@ from typing import Any
 import numpy as np
 import xarray as xr
 
-from analyzer.engine.measure import Query
 from analyzer.errors import GroupError
-from analyzer.quantities.rows import from_bin
 from analyzer.quantities.rows import rows as measured_rows
 from analyzer.quantities.velocity import velocity_summary_of
+from analyzer.query.query import Query
 from analyzer.report.content import Chart, Content, Gallery, Line, Map, Note, Table
 from analyzer.report.subject import MOST_PARAMETERS, Asked, Subject
 from analyzer.report.text import NONE, number, p_value, plural
@@ -35,9 +34,7 @@ _COLUMNS = ("parameter", "rows", "do they differ", "p of equal rows", "F", "batc
 
 def rows(subject: Subject, asked: Asked) -> list[Content]:
     """Return tests and rankings of the rows of each parameter, and maps of the elements of the first few."""
-    chosen = subject.range
-    if asked.start == "auto":
-        chosen["start"] = from_bin(subject.run, Query(start=chosen["start"])).start
+    chosen = subject.range_from_bin
     try:
         answer = measured_rows(subject.run, **chosen, **asked.options).whole
     except GroupError:

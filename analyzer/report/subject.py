@@ -11,9 +11,10 @@ from typing import Any
 import numpy as np
 import xarray as xr
 
-from analyzer.engine.measure import Query
 from analyzer.errors import AnalyzerError, DamagedStoreError
 from analyzer.quantities.equilibration import equilibration, from_equilibrium
+from analyzer.quantities.rows import from_bin
+from analyzer.query.query import Query
 from analyzer.query.windows import Bound
 from analyzer.run import open_run
 from analyzer.store.names import loss_of
@@ -118,6 +119,14 @@ class Subject:
         for message in heard:
             warnings.warn(message, stacklevel=2)  # of every section that the range is for
         return {"start": start, "stop": stop}
+
+    @property
+    def range_from_bin(self) -> dict[str, Any]:
+        """The range; where it begins with equilibrium, then at the next edge of a kept bin."""
+        chosen = self.range
+        if self.asked.start == "auto":
+            chosen["start"] = from_bin(self.run, Query(start=chosen["start"])).start
+        return chosen
 
     @cached_property
     def _bounds(self) -> tuple[Bound, Bound, list[Warning | str]]:

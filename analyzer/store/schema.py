@@ -40,7 +40,6 @@ class Segment:
     first_frame: int
     first_step: int
     continuous: bool
-    wall_time: str | None = None
     user_step: int | None = None
     stride: int | None = None
 
@@ -203,7 +202,6 @@ def segments_of(location: str, listed: object) -> tuple[Segment, ...]:
                 first_frame=int(entry["first_frame"]),
                 first_step=int(entry["first_step"]),
                 continuous=bool(entry.get("continuous", False)),
-                wall_time=None if entry.get("wall_time") is None else str(entry["wall_time"]),
                 user_step=None if entry.get("user_step") is None else int(entry["user_step"]),
                 stride=_stride(entry.get("stride")),
             )

@@ -5,6 +5,7 @@ from __future__ import annotations
 import sys
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 import click
 
@@ -20,32 +21,19 @@ def run(
     checkpoints: Sequence[str],
     store: Path,
     *,
-    key: str | None,
-    prefix: str,
-    step_pattern: str | None,
-    steps_per_epoch: int | None,
-    model: str | None,
     include: Sequence[str],
     exclude: Sequence[str],
     compression: str,
     memory_limit: str | None,
     overwrite: bool,
     dry_run: bool,
+    **names: Any,
 ) -> None:
-    """Show which file becomes which step, then make the store."""
+    """Show which file becomes which step, then make the store; `names` are further options of `look`."""
     limit = None if memory_limit is None else parse_bytes(memory_limit)
     if not dry_run:
         check_place(store, overwrite=overwrite)
-    series = look(
-        checkpoints,
-        key=key,
-        prefix=prefix,
-        step_pattern=step_pattern,
-        steps_per_epoch=steps_per_epoch,
-        model=model,
-        include=include or None,
-        exclude=exclude or None,
-    )
+    series = look(checkpoints, include=include or None, exclude=exclude or None, **names)
     for line in describe(series):
         tell(line)
     for sentence in series.said:

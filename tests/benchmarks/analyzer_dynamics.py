@@ -104,7 +104,7 @@ peak = lambda: int(next(l for l in open("/proc/self/status") if l.startswith("Vm
 before = peak()
 quantity, path, by = sys.argv[1:]
 module = __import__(f"analyzer.quantities.{quantity}", fromlist=["x"])
-from analyzer.engine.measure import Query
+from analyzer.query.query import Query
 function = {"dynamics": "dynamics_of", "spectrum": "spectrum_of", "modes": "modes_with"}[quantity]
 run = analyzer.open_run(path)
 answer, [passed] = getattr(module, function)(run, Query(by=by, cache=False, workers=2))

@@ -24,7 +24,7 @@ LAGS: list[int | str] = [1, 3, 10, 30, "epoch"]
 PROBE = """
 import json, sys
 import analyzer
-from analyzer.engine.measure import Query
+from analyzer.query.query import Query
 from analyzer.engine.plan import memory_together
 from analyzer.quantities.temperature import temperature_of
 lags = json.loads(sys.argv[2])

@@ -32,7 +32,8 @@ EPOCH = 1875
 PROBE = """
 import json, resource, sys, time
 import analyzer
-from analyzer.engine.measure import Query, measure
+from analyzer.engine.measure import measure
+from analyzer.query.query import Query
 from analyzer.quantities.temperature import temperature_of
 options = json.loads(sys.argv[2])
 threads = options.pop("threads", 2)

@@ -17,13 +17,13 @@ from torch import nn
 import analyzer
 from analyzer.engine import frames as frames_module
 from analyzer.engine import plan
-from analyzer.engine.measure import Query
 from analyzer.errors import StoreChangedError
 from analyzer.plots import temperature as plots
 from analyzer.plots.equilibration import starts
 from analyzer.plots.style import canvas, resumptions
 from analyzer.quantities.equilibration import equilibration_of
 from analyzer.query.changes import resumed_at
+from analyzer.query.query import Query
 from analyzer.store.describe import _sizes
 from analyzer.store.reading import read
 from recorder import Recorder

@@ -13,7 +13,8 @@ import analyzer
 from analyzer import errors
 from analyzer.engine import frames as frames_module
 from analyzer.engine import plan
-from analyzer.engine.measure import Query, measure
+from analyzer.engine.measure import measure
+from analyzer.query.query import Query
 from analyzer.store.reading import read
 
 

@@ -23,7 +23,6 @@ TRUTH: dict[str, tuple[np.ndarray, tuple[float, ...]]] = {
     "inverse_power": (BATCHES, (2e-8, 0.9)),
     "joint": (cross(), (0.03, 2.1, 0.9)),
 }
-LOG = [name for name, model in MODELS.items() if model.method == "log"]
 
 
 def curve(name: str, x: np.ndarray, c: tuple[float, ...]) -> np.ndarray:

@@ -12,8 +12,8 @@ from matplotlib.colors import LogNorm
 from matplotlib.figure import Figure
 
 import analyzer
-from analyzer.engine.measure import Query
 from analyzer.plots import rows as row_plots
+from analyzer.query.query import Query
 from analyzer.tree import trajectory
 from tests.analyzer.shell import invoke
 from tests.analyzer.unequal_rows import VARIANCE, walk

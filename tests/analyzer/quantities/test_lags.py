@@ -12,8 +12,8 @@ import pytest
 import analyzer
 from analyzer import errors
 from analyzer.engine import frames as frames_module
-from analyzer.engine.measure import Query
 from analyzer.quantities.temperature import temperature_of
+from analyzer.query.query import Query
 from analyzer.store import reading
 from tests.analyzer.shell import invoke
 from tests.stores import write_store

@@ -16,8 +16,8 @@ import analyzer
 from analyzer import errors
 from analyzer.engine import frames as frames_module
 from analyzer.engine import spans
-from analyzer.engine.measure import Query
 from analyzer.quantities import rows as row_temperatures
+from analyzer.query.query import Query
 from analyzer.statistics.heterogeneity import joined
 from analyzer.store.reading import read
 from tests import systems

@@ -13,12 +13,13 @@ from hypothesis import strategies as st
 
 import analyzer
 from analyzer.engine import plan
-from analyzer.engine.measure import Query, measure
+from analyzer.engine.measure import measure
 from analyzer.engine.sums import SQUARES
 from analyzer.errors import WindowError
 from analyzer.quantities.velocity import pairs
 from analyzer.query.batches import in_batches
 from analyzer.query.groups import group
+from analyzer.query.query import Query
 from analyzer.query.timeline import timeline
 from analyzer.query.windows import sample
 from tests.stores import scratch, segment, write_store
