@@ -13,9 +13,7 @@ import torch
 from torch import nn
 from torch.optim import Optimizer
 
-from recorder.budget import parse_bytes
 from recorder.errors import RecorderError, UsageError, expected
-from recorder.names import user_path
 from recorder.trainer.device_feed import DeviceFeed
 from recorder.trainer.ends import begin, drain, nothing_recorded
 from recorder.trainer.exits import refuse_second, unwatch, watch
@@ -23,12 +21,11 @@ from recorder.trainer.hooks import CapturedError, Rounds, attach, refuse_capture
 from recorder.trainer.host_feed import HostFeed
 from recorder.trainer.lookout import EARLY_FRAMES, LOGS_WITHOUT_A_STEP
 from recorder.trainer.optimizers import optimizers_of
-from recorder.trainer.options import Options, check_status, check_store
+from recorder.trainer.options import check_status, check_store, options_of
 from recorder.trainer.overhead import Alternation
 from recorder.trainer.ranks import Ranks
 from recorder.trainer.report import Report, make_report, tell
 from recorder.trainer.selection import model_of
-from recorder.trainer.values import members_of
 
 
 class Recorder:
@@ -116,23 +113,7 @@ class Recorder:
         self.report: Report | None = None
         self._model = model_of(model)
         self._optimizers = optimizers_of(optimizer)
-        self._options = Options(
-            store=user_path(store),
-            hyperparameters=members_of(hyperparameters),
-            include=include,
-            exclude=exclude,
-            stride=stride,
-            chunk_steps=chunk_steps,
-            compression=compression,
-            mode=mode,
-            expected_steps=expected_steps,
-            on_pressure=on_pressure,
-            on_error=on_error,
-            spool=None if spool is None else user_path(spool),
-            spool_limit=None if spool_limit is None else parse_bytes(spool_limit),
-            compare_every=compare_every,
-            user_step=user_step,
-        )
+        self._options = options_of(locals())
         self._ranks = Ranks(self._tell)
         if self._ranks.records:
             with self._ranks.announcing():
@@ -150,9 +131,7 @@ class Recorder:
         self._seconds = self._start_seconds = 0.0
         self._rounds = Rounds(self._optimizers, self._tell) if len(self._optimizers) > 1 else None
         self._is_on_gpu = torch.cuda.is_available()  # asked once, because asking takes as long as a hook
-        self._first_hooks, self._hooks = attach(
-            self._optimizers, weakref.ref(self), Recorder._before_update, Recorder._after_update
-        )
+        self._hooks = attach(self._optimizers, weakref.ref(self), Recorder._before_update, Recorder._after_update)
         watch(self, self._options.store, Recorder._forget, Recorder._leave)
 
     def start(self) -> None:
@@ -166,7 +145,7 @@ class Recorder:
         with self._ranks.announcing():
             self._start()
         if self._is_deaf:
-            self._detach()
+            self._hooks.remove()
 
     def _start(self) -> bool:
         """Begin, unless it has begun or another rank records; tell whether this process records."""
@@ -191,9 +170,7 @@ class Recorder:
         parts = begin(self._model, self._optimizers, self._options, self._tell)
         self._writer, self._spool, self._lookout = parts.writer, parts.spool, parts.lookout
         self._rates, self._moved, self._scalars = parts.rates, parts.moved, parts.scalars
-        if self._options.compare_every is not None:
-            self._alternation = Alternation(self._options.compare_every, parts.device)
-        self._temperatures = parts.temperatures
+        self._temperatures, self._alternation = parts.temperatures, parts.alternation
         self._check_every, self._feed = parts.file_frames, parts.feed
         self._push()
         self._start_seconds = time.perf_counter() - began
@@ -275,7 +252,7 @@ class Recorder:
         """
         check_status(status)
         if self._closed:
-            self._detach()  # a rank that did not record still has hooks
+            self._hooks.remove()  # a rank that did not record still has hooks
             return
         self._ranks.announce()
         if self._failure is None and self._feed is None:
@@ -389,8 +366,7 @@ class Recorder:
         """Walk the model once a spool file: of a module that was replaced, the old parameters would be recorded."""
         self._next_check += self._check_every
         if self._frames:
-            while self._first_hooks:
-                self._first_hooks.pop().remove()
+            self._hooks.settle()
             self._lookout.check_structure(cast(HostFeed, self._feed))
 
     def _is_newest(self) -> bool:
@@ -404,11 +380,7 @@ class Recorder:
         self._closed = True
         unwatch(self)
         if not self._is_deaf:
-            self._detach()
-
-    def _detach(self) -> None:
-        for handle in (*self._first_hooks, *self._hooks):
-            handle.remove()
+            self._hooks.remove()
 
     def _leave(self) -> None:
         """Close as interrupted; report a failure of the writer instead of raising it."""

@@ -77,7 +77,7 @@ class Recording:
         self.recorder = recorder = Recorder(self.store, model, torch_optimizers, **options)
         if not self.is_followed:
             recorder.start()
-            recorder._detach()
+            recorder._hooks.remove()
         return recorder
 
     def close(self, status: Literal["complete", "interrupted"]) -> None:

@@ -18,6 +18,7 @@ from recorder.trainer.host_feed import HostFeed
 from recorder.trainer.lookout import REMEDY, Lookout
 from recorder.trainer.optimizers import LearningRates, listing, named
 from recorder.trainer.options import Options
+from recorder.trainer.overhead import Alternation
 from recorder.trainer.placement import place_spool
 from recorder.trainer.plan import check_plan
 from recorder.trainer.process import Waiting, WriterProcess
@@ -42,7 +43,7 @@ class Parts:
     lookout: Lookout
     temperatures: Temperatures
     file_frames: int
-    device: str
+    alternation: Alternation | None
 
 
 def begin(model: nn.Module, optimizers: Sequence[Optimizer], options: Options, tell: Callable[[str], None]) -> Parts:
@@ -62,6 +63,7 @@ def begin(model: nn.Module, optimizers: Sequence[Optimizer], options: Options, t
     directory = place_spool(options.store, session.session, session.budget.pool_bytes, options.spool)
     create_spool(directory, session)
     writer = WriterProcess(directory)
+    every = options.compare_every
     try:
         spool = Spool(directory, session, writer, drop=options.on_pressure == "drop", tell=tell)
         feed = make_feed(selection, spool, session.budget)
@@ -77,7 +79,7 @@ def begin(model: nn.Module, optimizers: Sequence[Optimizer], options: Options, t
                 selection.schema, writer.control, frozen_in(selection.schema, session.attributes.get("optimizer"))
             ),
             file_frames=session.budget.file_frames,
-            device=selection.schema.planes[0].device,
+            alternation=None if every is None else Alternation(every, selection.schema.planes[0].device),
         )
         writer.start()  # last, so that an earlier failure leaves no process behind
         writer.wait_until_running(tell)

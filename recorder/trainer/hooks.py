@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
 from functools import cache
 from inspect import unwrap
 from types import FrameType
@@ -25,9 +26,31 @@ _MANY_STEPS = 100  # of one optimizer without a frame, after which the others ar
 _TORCH_FILE = sys.modules[Optimizer.__module__].__file__
 
 
-def attach(
-    optimizers: Sequence[Optimizer], owner: ref[T], before: Before[T], after: After[T]
-) -> tuple[list[Any], list[Any]]:
+@dataclass(frozen=True)
+class Hooks:
+    """Handles of hooks. Lifetime: one recording.
+
+    Attributes
+    ----------
+    first, every : list
+        Each handle has `remove`. The first step needs those of `first`, every step those of `every`.
+    """
+
+    first: list[Any] = field(default_factory=list)
+    every: list[Any] = field(default_factory=list)
+
+    def settle(self) -> None:
+        """Remove the hooks that only the first step needs."""
+        while self.first:
+            self.first.pop().remove()
+
+    def remove(self) -> None:
+        """Remove all hooks."""
+        for handle in (*self.first, *self.every):
+            handle.remove()
+
+
+def attach(optimizers: Sequence[Optimizer], owner: ref[T], before: Before[T], after: After[T]) -> Hooks:
     """Hook into optimizers, and into those that they hold: SAM in two calls only steps the one inside.
 
     Parameters
@@ -41,23 +64,17 @@ def attach(
     after : function
         Called with the owner, the optimizer that stepped and its place in the list after each step. A step inside a
         step is part of it: the outer one is not over yet.
-
-    Returns
-    -------
-    first, every : list
-        Handles; each has `remove`. The first step needs those of `first`, every step those of `every`.
     """
     outside = untraced()  # also without optimizers: a compiled function may call `Recorder.step` itself
-    first: list[Any] = []
-    every: list[Any] = []
+    hooks = Hooks()
     for place, optimizer in enumerate(optimizers):
         members = [optimizer, *held_by(optimizer)]
         nested = Nesting() if len(members) > 1 or may_call_itself(optimizer) else None
         for member in members:
             begin, end = _hooks(ref(member), place, owner, before, after, nested)
-            (first if nested is None else every).append(member.register_step_pre_hook(outside(begin)))
-            every.append(member.register_step_post_hook(outside(end)))
-    return first, every
+            (hooks.first if nested is None else hooks.every).append(member.register_step_pre_hook(outside(begin)))
+            hooks.every.append(member.register_step_post_hook(outside(end)))
+    return hooks
 
 
 def _hooks(

@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from operator import index
 from pathlib import Path
 from typing import Any
 
+from recorder.budget import parse_bytes
 from recorder.codecs import CODECS
 from recorder.errors import StoreExistsError, StoreMissingError, UsageError
+from recorder.names import user_path
 from recorder.root import read_root
+from recorder.trainer.values import members_of
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,6 +66,22 @@ class Options:
     def expected_frames(self) -> int:
         """Frames that a run of the expected length records after frame 0."""
         return -(-(self.expected_steps or 0) // self.stride)
+
+
+def options_of(keywords: Mapping[str, Any]) -> Options:
+    """Return the options among the `locals()` of `Recorder.__init__` at its beginning, as this module keeps them.
+
+    Raises
+    ------
+    UsageError
+        A value is not allowed.
+    """
+    given = {field.name: keywords[field.name] for field in fields(Options)}
+    given["store"] = user_path(given["store"])
+    given["hyperparameters"] = members_of(given["hyperparameters"])
+    given["spool"] = None if given["spool"] is None else user_path(given["spool"])
+    given["spool_limit"] = None if given["spool_limit"] is None else parse_bytes(given["spool_limit"])
+    return Options(**given)
 
 
 def _whole(name: str, value: Any) -> int:

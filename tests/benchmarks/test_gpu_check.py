@@ -19,9 +19,9 @@ from packaging.requirements import Requirement
 
 from examples.paper import updates
 from examples.paper.updates import loss_of
-from tests.benchmarks import gpu_check, gpu_parts
+from tests.benchmarks import gpu_check, gpu_parts, gpu_trainings
 from tests.benchmarks.gpu_check import PARTS, ROOT, SECONDS, WHEELS, Part, main, run
-from tests.benchmarks.gpu_parts import Size
+from tests.benchmarks.gpu_trainings import Size
 from tests.patience import wait_until
 
 SMALL = Size("cpu", steps=8, seconds=0.05, width=40, recorders=2, together=(2,))
@@ -124,7 +124,7 @@ def test_all_parts_fit_into_eight_minutes():
 @pytest.mark.parametrize("name", ["exactness", "speed", "many", "large"])
 def test_each_part_runs_on_the_cpu(name, monkeypatch):
     """Compiling takes minutes where it is done for the first time."""
-    monkeypatch.setattr(gpu_parts, "compiled_loss", lambda: loss_of)
+    monkeypatch.setattr(gpu_trainings, "compiled_loss", lambda: loss_of)
     monkeypatch.setattr(updates, "compiled_loss", lambda: loss_of)
     rows = list(gpu_parts.PARTS[name](SMALL))
     assert rows
@@ -132,7 +132,7 @@ def test_each_part_runs_on_the_cpu(name, monkeypatch):
         assert all(isinstance(value, str) or math.isfinite(value) for value in row.values())
         assert row.get("differing bytes", 0) == 0
     if name == "exactness":
-        assert len(rows) == len(gpu_parts.EXACT) + 2
+        assert len(rows) == len(gpu_trainings.EXACT) + 2
         assert [row["frames"] for row in rows] == [9, 9, 8, *[9] * 6]
 
 
@@ -150,12 +150,12 @@ def test_slowdown_asks_the_benchmark_for_each_way(monkeypatch):
 
 def test_a_byte_that_differs_is_counted_and_ends_the_part(monkeypatch):
     def other(size, task, model, store):
-        truth = gpu_parts.eager(size, task, model, store)
+        truth = gpu_trainings.eager(size, task, model, store)
         truth._frames[3][0] = truth._frames[3][0] + 1.0
         return truth
 
     def short(size, task, model, store):
-        truth = gpu_parts.eager(size, task, model, store)
+        truth = gpu_trainings.eager(size, task, model, store)
         truth._frames.pop()
         return truth
 
