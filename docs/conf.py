@@ -60,6 +60,7 @@ html_css_files = ["thermotrace.css"]
 html_show_sourcelink = False
 html_copy_source = False
 html_show_search_summary = False  # it would fetch pages, which a browser does not do for files
+html_sidebars = {page: [] for page in ("index", "questions", "generated/gallery")}  # parts of one page each
 html_context = {"default_mode": "auto"}
 html_theme_options = {
     "logo": {"text": "thermotrace"},

@@ -150,30 +150,26 @@ def _text(node: ast.expr) -> str:
     return str(node.value) if isinstance(node, ast.Constant) else UNKNOWN
 
 
-def _escaped(text: str) -> str:
-    return re.sub(r"([\\`*_|<>\[\]:])", r"\\\1", text)
+def _escaped(text: str, kept: str = "") -> str:
+    """Escape what reStructuredText would read as a mark, but for the marks in `kept`."""
+    return re.sub(r"[\\`*_|<>\[\]:]", lambda mark: mark[0] if mark[0] in kept else f"\\{mark[0]}", text)
 
 
 def gallery_page(folder: Path) -> None:
     """Write a section for each script of the gallery: its docstring, its figure, its code."""
-    scripts = sorted((ROOT / "examples/gallery").glob("[!_]*.py"))
     text = title("Gallery")
-    text += "Short scripts, each of one thing. Every one is run by the tests.\n\n"
-    if not scripts:
-        text += "The folder ``examples/gallery`` holds no script yet. Longer examples: :doc:`/tutorials/index`.\n\n"
-        text += ".. code-block:: sh\n\n    make demo\n"
-    for script in scripts:
-        docstring = ast.get_docstring(ast.parse(script.read_text(encoding="utf-8"))) or script.stem
-        first, _, rest = docstring.partition("\n")
+    text += "Each script shows one thing. Every one is run by the tests.\n\n"
+    for script in sorted((ROOT / "examples/gallery").glob("[!_]*.py")):
+        tree = ast.parse(script.read_text(encoding="utf-8"))
+        first, _, rest = (ast.get_docstring(tree) or script.stem).partition("\n")
         text += title(first.rstrip("."), "-")
         described, commands = _described(rest)
-        text += "\n\n".join(map(_escaped, described)) + "\n\n"
+        text += "\n\n".join(_escaped(paragraph, kept="`") for paragraph in described) + "\n\n"
         if commands:
             text += ".. code-block:: sh\n\n" + "".join(f"    {line}\n" for line in commands) + "\n"
-        figure = script.with_suffix(".png")
-        if figure.exists():
-            text += f".. image:: {os.path.relpath(figure, folder)}\n   :alt: {_escaped(first)}\n\n"
-        text += f".. literalinclude:: {os.path.relpath(script, folder)}\n   :language: python\n\n"
+        text += f".. image:: {os.path.relpath(script.with_suffix('.png'), folder)}\n   :alt: {_escaped(first)}\n\n"
+        text += f".. literalinclude:: {os.path.relpath(script, folder)}\n   :language: python\n"
+        text += f"   :lines: {(tree.body[0].end_lineno or 0) + 2}-\n\n"
     write(folder / "gallery.rst", text)
 
 

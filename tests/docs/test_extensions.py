@@ -73,29 +73,25 @@ def test_every_error_is_there_with_its_texts(extension: ModuleType, tmp_path: Pa
     assert "expected at least … runs for … coefficient(s), got …" in text
 
 
-@pytest.mark.parametrize("scripts", [0, 1])
 def test_the_gallery_is_what_the_folder_holds(
-    extension: ModuleType, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, scripts: int
+    extension: ModuleType, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(extension.generated, "ROOT", tmp_path)
     gallery = tmp_path / "examples/gallery"
     gallery.mkdir(parents=True)
-    if scripts:
-        (gallery / "walk.py").write_text(
-            '"""A random walk.\n\nWhat it shows.\n\npython examples/gallery/walk.py\n"""\n'
-        )
-        (gallery / "walk.png").write_bytes(b"")
+    script = '"""A random walk.\n\n`rows` ranks * them.\n\npython examples/gallery/walk.py\n"""\n\nprint()\n'
+    (gallery / "walk.py").write_text(script)
     extension.generated.gallery_page(tmp_path / "docs/generated")
     text = (tmp_path / "docs/generated/gallery.rst").read_text()
-    assert ("no script yet" in text) == (not scripts)
     for part in (
         "A random walk\n-------------",
-        "What it shows.",
+        "`rows` ranks \\* them.",
         "    python examples/gallery/walk.py\n",
-        "walk.png",
-        "walk.py",
+        ".. image:: ../../examples/gallery/walk.png",
+        ".. literalinclude:: ../../examples/gallery/walk.py\n   :language: python\n   :lines: 8-",
     ):
-        assert (part in text) == bool(scripts)
+        assert part in text
+    assert script.splitlines()[8 - 1] == "print()"
 
 
 def test_adopted_texts_lead_to_pages(extension: ModuleType) -> None:
