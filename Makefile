@@ -38,8 +38,9 @@ check: .venv/installed
 # (xdist_group) and run on one worker. What trains or measures has a core for each worker.
 PYTEST := $(BIN)/pytest --numprocesses $(WORKERS) --dist loadgroup --no-loadscope-reorder --durations 10
 
+# What the build of the documentation runs is left to it (`make docs`).
 test: check
-	$(PYTEST) --ignore tests/benchmarks --ignore tests/integrations --ignore tests/wheels
+	$(PYTEST) -m 'not built' --ignore tests/benchmarks --ignore tests/integrations --ignore tests/wheels
 	$(MAKE) benchmarks
 
 # Every benchmark once, small, and what their tables claim.
@@ -50,8 +51,8 @@ benchmarks: .venv/installed
 trainers: .venv/installed
 	$(PYTEST) --numprocesses 2 tests/integrations
 
-# The documentation, in docs/_build/html: every block of code is run and shows what came out. Then each link, and that no
-# page loads anything from a network.
+# The documentation, in docs/_build/html: every block of code and every notebook is run and shows what came out. Then each
+# link, and that no page loads anything from a network.
 .venv/docs-installed: .venv/installed
 	$(INSTALL) --editable '.[dev,docs]'
 	touch $@

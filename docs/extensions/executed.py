@@ -1,6 +1,7 @@
 """Below each block of code of a page stands what it printed, and each figure that it drew: it was run for this build.
 
-The blocks are run as the tests run them, by `tests/docs/pages.py`. A page is run when it is read.
+The blocks are run as the tests run those of README.md, by `tests/docs/pages.py`. A page is run when it is read.
+Notebooks are executed by MyST-NB; what came out of them is looked over.
 """
 
 from __future__ import annotations
@@ -23,6 +24,8 @@ def show_outputs(app: Sphinx, doctree: nodes.document) -> None:
     """Run the blocks of a page, and put below each of them what came out."""
     docname = app.env.docname
     path = Path(app.env.doc2path(docname))
+    if path.suffix == ".ipynb":
+        look_over(docname, doctree)
     if path.suffix != ".md":
         return
     page = page_of(path)
@@ -50,6 +53,16 @@ def show_outputs(app: Sphinx, doctree: nodes.document) -> None:
                 shown.append(image)
             if shown:
                 node.parent.insert(node.parent.index(node) + 1, nodes.container("", *shown, classes=["output"]))
+
+
+def look_over(docname: str, doctree: nodes.document) -> None:
+    """Raise where an executed notebook warned, or has no picture. A cell that fails ends the build."""
+    blocks = doctree.findall(nodes.literal_block)
+    said = [block.astext() for block in blocks if "stderr" in block["classes"]]
+    if warned := [text for text in said if not text.startswith("recorder: ")]:
+        raise RuntimeError(f"{docname}: expected no warning, got {warned[0]!r}")
+    if next(doctree.findall(nodes.image), None) is None:
+        raise RuntimeError(f"{docname}: expected a picture, got none")
 
 
 def setup(app: Sphinx) -> dict[str, bool]:

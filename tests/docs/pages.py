@@ -1,5 +1,5 @@
-"""Pages whose blocks of code are run: README.md and docs/**/*.md. The tests run them, and so does the build of the
-documentation, which shows what came out.
+"""Pages whose blocks of code are run: README.md by the tests, docs/**/*.md by the build of the documentation, which
+shows what came out.
 
 A page is run in a folder of its own, which holds the recordings of `world.py`. Its Python blocks share their names, and
 all blocks run in the order of the page. A comment just above a block may say otherwise, in parts that "; " divides:
@@ -35,6 +35,8 @@ ROOT = Path(__file__).parents[2]
 CODE = ("sh", "python")
 NOT_RUN, RUN_ELSEWHERE, MADE_BEFORE = "not run: ", "run by tests/integrations/test_pages.py", "made before: "
 REFUSED, GIVEN, SHOWN, OUTPUT_OF = "refused", "given: ", "shown: ", "output of: "
+WRITES = ("--output", "-o", "--plot", "--masks")
+"""Options of commands that name a file which is written."""
 COMMENTS = (NOT_RUN, RUN_ELSEWHERE, MADE_BEFORE, REFUSED, GIVEN, SHOWN, OUTPUT_OF)
 
 
@@ -129,9 +131,20 @@ def _shell(block: Block, place: str) -> str:
         expected = 1 if says(block, REFUSED) == "" else 0
         if done.exit_code != expected or (done.exception and not isinstance(done.exception, SystemExit)):
             raise AssertionError(f"{place}: {line}\nexit code {done.exit_code}\n{done.output}") from done.exception
+        written_of(line, place)
         several = len(block.commands) > 1 and done.output.strip()
         printed.append(f"$ {line.split('  #')[0].strip()}\n{done.output}" if several else done.output)
     return "\n".join(printed)
+
+
+def written_of(line: str, place: str) -> None:
+    """Raise an AssertionError unless each file that a command names as its output is there, and not empty."""
+    arguments = shlex.split(line, comments=True)
+    for option in WRITES if "--dry-run" not in arguments else ():
+        if option in arguments:
+            file = Path(arguments[arguments.index(option) + 1])
+            if not file.exists() or file.stat().st_size == 0:
+                raise AssertionError(f"{place}: {line}\nexpected {file}, got none, or an empty file")
 
 
 def _python(block: Block, place: str, names: dict[str, Any]) -> str:

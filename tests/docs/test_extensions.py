@@ -5,15 +5,18 @@ from __future__ import annotations
 import importlib
 import sys
 from collections.abc import Iterator
+from contextlib import nullcontext
 from pathlib import Path
 from types import ModuleType
 
 import pytest
+from docutils import nodes
+from docutils.utils import new_document
 
 import analyzer
 import analyzer.errors
 import recorder.errors
-from tests.docs.pages import commands, execute, page_of
+from tests.docs.pages import commands, execute, page_of, written_of
 from tests.examples.markdown import Block
 
 DOCS = Path(__file__).parents[2] / "docs"
@@ -23,7 +26,7 @@ DOCS = Path(__file__).parents[2] / "docs"
 def extension(monkeypatch: pytest.MonkeyPatch) -> Iterator[ModuleType]:
     """Gives the extensions by name, as conf.py finds them."""
     monkeypatch.syspath_prepend(DOCS / "extensions")
-    names = ("adopted", "commands", "docstrings", "generated")
+    names = ("adopted", "commands", "docstrings", "executed", "generated")
     holder = ModuleType("extensions")
     for name in names:
         setattr(holder, name, importlib.import_module(name))
@@ -136,6 +139,38 @@ def test_a_block_that_fails_fails_its_page(tmp_path: Path, language: str, text: 
     page = page_of(DOCS / "questions.md")
     with pytest.raises((ValueError, AssertionError)):
         execute(type(page)(page.path, page.text, [Block(1, language, text, comment)]), tmp_path)
+
+
+def test_a_command_that_writes_nothing_fails_its_page(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "empty.csv").touch()
+    (tmp_path / "rows.csv").write_text("row")
+    written_of("analyzer rows run.zarr --output rows.csv", "page:1")
+    written_of("analyzer rows run.zarr --plot none.png --dry-run", "page:1")
+    for line in ("analyzer rows run.zarr -o empty.csv", "analyzer rows run.zarr -o rows.csv --plot none.png"):
+        with pytest.raises(AssertionError, match=r"page:1: .*\nexpected (empty\.csv|none\.png), got none"):
+            written_of(line, "page:1")
+
+
+@pytest.mark.parametrize(
+    ("said", "picture", "fault"),
+    [
+        (["recorder: 3 frames"], True, None),
+        (["recorder: 3 frames", "FutureWarning: soon"], True, "expected no warning, got 'FutureWarning: soon'"),
+        ([], False, "expected a picture, got none"),
+    ],
+)
+def test_a_notebook_that_warns_or_draws_nothing_ends_the_build(
+    extension: ModuleType, said: list[str], picture: bool, fault: str | None
+) -> None:
+    document = new_document("notebook")
+    document += nodes.literal_block("print(1)", "print(1)")
+    document += [nodes.literal_block(text, text, classes=["output", "stderr"]) for text in said]
+    if picture:
+        document += nodes.container("", nodes.image(uri="a.png"))
+    raises = pytest.raises(RuntimeError, match=f"walks: {fault}") if fault else nullcontext()
+    with raises:
+        extension.executed.look_over("walks", document)
 
 
 @pytest.mark.parametrize(

@@ -19,8 +19,8 @@ ROOT = Path(__file__).parents[2]
 RATES = (1e-3, 2e-3, 4e-3, 8e-3)
 
 
-def make_world(folder: Path, steps: int, branch_steps: int) -> Path:
-    """Return the folder with all recordings; they are made if it is not there yet."""
+def make_world(folder: Path, steps: int, branch_steps: int, before: int = 4_000, settle: int = 100) -> Path:
+    """Return the folder with all recordings; they are made if it is not there yet. All lengths are those of the demo."""
     if folder.exists():
         return folder
     part = folder.with_name(f"{folder.name}.part")
@@ -36,7 +36,8 @@ def make_world(folder: Path, steps: int, branch_steps: int) -> Path:
             from examples import demo
 
             threads = torch.get_num_threads()
-            sizes = ["--steps", str(steps), "--branch-steps", str(branch_steps), "--settle", "100"]
+            lengths = {"steps": steps, "branch-steps": branch_steps, "before": before, "settle": settle}
+            sizes = [word for name, length in lengths.items() for word in (f"--{name}", str(length))]
             assert demo.main([*sizes, "--output", "runs/demo.zarr", "--rates", "runs/demo-rates"]) == 0
             quickstart = importlib.import_module("quickstart")
             graphs = quickstart.load("shipped")[0][:160]
