@@ -3,14 +3,14 @@ PYTHON ?= python3
 WORKERS ?= 3
 BIN := .venv/bin
 
-# Modules are compiled when they are first imported: most of what is installed never is, and compiling it all takes longer
-# than installing it.
+# Modules are compiled when they are first imported. Most of those that are installed never are, and to compile all of
+# them takes longer than to install them.
 export PYTHONDONTWRITEBYTECODE :=
 
 .PHONY: demo test check benchmarks trainers docs dist wheels gpu-check clean
 
-# The environment is remade when what it is made from changes. A Python of two years ago brings a pip that takes three
-# times as long to find what is needed: it is renewed first.
+# The environment is made again when the files that define it change. pip is updated first: the one that comes with an
+# older Python resolves versions much more slowly.
 INSTALL := $(BIN)/python -m pip install --quiet --disable-pip-version-check --no-compile --upgrade --constraint constraints.txt
 .venv/installed: pyproject.toml constraints.txt recorder/version.py
 	$(PYTHON) -m venv .venv
@@ -34,8 +34,8 @@ check: .venv/installed
 	$(BIN)/mypy --package examples.paper --module examples.demo
 	$(BIN)/lint-imports
 
-# In parallel, three workers on two cores, since many tests wait. Tests that share what takes long to make say so
-# (xdist_group) and run on one worker. What trains or measures has a core for each worker.
+# In parallel, three workers on two cores, since many tests wait. Tests that share a slow fixture are in one xdist_group
+# and run on one worker. Tests that train or measure have a core for each worker.
 PYTEST := $(BIN)/pytest --numprocesses $(WORKERS) --dist loadgroup --no-loadscope-reorder --durations 10
 
 # What the build of the documentation runs is left to it (`make docs`).
@@ -51,8 +51,8 @@ benchmarks: .venv/installed
 trainers: .venv/installed
 	$(PYTEST) --numprocesses 2 tests/integrations
 
-# The documentation, in docs/_build/html: every block of code and every notebook is run and shows what came out. Then each
-# link, and that no page loads anything from a network.
+# The documentation, in docs/_build/html: every block of code and every notebook is run, and its output shown. Then a check
+# of each link, and that no page loads anything from a network.
 .venv/docs-installed: .venv/installed
 	$(INSTALL) --editable '.[dev,docs]'
 	touch $@
@@ -61,8 +61,8 @@ docs: .venv/docs-installed
 	$(BIN)/python -m sphinx --fail-on-warning --keep-going --builder html --doctree-dir docs/_build/doctrees docs docs/_build/html
 	$(BIN)/python -m tests.docs.site docs/_build/html
 
-# The source distribution is made of the files that git knows, so nothing that a test or a user left behind gets into it.
-# The wheel is built from it: what is missing in one is missing in the other.
+# The source distribution has only files that git knows, so nothing that a test or a user left behind gets into it.
+# The wheel is built from it, so a file that is missing in one is missing in both.
 dist: .venv/installed
 	rm -rf dist build/source
 	mkdir -p build/source
@@ -76,8 +76,8 @@ dist: .venv/installed
 wheels: dist
 	WHEELS=$(WHEELS) $(PYTEST) --numprocesses 0 tests/wheels
 
-# What only a GPU can tell, in at most eight minutes; without one it says so. GPU_PYTHON=python3 takes the packages that
-# are there: tests/benchmarks/gpu_check.py lists those that it needs.
+# What only a GPU can show, in at most eight minutes; without a GPU it says so. GPU_PYTHON=python3 uses the packages of
+# that Python: tests/benchmarks/gpu_check.py lists those that it needs.
 gpu-check: $(if $(GPU_PYTHON),,.venv/installed)
 	$(or $(GPU_PYTHON),$(BIN)/python) -m tests.benchmarks.gpu_check
 

@@ -7,9 +7,9 @@ analyzer fit 'runs/demo-rates/*.zarr' --against learning_rate --model power
 A training that has just begun has no temperature: its weights still run downhill. So this one starts where the paper's
 training ends (`examples/paper/trained`) and goes on with plain SGD. `quickstart.py` trains from the first step.
 
-From Adam to SGD the equilibrium changes, and slow directions follow at a speed of the learning rate. At its own rate
-the long run would drift for thousands of steps. So the weights first go on at the largest rate of the branches, once,
-and every run starts from there.
+The equilibrium of SGD is not that of Adam, and slow directions take a time that is inverse to the learning rate. At its
+own rate the long run would drift for thousands of steps. So the weights first go on at the largest rate of the
+branches, and every run starts from there.
 """
 
 from __future__ import annotations
@@ -84,13 +84,15 @@ def main(argv: Sequence[str] | None = None) -> int:
         "--rates", type=Path, metavar="FOLDER", help="also record a short branch at five learning rates"
     )
     parser.add_argument("--steps", type=int, default=4_000, help="recorded steps of the long run (default: 4,000)")
-    parser.add_argument("--branch-steps", type=int, default=1_000, help="and of each branch (default: 1,000)")
+    parser.add_argument(
+        "--branch-steps", type=int, default=1_000, help="recorded steps of each branch (default: 1,000)"
+    )
     parser.add_argument("--settle", type=int, default=500, help="steps before each recording (default: 500)")
     parser.add_argument(
-        "--before", type=int, default=4_000, help="steps at the largest rate before all of them (default: 4,000)"
+        "--before", type=int, default=4_000, help="steps at the largest rate before all recordings (default: 4,000)"
     )
     options = parser.parse_args(argv)
-    torch.set_num_threads(1)  # minibatches this small gain nothing from more
+    torch.set_num_threads(1)  # such small minibatches gain nothing from more threads
     train_graphs, _ = load()
     graphs = inputs("gcn", dense(train_graphs))
     runs = [(options.output, RATE, options.steps)]

@@ -87,11 +87,13 @@ def main() -> None:
         description=__doc__.splitlines()[0], formatter_class=argparse.ArgumentDefaultsHelpFormatter
     )
     parser.add_argument("--model", choices=MODELS, default="gcn", help="network")
-    parser.add_argument("--optimizer", choices=OPTIMIZERS, default="adam", help="plain, as torch makes it")
-    parser.add_argument("--learning-rate", type=positive(float), default=1e-3, metavar="RATE", help="of every step")
+    parser.add_argument("--optimizer", choices=OPTIMIZERS, default="adam", help="torch's, with its defaults")
+    parser.add_argument(
+        "--learning-rate", type=positive(float), default=1e-3, metavar="RATE", help="constant learning rate"
+    )
     parser.add_argument("--batch-size", type=positive(int), default=32, metavar="GRAPHS", help="graphs of one step")
     parser.add_argument("--steps", type=positive(int), default=500, metavar="STEPS", help="optimizer steps")
-    parser.add_argument("--seed", type=int, default=0, help="of the first weights and of the order of graphs")
+    parser.add_argument("--seed", type=int, default=0, help="seed of the first weights and of the order of graphs")
     parser.add_argument("--data", default="shipped", help="shipped, superpixels (downloads), idx:DIR, or FILE.npz")
     parser.add_argument("--output", default="runs/demo.zarr", metavar="STORE", help="where to record")
     parser.add_argument("--overwrite", action="store_true", help="replace the store if there is one")

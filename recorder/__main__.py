@@ -1,4 +1,4 @@
-"""The `recorder` command: plan a recording, recover one after a crash, make stores of checkpoints and of stores."""
+"""The `recorder` command: plan a recording, recover one after a crash, import checkpoints, annotate and trim stores."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from recorder.version import VERSION
 
 
 class Commands(click.Group):
-    """A group of commands. A known error ends each with one line and exit code 1."""
+    """A group of commands. A known error is printed as one line, and the exit code is 1."""
 
     def main(self, *arguments: Any, **rest: Any) -> Any:
         make_encodable()
@@ -31,13 +31,13 @@ class Commands(click.Group):
             sys.exit(1)
         except UnicodeEncodeError as error:
             told = (
-                f"System: expected file names in UTF-8, got a system that has {error.encoding}. The name "
-                f"{ascii(error.object)[:200]} has no form in it. Set PYTHONUTF8=1, and try again."
+                f"System: expected file names in UTF-8, but this system uses {error.encoding}, which cannot hold the "
+                f"name {ascii(error.object)[:200]}. Set PYTHONUTF8=1, and try again."
             )
             print(told, file=sys.stderr)
             sys.exit(1)
         except click.ClickException as error:
-            vars(error)["message"] = printable(error.message)  # what users wrote is repeated in it
+            vars(error)["message"] = printable(error.message)  # it repeats what the user typed
             raise
 
 
@@ -75,7 +75,8 @@ def recover(store: Path) -> None:
     for message in result.messages:
         _tell(message)
     if result.rejected:
-        _tell(f"{result.rejected:,} frames failed their checksum and are left out")
+        plural = "s" * (result.rejected != 1)
+        _tell(f"{result.rejected:,} frame{plural} left out, because the checksum did not match")
     print(f"{printable(str(store))}: {result.frames:,} frames, {result.recovered:,} of them recovered from the spool")
 
 
@@ -84,32 +85,31 @@ _COMPRESSION = click.option(
     help=f"All are lossless. {' '.join(f'{codec.name}: {codec.purpose}.' for codec in CODECS.values())}",
 )  # fmt: skip
 _OUTPUT = click.option(
-    "-o", "--output", type=click.Path(path_type=Path), required=True, help="The store to make.", metavar="STORE"
+    "-o", "--output", type=click.Path(path_type=Path), required=True, help="The new store.", metavar="STORE"
 )
-_OVERWRITE = click.option("--overwrite", is_flag=True, help="Replace a store that is there, once the new one is whole.")
+_OVERWRITE = click.option("--overwrite", is_flag=True, help="Replace an existing store, once the new one is whole.")
 
 
 @main.command("import", short_help="Make a store of a series of checkpoint files.")
 @click.argument("checkpoints", nargs=-1, required=True)
 @_OUTPUT
-@click.option("--key", help="Where the weights lie in a torch file; default: found where there is one place.")
-@click.option("--prefix", default="", help="Take only tensors whose name begins so, and cut it off.")
-@click.option("--step-pattern", metavar="REGEX", help=r"Its first group is the step in a path, as in 'ckpt_(\d+)'.")
-@click.option(
-    "--steps-per-epoch", type=click.IntRange(min=1), help="The names count epochs; an epoch has so many updates."
-)
-@click.option("--model", metavar="MODULE:FACTORY", help="What makes the model: it gives layers and axes their meaning.")
-@click.option("--include", multiple=True, metavar="GLOB", help="Take only parameters of such names; may be repeated.")
-@click.option("--exclude", multiple=True, metavar="GLOB", help="Leave out parameters of such names; may be repeated.")
+@click.option("--key", help="Name under which a torch file holds the weights; default: found if there is only one.")
+@click.option("--prefix", default="", help="Take only tensors whose names begin with PREFIX, and remove it from them.")
+@click.option("--step-pattern", metavar="REGEX", help=r"The step is the first group, as in 'ckpt_(\d+)'.")
+@click.option("--steps-per-epoch", type=click.IntRange(min=1), help="Updates in an epoch, if the names count epochs.")
+@click.option("--model", metavar="MODULE:FACTORY", help="Function that makes the model, which tells layers and axes.")
+@click.option("--include", multiple=True, metavar="GLOB", help="Take only parameters that match; may be repeated.")
+@click.option("--exclude", multiple=True, metavar="GLOB", help="Leave out parameters that match; may be repeated.")
 @_COMPRESSION
-@click.option("--memory-limit", help="Most memory to take, such as 4GiB; default: three quarters of what is free.")
+@click.option("--memory-limit", help="Most memory to use, such as 4GiB; default: three quarters of the free memory.")
 @_OVERWRITE
 @click.option("--dry-run", is_flag=True, help="Show which file becomes which step, and write nothing.")
 def import_(checkpoints: tuple[str, ...], output: Path, dry_run: bool, **options: Any) -> None:
     """Make a store of CHECKPOINTS: files, folders and patterns of .safetensors, .pt, .pth, .ckpt, .bin and .npz.
 
-    Steps are those that the files name, else the numbers in their names. Checkpoints of Lightning and transformers,
-    and shards with an index, are known. No code in a file is run. Nothing is left behind by an import that fails.
+    The step of a checkpoint is the one that its file holds, else the number in its name. Checkpoints of Lightning and
+    transformers, and shards with an index, are recognised. No code in a file is run. An import that fails leaves
+    nothing behind.
 
     \b
     recorder import checkpoints/ -o runs/gcn.zarr
@@ -123,12 +123,12 @@ def import_(checkpoints: tuple[str, ...], output: Path, dry_run: bool, **options
 @main.command(short_help="Set hyperparameters of a finished run.")
 @click.argument("store", type=click.Path(path_type=Path))
 @click.argument("settings", nargs=-1, metavar="[NAME=VALUE]...")
-@click.option("--remove", multiple=True, metavar="NAME", help="Take a hyperparameter away; may be repeated.")
+@click.option("--remove", multiple=True, metavar="NAME", help="Remove a hyperparameter; may be repeated.")
 def annotate(store: Path, settings: tuple[str, ...], remove: tuple[str, ...]) -> None:
     """Set hyperparameters of a finished run, such as those that were forgotten.
 
-    VALUE is a number, true, false, none or a JSON list where it looks like one, else text. Frames and kept sums stay
-    as they are. A run that is still being written is refused.
+    VALUE is read as a number, true, false, none or JSON if it has that form, else as text. Frames and kept sums do not
+    change. A run that is still being written is refused.
 
     \b
     recorder annotate runs/gcn.zarr learning_rate=1e-3 seed=0
@@ -148,11 +148,11 @@ def annotate(store: Path, settings: tuple[str, ...], remove: tuple[str, ...]) ->
 @main.command(short_help="Make a smaller store of a run: a range of its steps, every n-th frame.")
 @click.argument("store", type=click.Path(path_type=Path))
 @_OUTPUT
-@click.option("--keep", multiple=True, metavar="FROM:TO", help="Steps or percent to keep, as 50%:; may be repeated.")
+@click.option("--keep", multiple=True, metavar="FROM:TO", help="Range to keep: 1000:2000 or 50%:; may be repeated.")
 @click.option("--every", type=click.IntRange(min=1), default=1, show_default=True, help="Keep every EVERY-th frame.")
-@click.option("--memory-limit", help="Most memory to take, such as 4GiB; default: three quarters of what is free.")
+@click.option("--memory-limit", help="Most memory to use, such as 4GiB; default: three quarters of the free memory.")
 @_OVERWRITE
-@click.option("--dry-run", is_flag=True, help="Say what would be kept and lost, and write nothing.")
+@click.option("--dry-run", is_flag=True, help="Show what would be kept and lost, and write nothing.")
 def trim(
     store: Path,
     output: Path,
@@ -162,9 +162,9 @@ def trim(
     overwrite: bool,
     dry_run: bool,
 ) -> None:
-    """Make a smaller store of STORE: a range of its steps, every n-th of their frames. STORE is not touched.
+    """Make a smaller store from STORE: a range of its steps, every n-th frame. STORE does not change.
 
-    What the smaller store will no longer answer is said before anything is written.
+    The command first shows what the smaller store can no longer answer.
 
     \b
     recorder trim runs/gcn.zarr --keep 50%: --every 10 -o runs/smaller.zarr
@@ -192,7 +192,7 @@ def _tell(sentence: str) -> None:
     print(f"recorder: {printable(sentence)}", file=sys.stderr, flush=True)
 
 
-@main.command(short_help="Say what a recording will take before it is made.")
+@main.command(short_help="Show the size, rate and spool of a recording before it starts.")
 @click.option("--elements", type=click.IntRange(min=1), required=True, help="Number of weights of the model.")
 @click.option("--steps", type=click.IntRange(min=1), required=True, help="Number of optimizer steps of the run.")
 @click.option("--steps-per-second", type=click.FloatRange(min=0, min_open=True), help="Speed of the training.")
@@ -214,9 +214,9 @@ def plan(
     spool_limit: str | None,
     store: Path,
 ) -> None:
-    """Say what a recording will take before it is made: size, rate, spool.
+    """Show the size, rate and spool of a recording before it starts.
 
-    Exit code 1 when it would not fit the disk.
+    The exit code is 1 if it would not fit on the disk.
 
     \b
     recorder plan --elements 11786 --steps 187500 --steps-per-second 50

@@ -13,29 +13,28 @@ import numpy as np
 from recorder.errors import UsageError
 from recorder.schema import Schema
 
-DEFAULT_SPOOL_LIMIT = 1 << 30  # few machines miss it, and the longer chunks of a larger pool would gain a few percent
+DEFAULT_SPOOL_LIMIT = 1 << 30  # most machines can spare it, and a larger pool would save a few percent of the store
 GREATEST_DEFAULT_LIMIT = 4 << 30  # for models whose shortest chunks do not fit the first limit
-MOST_CHUNK_STEPS = 1024  # beyond it compression gains 1 to 2 %, the reader nothing, and the pool doubles
-# The chunk being filled is written again and again, so that the run can be analysed live. The cost grows with the
-# chunk's bytes; the gain of longer chunks shrinks with their steps. On the paper's GCN chunks of 1,024 steps take 1 to
-# 3 % less room than those of 512, and those of 512 take 3 to 5 % less than those of 256.
+MOST_CHUNK_STEPS = 1024  # longer chunks double the pool, and hardly make the store smaller
+# The chunk being filled is written again and again, so that the run can be analysed live. The cost of that grows with
+# the chunk's bytes, and longer chunks save less and less.
 ENOUGH_CHUNK_STEPS = 256
 ENOUGH_CHUNK_BYTES = 64 << 20  # of all parameters together
-FEWEST_CHUNK_STEPS = 16  # shorter chunks compress hardly better than single frames (ratio 1.55 at 8, 1.08 at 1)
-CHUNKS_IN_POOL = 3  # one being filled, one being written, one of slack
+FEWEST_CHUNK_STEPS = 16  # shorter chunks compress much worse
+CHUNKS_IN_POOL = 3  # one being filled, one being written, one to spare
 FILES_PER_CHUNK = 4
 # A small model steps thousands of times while one commit waits for the disk. Its pool is deeper: up to 48 spool files
 # or 16 MiB.
 MOST_FILES = 48
 DEEP_POOL_BYTES = 16 << 20
 LARGEST_CHUNK_BYTES = 64 << 20
-SERIES_CHUNK_BYTES = 1 << 30  # of all parameters of a series that is at hand: its frames wait in memory, not in a spool
+SERIES_CHUNK_BYTES = 1 << 30  # of all parameters of an imported series, whose frames wait in memory and not in a spool
 SCALAR_COLUMNS = 64  # names that log() may use: 8 bytes each in every spooled frame, none in the store until used
 HEADER_BYTES = 4096
 ALIGNMENT = 64
 
 
-# Names in `session.json`, which spools of earlier versions hold too.
+# Keys of `session.json`. Spools of earlier versions have the same ones.
 _KEYS = {
     "chunk_steps": "chunk_steps",
     "file_frames": "segment_frames",
@@ -94,8 +93,8 @@ def plan_budget(
     spool_limit : int, optional
         Bytes that the pool may take; default: 1 GiB, or up to 4 GiB where 1 GiB is too little.
     chunk_steps : int, optional
-        T, where the caller fixes it (a resumed store has one already). Default: the largest power of two up to 1024
-        for which three chunks of frames fit the limit. Above 256, the chunks of all parameters must also fit 64 MiB.
+        T, if the caller fixes it (a resumed store has one already). Default: the largest power of two up to 1024 for
+        which three chunks of frames fit the limit. Above 256, the chunks of all parameters must also fit 64 MiB.
 
     Returns
     -------
@@ -201,7 +200,10 @@ def compressing_threads() -> int:
 
 
 def series_chunk_steps(schema: Schema, frames: int) -> int:
-    """Return the chunk length T for frames that are at hand: as a recorder's, no longer than needed, at most 1 GiB."""
+    """Return the chunk length T for a series of `frames` frames that exist already.
+
+    It is chosen as for a recording, but is no longer than the series, and the chunks take at most 1 GiB.
+    """
     steps, frame = MOST_CHUNK_STEPS, schema.stored_frame_bytes
     while steps > FEWEST_CHUNK_STEPS and (
         steps // 2 >= frames
@@ -212,8 +214,8 @@ def series_chunk_steps(schema: Schema, frames: int) -> int:
     return steps
 
 
-def check_memory(needed: int, what: str, limit: int | None = None) -> None:
-    """Refuse what does not fit the memory.
+def check_memory(needed: int, what: str, limit: int | None = None, *, remedy: str) -> None:
+    """Refuse what does not fit into memory.
 
     Parameters
     ----------
@@ -222,7 +224,9 @@ def check_memory(needed: int, what: str, limit: int | None = None) -> None:
     what : str
         What they are for.
     limit : int, optional
-        Bytes; default three quarters of what is free.
+        Bytes; default three quarters of the free memory.
+    remedy : str
+        A sentence: what the user can do.
 
     Raises
     ------
@@ -231,15 +235,15 @@ def check_memory(needed: int, what: str, limit: int | None = None) -> None:
     free = available_memory() * 3 // 4 if limit is None else limit
     if needed > free:
         raise UsageError(
-            f"memory: expected room for {what} ({format_bytes(needed)}), but the limit is {format_bytes(free)}. Take "
-            "fewer parameters (--include 'conv*'), or raise --memory-limit.",
+            f"memory: expected room for {what} ({format_bytes(needed)}), but the limit is {format_bytes(free)}. "
+            f"{remedy}",
             needed=needed,
             limit=free,
         )
 
 
 def available_memory() -> int:
-    """Return the bytes of memory that may be taken: of the machine, or of this process's control group if less."""
+    """Return the bytes of free memory: of the machine, or of this process's control group if that has less."""
     try:
         lines = Path("/proc/meminfo").read_text().splitlines()
         free = next(int(line.split()[1]) << 10 for line in lines if line.startswith("MemAvailable"))

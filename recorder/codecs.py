@@ -12,15 +12,15 @@ from typing import Any
 
 # The bytes of a pcodec chunk say how they were encoded: readers need no setting.
 #
-# A page for each weight: weights differ in size and in how they move, and the bins of one fit no other. Measured on the
-# GCN (`tests/benchmarks/recorder_size.py`), chunks of 1,024 steps: one page a weight at level 4 takes 0 to 22 % less
-# room than pages of 262,144 numbers at level 8, in 0.95 of the time; decoding is a third slower. Some pages are better
-# shared: those of fewer than 512 numbers do not pay for their bins, those of several weights pay for the jumps between
-# them, and so does a page that ends in NaN padding (`tests/recorder/writer/test_store.py`), as in a run's last chunk.
+# Each weight has a page of its own: weights differ in size and in how they move, and bins that fit one fit no other. On
+# the GCN (`tests/benchmarks/FIGURES.md`, "Lossless size"), chunks of 1,024 steps, this takes 0 to 22 % less room at
+# level 4 than pages of 262,144 numbers at level 8. It encodes faster, and decodes a third slower. In two cases weights
+# share pages (`tests/recorder/writer/test_store.py`), because a page of one weight does not pay for its bins: if it has
+# fewer than 512 numbers, and if it ends in NaN padding, as in a run's last chunk.
 PAGED_STEPS = 512
 _SHARED_PAGE = 1 << 18  # numbers
-# A draft will soon be written again, fuller: level 2 takes two thirds of the time for 8 % more bytes. In shared pages
-# bytes grow fast below level 4, and levels 0 and 1 compress nothing at all.
+# A draft will soon be written again, with more frames in it: level 2 takes two thirds of the time, and a few percent
+# more bytes. In shared pages the bytes grow fast below level 4, and levels 0 and 1 compress nothing.
 _LEVEL, _DRAFT_LEVEL = 4, 2
 _SHARED_LEVEL, _SHARED_DRAFT_LEVEL = 8, 4
 
@@ -44,7 +44,7 @@ class Codec:
     ratio : float
         Bytes before compression divided by bytes after, as a plan expects them; NaN where nobody can choose the codec.
     rate : float
-        Bytes a second that a plan expects of one core, transposing and writing included; NaN likewise.
+        Bytes a second that a plan expects one core to encode and write; NaN likewise.
     """
 
     name: str
@@ -100,8 +100,8 @@ def _zstd(itemsize: int, length: int) -> Document:
     return {"name": "zstd", "configuration": {"level": 3, "checksum": False}}
 
 
-# Ratios measured on the paper's GCN, by learning rate: pcodec 1.89 to 3.24, lz4 1.59 to 2.26. Plans take the lower end.
-# Rates measured likewise; `recorder plan` times its codec here and now.
+# Ratios are the lowest on the paper's GCN under Adam (`tests/benchmarks/FIGURES.md`, "Lossless size"). Rates are rough:
+# `recorder plan` times its codec on the machine itself.
 CODECS = {
     codec.name: codec
     for codec in (
@@ -115,5 +115,5 @@ BYTES = Codec("zstd", "8-bit types and booleans, whatever the choice", _zstd)
 
 
 def codec_of(compression: str, itemsize: int) -> Codec:
-    """Return the codec of an array: the one chosen, or that of single bytes."""
+    """Return the codec of an array: the chosen one, unless an element has only one byte."""
     return BYTES if itemsize == 1 else CODECS[compression]

@@ -28,7 +28,7 @@ class RecorderError(Exception):
         self.__dict__.update(facts)
 
     def __str__(self) -> str:
-        return printable(super().__str__())  # names and paths in it are shown, not obeyed
+        return printable(super().__str__())  # it may hold names and paths with control characters
 
 
 class StoreExistsError(RecorderError, FileExistsError):
@@ -76,7 +76,7 @@ class DiskSpaceError(RecorderError, OSError):
 
 
 class CheckpointError(RecorderError, ValueError):
-    """A checkpoint file cannot be imported, or a series of them is not of one model."""
+    """A checkpoint file cannot be imported, or the files are not of one model."""
 
 
 class NotInstalledError(RecorderError, ModuleNotFoundError):
@@ -89,7 +89,7 @@ class WriterError(RecorderError, RuntimeError):
 
 @contextmanager
 def named_if_missing() -> Iterator[None]:
-    """Turn the import of a torch that is not installed into a `NotInstalledError`; leave other errors as they are."""
+    """Turn a failed import of torch into a `NotInstalledError`; leave other errors as they are."""
     try:
         yield
     except ModuleNotFoundError as error:
@@ -120,6 +120,6 @@ def expected(error: Exception, what: str) -> RecorderError:
 
 
 def error_named(name: str, message: str) -> RecorderError | None:
-    """Return an error of this module, as another process wrote its class and text down; None for an unknown class."""
+    """Return the error whose class and text another process wrote down; None for a class not of this module."""
     kind = globals().get(name)
     return kind(message) if isinstance(kind, type) and issubclass(kind, RecorderError) else None

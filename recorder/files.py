@@ -6,16 +6,14 @@ import os
 import stat
 from pathlib import Path
 
-LARGEST_DOCUMENT = (
-    1 << 30
-)  # bytes of a JSON document that is read at all; the root of a model with 20,000 arrays has 20 MB
+LARGEST_DOCUMENT = 1 << 30  # bytes of a JSON document; the root document of 20,000 arrays has about 20 MB
 
 
 def replace_file(path: Path, data: bytes, *, durable: bool = False) -> None:
     """Replace a file at once: a reader sees the old bytes or the new ones, and never a part.
 
-    The temporary file beside it is always made anew. A file that a dead process left there, or a link that somebody
-    planted there, is removed first; where a link leads is never touched.
+    The temporary file beside it is always made anew. What lies in its place is removed first: a file that a dead
+    process left, or a link. The target of a link is never touched.
 
     Parameters
     ----------
@@ -57,8 +55,8 @@ def read_file(path: Path, most: int = LARGEST_DOCUMENT) -> bytes:
     Raises
     ------
     OSError
-        There is none, it is no regular file (a pipe would be waited for, a device never ends), or it is larger than
-        `most` bytes.
+        There is none, it has more than `most` bytes, or it is no regular file: a pipe may never answer, and a device
+        never ends.
     """
     descriptor = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)
     try:

@@ -17,14 +17,14 @@ LONGEST_NAME = 1000  # bytes of UTF-8 of a logged name: its place in the spool h
 LONGEST_SCALAR_PATH = 200  # bytes; caches and copies of a store add to it, and most file systems end at 255
 LONGEST_PART = 255  # bytes of one level in the path of a parameter
 
-_KEPT = (*RESERVED, "zarr.json", "attempts")  # what else stands, or will stand, at the root
+_KEPT = (*RESERVED, "zarr.json", "attempts")  # other names at the root
 _DIGEST = 16
 _ESCAPE = re.compile("%(?=[0-9A-Fa-f]{2})")
 _CUT_ESCAPE = re.compile("%[0-9A-F]?$")
 
 
 def as_text(value: str) -> str:
-    r"""Return a text that UTF-8 can hold: half characters, as in paths that are not UTF-8, become escapes.
+    r"""Return a text that UTF-8 can hold: lone surrogates, as in paths that are not UTF-8, become escapes.
 
     >>> as_text("data/\udce9t\udce9")
     'data/\\udce9t\\udce9'
@@ -33,13 +33,13 @@ def as_text(value: str) -> str:
 
 
 def recorded_name(name: str) -> str:
-    """Return the name under which a logged value is recorded: the name itself, unless it is no Unicode or very long."""
+    """Return the name under which a logged value is recorded: the name itself, but with escapes and cut if too long."""
     text = as_text(name)
     return _shortened(text, text, LONGEST_NAME)
 
 
 def scalar_path(name: str) -> str:
-    """Return the path of a logged scalar at the root of a store. Plain names are their own paths.
+    """Return the path of a logged scalar at the root of a store. The path of a plain name is the name.
 
     >>> scalar_path("loss"), scalar_path("train/loss"), scalar_path("step")
     ('loss', 'train%2Floss', '%73tep')
@@ -57,7 +57,7 @@ def scalar_path(name: str) -> str:
 
 
 def check_encodable(name: str) -> None:
-    """Refuse a name for a logged value that this system's encoding of file names lacks, as ISO-8859-1 may.
+    """Refuse a name for a logged value that this system's encoding of file names, such as ISO-8859-1, cannot hold.
 
     Raises
     ------
@@ -65,7 +65,7 @@ def check_encodable(name: str) -> None:
     """
     encoding = sys.getfilesystemencoding()
     if encoding == "ascii":
-        return  # the writer takes UTF-8 in its place
+        return  # the writer uses UTF-8 then
     try:
         scalar_path(name).encode(encoding, "surrogateescape")
     except UnicodeEncodeError as error:
@@ -96,7 +96,7 @@ def _encoded(character: str) -> str:
 
 
 def _shortened(text: str, name: str, most: int) -> str:
-    """Cut a text that has more bytes than `most`; a digest of the whole name keeps it apart from others."""
+    """Cut a text of more than `most` bytes. It then ends in a digest of the whole name, which keeps it unique."""
     data = text.encode()
     if len(data) <= most:
         return text
@@ -106,7 +106,7 @@ def _shortened(text: str, name: str, most: int) -> str:
 
 
 def user_path(path: str | os.PathLike[str]) -> Path:
-    """Return the absolute path that a user means; `~` is the home. Links stay: the user chose them.
+    """Return the absolute path that a user means; `~` is the home folder. Links are not resolved.
 
     Raises
     ------
@@ -118,7 +118,7 @@ def user_path(path: str | os.PathLike[str]) -> Path:
         os.lstat(expanded)
     except (ValueError, OSError) as error:
         if isinstance(error, OSError) and error.errno != errno.ENAMETOOLONG:
-            return Path(expanded)  # what else is wrong with it shows where it is used
+            return Path(expanded)  # whoever uses the path will report any other fault
         raise UsageError(
             f"path {as_text(expanded)[:80]!r}: expected one that a file system can hold, got: "
             f"{getattr(error, 'strerror', None) or error}. Name another path."

@@ -1,4 +1,4 @@
-"""Which parameters the patterns of `include` and `exclude` mean."""
+"""Which parameters the patterns of `include` and `exclude` match."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ def match_names(
     include: str | Iterable[str] | None = None,
     exclude: str | Iterable[str] | None = None,
 ) -> set[str]:
-    """Return the first name of each chosen parameter.
+    """Return the chosen parameters, each by its first name.
 
     Parameters
     ----------
@@ -34,7 +34,7 @@ def match_names(
     known = {name for group in groups for name in group}
 
     def matches(name: str, pattern: str) -> bool:
-        """Whether a pattern means a name; a name that exists is itself, whatever signs are in it."""
+        """Tell whether a pattern matches a name. A pattern that is itself a name matches only that name."""
         return name == pattern if pattern in known else fnmatchcase(name, pattern)
 
     for pattern in (*included, *excluded):
@@ -59,7 +59,7 @@ def match_names(
 
 
 def listing(names: Sequence[str], most: int = 12) -> str:
-    """Return names in one line, the first few of many."""
+    """Return names in one line: at most the first `most`, and how many there are."""
     shown = ", ".join(names[:most])
     return shown if len(names) <= most else f"{shown}, … ({len(names)} in all)"
 

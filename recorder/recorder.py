@@ -31,8 +31,8 @@ from recorder.trainer.selection import model_of
 class Recorder:
     """Records the parameters of a model after every optimizer step.
 
-    Lifetime: from the first optimizer step (or `start`) to `close`. Use it as a context manager. Of the processes of a
-    distributed training (torch.distributed, torchrun) rank 0 records. On the others all methods return at once.
+    Lifetime: from the first optimizer step (or `start`) to `close`. Use it as a context manager. In a distributed
+    training (torch.distributed, torchrun) rank 0 records. On the other ranks all methods return at once.
 
     Parameters
     ----------
@@ -41,16 +41,16 @@ class Recorder:
     model : torch.nn.Module
         Lazy layers may still be uninitialised.
     optimizer : torch.optim.Optimizer or sequence of them, optional
-        A frame is recorded once each of them has stepped since the last frame; what they wrap or hold counts as
-        theirs. Without an optimizer, call `step` yourself.
+        A frame is recorded once each of them has stepped since the last frame. If one wraps or holds another
+        optimizer, the steps of the two are one. Without an optimizer, call `step` yourself.
     hyperparameters : mapping, dataclass or namespace, optional
-        Numbers, strings and the like that describe the run. A resumed run keeps those that it had where none are given.
+        Numbers, strings and the like that describe the run. If a resumed run gets none, it keeps those that it had.
     include, exclude : str or iterable of str, optional
         Glob patterns over dotted parameter names.
     stride : int, default 1
         Record every `stride`-th update.
     chunk_steps : int, optional
-        Frames in a chunk, a power of two. Default: as many, up to 1024, as the spool's limit allows; above 256, the
+        Frames in a chunk, a power of two. Default: as many as the spool's limit allows, up to 1024. Above 256, the
         chunks of all parameters together take at most 64 MiB.
     compression : {"pcodec", "lz4", "none"}
         All are lossless. pcodec: smallest. lz4: larger, nearly three times as fast to write. none: fastest to write.
@@ -61,22 +61,24 @@ class Recorder:
     on_pressure : {"wait", "drop"}
         When the writer cannot keep up: wait and count the time, or drop frames and record the gap.
     on_error : {"raise", "warn"}
-        When recording fails: raise in the training loop, or say so once and let the training go on unrecorded. What
-        `log` cannot store raises neither way.
+        When recording fails: raise in the training loop, or say so once and let the training go on unrecorded. A value
+        that `log` cannot store is no such failure.
     spool : path, optional
-        Local folder for frames that are not in the store yet; default: shared memory, else beside the store.
+        Local folder for frames that are not in the store yet. Default: shared memory; without room there, beside the
+        store.
     spool_limit : int or str, optional
-        Most bytes that the spool may take, such as `"8GiB"`; default: 1 GiB, up to 4 GiB for models that need it.
+        Most bytes that the spool may take, such as `"8GiB"`. Default: 1 GiB, up to 4 GiB for models that need it.
     compare_every : int, optional
-        Measure the cost of recording in this run: stretches of `compare_every` steps are recorded and left out in turn
-        (gaps in the store). The report holds the slowdown over pairs of stretches.
+        Measure what recording costs this run: stretches of `compare_every` steps are recorded and skipped in turn,
+        which leaves gaps in the store. The report gives the slowdown over pairs of stretches.
     user_step : int, optional
-        Your own count of applied updates when this recording begins: where a resumed run goes on, if no frame tells.
+        Your own count of applied updates when this recording begins. A resumed run goes on there if no recorded frame
+        equals the weights, and the optimizer has no count of its own.
 
     Raises
     ------
     RecorderError
-        A subclass names what is wrong, and also derives from a builtin: the store exists, there is no room, …
+        The store exists, there is no room, and so on: a subclass for each, which also derives from a builtin.
 
     Examples
     --------
@@ -124,9 +126,10 @@ class Recorder:
         self._feed: HostFeed | DeviceFeed | None = None
         self._closed = self._is_deaf = False
         self._failure: BaseException | None = None
-        self._updates = self._skipped = self._frames = 0  # of whole updates; those known to be skipped
+        self._updates = self._skipped = self._frames = 0  # whole updates; those known to be skipped; frames
         self._recorded_update = -1
-        self._next_check = self._calls = 0  # a number of frames; updates at the last call of `step`, before later hooks
+        self._next_check = 0  # the number of frames at which the model is checked next
+        self._calls = 0  # updates at the last call of `step`, before later hooks
         self._alternation: Alternation | None = None
         self._seconds = self._start_seconds = 0.0
         self._rounds = Rounds(self._optimizers, self._tell) if len(self._optimizers) > 1 else None
@@ -148,7 +151,7 @@ class Recorder:
             self._hooks.remove()
 
     def _start(self) -> bool:
-        """Begin, unless it has begun or another rank records; tell whether this process records."""
+        """Begin, unless the recording has begun or another rank records; tell whether this process records."""
         if self._feed is not None or self._closed:
             return self._feed is not None
         if not self._ranks.records:
@@ -176,9 +179,10 @@ class Recorder:
         self._start_seconds = time.perf_counter() - began
 
     def step(self) -> None:
-        """Record the step just made, where no optimizer says so. Call `start` before it, to record the first state.
+        """Record the update just made, if no optimizer was given. Call `start` before the first one.
 
-        Where steps of a listed optimizer are recorded already, a call counts nothing, which is said once.
+        Without `start`, the weights before the first update are not recorded. If the steps of an optimizer are
+        recorded already, a call does nothing, and says so once.
 
         Raises
         ------
@@ -207,8 +211,8 @@ class Recorder:
         *mappings
             Names and values, as in `log({"train/loss": loss})`. A name may be any text.
         **scalars
-            Numbers, or arrays or tensors of one element; None is left out. A tensor on a device is copied there, and
-            nothing waits for it. With a `stride`, values logged between two frames go to the next frame.
+            Numbers, or arrays or tensors of one element; None is left out. A tensor on a device is copied on the
+            device, and nothing waits for it. With a `stride`, values logged between two frames go to the next frame.
         """
         if self._closed:
             return
@@ -228,12 +232,13 @@ class Recorder:
             self._fail(error)
 
     def temperatures(self) -> dict[str, float]:
-        """Return T = ½⟨v²⟩ of each layer in the newest spool file, as the writer's last commit has it. Nothing waits.
+        """Return T = ½⟨v²⟩ of each layer over the newest spool file, as of the writer's last commit. It does not wait.
 
         Returns
         -------
         dict of str to float
-            In weight² stride⁻² (the paper's convention); NaN where weights are. Empty before the first commit.
+            In weight² stride⁻² (the paper's convention); NaN where a velocity is not finite. Empty before the first
+            commit.
         """
         return {} if self._feed is None else self._temperatures.newest()
 
@@ -248,7 +253,7 @@ class Recorder:
         Raises
         ------
         RecorderError
-            The status is none of these; or the writer failed, and `on_error` is "raise". Committed frames are kept.
+            The status is not valid; or the writer failed, and `on_error` is "raise". Committed frames are kept.
         """
         check_status(status)
         if self._closed:
@@ -259,7 +264,7 @@ class Recorder:
             if self._ranks.records:
                 self._tell(nothing_recorded(self._options.store, self._optimizers))
         elif self._failure is None:
-            with contextlib.suppress(Exception):  # a look must not keep the store from being closed
+            with contextlib.suppress(Exception):  # if the look fails, the store is closed all the same
                 feed, is_newest = cast(HostFeed, self._feed), self._is_newest()
                 self._lookout.finish(feed, self._rounds, self._updates, status, is_newest=is_newest)
         self._let_go()
@@ -293,7 +298,7 @@ class Recorder:
             if error is not failure:
                 self._tell(str(failure))
 
-    # A step. The training has driven the code of every call here out of the caches: calls are few, to few functions.
+    # One step. A training drives this code out of the processor's caches, so a step makes few calls, to few functions.
 
     def _fail(self, error: Exception) -> None:
         """Raise a failure, or report it and stop recording, as `on_error` says."""
@@ -304,7 +309,7 @@ class Recorder:
         self._ranks.announce()
         self._tell(f"recording stops, training goes on: {failure}")
         self._is_deaf = True  # hooks cannot be removed while torch goes through them
-        if not isinstance(failure, CapturedError):  # what closing does to a device would end the capture
+        if not isinstance(failure, CapturedError):  # to close now would abort the capture
             self._leave()
 
     def _before_update(self) -> None:
@@ -341,7 +346,7 @@ class Recorder:
             recorded = self._alternation is None or self._alternation.records(self._updates)
             if recorded and (self._updates - self._skipped) % self._options.stride == 0:
                 self._push(skipped=skipped)
-            else:  # the steps of later frames stay true, and so does the end of the run
+            else:  # later frames get the right step, and so does the end of the run
                 self._writer.control.note_updates(self._updates, self._skipped)
             self._seconds += time.perf_counter() - began
         except Exception as error:
@@ -354,7 +359,7 @@ class Recorder:
         if feed.push(self._updates, self._rates.now() if self._frames else ()):
             self._frames += 1
             if skipped:
-                return  # the writer drops this frame, and what is logged now would go with it
+                return  # the writer drops this frame, and with it what is logged now
             self._recorded_update = self._updates
             if moved := self._moved.now():
                 self._scalars.store(moved)
@@ -363,7 +368,7 @@ class Recorder:
                 self._scalars.store_pending()
 
     def _check_structure(self) -> None:
-        """Walk the model once a spool file: of a module that was replaced, the old parameters would be recorded."""
+        """Walk the model once for each spool file. If a module was replaced, its old parameters would be recorded."""
         self._next_check += self._check_every
         if self._frames:
             self._hooks.settle()

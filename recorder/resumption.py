@@ -1,6 +1,6 @@
-"""What a store's root says of the sessions before: the step at which a run goes on, and what differs from them.
+"""What a store's root says of earlier sessions: at which step a run goes on, and what a new session changes.
 
-Pure functions of the root attributes: the writer numbers frames by them, the trainer tells the user.
+Pure functions of the root attributes. The writer numbers frames with them, and the trainer tells the user.
 """
 
 from __future__ import annotations
@@ -9,14 +9,16 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from recorder.text import printable
+
 _MOST_NAMED = 5  # differences that one sentence names
 
 
 def resumed_step(attributes: Mapping[str, Any], last_step: int, witnessed: int | None) -> int:
-    """Return the step of weights that a run is resumed with and that equal none of its frames.
+    """Return the step of the weights with which a run is resumed, where they equal none of its frames.
 
-    A witness decides. Without it, the run is taken to go on from where its last session ended, and where that is not
-    known either, one stride after the last frame.
+    A witness decides. Without one, the run goes on where its last session ended. If that is not known either, it goes
+    on one stride after the last frame.
 
     Parameters
     ----------
@@ -36,7 +38,7 @@ def resumed_step(attributes: Mapping[str, Any], last_step: int, witnessed: int |
 
 
 def ended_step(attributes: Mapping[str, Any], last_step: int) -> int | None:
-    """Return the step at which the last session ended, where it ended after the last frame."""
+    """Return the step at which the last session ended; None if it is not known to be after the last frame."""
     segments = _objects(attributes.get("segments"))
     end = segments[-1].get("end_step") if segments else None
     return end if isinstance(end, int) and end > last_step else None
@@ -44,7 +46,7 @@ def ended_step(attributes: Mapping[str, Any], last_step: int) -> int | None:
 
 @dataclass(frozen=True, slots=True)
 class Witnesses:
-    """Steps at which the weights stand that a run is resumed with, by counts that know nothing of frames.
+    """The step of the weights with which a run is resumed, by two counts that do not depend on frames.
 
     Attributes
     ----------
@@ -59,14 +61,14 @@ class Witnesses:
 
     @property
     def first(self) -> int | None:
-        """The step of the witness that is trusted more."""
+        """The step by the more trusted witness, the optimizers; None without any witness."""
         return self.claimed if self.counted is None else self.counted
 
 
 def witnesses(
     attributes: Mapping[str, Any], optimizer_step: Sequence[int | None] | None, user_step: int | None, last_step: int
 ) -> Witnesses:
-    """Return what the counts of a session that begins say of its first weights.
+    """Return the step of a new session's first weights, by each count.
 
     Parameters
     ----------
@@ -80,7 +82,7 @@ def witnesses(
         Step of the last frame.
     """
     claimed, end = claimed_step(attributes, user_step), ended_step(attributes, last_step)
-    # A user who also counts the updates that a gradient scaler skipped is ahead by them.
+    # Some users also count the updates that a gradient scaler skipped: their count is ahead by so many.
     if claimed is not None and end is not None and end < claimed <= end + attributes.get("skipped_updates", 0):
         claimed = end
     steps = {"counted": counted_step(attributes, optimizer_step), "claimed": claimed}
@@ -98,10 +100,10 @@ def claimed_step(attributes: Mapping[str, Any], user_step: int | None) -> int | 
 
 
 def counted_step(attributes: Mapping[str, Any], optimizer_step: Sequence[int | None] | None) -> int | None:
-    """Return the step that the optimizers' own counts stand for; None where they say nothing, or no one thing.
+    """Return the step that the optimizers' own counts stand for; None without a count, or if counts disagree.
 
-    An optimizer that steps several times in an update is ahead of the others: the one that moved least counts updates.
-    A count that began anew in mid-run would stand for several steps, and then it is no witness.
+    An optimizer that steps several times in an update is ahead of the others, so the count that moved least is taken.
+    If a count began anew during the run, the segments give different steps, and then there is no witness.
     """
     found = set()
     for segment in _objects(attributes.get("segments")):
@@ -116,13 +118,13 @@ def counted_step(attributes: Mapping[str, Any], optimizer_step: Sequence[int | N
 
 
 def begin_of(segment: Mapping[str, Any], attributes: Mapping[str, Any]) -> int:
-    """Return the step of the weights that a segment began with, whether they are its first frame or the one before."""
-    stride = int(segment.get("stride", attributes["stride"]))
+    """Return the step of a segment's first weights. If the segment is continuous, they are the frame before it."""
+    stride = int(segment.get("stride") or attributes["stride"])
     return int(segment.get("first_step", 0)) - (stride if segment.get("continuous") else 0)
 
 
 def hyperparameters_before(attributes: Mapping[str, Any], session: str) -> dict[str, Any]:
-    """Return the hyperparameters of the newest segment that is of another session, else the root's."""
+    """Return the hyperparameters of the newest segment of another session, else the root's."""
     return _object(_before(attributes, session).get("hyperparameters"))
 
 
@@ -133,9 +135,9 @@ def _before(attributes: Mapping[str, Any], session: str) -> dict[str, Any]:
 
 
 def notes(attributes: Mapping[str, Any], session: str, ours: Mapping[str, Any]) -> list[str]:
-    """Return sentences for the user on what a resumed recording has otherwise than the session before it.
+    """Return sentences for the user on what a resumed recording changes.
 
-    Where it goes on is for the writer to say, who holds its first frame against the recorded ones.
+    The writer says where it goes on, because the writer compares its first frame with the recorded ones.
 
     Parameters
     ----------
@@ -159,12 +161,7 @@ def notes(attributes: Mapping[str, Any], session: str, ours: Mapping[str, Any]) 
         f"this recording differs from the one that it resumes: {', '.join(changes[:_MOST_NAMED])}{more}. The store "
         "keeps both, each with its segment. Fits refuse a window that spans the change"
     )
-    return [_printable(line)]
-
-
-def _printable(line: str) -> str:
-    """Return a line with escapes for what would move a terminal's cursor: a store may hold any text."""
-    return "".join(character if character.isprintable() else repr(character)[1:-1] for character in line)
+    return [printable(line)]  # a store may hold any text
 
 
 def _of_optimizers(before: Sequence[Mapping[str, Any]], ours: Sequence[Mapping[str, Any]]) -> Iterator[str]:
@@ -195,7 +192,7 @@ def _of_groups(before: Mapping[str, Any], ours: Mapping[str, Any]) -> tuple[dict
 
 
 def _settings(group: Mapping[str, Any]) -> dict[str, Any]:
-    """Return what a user chose for a parameter group: under a scheduler the initial rate, which the rate began with."""
+    """Return the settings that a user chose for a parameter group. Under a scheduler, `lr` is the initial rate."""
     rate = group.get("initial_lr", group.get("lr"))
     return {key: value for key, value in group.items() if key != "initial_lr"} | {"lr": rate}
 

@@ -62,7 +62,7 @@ RESERVED = (STEP.name, PARAMETERS, LEARNING_RATE.name)
 
 
 def check_scalar_name(name: object) -> None:
-    """Refuse what is no name for a logged value. Any text but the empty one is a name (`recorder.names.scalar_path`).
+    """Refuse a name for a logged value that is empty or no text. Any other text will do (`names.scalar_path`).
 
     Raises
     ------
@@ -107,7 +107,7 @@ _OPTIONAL: dict[str, tuple[str, Callable[[object], bool]]] = {
 
 
 def check_continuable(store: Path, attributes: Mapping[str, Any]) -> None:
-    """Refuse root attributes of which a recording cannot go on: they would be damaged further, or break it later.
+    """Refuse damaged root attributes: a recording that went on would damage them further, or fail later.
 
     Raises
     ------

@@ -1,4 +1,4 @@
-"""What is recorded: parameters and the planes that carry them, and their JSON form. Knows neither torch nor Zarr."""
+"""What is recorded: parameters, the planes that carry them, and their JSON form. It needs neither torch nor Zarr."""
 
 from __future__ import annotations
 

@@ -1,8 +1,8 @@
 """The spool: a fixed pool of memory-mapped files that trainer and writer share, and a few small files beside them.
 
 The spool is the channel between the two processes and the write-ahead log of the recording: a frame in a spool file
-survives the death of both. Spool files are recycled, never made anew, because fresh pages are expensive (54–142 µs a
-frame, measured, against 8–10 in recycled ones).
+survives the death of both. Spool files are recycled, never made anew, because the first use of each page of memory is
+expensive.
 
 A spool file is FREE, then ACTIVE while the trainer fills it, then FINISHED while the writer reads it, and FREE again
 when its frames are committed. The trainer makes the first two transitions, the writer the last. Each is one aligned
@@ -32,7 +32,7 @@ from recorder.text import printable
 
 SPOOL_VERSION = 2  # of headers and checksums; since version 2 a checksum covers the number of its frame
 FREE, ACTIVE, FINISHED = 0, 1, 2
-# Words of a spool file's header. FIRST_CHECK and the upper half of COUNT are complements: they reveal damage.
+# Words of a spool file's header. FIRST_CHECK and the upper half of COUNT are complements, which reveal damage.
 FIRST_FRAME, FIRST_CHECK, COUNT, STATE, LOGGED_CHECK = range(5)
 # Words of the control file, through which the writer answers.
 WRITER_STATE, COMMITTED, RAW_BYTES, STORED_BYTES, ENCODE_NS, SKIPPED, LEFT, DROPPED, NEWEST = range(9)
@@ -44,7 +44,7 @@ _HALF = (1 << 31) - 1
 _GOLDEN = 0x9E3779B97F4A7C15  # an odd constant that spreads frame numbers over 64 bits
 _MESSAGE = 2048  # place of the writer's last words in the control file: their length, then their text
 _NOTES, _ENERGIES = 4096, 16384  # places of the writer's notes to the user, one a line, and of kinetic energies
-_NAME_BYTES = 1024  # of a logged name: its length, then its UTF-8 (`names.LONGEST_NAME`)
+_NAME_BYTES = 1024  # place of a logged name: its length, then its UTF-8 (`names.LONGEST_NAME`)
 # What a spool may hold; nothing else in its folder is ever removed.
 SPOOL_FILES = re.compile(r"segment-\d+|control|scalars|session\.json|\.session\.json\.tmp|writer\.log")
 _POPULATE_WRITE = 23  # MADV_POPULATE_WRITE, Linux 5.14; Python has no name for it
@@ -52,7 +52,7 @@ _POPULATE_WRITE = 23  # MADV_POPULATE_WRITE, Linux 5.14; Python has no name for 
 
 @dataclass(frozen=True, slots=True)
 class Session:
-    """One recording, as far as the writer must know it; `session.json` in the spool holds it.
+    """What the writer must know of one recording; `session.json` in the spool holds it.
 
     Attributes
     ----------
@@ -63,7 +63,7 @@ class Session:
     mode : {"w-", "w", "a"}
         Whether the store is made, replaced or resumed.
     boot_id : str
-        The machine's boot, which frames in shared memory do not outlive.
+        Id of the machine's boot. Frames in shared memory are lost at the next one.
     schema : Schema
     budget : Budget
     attributes : dict
@@ -71,7 +71,7 @@ class Session:
     param_groups : int
     user_step : int or None
     optimizer_step : list of (int or None), or None
-        How many steps each optimizer has counted itself when the recording begins.
+        How many steps each optimizer had counted when the recording began.
     """
 
     session: str
@@ -122,8 +122,8 @@ class SpoolFile:
         self.bytes = np.memmap(path, dtype=np.uint8, mode="r+")
         self.words = self.bytes[:4096].data.cast("q")
         columns = session.budget.scalar_columns
-        # The trainer stores single numbers through these views. A store into a numpy array runs ten times the code,
-        # which a training step has driven out of the caches: 43 µs a frame for what takes 3 in a loop.
+        # The trainer stores single numbers through these views. To store into a numpy array runs much more code, which
+        # a training step has driven out of the caches.
         self.step_words = self._words(layout.steps, frames, "q")
         self.checksum_words = self._words(layout.checksums, frames, "Q")
         self.scalar_words = self._words(layout.scalars, frames * columns, "d")
@@ -135,7 +135,7 @@ class SpoolFile:
         ]
         of_update = self.scalars[:, : 1 + session.param_groups].view(np.uint8)
         planes = [plane.view(np.uint8) for plane in self.planes]
-        # By row: the bytes of each plane, and of the scalars that belong to the update.
+        # For each row: the bytes of each plane, and of the scalars that belong to the update.
         self.rows = [tuple(row.data for row in rows) for rows in zip(*planes, strict=True)]
         self._of_update = [row.data for row in of_update]
         self._all_scalars = self.bytes[layout.scalars : layout.scalars + 8 * frames * columns].data
@@ -194,9 +194,7 @@ class SpoolFile:
         return (xxhash.xxh3_64_intdigest(self._all_scalars, self.words[FIRST_FRAME]) >> 1) | 1
 
     def populate(self) -> None:
-        """Make every page writable at once. Else each page that the kernel wrote back faults on its own (27–41 µs a
-        frame).
-        """
+        """Make every page writable at once. Otherwise each page that the kernel wrote back would fault on its own."""
         with contextlib.suppress(OSError, AttributeError):
             self.bytes._mmap.madvise(_POPULATE_WRITE)  # type: ignore[attr-defined]
 
@@ -242,7 +240,7 @@ class Control:
         self.words[WRITER_STATE] = FAILED
 
     def note(self, sentence: str) -> None:
-        """Leave a sentence for the user, which the trainer prints: the writer's stderr does not reach him."""
+        """Leave a sentence for the user. The trainer prints it, because the user does not see the writer's stderr."""
         text = printable(sentence).encode() + b"\n"
         begin: int = _NOTES + self.words[NOTED]
         if begin + len(text) <= _ENERGIES:
@@ -259,12 +257,12 @@ class Control:
         """Publish the mean kinetic energy of each parameter. The word before them is odd while they change."""
         if self._energies.size == energies.size > 0:
             word = _ENERGIES // 8
-            self.words[word] += 1 + self.words[word] % 2  # even where a writer was killed between the two lines
+            self.words[word] += 1 + self.words[word] % 2  # odd, also if a writer was killed before the last line
             self._energies[:] = energies
             self.words[word] += 1
 
     def energies(self) -> np.ndarray[Any, Any] | None:
-        """Return what the writer published last; None before that, and in the instant in which it publishes."""
+        """Return what the writer published last; None before the first time, and while it publishes."""
         if not self._energies.size or (begun := self.words[_ENERGIES // 8]) == 0 or begun % 2:
             return None
         energies = self._energies.copy()
@@ -297,7 +295,7 @@ def create_spool(directory: Path, session: Session) -> None:
             _preallocate(file_path(directory, index), session.budget.file_bytes)
         session.save(directory)
     except BaseException as error:
-        shutil.rmtree(directory, ignore_errors=True)  # a pool in shared memory is memory until the next boot
+        shutil.rmtree(directory, ignore_errors=True)  # a pool in shared memory would take memory until the next boot
         if not isinstance(error, OSError):
             raise
         raise SpoolSpaceError(
@@ -321,8 +319,8 @@ def file_path(directory: Path, index: int) -> Path:
 class ScalarNames:
     """The names given to `log` so far, and the column of each among the scalars. Lifetime: the mapping.
 
-    Each name has a fixed place in a preallocated file, because others may have filled the file system by the time a new
-    name comes. Its length is stored last.
+    Each name has a fixed place in a preallocated file: the file system may be full when a new name comes. The length of
+    a name is stored last.
     """
 
     def __init__(self, spool: Path, session: Session) -> None:
@@ -332,7 +330,7 @@ class ScalarNames:
         self.damaged = 0  # names that the last `read` could not read
 
     def read(self) -> dict[str, int]:
-        """Return the column of each name. `unreadable_N` stands for a damaged one, whose values are kept."""
+        """Return the column of each name. A damaged name becomes `unreadable_N`, and its values are kept."""
         used = range(self._end - self._first)
         lengths = [self._lengths[index * _NAME_BYTES // 8] for index in used]
         names: dict[str, int] = {}

@@ -1,4 +1,4 @@
-"""Names and paths as text that a terminal shows and never obeys. `analyzer.text` has the same function."""
+"""Text without control characters, so that a terminal only shows it. `analyzer.text` has the same function."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ import sys
 import unicodedata
 
 _UNPRINTABLE = {"Cc", "Cf", "Cs", "Zl", "Zp"}
-"""Unicode categories: controls, invisible marks (the order of writing among them), half characters, line breaks."""
+"""Unicode categories: controls, invisible marks (such as the direction of writing), surrogates, line breaks."""
 
 
 def printable(text: str) -> str:
@@ -20,7 +20,7 @@ def printable(text: str) -> str:
 def make_encodable() -> None:
     """Let stdout and stderr write escapes for characters that their encoding lacks, as in ISO-8859-1."""
     for name in ("stdout", "stderr"):
-        if getattr(sys, name) is None:  # closed by whoever started the command: what is said goes nowhere
+        if getattr(sys, name) is None:  # whoever started the command closed it: drop what is printed
             setattr(sys, name, open(os.devnull, "w", encoding="utf-8"))  # noqa: PTH123, SIM115
     for stream in (sys.stdout, sys.stderr):
         reconfigure = getattr(stream, "reconfigure", None)

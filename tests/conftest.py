@@ -25,7 +25,7 @@ settings.register_profile("timeless", deadline=None, suppress_health_check=[Heal
 settings.load_profile("timeless")
 
 SHORT = ("tests/analyzer/fitting", "tests/analyzer/statistics", "tests/analyzer/query")
-"""Where no test takes long: their turn comes last, so that no worker ends long before the other."""
+"""Folders without slow tests. They run last, so that all workers end at about the same time."""
 
 
 @pytest.fixture(autouse=True)

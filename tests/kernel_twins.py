@@ -1,4 +1,4 @@
-"""Kernels in plain numpy that only the tests need: what the compiled ones are held to.
+"""Kernels in plain numpy that only the tests need, to compare the compiled ones with.
 
 The other twins are used by the analyzer itself and live in `analyzer.engine.plain`.
 """

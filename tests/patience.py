@@ -1,4 +1,4 @@
-"""Waiting for what must happen. Timings never decide a test: only what hangs waits so long, on any machine."""
+"""Waiting for conditions. Timings never decide a test: only a test that hangs reaches this limit, on any machine."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ import time
 from collections.abc import Callable
 
 PATIENCE = 600
-"""Seconds. Less than pytest's own limit for a test, so that what hung is named."""
+"""Seconds. Less than pytest's own limit for a test, so that the failure names the condition."""
 
 SLOW_START = "recorder: waiting for the writer to open the store\n"
 """What a recorder says where its writer takes more than two seconds to start."""

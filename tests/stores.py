@@ -1,4 +1,4 @@
-"""Stores of format version 1, made with plain zarr from given frames: what the analyzer must read, whoever wrote it."""
+"""Makes stores of format version 1 from given frames, with plain zarr: the analyzer must read them, too."""
 
 from __future__ import annotations
 

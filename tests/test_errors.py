@@ -1,4 +1,4 @@
-"""Every public error is raised by some test with its text, and what its text tells to do can be done."""
+"""Every public error is raised by some test, which checks its text, and the remedy in its text can be carried out."""
 
 from __future__ import annotations
 

@@ -27,8 +27,8 @@ from skimage.segmentation import slic
 NODES = 75
 POSITION_SCALE = 8  # positions are stored in eighths of a pixel: 27 * 8 fits a byte
 COMPACTNESS = 0.1  # weight of space against intensity in SLIC: strokes keep their outline
-MEAN_DEGREE = 1_393 / 75  # of the original MNISTSuperpixels, whose edges join superpixels within a radius
-RADIUS = "radius_squared"  # the array that says so in a file of graphs with such edges, in eighths of a pixel, squared
+MEAN_DEGREE = 1_393 / 75  # edges a node in the original MNISTSuperpixels, which join superpixels within a radius
+RADIUS = "radius_squared"  # array in a file of graphs with such edges, in eighths of a pixel, squared
 PARALLEL_FROM = 2_000  # below this many images, starting processes costs more than it saves
 
 # The canonical set, by the MD5 of the unpacked files.
@@ -48,7 +48,7 @@ Graphs = dict[str, NDArray[Any]]
 
 
 class DataError(ValueError):
-    """There are no graphs. The message says why, and what to do."""
+    """Graphs cannot be had. The message says why, and what to do."""
 
 
 def read_idx(folder: Path, name: str, md5: str | None) -> Bytes:
@@ -154,7 +154,7 @@ def superpixels_of(images: Sequence[Bytes] | Bytes) -> tuple[Bytes, Bytes]:
 
 
 def radius_squared(position: Bytes, degree: float = MEAN_DEGREE) -> int:
-    """The squared radius whose mean number of neighbours is nearest to `degree`; of two equally near the smaller.
+    """The squared radius whose mean number of neighbours is nearest to `degree`; if two are equally near, the smaller.
 
     Parameters
     ----------

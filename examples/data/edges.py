@@ -60,9 +60,9 @@ def within(position: NDArray[np.integer], radius_squared: int) -> Tensor:
 
 
 def own(graphs: Sequence[Data]) -> Tensor:
-    """The edges that graphs of one number of nodes have themselves; an edge from a node to itself is left out.
+    """The edges of given graphs, which all have the same number of nodes. An edge from a node to itself is left out.
 
-    Both layers of the paper listen to the node itself anyway, and PyG's layers let no graph say it twice.
+    Both layers of the paper take a node's own features anyway, and PyG's layers do not count such an edge twice.
 
     Returns
     -------
@@ -91,7 +91,7 @@ def own(graphs: Sequence[Data]) -> Tensor:
 
 
 def lists(count: int, nodes: int, reaches: Callable[[int], NDArray[np.bool_]]) -> Tensor:
-    """Lists of neighbours of one length, from what reaches each node of each graph.
+    """Lists of neighbours of equal length, from the edges that reach each node of each graph.
 
     Parameters
     ----------

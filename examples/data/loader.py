@@ -109,7 +109,7 @@ def dense(graphs: Sequence[Data]) -> Superpixels:
     """Graphs of one number of nodes as dense tensors, with their own edges."""
     if isinstance(graphs, Superpixels):
         return graphs
-    graphs = list(graphs)  # a dataset of PyG makes its graphs anew each time
+    graphs = list(graphs)  # a data set of PyG makes its graphs anew at each access
     return Superpixels(
         intensity=torch.stack([graph.x for graph in graphs]),
         position=torch.stack([graph.pos for graph in graphs]),
@@ -129,7 +129,7 @@ def read(path: Path) -> dict[str, NDArray[Any]]:
         raise DataError(
             f"{path}: expected a file of graphs, got none. Make one with: python examples/data/build.py --help"
         ) from error
-    except Exception as error:  # a damaged zip file raises one of a dozen
+    except Exception as error:  # a damaged zip file may raise a dozen different errors
         raise DataError(
             f"{path}: expected the graphs that build.py writes, got {type(error).__name__}: {error}. "
             "The file is damaged or another's. Make it again: python examples/data/build.py --help"

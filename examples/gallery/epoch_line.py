@@ -15,7 +15,7 @@ from recorder import Recorder
 
 
 def main(folder: Path) -> dict[str, float]:
-    """Record, measure and draw; return how far the first line rises above the density beside it, for each order."""
+    """Record, measure and draw; return for each order how far the first line rises above the density beside it."""
     figure, (axes,) = canvas(1, 6.4, 3.6)
     found = {}
     for order, colour in zip(("shuffled", "same order"), COLOURS[:2], strict=True):

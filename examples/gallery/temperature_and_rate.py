@@ -18,7 +18,7 @@ def main(folder: Path) -> tuple[float, float, float]:
     for rate in (0.01, 0.02, 0.04, 0.08, 0.16):
         torch.manual_seed(0)
         model = torch.nn.Linear(16, 4)
-        solution = model.weight.detach().clone()  # a training that has arrived: it starts at its minimum
+        solution = model.weight.detach().clone()  # the training starts at its minimum
         optimizer = torch.optim.SGD(model.parameters(), lr=rate)
         with Recorder(
             folder / f"rate-{rate}.zarr", model, optimizer, hyperparameters={"learning_rate": rate}, mode="w"

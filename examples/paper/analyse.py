@@ -1,4 +1,4 @@
-"""Ask the analyzer about the finished runs what the claims need, and keep its answers in small files.
+"""Ask the analyzer what the claims need about the finished runs, and keep its answers in small files.
 
 python -m examples.paper.analyse --scale small          # then: python -m examples.paper.results
 """
@@ -26,7 +26,7 @@ from .weights import shipped
 HERE = Path(__file__).parent
 MODELS = ("gcn", "gat", "cnn")
 OTHER_DATA = ("position", "radius")
-"""Trainings that saw more features or other edges have folders of their own; their accuracies stand beside."""
+"""Folders of trainings that saw more features or other edges; their accuracies are shown beside the others."""
 
 
 def there(place: Place, runs: Sequence[Branch]) -> list[Branch]:
@@ -60,10 +60,10 @@ def fits(place: Place, scale: Scale, into: Path, pictures: Path) -> None:
 
 
 def looked_at(place: Place, scale: Scale, runs: Sequence[Branch], into: Path) -> None:
-    """Ask for what single runs answer: rows, checks, equilibrium, windows, energy, and temperatures in plain numpy.
+    """Ask single runs for rows, checks, equilibrium, windows, energy, and temperatures in plain numpy.
 
-    Rows are asked of the runs at the training's batch size and rate; equilibrium of one seed of the sweep of rates; the
-    others of one run of each optimizer. The answers name the run by its path from the folder of all runs.
+    Runs at the training's batch size and rate answer for rows, one seed of the sweep of rates for equilibrium, and one
+    run of each optimizer for the rest. The answers name the run by its path from the folder of all runs.
     """
     with contextlib.chdir(place.root.parents[1]):
         near = Place(Path(*place.root.parts[-2:]))
@@ -92,7 +92,7 @@ def _looked_at_one(place: Place, scale: Scale, run: Branch, into: Path) -> None:
 
 
 def other_data(place: Place, scale: Scale, kind: str, results: Path) -> None:
-    """Write what the trainings on other features or edges came to."""
+    """Write the results of the trainings on other features or edges."""
     for what in OTHER_DATA:
         apart = Place(place.root.with_name(f"{kind}-{what}"))
         if apart.account("training").exists():
@@ -120,7 +120,7 @@ def from_runs(place: Place, scale: Scale, kind: str, results: Path) -> None:
 
 
 def from_answers(place: Place, scale: Scale, kind: str, into: Path) -> None:
-    """Put together what the finished branches of a model answered one by one, and fit their temperatures."""
+    """Collect the answers of the finished branches of a model, and fit their temperatures."""
     done = answered(into, branches(scale, kind))
     told = place.account("training")
     training = read_json(told) if told.exists() else shipped_account(kind) if shipped(kind) else None

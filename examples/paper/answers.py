@@ -1,7 +1,7 @@
-"""What is kept of a finished branch: one small file with what it cost and its temperatures, which its fits are made of.
+"""The small file that is kept of a finished branch: what it cost, and its temperatures, from which fits are made.
 
 At a scale whose branches take hours, `run.py` writes this file as soon as a branch is finished, and the file is
-committed. A branch with such a file is finished: nobody has to make it again, on whatever machine the work goes on.
+committed. A branch with such a file is finished, and is made again on no machine.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ def file_of(into: Path, run: Branch) -> Path:
 
 
 def answered(into: Path, runs: Sequence[Branch]) -> list[Branch]:
-    """The branches that are finished, and their temperatures known."""
+    """The branches that are finished and whose temperatures are known."""
     return [run for run in runs if file_of(into, run).exists()]
 
 

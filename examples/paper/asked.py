@@ -1,4 +1,4 @@
-"""Which fits of a model's temperatures the finished runs of a scale allow. Pure: nothing here is measured."""
+"""Which fits of a model's temperatures are possible with the finished runs of a scale. Nothing here is measured."""
 
 from __future__ import annotations
 

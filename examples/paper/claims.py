@@ -64,7 +64,7 @@ _C2 = "T is the time average over a long enough τ"
 
 
 def c3(gcn: Evidence, gat: Evidence) -> Verdict:
-    """T over its floor, in the coldest part of the run too."""
+    """T divided by its floor, also in the coldest part of the run."""
     models = [model for model in (gcn, gat) if model.findings("sgd", "floor")]
     rows = [row for model in models for row in model.findings("sgd", "floor")]
     says = "a residual velocity persists at equilibrium"
@@ -145,7 +145,7 @@ def is_the_papers(training: Mapping[str, Any]) -> bool:
 
 
 def accuracy_in(training: Mapping[str, Any]) -> tuple[float, float]:
-    """A training's test accuracy and standard error; of one that is not finished, at the last epoch that was tested."""
+    """A training's test accuracy and standard error; if it is not finished, at the last epoch that was tested."""
     value = training["test_accuracy"] if "test_accuracy" in training else training["curve"][-1]["test_accuracy"]
     return value, math.sqrt(value * (1 - value) / training["test_graphs"])
 
@@ -238,7 +238,7 @@ def c17(gcn: Evidence, gat: Evidence) -> Verdict:
 
 
 def c20(models: Sequence[Evidence]) -> Verdict:
-    """What accuracy costs to lose some rows, paired over seeds."""
+    """How much accuracy is lost with some rows, paired over seeds."""
     says = "some rows are redundant (conjecture)"
     parts, spared, any_model = [], [], False
     tried = 4 * len(models)
@@ -272,7 +272,7 @@ def c20(models: Sequence[Evidence]) -> Verdict:
 
 
 def judge(gcn: Evidence, gat: Evidence, cnn: Evidence, scale: Scale) -> list[Verdict]:
-    """All claims; "not yet" where branches of the scale are missing that a claim is judged from."""
+    """All claims; "not yet" if branches are missing that a claim needs."""
     models = {"gcn": gcn, "gat": gat, "cnn": cnn}
     return [complete(verdict, models, scale) for verdict in judge_what_is_there(gcn, gat, cnn)]
 

@@ -1,8 +1,8 @@
 """The networks of the paper on graphs of one shape: dense, with the PyG layers' own parameters.
 
-Every graph has 75 nodes, so a batch is one array (graphs, 75, features), and its edges are one (graphs, 75, 75),
-whatever edges there are; or for attention on a CPU (graphs, 75, 20), where all nodes have as many. PyG works on lists
-of edges. Here the same work is a few operations of fixed shape: several times faster on a CPU, and fit for a CUDA
+Every graph has 75 nodes, so a batch is one array (graphs, 75, features). Its edges are an array (graphs, 75, 75),
+whatever edges there are; for attention on a CPU, if all nodes have 20, an array (graphs, 75, 20). PyG works on lists of
+edges. Here the same work is a few operations of fixed shape, which is several times faster on a CPU and fits a CUDA
 graph. A test compares logits and gradients with PyG's own forward.
 """
 
@@ -21,7 +21,7 @@ from .attention import attend
 from .cnn import CNN, pictures
 
 AT_A_TIME = 1_000
-"""Graphs whose edges are made at once: all 60,000 take 1.35 GB, and their intermediate arrays would take it again."""
+"""Graphs whose edges are made at once: all 60,000 take 1.35 GB, and intermediate arrays would take as much again."""
 
 Model = GCN | GAT | CNN
 KINDS: dict[str, type[Model]] = {"gcn": GCN, "gat": GAT, "cnn": CNN}
@@ -85,10 +85,10 @@ def inputs(kind: str, graphs: Superpixels, *, position: bool = False, device: st
 
 
 def listed(neighbours: Tensor) -> Tensor | None:
-    """(N, nodes, neighbours + 1) int64: the nodes that a node listens to, and itself; None if one is named twice.
+    """(N, nodes, neighbours + 1) int64: the nodes that a node listens to, and itself; None if one is listed twice.
 
-    A node with fewer neighbours than others names itself in their place: lists of one length are for graphs whose nodes
-    all have as many.
+    A node with fewer neighbours than others lists itself in their place, and is then listed twice: these lists are for
+    graphs whose nodes all have the same number of neighbours.
     """
     count, nodes, most = neighbours.shape
     found = torch.empty(count, nodes, most + 1, dtype=torch.long)

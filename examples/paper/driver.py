@@ -1,9 +1,9 @@
 """Makes the updates of an epoch: one after the other on a CPU, as replays of CUDA graphs on a GPU.
 
-On a GPU launching costs more than computing, for networks this small. So one graph holds 25 updates; where each update
-is recorded, it holds one. A graph takes no arguments: the order of an epoch, the place in it, the learning rate and the
-sum of the losses lie on the device, and the graph itself moves the place. Each driver captures on a stream of its own:
-graphs that were captured on one stream share the workspaces of cuBLAS, and must not run at the same time.
+For networks this small, a GPU spends more time on launches than on computing. So one graph holds 25 updates; if each
+update is recorded, it holds one. A graph takes no arguments: the order of an epoch, the place in it, the learning rate
+and the sum of the losses are on the device, and the graph itself moves the place on. Each driver captures on a stream
+of its own: graphs that were captured on one stream share the workspaces of cuBLAS, and must not run at the same time.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ TOGETHER = 25
 
 
 def launches(steps: int, most: int) -> list[int]:
-    """How many updates each launch of an epoch makes: `most`, as often as it goes, then one by one."""
+    """How many updates each launch of an epoch makes: `most` as often as possible, then one at a time."""
     return [most] * (steps // most) + [1] * (steps % most)
 
 

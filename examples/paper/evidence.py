@@ -65,7 +65,7 @@ class Evidence:
         return {run["name"] for run in self.accounts()["branches"]}
 
     def independent(self) -> list[Row]:
-        """What plain numpy says of some runs."""
+        """Temperatures of some runs by plain numpy."""
         return [json.loads(path.read_text()) for path in sorted(self.folder.glob("independent-*.json"))]
 
     def exponents(self, name: str, coefficient: str, lag: str | None = None) -> list[Exponent]:

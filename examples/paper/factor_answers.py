@@ -30,7 +30,7 @@ _SHARES = ("separable_share", "separable_share_low", "separable_share_high", "se
 
 
 def of_runs(stores: Sequence[Path], model: Model, data: Inputs, tell: Callable[[str], None]) -> dict[str, Any]:
-    """What runs of one network and optimizer, which differ in their seed, say of each matrix.
+    """The answers for each matrix, from runs of one network and optimizer that differ in their seed.
 
     Parameters
     ----------
@@ -100,9 +100,9 @@ def squares_of(answer: xr.Dataset, name: str) -> Array:
 
 
 def of_signals(answer: xr.Dataset, name: str, found: Moments) -> dict[str, Any]:
-    """How well gradients, and error signals times activities, at fixed weights foretell ⟨v²⟩ of a matrix.
+    """How well ⟨v²⟩ of a matrix is predicted from gradients at fixed weights, and from error signals times activities.
 
-    Nothing is fitted but, of signals times activities, one number for the whole matrix.
+    Only the prediction from signals times activities has a fitted number: one for the whole matrix.
     """
     squares = squares_of(answer, name)
     foretold = found.squared_velocity(RATE, BATCH)
@@ -128,7 +128,7 @@ def _share(squares: Array, foretold: Array, kept: Array) -> float:
 
 
 def save(told: Mapping[str, Any], store: Path, folder: Path, name: str) -> None:
-    """Write the answers as JSON and, of plain SGD, the figure of the first run: under Adam most have no share."""
+    """Write the answers as JSON and, for plain SGD, the figure of the first run. Most have no share under Adam."""
     write_json(folder / f"{name}.json", told)
     if told["hyperparameters"]["optimizer"] != "sgd":
         return

@@ -3,9 +3,9 @@
 python -m examples.paper.factors --data mnist-75sp.npz --output runs/factors --results examples/paper/results/factors
 
 Each run starts from trained weights (`examples/paper/trained`), makes 1,000 updates that are not recorded, then 4,096
-that are, at η = 1e-3 and 32 graphs a minibatch: plain SGD, or Adam with the state of the training. The CNN has no
-weights that ship; it is trained here first, in minutes. A run that is there and complete is not made again. Then come
-the answers, a JSON file and a figure for each network and optimizer, and the tables of FACTORS.md on stdout.
+that are, at η = 1e-3 and 32 graphs a minibatch: plain SGD, or Adam with the state of the training. No weights of the
+CNN are shipped; it is trained here first, in minutes. A complete run is not made again. Then come the answers: a JSON
+file and a figure for each network and optimizer, and the tables of FACTORS.md on stdout.
 """
 
 from __future__ import annotations
@@ -41,7 +41,7 @@ CNN_EPOCHS = ((1e-3, 10), (1e-4, 4), (1e-5, 2))
 
 
 def batches(name: str, graphs: int) -> Iterator[Tensor]:
-    """Minibatches of whole epochs without end, in an order that follows from the name."""
+    """Endless minibatches, epoch after epoch, in an order that the name decides."""
     order = torch.Generator().manual_seed(seed_of("factors", name))
     whole = graphs // BATCH * BATCH
     for _ in count():

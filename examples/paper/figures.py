@@ -1,4 +1,4 @@
-"""The one figure that the analyzer does not draw: accuracy with rows taken out."""
+"""The only figure that the analyzer does not draw: accuracy without some rows."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""DYNAMICS.md, written from the analyzer's answers. What a sentence claims, an interval of 95 % has to allow."""
+"""Writes DYNAMICS.md from the analyzer's answers. A sentence claims only what a 95 % interval allows."""
 
 from __future__ import annotations
 
@@ -83,7 +83,7 @@ def _by_lag(one: Record, column: str) -> str:
 
 
 def _where(one: Record, column: str, lag: int, holds: Callable[[float, float], bool], at: float = 0.0) -> list[str]:
-    """Return the layers in which something holds of the ends of the interval at a lag, counted from `at`."""
+    """Return the layers whose interval at a lag, given by its ends, fulfils a condition; `at` is the lag's index."""
     if lag not in one["lags"]:
         return []
     place = one["lags"].index(lag)

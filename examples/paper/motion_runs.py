@@ -1,4 +1,4 @@
-"""Record how the trained GCN goes on to move: plain SGD and Adam, one long run of each and two short ones.
+"""Record how the weights of the trained GCN move: plain SGD and Adam, one long run and two short ones of each.
 
 python examples/data/build.py --idx DIR --output mnist-75sp.npz
 python -m examples.paper.motion_runs --data mnist-75sp.npz

@@ -1,4 +1,4 @@
-"""Which branches each claim is judged from. A claim whose branches are not all there has no verdict yet."""
+"""Which branches each claim needs. A claim has no verdict until all of its branches are there."""
 
 from __future__ import annotations
 
@@ -63,7 +63,7 @@ NEEDS: Mapping[str, Mapping[str, Runs]] = {
 
 
 def complete(verdict: Verdict, models: Mapping[str, Evidence], scale: Scale) -> Verdict:
-    """The verdict; or, where branches are missing, that it cannot be given yet, with what was measured so far."""
+    """The verdict. If branches are missing, it says so, and what was measured so far."""
     there, wanted = 0, 0
     parts = []
     for kind, runs in NEEDS.get(verdict.claim, {}).items():

@@ -120,7 +120,7 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 
 def earlier(target: Path, asked: Mapping[str, Any]) -> dict[str, Any]:
-    """What was found before of runs whose trajectories are not here, if the same was asked."""
+    """Earlier results of runs whose trajectories are not here, if they answer the same question."""
     content = read_json(target) if target.exists() else {"runs": []}
     same = all(content.get(name) == value for name, value in asked.items())
     return {run["run"]: run for run in content["runs"]} if same else {}

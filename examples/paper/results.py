@@ -39,7 +39,7 @@ class Judged:
 
     @property
     def known(self) -> list[Evidence]:
-        """The models of which there are answers."""
+        """The models that have answers."""
         return [model for model in self.models.values() if model]
 
 
@@ -51,7 +51,7 @@ def judged(folder: Path, scale: str) -> Judged:
 
 
 def page(own: Judged, beside: Judged | None, folder: str) -> str:
-    """RESULTS.md: the claims at one scale, another scale's verdicts beside them; `folder` is that of the answers."""
+    """RESULTS.md: the claims at one scale, beside the verdicts of another scale. `folder` holds the answers."""
     theirs = {verdict.claim: verdict for verdict in beside.verdicts} if beside else {}
     last = f" at scale {beside.scale} |" if beside else ""
     lines = [

@@ -122,7 +122,7 @@ def settle(task: Task, run: Branch, *, keep: bool) -> None:
 
 
 def refused(options: argparse.Namespace) -> str:
-    """Say what this machine cannot do; empty where it can all."""
+    """Say what this machine cannot do; "" if it can do all."""
     if options.device != "cpu" and not torch.cuda.is_available():
         return f"--device: expected a GPU for {options.device}, torch finds none. Leave it out to train on the CPU."
     if options.together < 1:

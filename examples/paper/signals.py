@@ -48,7 +48,7 @@ class Moments:
 
 
 class _Watch(TorchFunctionMode):
-    """Notes what each matrix of a model is multiplied with, and what comes out; lifetime: one forward pass."""
+    """Notes the input and the output of each matrix of a model. Lifetime: one forward pass."""
 
     def __init__(self, names: dict[int, str]) -> None:
         super().__init__()

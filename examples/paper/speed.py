@@ -1,4 +1,4 @@
-"""What a step takes on this machine, and what recording adds: run it with nothing else running.
+"""How long a step takes on this machine, and how much recording adds. Run it with nothing else running.
 
 python -m examples.paper.speed --scale small --note "CPU only" --sharing "how the runs shared it"
 """

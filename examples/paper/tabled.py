@@ -1,4 +1,4 @@
-"""Fits of the temperatures that finished branches left in small files, in the form of `analyzer fit`'s answers.
+"""Fits of temperatures from the small files of finished branches, in the form of `analyzer fit`'s answers.
 
 The fits, their tables and their figures are the analyzer's own. Only the temperatures come from `answers.py` instead of
 stores. A test compares these answers with those of the command.
@@ -58,7 +58,7 @@ def _write(asked: Asked, contents: Sequence[Content], into: Path, name: str) -> 
 
 
 def fitted(asked: Asked, contents: Sequence[Content]) -> tuple[xr.Dataset, SweepFit | None]:
-    """The answer of a fit of branches, and the fit itself where it is one of a single lag."""
+    """The answer of a fit of branches; also the fit itself if it has a single lag."""
     if len(asked.lags) < 2:
         found = _at_lag(asked, contents, *(asked.lags or ("1",)))
         return found.answer, found

@@ -1,4 +1,4 @@
-"""Several jobs at once in one process, each of which gives way after every launch."""
+"""Several jobs at once in one process: each lets the others go on after every launch."""
 
 from __future__ import annotations
 

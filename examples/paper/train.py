@@ -25,7 +25,7 @@ from .weights import account as account_of_shipped
 from .weights import restored, shipped
 
 TOLD = ("device", "second_device", "cpu_seconds")
-"""What the account of a shipped network says of where it was trained."""
+"""The note in the account of a shipped network on where it was trained."""
 
 
 @dataclass(frozen=True)

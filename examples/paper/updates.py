@@ -48,7 +48,7 @@ def compiled_loss() -> Loss:
 
 
 def usable_loss(model: Model, batch: Inputs, tell: Callable[[str], None]) -> Loss:
-    """Return the compiled loss, or the plain one where it does not compile on this machine, which is said."""
+    """Return the compiled loss. If it does not compile on this machine, say so and return the plain one."""
     try:
         compiled_loss()(model, batch.x, batch.edges, batch.y).backward()  # type: ignore[no-untyped-call]
     except Exception as error:  # whatever a compiler of another machine raises

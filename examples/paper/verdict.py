@@ -9,7 +9,7 @@ import numpy as np
 
 HOLDS, FAILS, OPEN = "holds", "does not hold", "not decidable"
 NOT_YET = "not yet"
-"""In the place of a verdict, where branches that it takes are still to be made."""
+"""Stands in place of a verdict while branches that it needs are missing."""
 
 
 @dataclass(frozen=True)

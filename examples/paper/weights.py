@@ -4,8 +4,8 @@
 Adam's `exp_avg/conv1.bias` and `exp_avg_sq/conv1.bias`; `step` is Adam's count of updates. The json files beside them
 say how the networks were trained. `numpy.load` reads them.
 
-python -m examples.paper.run --scale trained --model gat --only-training --data mnist-75sp.npz    # goes on with it
-python -m examples.paper.weights --model gat    # ships it as far as it has come
+python -m examples.paper.run --scale trained --model gat --only-training --data mnist-75sp.npz    # goes on training it
+python -m examples.paper.weights --model gat    # writes its present state into these files
 """
 
 from __future__ import annotations

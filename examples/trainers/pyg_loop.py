@@ -1,4 +1,4 @@
-"""Record the training loop of PyTorch Geometric's own examples: `train()` steps, the recorder follows.
+"""Record the training loop of PyTorch Geometric's own examples: `train()` steps, and the recorder follows it.
 
 python examples/trainers/pyg_loop.py --store runs/pyg.zarr
 """

@@ -1,1 +1,1 @@
-"""Series of checkpoint files, made into a store: `recorder import`."""
+"""`recorder import`: makes a store from a series of checkpoint files."""

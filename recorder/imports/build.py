@@ -1,4 +1,4 @@
-"""From a series of checkpoints to a store: schema, sizes, frames, one publication. No trainer takes part."""
+"""Makes a store from a series of checkpoints: schema, sizes, frames, one publication."""
 
 from __future__ import annotations
 
@@ -33,13 +33,13 @@ _BLOCK_BYTES = 8 << 20  # small frames are gathered before they are spread over 
 
 @dataclass(frozen=True, slots=True)
 class Imported:
-    """What an import made.
+    """The result of an import.
 
     Attributes
     ----------
     frames, weights : int
     raw_bytes, stored_bytes : int
-        Of all frames, before and after compression.
+        Bytes of all frames, before and after compression.
     seconds : float
     unchanged : tuple of str
         Parameters whose bits are the same in every frame.
@@ -79,13 +79,13 @@ def import_checkpoints(
     store : path
         Where the store will be.
     overwrite : bool
-        Replace a store that is there. It stays whole until the new one is.
+        Replace an existing store, which stays whole until the new one is.
     compression : str
         As for `Recorder`.
     hyperparameters : mapping, optional
-        Beside those that the files have; these count more.
+        Added to those in the files. If both have a name, this value is taken.
     memory_limit : int, optional
-        Bytes; default three quarters of what is free.
+        Bytes; default three quarters of the free memory.
     key, prefix, step_pattern, steps_per_epoch, model, include, exclude, formats
         As for `recorder.imports.series.look`.
 
@@ -123,7 +123,7 @@ def build(
     progress: Callable[[int], None] = lambda frames: None,
     tell: Callable[[str], None] = lambda sentence: None,
 ) -> Imported:
-    """Write a series that was looked at; `import_checkpoints` describes the options.
+    """Write the store of a series; `import_checkpoints` describes the options.
 
     Parameters
     ----------
@@ -139,7 +139,12 @@ def build(
         raise UsageError(f"compression: expected one of {', '.join(map(repr, CODECS))}, got {compression!r}.")
     chunk_steps = series_chunk_steps(series.schema, len(series.members))
     frame = series.schema.stored_frame_bytes
-    check_memory(chunk_steps * frame + max(_BLOCK_BYTES, 2 * frame), f"one chunk of {chunk_steps} frames", memory_limit)
+    check_memory(
+        chunk_steps * frame + max(_BLOCK_BYTES, 2 * frame),
+        f"one chunk of {chunk_steps} frames",
+        memory_limit,
+        remedy="Take fewer parameters (--include 'conv*'), or raise --memory-limit.",
+    )
     began = time.perf_counter()
     with fresh_store(store, overwrite=overwrite, tell=tell) as folder:
         attributes = root_attributes(series, chunk_steps, compression, hyperparameters or {})
@@ -165,7 +170,7 @@ def build(
 def root_attributes(
     series: Series, chunk_steps: int, compression: str, hyperparameters: Mapping[str, Any]
 ) -> dict[str, Any]:
-    """Return the root attributes of the store of a series."""
+    """Return the root attributes for the store of a series."""
     steps, session = series.steps, uuid.uuid4().hex
     settings = {**series.notes.hyperparameters, **jsonable(dict(hyperparameters))}
     optimizer = [dict(one) for one in series.notes.optimizer]
@@ -236,7 +241,7 @@ def _append(series: Series, writer: StoreWriter, progress: Callable[[int], None]
 
 
 def _still_the_same(schema: Schema, planes: Iterable[Array], row: int, known: dict[str, int] | None) -> dict[str, int]:
-    """Return the digests of the parameters whose bits are those of every frame before."""
+    """Return the digests of the parameters whose bits are the same in this frame and in all before it."""
     rows = [plane[row] for plane in planes]
     found = {}
     for parameter in schema.parameters:

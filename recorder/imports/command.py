@@ -1,4 +1,4 @@
-"""`recorder import`: what is shown before, during and after it."""
+"""`recorder import`: shows what it will do, imports, and shows what it made."""
 
 from __future__ import annotations
 
@@ -58,8 +58,8 @@ def run(
         )
     if made.unchanged and len(made.unchanged) < len(series.schema.parameters):
         tell(
-            f"never changed, perhaps buffers: {listing(made.unchanged)}. They count as weights at rest; leave them out "
-            "with --exclude"
+            f"never changed, perhaps because they are buffers: {listing(made.unchanged)}. They count as weights at "
+            "rest. Leave them out with --exclude"
         )
     rate = made.raw_bytes / max(made.seconds, 1e-9) / 1e6
     print(

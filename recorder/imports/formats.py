@@ -1,6 +1,6 @@
-"""What an importer must know of a checkpoint, and which function opens files of which kind.
+"""What an importer must know of a checkpoint, and which function opens which kind of file.
 
-Another format is one short file. Its function takes a path and the option `--key`, and returns a `Checkpoint`:
+A further format takes one short module. Its function takes a path and the option `--key`, and returns a `Checkpoint`:
 
     class Hdf5:
         def __init__(self, path):
@@ -47,7 +47,7 @@ class Tensor:
 
 @dataclass(frozen=True, slots=True)
 class Notes:
-    """What a checkpoint says besides its arrays; all of it may be absent.
+    """What a checkpoint holds besides its weights. Any of it may be missing.
 
     Attributes
     ----------
@@ -57,7 +57,7 @@ class Notes:
         Numbers that were saved with it, such as epoch and loss.
     hyperparameters : mapping
     optimizer : tuple of mapping
-        One for each optimizer: its `groups`, as `torch.optim.Optimizer.state_dict` has them.
+        For each optimizer its `groups`, as `torch.optim.Optimizer.state_dict` gives them.
     said : tuple of str
         Sentences for the user.
     """
@@ -75,7 +75,7 @@ class Checkpoint(Protocol):
     Attributes
     ----------
     tensors : mapping of str to Tensor
-        Every array, in the order of the file. Nothing of the size of an array is allocated to find it.
+        Every array, in the order of the file. To list them allocates nothing as large as an array.
     notes : Notes
     """
 
@@ -95,7 +95,7 @@ class Checkpoint(Protocol):
 
 
 Opener = Callable[[Path, str | None], Checkpoint]
-"""Opens a file, given the option `--key`; raises an error of the recorder where the file cannot be used."""
+"""Opens a file, given the option `--key`. Raises an error of the recorder if the file cannot be used."""
 
 _HOMES = {
     ".safetensors": "recorder.imports.safetensors_files",
@@ -109,7 +109,7 @@ SUFFIXES = tuple(_HOMES)
 
 
 def opener_of(path: Path, formats: Mapping[str, Opener]) -> Opener:
-    """Return the function that opens files of a path's suffix; its module is loaded now."""
+    """Return the function that opens files with a path's suffix. Its module is loaded only now."""
     suffix = path.suffix.lower()
     if suffix in formats:
         return formats[suffix]

@@ -1,4 +1,4 @@
-"""Which checkpoints a user means: files, folders of files, folders of transformers, shards with an index."""
+"""Finds the checkpoints that a user means: files, folders of files, folders of transformers, shards with an index."""
 
 from __future__ import annotations
 
@@ -26,14 +26,14 @@ _MOST_JSON = 256 << 20  # bytes; trainer_state.json grows with every logged step
 
 @dataclass(frozen=True, slots=True)
 class Place:
-    """Where one checkpoint lies.
+    """Where one checkpoint is.
 
     Attributes
     ----------
     path : Path
         A file, or the index of its shards.
     label : str
-        What the user sees: the path as it was found.
+        The path as the user sees it.
     """
 
     path: Path
@@ -46,7 +46,7 @@ class Place:
 
 
 def find(paths: Iterable[str | os.PathLike[str]], formats: Mapping[str, Opener]) -> list[Place]:
-    """Return the checkpoints at paths: files, folders, patterns. Each file once, in the order found.
+    """Return the checkpoints at paths: files, folders, patterns. Each file comes once, in the order found.
 
     Raises
     ------
@@ -66,7 +66,7 @@ def find(paths: Iterable[str | os.PathLike[str]], formats: Mapping[str, Opener])
         else:
             matched, members = [], []
         if not members:
-            there = "nothing there" if not expanded.exists() else f"none of the suffixes {', '.join(suffixes)}"
+            there = "nothing there" if not expanded.exists() else f"no file with a suffix of {', '.join(suffixes)}"
             if expanded.is_dir() and any(expanded.rglob("*.distcp")):
                 there = (
                     "shards of torch.distributed.checkpoint. Convert them first: python -m "
@@ -88,7 +88,7 @@ def _at(path: Path, suffixes: Sequence[str]) -> list[Place]:
     below = sorted(path.iterdir())
     folders = [w for one in below if one.is_dir() and (w := _weights_of(one, suffixes, alone=True)) is not None]
     if (weights := _weights_of(path, suffixes)) is not None:
-        files = [weights]  # what else is there belongs to it
+        files = [weights]  # all other files there belong to it
     else:
         files = [one for one in below if one.is_file() and _is_weights(one, suffixes)]
     return [_place(one) for one in (*files, *folders)]
@@ -108,14 +108,14 @@ def _is_weights(path: Path, suffixes: Sequence[str]) -> bool:
 
 
 def _weights_of(folder: Path, suffixes: Sequence[str], *, alone: bool = False) -> Path | None:
-    """Return the weights in a folder that is one checkpoint, else None.
+    """Return the file of weights in a folder that is one checkpoint; else None.
 
     Parameters
     ----------
     folder : Path
     suffixes : sequence of str
     alone : bool
-        A folder with one file of weights is a checkpoint, whatever the name of the file.
+        A folder with only one file of weights is a checkpoint, whatever the file is called.
     """
     for name in _WEIGHTS:
         for path in (folder / name, folder / (name + _INDEX)):
@@ -128,7 +128,7 @@ def _weights_of(folder: Path, suffixes: Sequence[str], *, alone: bool = False) -
 
 
 class Shards:
-    """A checkpoint that lies in several files, as its index says. Lifetime: the files that are open."""
+    """A checkpoint in several files, which its index lists. Lifetime: the open files."""
 
     def __init__(self, index: Path, formats: Mapping[str, Opener], key: str | None) -> None:
         self._parts: dict[str, Checkpoint] = {}
@@ -169,7 +169,7 @@ def _weight_map(index: Path) -> dict[str, str]:
         if "/" in file or "\0" in file or file in ("", ".", "..") or Path(file).suffix.lower() not in SUFFIXES:
             raise CheckpointError(
                 f"{index}: expected names of checkpoint files beside the index, got {file[:100]!r}. Do not use this "
-                "index: nobody's trainer writes such a name."
+                "index: no trainer writes such a name."
             )
     return dict(listed)
 
@@ -195,7 +195,7 @@ def open_place(place: Place, formats: Mapping[str, Opener], key: str | None) -> 
 
 
 def notes_of(place: Place, own: Notes, *, with_optimizer: bool) -> Notes:
-    """Return the notes of a checkpoint, with those in the files that transformers writes beside it.
+    """Return the notes of a checkpoint, together with those in the files that transformers writes beside it.
 
     Parameters
     ----------
@@ -203,7 +203,7 @@ def notes_of(place: Place, own: Notes, *, with_optimizer: bool) -> Notes:
     own : Notes
         Those of the file itself.
     with_optimizer : bool
-        Whether the settings of the optimizer are looked for. That reads a large file.
+        Also read the settings of the optimizer, from a large file.
     """
     state = place.folder / "trainer_state.json"
     if place.path.name.removesuffix(_INDEX) not in _WEIGHTS or not state.is_file():

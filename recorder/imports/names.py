@@ -1,7 +1,8 @@
-"""Which tensors of a checkpoint are parameters, and what they are called in the store."""
+"""Chooses which tensors of a checkpoint are parameters, and what they are called in the store."""
 
 from __future__ import annotations
 
+import contextlib
 import importlib
 import os
 import re
@@ -20,11 +21,11 @@ if TYPE_CHECKING:
     from torch import nn
 
 _BUFFERS = ("running_mean", "running_var", "num_batches_tracked")
-"""What layers of torch keep among their weights and never train."""
+"""What layers of torch keep beside their weights and never train."""
 _COMPILED = "_orig_mod."
 """What `torch.compile` puts into names."""
 _PARAMETRIZED = re.compile(r"(.*)\.parametrizations\.[^.]+\.original\d*")
-"""Names of what torch computes a parametrized tensor from."""
+"""Names of the tensors from which torch computes a parametrized one."""
 Globs = str | Iterable[str] | None
 
 
@@ -53,14 +54,14 @@ def choose(tensors: Mapping[str, Tensor], *, prefix: str = "", include: Globs = 
     ----------
     tensors : mapping of str to Tensor
     prefix : str
-        Only tensors whose name begins with it; it is cut off.
+        Take only tensors whose name begins with it. It is removed from the names.
     include, exclude : str or iterable of str, optional
         Glob patterns over the names that are left.
 
     Raises
     ------
     CheckpointError
-        Nothing is left, or a name can be none in a store.
+        Nothing is left, or a name has no place in a store.
     SelectionError
         A pattern matches nothing.
     """
@@ -74,7 +75,7 @@ def choose(tensors: Mapping[str, Tensor], *, prefix: str = "", include: Globs = 
     if buffers:
         said.append(f"left out, buffers: {listing(buffers)}")
     if others:
-        said.append(f"left out, no floating type that a store holds: {listing(others)}")
+        said.append(f"left out, not of a floating type that a store can hold: {listing(others)}")
     if not known:
         raise CheckpointError(
             f"checkpoint: expected floating-point tensors{f' whose names begin with {prefix!r}' if prefix else ''}, "
@@ -91,7 +92,7 @@ def choose(tensors: Mapping[str, Tensor], *, prefix: str = "", include: Globs = 
 
 
 def _bare(name: str, tensor: Tensor) -> Parameter:
-    """Describe a parameter of which only the name is known: its module is what its name says."""
+    """Describe a parameter without its model. Its name tells its module."""
     owner = _home(name)
     return Parameter(
         name=name,
@@ -106,7 +107,7 @@ def _bare(name: str, tensor: Tensor) -> Parameter:
 
 
 def _home(name: str) -> str:
-    """Return the module that a name tells: `conv` of `conv.bias` and of `conv.parametrizations.weight.original0`."""
+    """Return the module in a name: `conv` for `conv.bias` and for `conv.parametrizations.weight.original0`."""
     found = _PARAMETRIZED.fullmatch(f".{name}")
     return (found[1] if found else f".{name}".rpartition(".")[0]).removeprefix(".")
 
@@ -142,13 +143,13 @@ def choose_by_model(
     model : torch.nn.Module
     tensors : mapping of str to Tensor
     prefix : str
-        What stands before the model's own names in the file; found by itself where it is the same for all.
+        What the file has before the model's own names. Found without being given, if it is the same for all.
     include, exclude : str or iterable of str, optional
 
     Raises
     ------
     CheckpointError
-        A parameter of the model is not in the file, or has another shape there.
+        The file has no such parameter, or has it in another shape.
     SelectionError
         A pattern matches nothing.
     """
@@ -164,7 +165,7 @@ def choose_by_model(
         there = next((stripped[name] for name in names if name in stripped), None)
         if there is None:
             raise CheckpointError(
-                f"{parameter.name}: expected it in the checkpoint, as the model has it, but there is none among "
+                f"{parameter.name}: expected this parameter of the model in the checkpoint, which only has "
                 f"{listing([as_text(name) for name in tensors])}. Name the model of these files, or leave the "
                 f"parameter out: --exclude {parameter.name!r}",
                 parameter=parameter.name,
@@ -180,14 +181,14 @@ def choose_by_model(
         found.append(there)
         used |= {prefix + one for one in (parameter.name, *parameter.aliases)}
     left = [as_text(name) for name in stripped if name not in used]
-    said = [f"left out, no parameters of the model: {listing(left)}"] if left else []
+    said = [f"left out, not parameters of the model: {listing(left)}"] if left else []
     if prefix:
-        said.append(f"names in the files begin with {prefix!r}, which is cut off")
+        said.append(f"names in the files begin with {prefix!r}, which is removed")
     return Chosen(lay_out(parameters, ["cpu"] * len(parameters)), tuple(found), tuple(said))
 
 
 def _prefix_of(schema: Schema, names: Mapping[str, str]) -> str:
-    """Return what stands in a file before the names of a model's parameters; "" where nothing fits all of them."""
+    """Return what a file has before the names of a model's parameters; "" if nothing fits all of them."""
     first = schema.parameters[0].name
     candidates = [name[: -len(first)] for name in names if name == first or name.endswith("." + first)]
     fitting = [
@@ -210,21 +211,23 @@ def load_model(text: str) -> nn.Module:
         raise UsageError(f"--model: expected MODULE:FACTORY, such as train:make_model, got {text!r}.")
     from torch import nn
 
-    sys.path.insert(0, os.getcwd())  # noqa: PTH109 - as `python -m` does
+    here = os.getcwd()  # noqa: PTH109
+    sys.path.insert(0, here)  # as `python -m` does
     try:
         made: Any = importlib.import_module(module)
         for part in name.split("."):
             made = getattr(made, part)
         factory: Callable[[], Any] | None = None if isinstance(made, nn.Module) else made
         made = factory() if factory is not None else made
-    except Exception as error:  # the user's own code: it may raise anything
+    except (Exception, SystemExit) as error:  # the user's own code: it may raise anything, or parse arguments
         raise UsageError(
             f"--model {text}: expected a function without arguments that makes the model, got "
             f"{type(error).__name__}: {' '.join(str(error).split())[:200]}. Name one in a module that can be imported "
             "from here."
         ) from error
     finally:
-        sys.path.remove(os.getcwd())  # noqa: PTH109
+        with contextlib.suppress(ValueError):  # the user's code may have changed the path
+            sys.path.remove(here)
     if not isinstance(made, nn.Module):
         raise UsageError(f"--model {text}: expected a torch.nn.Module, got {type(made).__name__}.")
     return made

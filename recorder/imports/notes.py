@@ -1,6 +1,6 @@
-"""What checkpoints say besides their weights: steps, numbers, hyperparameters, settings of optimizers.
+"""What checkpoints hold besides their weights: steps, numbers, hyperparameters, settings of optimizers.
 
-The files may come from anywhere, so every value is taken for a claim: only plain values of a bounded number are kept.
+The files may come from anywhere. So only plain values are kept, and only a limited number of them.
 """
 
 from __future__ import annotations
@@ -16,13 +16,13 @@ from recorder.trainer.values import jsonable
 _STEPS = ("global_step", "step", "iteration", "iter", "num_updates")
 _HYPERPARAMETERS = ("hyper_parameters", "hyperparameters", "hparams", "config", "args")
 _OPTIMIZERS = ("optimizer_states", "optimizer_state_dict", "optimizer_state", "optimizer", "optim")
-_MOST_VALUES = 10_000  # a few shared lists can stand for more values than there are atoms
+_MOST_VALUES = 10_000  # a small file may hold shared lists that stand for an enormous number of values
 _MOST_STEP = 1 << 62
 _MOST_SCALARS = 64
 
 
 def step_in(values: Mapping[Any, Any]) -> int | None:
-    """Return the step that a file names, as a number or (in safetensors) as text."""
+    """Return the step that a file holds, as a number or (in safetensors) as text; None without one."""
     for name in _STEPS:
         step = as_step(values.get(name))
         if step is not None:
@@ -31,7 +31,7 @@ def step_in(values: Mapping[Any, Any]) -> int | None:
 
 
 def as_step(value: Any) -> int | None:
-    """Return a value as a step; None where it is none."""
+    """Return a value as a step; None if it cannot be one."""
     if isinstance(value, str) and value.isascii() and value.isdigit() and len(value) < 20:
         value = int(value)
     dimensions: Any = getattr(value, "ndim", 0)
@@ -45,7 +45,7 @@ def as_step(value: Any) -> int | None:
 
 
 def notes_in(content: Mapping[Any, Any]) -> Notes:
-    """Return the notes of the content of a torch file."""
+    """Return the notes in the content of a torch file."""
     said: list[str] = []
     optimizer: list[Mapping[str, Any]] = []
     for name in _OPTIMIZERS:
@@ -64,7 +64,7 @@ def notes_in(content: Mapping[Any, Any]) -> Notes:
 
 
 def numbers_in(content: Mapping[Any, Any]) -> dict[str, float]:
-    """Return the plain numbers at the top of a file, but for its step, by name."""
+    """Return the plain numbers at the top level of a file, without its step, by name."""
     found: dict[str, float] = {}
     for name, value in content.items():
         if not isinstance(name, str) or not name or name in _STEPS or len(found) == _MOST_SCALARS:
@@ -79,7 +79,7 @@ def numbers_in(content: Mapping[Any, Any]) -> dict[str, float]:
 
 
 def optimizers_in(state: Any) -> list[Mapping[str, Any]]:
-    """Return the settings in the state of one optimizer, or of several: `param_groups` without their parameters."""
+    """Return the settings in the state of one or several optimizers: `param_groups` without the parameters."""
     listed = state if isinstance(state, (list, tuple)) else [state]
     found: list[Mapping[str, Any]] = []
     for one in listed:
@@ -96,7 +96,7 @@ def optimizers_in(state: Any) -> list[Mapping[str, Any]]:
 
 
 def is_small(value: Any) -> bool:
-    """Tell whether a value holds at most 10,000 values, each counted as often as it stands there."""
+    """Tell whether a value holds at most 10,000 values. A shared one counts as often as it occurs."""
     left = _MOST_VALUES
     waiting = [value]
     while waiting:

@@ -1,4 +1,4 @@
-"""Checkpoints in `.npz` files. Objects in them would be pickles: they are refused."""
+"""Checkpoints in `.npz` files. Python objects in them are refused, because they are pickles."""
 
 from __future__ import annotations
 
@@ -43,7 +43,7 @@ class NumpyFile:
             claimed, held = prod(shape) * dtype.itemsize, info.file_size - file.tell()
         if dtype.hasobject:
             raise ValueError(f"{info.filename} holds Python objects, and reading them could run any code")
-        # Deflate packs at most 1,032 bytes into one: a larger claim is a lie.
+        # Deflate packs at most 1,032 bytes into one, so a larger claim is false.
         if claimed != held or info.file_size > 1032 * info.compress_size + 1024:
             raise ValueError(f"{info.filename} claims {claimed:,} bytes and has {held:,}")
         return tuple(int(size) for size in shape), np.dtype(dtype)
@@ -52,7 +52,7 @@ class NumpyFile:
         try:
             with self._archive.open(self._members[name]) as file:
                 return np.asarray(npy.read_array(file, allow_pickle=False))
-        except Exception as error:  # of damaged archives zipfile raises whatever it meets: zlib.error, EOFError, …
+        except Exception as error:  # zipfile raises many things for a damaged archive: zlib.error, EOFError, …
             raise _damaged(self._path, error) from error
 
     def close(self) -> None:

@@ -58,7 +58,7 @@ def open_file(path: Path, key: str | None) -> Checkpoint:
             "pip install 'thermotrace[import]'"
         ) from error
     try:
-        # Both are context managers, and both are closed by letting them go.
+        # Both are context managers. They are closed when nothing holds them any more.
         return SafetensorsFile(path, safe_open(path, framework="np"), lambda: safe_open(path, framework="pt"))
     except (SafetensorError, OSError, ValueError) as error:
         raise CheckpointError(

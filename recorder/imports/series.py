@@ -1,4 +1,4 @@
-"""A series of checkpoints of one model: looked at whole before anything is written."""
+"""A series of checkpoints of one model. All of them are looked at before anything is written."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ _MOST_NAMED = 4
 
 @dataclass(frozen=True, slots=True)
 class Member:
-    """One checkpoint of a series: where it lies, its step, the numbers that were saved with it."""
+    """One checkpoint of a series: its place, its step, the numbers that were saved with it."""
 
     place: Place
     step: int
@@ -34,14 +34,14 @@ class Member:
 
 @dataclass(frozen=True, slots=True)
 class Stretch:
-    """Neighbouring frames of equal spacing. A velocity leads from the stretch before into this one.
+    """Neighbouring frames of equal spacing. The last frame of the stretch before is one of them.
 
     Attributes
     ----------
     first_frame : int
         The first frame that is not in the stretch before.
     stride : int
-        Steps between its frames, and to the frame before the first.
+        Steps between its frames, and from the frame before the first one.
     """
 
     first_frame: int
@@ -59,9 +59,9 @@ class Series:
     notes : Notes
         Hyperparameters and optimizer, from the first checkpoint.
     model : mapping
-        The store's attribute `model`.
+        For the store's attribute `model`.
     said : tuple of str
-        Sentences for the user, before anything is written.
+        Sentences for the user, to be shown before anything is written.
     key : str or None
     formats : mapping
     """
@@ -83,12 +83,12 @@ class Series:
         return [member.step for member in self.members]
 
     def frame(self, member: Member) -> Iterator[Array]:
-        """Yield every parameter of a checkpoint, flat, as it travels, in the schema's order.
+        """Yield every parameter of a checkpoint in the schema's order, flat, bfloat16 as its raw 16 bits.
 
         Raises
         ------
         CheckpointError
-            The file is damaged, or is another one than was looked at.
+            The file is damaged, or has changed since it was looked at.
         """
         with closing(open_place(member.place, self.formats, self.key)) as checkpoint:
             for name, parameter in zip(self.chosen.tensors, self.schema.parameters, strict=True):
@@ -100,7 +100,7 @@ class Series:
 
 
 def _read(checkpoint: Checkpoint, name: str, place: Place) -> Array:
-    """Return one tensor, whatever its file turns out to be."""
+    """Return one tensor. Any fault of its file becomes a `CheckpointError`."""
     try:
         values = checkpoint.read(name)
     except CheckpointError:
@@ -120,7 +120,7 @@ def _read(checkpoint: Checkpoint, name: str, place: Place) -> Array:
 
 
 def stretches_of(steps: Sequence[int]) -> list[Stretch]:
-    """Return the stretches of equal spacing of frames at `steps`, at least two.
+    """Return the stretches of equal spacing among frames at `steps`, of which there are at least two.
 
     >>> stretches_of([0, 1, 2, 4, 6])
     [Stretch(first_frame=0, stride=1), Stretch(first_frame=3, stride=2)]
@@ -150,22 +150,22 @@ def look(
     exclude: Globs = None,
     formats: Mapping[str, Opener] | None = None,
 ) -> Series:
-    """Look at every checkpoint of a series: steps, names, shapes. No weight is read, but of files with equal steps.
+    """Look at every checkpoint of a series: steps, names, shapes. Weights are read only of files with equal steps.
 
     Parameters
     ----------
     paths : iterable of path
         Files, folders, patterns.
     key : str, optional
-        Where the weights lie in a torch file, dotted; found by itself where there is one place.
+        Name under which a torch file holds the weights, dotted. Not needed if there is only one.
     prefix : str
-        Only tensors whose name begins with it; it is cut off.
+        Take only tensors whose name begins with it. It is removed from the names.
     step_pattern : str, optional
-        Regular expression whose group is the step in a path.
+        Regular expression whose first group is the step in a path.
     steps_per_epoch : int, optional
-        The numbers in the names count epochs of so many steps.
+        Updates in an epoch, if the numbers in the names count epochs.
     model : str, optional
-        `MODULE:FACTORY` of the model, for the layers and the meaning of axes.
+        `MODULE:FACTORY`, which makes the model. It tells the layers and the meaning of axes.
     include, exclude : str or iterable of str, optional
         Glob patterns over dotted names.
     formats : mapping of suffix to Opener, optional
@@ -231,7 +231,7 @@ def _differences(
     is_strict: bool,
     prefix: str,
 ) -> str:
-    """Return what a checkpoint has otherwise than the first one, by name; "" where nothing counts."""
+    """Return how a checkpoint differs from the first one; "" if it does not."""
     missing = [name for name in chosen.tensors if name not in tensors]
     other = [
         f"{name} {first[name].dtype} {list(first[name].shape)} → {tensors[name].dtype} {list(tensors[name].shape)}"
@@ -245,7 +245,7 @@ def _differences(
     ]
     parts = [
         f"{word} {listing(names, _MOST_NAMED)}"
-        for word, names in (("lacks", missing), ("also has", more), ("has another", other))
+        for word, names in (("lacks", missing), ("also has", more), ("differs in", other))
         if names
     ]
     return ", ".join(parts)
@@ -257,11 +257,11 @@ def _settings_that_differ(found: Sequence[Notes]) -> list[str]:
         for name, value in found[0].hyperparameters.items()
         if any(name in one.hyperparameters and one.hyperparameters[name] != value for one in found[1:])
     ]
-    return [f"hyperparameters differ between files, those of the first are kept: {listing(names)}"] if names else []
+    return [f"hyperparameters that differ between files are taken from the first: {listing(names)}"] if names else []
 
 
 def _without_doubles(series: Series) -> Series:
-    """Drop checkpoints that are equal to another one of their step, as Lightning's `last.ckpt`.
+    """Drop a checkpoint that is equal to another one at its step, as Lightning's `last.ckpt` may be.
 
     Raises
     ------
@@ -276,7 +276,7 @@ def _without_doubles(series: Series) -> Series:
             if not all(one.tobytes() == other.tobytes() for one, other in frames):
                 raise CheckpointError(
                     f"{member.place.label}: expected one checkpoint at step {member.step:,}, but "
-                    f"{kept[-1].place.label} is at that step, too, and differs. Leave one out, or say where the step "
+                    f"{kept[-1].place.label} is also at that step, and differs. Leave one out, or say where the step "
                     r"stands: --step-pattern 'ckpt_(\d+)'"
                 )
             dropped.append(f"{member.place.label} (as {kept[-1].place.label})")

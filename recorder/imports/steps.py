@@ -1,4 +1,4 @@
-"""At which step each checkpoint was saved: what the files say, else what their names say."""
+"""Finds the step of each checkpoint: in its file, else in its name."""
 
 from __future__ import annotations
 
@@ -37,19 +37,19 @@ def steps_of(
     labels : sequence of str
         Paths of the checkpoints.
     own : sequence of int or None
-        The steps that the files themselves name. They count more than names.
+        The steps that the files themselves hold. They are preferred to names.
     pattern : str, optional
-        A regular expression; its group `step`, else its first group, else all of it is the number in a path. It counts
-        more than what a file says.
+        A regular expression. Its group `step`, else its first group, else all of it is the step in a path. It is
+        preferred to the file.
     steps_per_epoch : int, optional
-        The numbers in the names count epochs of so many steps.
+        Updates in an epoch, if the numbers in the names count epochs.
 
     Raises
     ------
     UsageError
-        The pattern is none.
+        The pattern is no regular expression.
     CheckpointError
-        A checkpoint has no step, or two have one.
+        A checkpoint has no step, or its name has several numbers that may be it.
     """
     said: list[str] = []
     if pattern is not None:
@@ -66,8 +66,8 @@ def steps_of(
         chosen = outside if pattern is not None or inside is None else inside
         if chosen is None:
             raise CheckpointError(
-                f"{label}: expected its step in its name, or in the file, found none. Leave it out, or say where the "
-                r"step stands: --step-pattern 'ckpt_(\d+)'"
+                f"{label}: expected a step in its name or in the file, found none. Leave it out, or say where the step "
+                r"stands: --step-pattern 'ckpt_(\d+)'"
             )
         if inside is not None and outside is not None and inside != outside:
             differing.append(f"{label} says {inside:,} inside and {outside:,} by its name")
@@ -92,7 +92,7 @@ def _by_pattern(labels: Sequence[str], pattern: str) -> list[int]:
             text = match["step"] if "step" in compiled.groupindex else match[1] if compiled.groups else match[0]
         if text is None or not text.isascii() or not text.isdigit() or len(text) > _MOST_DIGITS:
             raise CheckpointError(
-                f"{label}: expected a number where --step-pattern {pattern!r} has its first group, got "
+                f"{label}: expected --step-pattern {pattern!r} to find a number, got "
                 f"{'no match' if match is None else repr(text)}. Leave the file out, or mend the pattern."
             )
         found.append(int(text))
@@ -100,20 +100,20 @@ def _by_pattern(labels: Sequence[str], pattern: str) -> list[int]:
 
 
 def _own_parts(labels: Sequence[str]) -> list[str]:
-    """Return the paths without the folder that all of them share, and without suffixes: the 5 of .h5 is no step."""
+    """Return the paths without their common folder, and without suffixes: the 5 in `.h5` is no step."""
     whole = [os.path.abspath(label) for label in labels]  # noqa: PTH100 - links stay
     shared = os.path.commonpath([os.path.dirname(one) for one in whole])  # noqa: PTH120
     return [os.path.splitext(one[len(shared) :])[0] for one in whole]  # noqa: PTH122
 
 
 def _by_word(labels: Sequence[str]) -> list[int | None]:
-    """Return the numbers that the names themselves call steps."""
+    """Return the numbers that follow a word such as "step" in the names."""
     matches = [list(_NAMED.finditer(label)) for label in labels]
     return [int(found[-1][1]) if found and len(found[-1][1]) <= _MOST_DIGITS else None for found in matches]
 
 
 def _by_names(labels: Sequence[str], said: list[str], *, counted: bool) -> list[int | None]:
-    """Return the number of each name: the one that it calls a step, else the only one that differs between names."""
+    """Return the step in each name: the number after "step", else the only number that differs between names."""
     stems = _own_parts(labels)
     worded = _by_word(stems)
     if len({number for number in worded if number is not None}) > 1 and not counted:

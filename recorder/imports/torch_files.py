@@ -1,7 +1,7 @@
-"""Checkpoints that `torch.save` wrote. No code in them is ever run: they are loaded with `weights_only=True`, always.
+"""Checkpoints that `torch.save` wrote. They are always loaded with `weights_only=True`, so no code in them is run.
 
-The format is pickle, which can run anything. A file that needs more than weights and plain values is refused, and what
-it needs is named.
+The format is pickle, which can run any code. If a file needs more than weights and plain values, it is refused, and the
+error names what it needs.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ from recorder.imports.formats import Array, Checkpoint, Tensor
 from recorder.imports.notes import notes_in
 
 _KEYS = ("state_dict", "model_state_dict", "model_state", "model", "net", "network", "module", "weights", "params")
-"""Where trainers put the weights, in the order of preference."""
+"""Names under which trainers save the weights, in order of preference."""
 _GLOBAL = re.compile(r"GLOBAL (\S+) (?:was not an allowed|whose module)")
 _MOST_NAMED = 5
 
@@ -81,12 +81,12 @@ def load(path: Path) -> Any:
         _check_claims(path)
     try:
         with warnings.catch_warnings():
-            warnings.simplefilter("ignore")  # what torch warns of is refused below
+            warnings.simplefilter("ignore")  # whatever torch warns of is refused below
             # Files from before torch 1.6 cannot be mapped.
             return torch.load(path, map_location="cpu", weights_only=True, mmap=is_zip)
     except pickle.UnpicklingError as error:
         raise _refusal(path, error) from error
-    except Exception as error:  # of damaged pickles torch raises whatever its unpickler meets: KeyError, IndexError, …
+    except Exception as error:  # torch raises many things for a damaged pickle: KeyError, IndexError, …
         if "TorchScript" in str(error):
             raise _program(path) from error
         reason = " ".join(str(error).split())[:200]
@@ -97,7 +97,7 @@ def load(path: Path) -> Any:
 
 
 def _check_claims(path: Path) -> None:
-    """Refuse an archive whose members claim more bytes than the file has: torch stores them as they are."""
+    """Refuse an archive whose members claim more bytes than the file has: torch does not compress them."""
     size = path.stat().st_size
     try:
         with zipfile.ZipFile(path) as archive:
@@ -142,7 +142,7 @@ def _refusal(path: Path, error: pickle.UnpicklingError) -> CheckpointError:
 
 
 def _state_in(path: Path, content: Mapping[Any, Any], key: str | None) -> tuple[Mapping[Any, Any], bool]:
-    """Return the weights in the content of a file, and whether they lie below its top.
+    """Return the weights in the content of a file, and whether they lie below its top level.
 
     Raises
     ------
@@ -172,7 +172,7 @@ def _state_in(path: Path, content: Mapping[Any, Any], key: str | None) -> tuple[
 
 
 def _is_state(value: Mapping[Any, Any]) -> bool:
-    """Tell whether a mapping is a state dict: names of tensors (and perhaps further states of modules)."""
+    """Tell whether a mapping is a state dict: most of its values are tensors, and all keys are names."""
     tensors = sum(isinstance(one, torch.Tensor) for one in value.values())
     return tensors > 0 and all(isinstance(name, str) for name in value) and 2 * tensors > len(value)
 

@@ -14,8 +14,8 @@ from recorder.integrations.recording import Recording
 from recorder.recorder import Recorder
 from recorder.trainer.report import Report
 
-# The trainer of either package wants its own base class. Whoever has both pays nothing for the second: what they load
-# is the same.
+# The trainer of either package wants its own base class. To load the second package costs nothing more: both load the
+# same libraries.
 _HOMES = {"lightning": "lightning.pytorch.callbacks", "pytorch_lightning": "pytorch_lightning.callbacks"}
 _BASES = tuple(import_module(home).Callback for package, home in _HOMES.items() if find_spec(package))
 if not _BASES:
@@ -34,15 +34,15 @@ class RecorderCallback(*_BASES):  # type: ignore[misc]
     store : path
         The Zarr store to write.
     **options
-        Of `Recorder`. `hyperparameters` are by default those that the module saved. `mode` is by default `"a"` where
-        `trainer.global_step` was restored, else `"w-"`.
+        Options of `Recorder`. `hyperparameters` are by default those that the module saved. `mode` is by default `"a"`
+        if `trainer.global_step` was restored, else `"w-"`.
 
     Attributes
     ----------
     recorder : Recorder or None
-        While a training runs. `callback.recorder.log(accuracy=…)` logs more.
+        The recorder while a training runs. `callback.recorder.log(accuracy=…)` logs more.
     report : Report or None
-        Of the last training.
+        The report of the last training.
 
     Raises
     ------
@@ -61,9 +61,9 @@ class RecorderCallback(*_BASES):  # type: ignore[misc]
     def __init__(self, store: str | os.PathLike[str], **options: Any) -> None:
         super().__init__()
         self._recording = Recording(store, options)
-        self._seen = 0  # of the trainer's steps
-        self._updates: int | None = None  # batches with a step since the training began, if that is known
-        self._losses: list[torch.Tensor] = []  # of the batches since the last step
+        self._seen = 0  # the trainer's step at the last batch
+        self._updates: int | None = None  # batches with a step since the training began, if known
+        self._losses: list[torch.Tensor] = []  # losses of the batches since the last step
 
     @property
     def recorder(self) -> Recorder | None:
@@ -90,7 +90,7 @@ class RecorderCallback(*_BASES):  # type: ignore[misc]
         )
 
     def on_train_batch_end(self, trainer: Any, pl_module: Any, outputs: Any, batch: Any, batch_idx: int) -> None:
-        """Record the batch, where hooks do not, and log; accumulated batches have one loss."""
+        """Record the batch if no hook does, and log. Accumulated batches have one loss."""
         recorder = self.recorder
         if recorder is None:
             return
@@ -112,11 +112,11 @@ class RecorderCallback(*_BASES):  # type: ignore[misc]
         self._recording.close("complete")
 
     def on_exception(self, trainer: Any, pl_module: Any, exception: BaseException) -> None:
-        """Close the recorder; an interrupt from the keyboard comes here, too."""
+        """Close the recorder. Lightning also calls this for an interrupt from the keyboard."""
         self._recording.close("interrupted")
 
     def state_dict(self) -> dict[str, Any]:
-        """Return a count of updates for a checkpoint: with several optimizers the trainer counts the steps of each."""
+        """Return the count of updates, for a checkpoint. With several optimizers the trainer counts steps instead."""
         return {} if self._recording.is_followed else {"updates": self._updates}
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
@@ -125,17 +125,17 @@ class RecorderCallback(*_BASES):  # type: ignore[misc]
 
     @property
     def state_key(self) -> str:
-        """The callback's name in a checkpoint; of two, each has its own."""
+        """The callback's name in a checkpoint. Callbacks of stores with different names have different ones."""
         return f"recorder.RecorderCallback({Path(self._recording.store).name})"
 
 
 def _divisor(trainer: Any, module: Any) -> int:
-    """Return by what Lightning divided each loss that it hands over."""
+    """Return the number by which Lightning divided each loss."""
     return int(trainer.accumulate_grad_batches) if module.automatic_optimization else 1
 
 
 def _mean(losses: list[torch.Tensor], divisor: int) -> torch.Tensor | None:
-    """Return the mean of losses as the user's code returned them; no device is waited for."""
+    """Return the mean of the losses that the user's code returned. It waits for no device."""
     if not losses:
         return None
     total = losses[0] if len(losses) == 1 else torch.stack(losses).float().sum()

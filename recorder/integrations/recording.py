@@ -1,4 +1,4 @@
-"""What the callbacks of trainers have in common: a recorder that opens and closes with their training."""
+"""What the callbacks for trainers have in common: a recorder that opens and closes with the training."""
 
 from __future__ import annotations
 
@@ -22,11 +22,11 @@ class Recording:
     Attributes
     ----------
     recorder : Recorder or None
-        Of the training that runs, for logging more: `callback.recorder.log(accuracy=…)`.
+        The recorder of the current training. `callback.recorder.log(accuracy=…)` logs more.
     report : Report or None
-        Of the training that ended last.
+        The report of the training that ended last.
     is_followed : bool
-        Hooks record the steps. If not, the callback calls `recorder.step()` after each update.
+        Whether hooks record the steps. If not, the callback calls `recorder.step()` after each update.
     """
 
     def __init__(self, store: str | os.PathLike[str], options: Mapping[str, Any]) -> None:
@@ -44,22 +44,22 @@ class Recording:
         is_resumed: bool,
         hyperparameters: Mapping[str, Any],
     ) -> Recorder:
-        """Open a recorder; one that is still open is of a training that ended with an exception.
+        """Open a recorder. One that is still open belongs to a training that ended with an exception, and is closed.
 
-        One optimizer is followed by its hook. Several are there for their learning rates, because the callback knows
-        better which of their steps make an update. An optimizer whose step does not move the model's own weights
-        (DeepSpeed's) is left out.
+        The hook of a single optimizer records its steps. Several optimizers are only passed on for their learning
+        rates, because the callback knows which of their steps make an update. An optimizer whose step does not move the
+        model's own weights (DeepSpeed's) is left out.
 
         Parameters
         ----------
         model : torch.nn.Module
         optimizers : sequence of optimizers
         step : int or None
-            The trainer's count of updates, restored.
+            The trainer's count of updates, as it was restored.
         is_resumed : bool
-            The trainer was restored from a checkpoint.
+            Whether the trainer was restored from a checkpoint.
         hyperparameters : mapping
-            What the trainer knows of them, where the user gave none.
+            Those that the trainer knows. They are used if the user gave none.
 
         Raises
         ------
@@ -96,12 +96,12 @@ class Recording:
 def mode_of(given: str | None, *, is_resumed: bool) -> str:
     """Return the mode of a recording: a training that was restored from a checkpoint goes on in its store.
 
-    Whether a store is there does not decide: a second training would go on in that of the first.
+    An existing store does not decide this, because a second training must not go on in the store of the first.
 
     Parameters
     ----------
     given : {"w-", "w", "a"}, optional
-        The user's choice. "w" replaces the store where a training begins, and never where one goes on.
+        The user's choice. "w" replaces the store if the training is new, never if it was restored.
     is_resumed : bool
     """
     return "a" if is_resumed and given in (None, "w") else given or "w-"

@@ -16,8 +16,8 @@ from recorder.trainer.report import Report
 class RecorderCallback(TrainerCallback):  # type: ignore[misc]
     """Records a training of `Trainer`: every optimizer step, `epoch`, and `train_loss` where the trainer logs it.
 
-    A training that `resume_from_checkpoint` restored goes on in its store. The trainer tells no callback of an
-    exception: the recording then ends as interrupted with the process, or when the callback sees another training.
+    A training that `resume_from_checkpoint` restored goes on in its store. The trainer does not tell callbacks of an
+    exception. The recording then ends as interrupted, with the process or when the callback sees another training.
     Under a gradient scaler (fp16) `state.global_step` also counts the steps that were skipped.
 
     Parameters
@@ -25,15 +25,15 @@ class RecorderCallback(TrainerCallback):  # type: ignore[misc]
     store : path
         The Zarr store to write.
     **options
-        Of `Recorder`. `hyperparameters` are by default learning rate, batch size, weight decay and seed of the
-        arguments. `mode` is by default `"a"` where `state.global_step` was restored, else `"w-"`.
+        Options of `Recorder`. `hyperparameters` are by default learning rate, batch size, weight decay and seed of the
+        arguments. `mode` is by default `"a"` if `state.global_step` was restored, else `"w-"`.
 
     Attributes
     ----------
     recorder : Recorder or None
-        While a training runs. `callback.recorder.log(accuracy=…)` logs more.
+        The recorder while a training runs. `callback.recorder.log(accuracy=…)` logs more.
     report : Report or None
-        Of the last training.
+        The report of the last training.
 
     Raises
     ------
@@ -74,7 +74,7 @@ class RecorderCallback(TrainerCallback):  # type: ignore[misc]
         )
 
     def on_step_end(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
-        """Record the step, where no hook does, and log its epoch."""
+        """Record the step if no hook does, and log its epoch."""
         recorder = self.recorder
         if recorder is None:
             return

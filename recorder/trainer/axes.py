@@ -1,8 +1,8 @@
-"""What the axes of a parameter mean, by known conventions and by the sizes of a class's layers. Nothing is guessed.
+"""What the axes of a parameter mean, by known conventions and by the sizes of a class's modules. Nothing is guessed.
 
 A matrix that a class multiplies as `W x`, as `torch.nn.Linear` does, has the axes (output, input). One that a class
-multiplies as `x W` has (input, output). A square matrix does not tell which. Its class does: all layers of a class
-multiply in one way.
+multiplies as `x W` has (input, output). The shape of a square matrix does not tell which. Its class does: all modules
+of a class multiply in one way.
 """
 
 from __future__ import annotations
@@ -68,7 +68,7 @@ class Conventions:
                     self._of_class.setdefault(class_of(module), set()).add(axes)
 
     def axes(self, owner: str, key: str, shape: tuple[int, ...]) -> Axes:
-        """Return the meaning of each axis of a parameter, `""` where nothing tells it.
+        """Return the meaning of each axis of a parameter, `""` where it is not known.
 
         Parameters
         ----------
@@ -102,7 +102,7 @@ class Conventions:
 
 
 def _told_by_sizes(module: nn.Module, key: str, shape: tuple[int, ...]) -> Axes | None:
-    """Return the axes of a matrix one of whose sizes alone is the number of the module's outputs; else None."""
+    """Return the axes of a matrix if only one of its two sizes can be the module's number of outputs; else None."""
     rows, columns = shape
     of_pyg = type(module).__module__.partition(".")[0] == "torch_geometric"
     if rows == columns or isinstance(module, (nn.Embedding, nn.EmbeddingBag)) or (of_pyg and key != "weight"):

@@ -43,12 +43,12 @@ class Block:
     steps: np.ndarray[Any, Any]
     host_scalars: np.ndarray[Any, Any]
     count: int = 0
-    streams: set[Any] = field(default_factory=set)  # that wrote to it
-    marks: list[Any] = field(default_factory=list)  # events of theirs, once it is full
+    streams: set[Any] = field(default_factory=set)  # the streams that wrote to it
+    marks: list[Any] = field(default_factory=list)  # an event of each of them, once the block is full
 
     @property
     def tensors(self) -> list[torch.Tensor]:
-        """All that the streams of devices write."""
+        """The tensors that the streams of devices write to."""
         return [*self.planes, self.scalars]
 
 
@@ -67,7 +67,7 @@ class DeviceFeed:
         self._frames = block_frames(schema, frames)
         self._sides = SideStreams(device_streams.devices_of(schema))
         self._home = self._sides.devices[0] if self._sides.devices else torch.device("cpu")
-        self._streams: set[Any] = set()  # that ever wrote a frame
+        self._streams: set[Any] = set()  # all that ever wrote a frame
         self._skipped: torch.Tensor | None = None
         self._free: queue.SimpleQueue[Block] = queue.SimpleQueue()
         for _ in range(BLOCKS):
@@ -87,7 +87,7 @@ class DeviceFeed:
         found = (found_inf.detach() != 0).reshape(())
         if self._skipped is None:
             self._skipped = torch.zeros((), dtype=torch.float64, device=found.device)
-        # In place: a sum of its own at each step would give memory away that another stream still reads.
+        # In place: a new tensor at each step would free memory that another stream still reads.
         self._skipped.add_(found.to(self._skipped.device, non_blocking=True))
         self._streams.update(self._sides.current())
         self._launch_seconds += time.perf_counter() - began
@@ -119,19 +119,19 @@ class DeviceFeed:
         return int(number)
 
     def log(self, column: int, value: Any) -> None:
-        """Store a scalar with the newest frame. A tensor on a device is copied there, and nothing waits for it."""
+        """Store a scalar with the newest frame. A tensor on a device is copied on the device; nothing waits for it."""
         assert self._block is not None
         self._store(self._block, self._block.count - 1, column, value)
 
     def newest(self) -> list[torch.Tensor] | None:
-        """Return the newest frame as bytes of each parameter; None where it is on its way already."""
+        """Return the newest frame as bytes of each parameter; None if it has left for the spool."""
         if self._block is None or not self._block.count:
             return None
         rows = self._block.rows[self._block.count - 1]
         return [rows[p.plane][p.offset : p.offset + p.elements].view(torch.uint8) for p in self._schema.parameters]
 
     def catch_up(self) -> None:
-        """Let what this thread gives its devices from now on come after all frames, whatever stream wrote them."""
+        """Make the next work of this thread on its devices wait for all frames, whichever stream wrote them."""
         self._sides.join(self._streams)
 
     def revalidate(self) -> None:
@@ -153,7 +153,7 @@ class DeviceFeed:
 
     @property
     def stall_seconds(self) -> float:
-        """Seconds that the training thread waited for a free block, as it does when the helper waits for the spool."""
+        """Seconds that the training thread waited for a free block, because the helper thread waited for the spool."""
         return self._stall_seconds
 
     @property
@@ -199,7 +199,7 @@ class DeviceFeed:
             began = time.perf_counter()
             value = value.detach().reshape(())
             block.scalars[row, column].copy_(value, non_blocking=True)
-            if len(self._streams) > len(self._sides.devices):  # it may be another stream's, and go before it is read
+            if len(self._streams) > len(self._sides.devices):  # another stream may free it before it is read
                 for stream in self._sides.current():
                     hold((value,), stream)
             self._launch_seconds += time.perf_counter() - began
@@ -273,7 +273,7 @@ class DeviceFeed:
         )
 
     def _beside(self, host: torch.Tensor, device: torch.device) -> torch.Tensor:
-        """Return what holds the same on a device, or `host` itself where that is the place."""
+        """Return memory for the same values on a device; `host` itself if the device is the host."""
         if device not in self._sides.devices:
             return host
         with self._sides.own(device):
@@ -282,7 +282,7 @@ class DeviceFeed:
 
 
 def _landing(host: torch.Tensor, source: torch.Tensor) -> torch.Tensor:
-    """Return memory of the host that takes a copy without waiting; the source itself where it is the host's."""
+    """Return host memory for a copy of `source` that needs no waiting; `source` itself if it is host memory."""
     return source if source is host else torch.empty_like(host, pin_memory=source.is_cuda)
 
 

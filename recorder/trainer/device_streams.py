@@ -1,8 +1,8 @@
 """Streams of devices: which of them wrote frames, and how frames leave a device while the training goes on.
 
-The helper thread must not disturb the rest of the process. torch's sync debug mode, which is one for all threads,
-refuses every wait for a stream or a device, so waits here are for events. A CUDA graph that is being captured breaks
-off when another thread asks for an event, unless that thread has said that it stays out of captures.
+The helper thread must not disturb the rest of the process. torch's sync debug mode counts for all threads and refuses
+every wait for a stream or a device. So the thread only waits for events. The capture of a CUDA graph is aborted when
+another thread queries an event, unless that thread has set its own capture mode.
 """
 
 from __future__ import annotations
@@ -39,11 +39,11 @@ class SideStreams:
         self._own = [torch.cuda.Stream(device) for device in devices]  # type: ignore[no-untyped-call]
 
     def current(self) -> list[Any]:
-        """Return the stream of each device that takes the work of this thread now."""
+        """Return the current stream of this thread on each device."""
         return [torch.cuda.current_stream(device) for device in self.devices]
 
     def marks(self, streams: Iterable[Any]) -> list[Any]:
-        """Return an event of each stream, after all that it was given so far."""
+        """Return an event of each stream, recorded after all work that the stream has been given."""
         events = []
         for stream in streams:
             event = torch.cuda.Event()  # type: ignore[no-untyped-call]
@@ -52,7 +52,7 @@ class SideStreams:
         return events
 
     def join(self, streams: Iterable[Any]) -> None:
-        """Let the work that this thread gives its devices from now on come after all that `streams` were given."""
+        """Make the next work of this thread on its devices wait for all work that `streams` have been given."""
         current = self.current()
         for event in self.marks(stream for stream in streams if stream not in current):
             for stream in current:
@@ -64,12 +64,12 @@ class SideStreams:
         return torch.cuda.stream(side)
 
     def fetch(self, marks: Iterable[Any], pairs: Sequence[Pair], clear: Sequence[torch.Tensor] = ()) -> None:
-        """Copy sources to their targets once the marks are reached, then set `clear` to NaN. Returns when it is done.
+        """Copy sources to their targets after all marks, then set `clear` to NaN. Return when that is done.
 
         Parameters
         ----------
         marks : iterable of events
-            Of streams that wrote the sources.
+            From the streams that wrote the sources.
         pairs : sequence of (source, target)
         clear : sequence of tensors
         """
@@ -87,7 +87,7 @@ class SideStreams:
         self.settle()
 
     def settle(self) -> None:
-        """Wait until the side streams have done what they were given. The thread sleeps, and holds no lock."""
+        """Wait until the side streams have done all their work. The thread sleeps, and holds no lock."""
         events = []
         for side in self._own:
             event = torch.cuda.Event(blocking=True)  # type: ignore[no-untyped-call]
@@ -98,16 +98,16 @@ class SideStreams:
 
 
 def hold(tensors: Iterable[torch.Tensor], stream: Any) -> None:
-    """Keep the memory of tensors from being given away, once they are gone, before a stream has done its work."""
+    """Keep the allocator from reusing the memory of freed tensors before a stream has done its work on them."""
     for tensor in tensors:
         if tensor.is_cuda and tensor.device == stream.device:
             tensor.record_stream(stream)
 
 
 def stay_out_of_captures() -> None:
-    """Let this thread ask for events while another one captures a CUDA graph, which would break the capture off.
+    """Let this thread query events while another one captures a CUDA graph. Otherwise a query aborts the capture.
 
-    torch offers this to C++ only, so the driver is asked itself. Where it cannot be (ROCm), nothing changes.
+    torch offers this to C++ only, so this calls the driver. Without CUDA's driver (ROCm), nothing changes.
     """
     with contextlib.suppress(OSError, AttributeError):
         exchange = ctypes.CDLL("libcuda.so.1").cuThreadExchangeStreamCaptureMode

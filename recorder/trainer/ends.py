@@ -32,7 +32,7 @@ from recorder.trainer.temperatures import Temperatures, frozen_in
 
 @dataclass(frozen=True, slots=True)
 class Parts:
-    """What a recording is made of, once its writer runs."""
+    """The parts of a recording whose writer runs."""
 
     writer: WriterProcess
     spool: Spool
@@ -92,7 +92,7 @@ def begin(model: nn.Module, optimizers: Sequence[Optimizer], options: Options, t
 
 
 def make_feed(selection: Selection, spool: Spool, budget: Budget) -> HostFeed | DeviceFeed:
-    """Return what takes frames to the spool: from this machine's memory, or from a device."""
+    """Return the feed: for host memory if all parameters lie there, else for devices."""
     if all(plane.device == "cpu" for plane in selection.schema.planes):
         return HostFeed(selection.schema, selection.slots, spool)
     return DeviceFeed(selection.schema, selection.slots, spool, budget.file_frames, budget.scalar_columns)
@@ -115,7 +115,7 @@ def drain(
         The status that the store will have.
     store : str
     updates : int
-        How many the recorder saw, those without a frame too.
+        How many updates the recorder saw, also those without a frame.
     tell : callable
 
     Raises
@@ -123,7 +123,7 @@ def drain(
     RecorderError
         The writer failed; what it had not committed stays in the spool.
     KeyboardInterrupt
-        The user did not want to wait. The writer finishes on its own.
+        The user did not want to wait. The writer goes on until it has written all.
     """
     waiting = Waiting(tell)
     try:

@@ -1,4 +1,4 @@
-"""What becomes of open recordings when their process forks, ends without closing them, loses one or opens a second."""
+"""Open recordings whose process forks, ends without closing them, loses one, or opens a second one of a store."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ _open: WeakKeyDictionary[Any, tuple[str, Act[Any], Act[Any], Any]] = WeakKeyDict
 def watch(owner: T, store: Path, in_child: Act[T], at_exit: Act[T]) -> None:
     """While an owner lives, call `in_child(owner)` in forked children and `at_exit(owner)` when the process ends.
 
-    Hooks hold the owner weakly. If nobody else holds it, it goes and records no more: that is said.
+    Hooks hold the owner weakly. If nothing else holds it, Python frees it and recording stops. The user is told.
     """
     lost = finalize(owner, tell, f"{store}: nothing holds the Recorder any more, so recording stops here. Keep it in a "
                     "variable until recorder.close()")  # fmt: skip
@@ -30,15 +30,15 @@ def watch(owner: T, store: Path, in_child: Act[T], at_exit: Act[T]) -> None:
 
 
 def unwatch(owner: object) -> None:
-    """Call nothing any more for an owner that is closed."""
+    """Stop watching an owner that is closed."""
     if (known := _open.pop(owner, None)) is not None:
         known[-1].detach()
 
 
 def refuse_second(store: Path, has_frames: Callable[[Any], bool]) -> None:
-    """Refuse a store that another open owner of this process writes: of a cell that ran twice, the first still does.
+    """Refuse a store that another open owner of this process writes, as when the cell of a notebook ran twice.
 
-    Owners of that store that have recorded nothing yet make way, which is said.
+    An owner that has recorded nothing yet is closed instead, and the user is told.
 
     Parameters
     ----------
@@ -56,9 +56,9 @@ def refuse_second(store: Path, has_frames: Callable[[Any], bool]) -> None:
             continue
         if has_frames(other):
             raise StoreLockedError(
-                f"{store}: expected to be its only writer, another recorder is writing it, in this process (a cell "
-                "that ran twice?). Close that one first: recorder.close(). If no name leads to it any more, it is the "
-                "attribute `recorder` of this error.",
+                f"{store}: expected to be its only writer, but another recorder is writing it, in this process (a cell "
+                "that ran twice?). Close that one first: recorder.close(). If no variable holds it any more, the "
+                "attribute `recorder` of this error does.",
                 store=store,
                 recorder=other,
             )

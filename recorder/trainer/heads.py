@@ -1,6 +1,6 @@
-"""Which axis of a parameter its attention heads divide: by the classes that say so. Nothing is guessed.
+"""Which axis of a parameter is divided among attention heads, for classes that are known. Nothing is guessed.
 
-Known are layers of torch_geometric with `heads` and `out_channels`, torch's MultiheadAttention, and the attention of
+These are layers of torch_geometric with `heads` and `out_channels`, torch's MultiheadAttention, and the attention of
 transformers, whose modules have the same names in most of its models. Neither library is imported.
 """
 
@@ -14,7 +14,7 @@ from torch import nn
 _SEPARATE = frozenset(("q_proj", "k_proj", "v_proj", "query", "key", "value", "q_lin", "k_lin", "v_lin", "q", "k", "v"))
 """Modules of transformers that make the queries, keys or values of all heads, head after head."""
 _SHARED = frozenset(("k_proj", "v_proj", "key", "value", "k", "v"))
-"""Those of keys and values: several heads of queries may share one of theirs."""
+"""Those that make keys and values: several heads of queries may share one head of keys and values."""
 _MERGES = frozenset(("o_proj", "out_proj", "out_lin", "o"))
 """Modules that take the outputs of all heads, head after head."""
 _JOINT: Mapping[tuple[str, str], bool] = {
@@ -46,7 +46,7 @@ class Heads:
     heads : int
     axis : int
     blocks : int
-        Equal parts of the axis, as of queries, keys and values, each of which the heads divide anew.
+        Equal parts of the axis, such as queries, keys and values. The heads divide each of them.
     """
 
     heads: int
@@ -57,7 +57,7 @@ class Heads:
 def heads_of(
     modules: Mapping[str, nn.Module], layer: str, owner: str, key: str, shape: tuple[int, ...], axes: tuple[str, ...]
 ) -> Heads | None:
-    """Return how heads divide a parameter; None where they do not, or nothing tells.
+    """Return how heads divide a parameter; None if they do not, or it is not known.
 
     Parameters
     ----------
@@ -93,7 +93,7 @@ def _of_graph(layer: nn.Module, shape: tuple[int, ...], axes: tuple[str, ...]) -
 
 
 def _of_torch(modules: Mapping[str, nn.Module], owner: str, key: str) -> Heads | None:
-    """Heads of a `torch.nn.MultiheadAttention`: it keeps queries, keys and values in one matrix, or in three."""
+    """Return the heads of a `torch.nn.MultiheadAttention`, whose queries, keys and values share a matrix, or do not."""
     module, (above, _, child) = modules[owner], owner.rpartition(".")
     if isinstance(module, nn.MultiheadAttention):
         axis, blocks = {
@@ -140,7 +140,7 @@ def _of_transformers(
 
 
 def _merged(attention: nn.Module | None, shape: tuple[int, ...], axes: tuple[str, ...], key: str) -> Heads | None:
-    """Heads along the inputs of the matrix that takes the outputs of all; its bias has none."""
+    """Return the heads of the matrix that reads the outputs of all heads: along its inputs. Its bias has none."""
     if attention is None or key != "weight" or "input" not in axes:
         return None
     axis, count, size = axes.index("input"), _number(attention, _COUNT), _number(attention, _SIZE)
@@ -158,7 +158,7 @@ def _is_of_transformers(one: type) -> bool:
 
 
 def _number(module: nn.Module, names: tuple[str, ...]) -> int | None:
-    """Return the first of several attributes of a module, or of its configuration, that is a positive number."""
+    """Return the first attribute in `names`, of a module or of its configuration, that is a positive integer."""
     for holder in (module, getattr(module, "config", None)):
         for name in names:
             found = getattr(holder, name, None)

@@ -22,7 +22,7 @@ H = TypeVar("H", bound=Callable[..., None])
 Before = Callable[[T], None]
 After = Callable[[T, Optimizer, int], None]
 
-_MANY_STEPS = 100  # of one optimizer without a frame, after which the others are named; critics take up to 100
+_MANY_STEPS = 100  # after more steps of one optimizer without a frame, the others are named; a critic may take 100
 _TORCH_FILE = sys.modules[Optimizer.__module__].__file__
 
 
@@ -51,7 +51,7 @@ class Hooks:
 
 
 def attach(optimizers: Sequence[Optimizer], owner: ref[T], before: Before[T], after: After[T]) -> Hooks:
-    """Hook into optimizers, and into those that they hold: SAM in two calls only steps the one inside.
+    """Hook into optimizers, and into those that they hold: SAM's two calls, for example, step only the inner one.
 
     Parameters
     ----------
@@ -62,8 +62,8 @@ def attach(optimizers: Sequence[Optimizer], owner: ref[T], before: Before[T], af
     before : function
         Called with the owner before a step of any of them.
     after : function
-        Called with the owner, the optimizer that stepped and its place in the list after each step. A step inside a
-        step is part of it: the outer one is not over yet.
+        Called after each step with the owner, the optimizer that stepped and its place in the list. A step within a
+        step is part of the outer one, and is not reported.
     """
     outside = untraced()  # also without optimizers: a compiled function may call `Recorder.step` itself
     hooks = Hooks()
@@ -100,7 +100,7 @@ def _hooks(
 
 
 def caller() -> FrameType | None:
-    """Return the frame of the `step` that runs the hook, or None; what Dynamo resumes belongs to the frame above it."""
+    """Return the stack frame of the `step` that runs the hook, or None. Functions that Dynamo resumes are skipped."""
     frame: FrameType | None = sys._getframe(2)
     while frame is not None:
         code = frame.f_code
@@ -111,10 +111,10 @@ def caller() -> FrameType | None:
 
 
 class Nesting:
-    """Tells the outermost step of an optimizer from those that it makes inside: `super().step()`, an inner optimizer.
+    """Tells the outermost step of an optimizer from the steps within it: `super().step()`, an inner optimizer.
 
-    Lifetime: as the hooks. Frames of the call stack tell, and not a count: a step may end with an exception, which
-    runs no hook.
+    Lifetime: as the hooks. It looks at the call stack. A count would go wrong when a step ends with an exception,
+    because then no hook runs.
     """
 
     def __init__(self) -> None:
@@ -148,10 +148,10 @@ def may_call_itself(optimizer: Optimizer) -> bool:
 
 
 class Rounds:
-    """Several optimizers make an update of the model together: it is whole once each has stepped since the last one.
+    """Counts the updates of several optimizers: an update is whole once each has stepped since the last whole one.
 
-    Lifetime: as the recorder. One optimizer for each parameter, a generator and its critic in either order, and five
-    steps of a critic for one of the generator are all whole so.
+    Lifetime: as the recorder. This is right for one optimizer for each parameter, for a generator and its critic in
+    either order, and for five steps of a critic to one of the generator.
     """
 
     def __init__(self, optimizers: Sequence[Optimizer], tell: Callable[[str], None]) -> None:
@@ -166,7 +166,7 @@ class Rounds:
         self.found_inf: torch.Tensor | None = None
 
     def completes(self, place: int, optimizer: Optimizer) -> bool:
-        """Count a step; tell whether it makes the update whole. `found_inf` then says whether all skipped theirs."""
+        """Count a step; tell whether it makes the update whole. Then `found_inf` tells whether all were skipped."""
         steps = self._steps
         steps[place] += 1
         if (found_inf := getattr(optimizer, "found_inf", None)) is None:
@@ -203,8 +203,8 @@ class Rounds:
         stepped = [f"{name} ({count:,})" for name, count in zip(self._names, self._steps, strict=True) if count]
         return (
             f"after the last frame came steps of {listing(stepped)}, but none of {self._waited_for()}: a frame is "
-            "taken once each listed optimizer has stepped, so the weights as they are now are not in the store. Keep "
-            "them apart, or leave the optimizers out and call recorder.step() after each update."
+            "taken once each listed optimizer has stepped, so the weights as they are now are not in the store. List "
+            "only those that step together, or leave the optimizers out and call recorder.step() after each update."
         )
 
     def _waited_for(self) -> str:
@@ -212,26 +212,25 @@ class Rounds:
 
 
 def _all_of(found_infs: Sequence[torch.Tensor]) -> torch.Tensor:
-    """Return a tensor that is nonzero where each of some is; no device is waited for."""
+    """Return a tensor that is nonzero if all of some are. It waits for no device."""
     first = found_infs[0].detach()
     return torch.stack([(each.detach() != 0).to(first.device, torch.float32).reshape(()) for each in found_infs]).amin()
 
 
 @cache
 def untraced() -> Callable[[H], H]:
-    """Keep Dynamo out of this package, so that it runs the package's functions as they are and compiles none of them.
+    """Keep Dynamo from tracing this package.
 
-    The package is put on the list of what Dynamo skips, which costs nothing in a step that is not compiled. Where
-    torch has no such list, `torch.compiler.disable` wraps each hook in a function that turns Dynamo off and on again.
-    Beside a training, whose code has driven all other code out of the caches, that takes 12 of the 84 µs of a recorded
-    step.
+    The package is put on the list of what Dynamo skips, which costs nothing in a step that is not compiled. If torch
+    has no such list, `torch.compiler.disable` wraps each hook in a function that turns Dynamo off and on again. Beside
+    a training that takes 12 µs of each recorded step (98 instead of 86, `tests/benchmarks/FIGURES.md`).
 
     Returns
     -------
     function
         Takes a hook, returns what to register in its place.
     """
-    import torch._dynamo  # late, so that nobody waits for it where nothing is recorded
+    import torch._dynamo  # only here, because it takes long to import
 
     skip = getattr(torch._dynamo.trace_rules, "add", None)
     if skip is None:
@@ -250,9 +249,9 @@ def refuse_capture() -> None:
     if torch.cuda.is_current_stream_capturing():
         raise CapturedError(
             "recorder: the optimizer's step is being captured into a CUDA graph, so the hook would run once and not at "
-            "every replay. Make the Recorder without an optimizer and call recorder.step() after each replay."
+            "every replay. Make the Recorder without an optimizer, and call recorder.step() after each replay."
         )
 
 
 class CapturedError(UsageError):
-    """A step that is being captured cannot be recorded, and nothing may be closed meanwhile."""
+    """A step that is being captured cannot be recorded, and no recorder may close during the capture."""

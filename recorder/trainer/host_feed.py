@@ -26,12 +26,10 @@ class HostFeed:
 
     A frame is in the spool when `push` returns, and survives a SIGKILL from then on.
 
-    Each parameter's memory is copied as bytes, one after the other. Beside a training, whose code has driven all other
-    code out of the caches, this takes 16 µs for the GCN's ten parameters, and 25 µs with the check of where each lies
-    in the same loop. One `torch.cat` takes 36 µs, and the check apart from it 18
-    (`tests/benchmarks/recorder_copies.py`).
-    One thread copies, and it holds the GIL: 1.2 ms for 16 MB. `torch.cat` takes half of that on two idle cores, and ten
-    times as long on two busy ones.
+    Each parameter's memory is copied as bytes, one after the other. Beside a training, which has driven this code out
+    of the caches, that takes 16 µs for the GCN's ten parameters, and 25 µs together with the check where each of them
+    lies. One `torch.cat` takes 36 µs, and a separate check 18 (`tests/benchmarks/recorder_copies.py`). One thread
+    copies, and it holds the GIL meanwhile.
     """
 
     can_be_looked_at = True  # without waiting for a device
@@ -123,7 +121,7 @@ class HostFeed:
         spool.file.scalar_words[(spool.row - 1) * spool.columns + column] = number  # type: ignore[union-attr]
 
     def newest(self) -> list[torch.Tensor] | None:
-        """Return the newest frame as bytes of each parameter; None where it is on its way already."""
+        """Return the newest frame as bytes of each parameter; None if its spool file was handed over."""
         spool = self._spool
         if spool.file is None or not spool.row:
             return None
@@ -134,7 +132,7 @@ class HostFeed:
         ]
 
     def catch_up(self) -> None:
-        """Do nothing: a frame is where it belongs when `push` returns."""
+        """Do nothing: a frame is in the spool when `push` returns."""
 
     def revalidate(self) -> None:
         """Look every parameter up again, check it against the schema, and note where its memory lies now."""
@@ -149,7 +147,7 @@ class HostFeed:
                 pieces.append((*place, memory))
             else:
                 strided.append(place)
-        # Assigned at the end: a notebook may go on after an interrupt, which must not leave half of them.
+        # Assigned together at the end: after an interrupt a notebook may go on, and must not find half of them.
         self._strided, self._pieces = strided, pieces
 
     def close(self) -> None:

@@ -1,7 +1,7 @@
-"""The lookout for updates that no step of a listed optimizer announces, and for parameters that came later.
+"""The lookout notices updates that no listed optimizer made, and parameters that came later.
 
-Weights are compared where that costs nothing or little: before a few of the first steps (host memory only), when `log`
-is called again and again without a step, and at the end. Never at every step.
+It compares weights where that costs little: before a few of the first steps (host memory only), when `log` is called
+again and again without a step, and at the end.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ from recorder.trainer.selection import Selection, select_parameters
 from recorder.trainer.wrappers import named_parameters
 
 EARLY_FRAMES = frozenset((2, 3, 6, 7, 11))  # compared before the next step: after 1, 2, 5, 6 and 10 updates
-LOGS_WITHOUT_A_STEP = frozenset((10, 100, 1000))  # calls of `log` after which weights are compared
+LOGS_WITHOUT_A_STEP = frozenset((10, 100, 1000))  # after so many calls of `log` in a row weights are compared
 REMEDY = (
     "Pass every optimizer that changes them (Recorder(store, model, [a, b])), or leave the optimizer out and call "
     "recorder.step() after each update."
@@ -33,7 +33,7 @@ REMEDY = (
 
 
 class Lookout:
-    """Looks for what a recording does not see, and says each finding once. A look that fails finds nothing.
+    """Looks for what a recording misses, and tells the user once of each. A look that fails finds nothing.
 
     Lifetime: one recording, from its first frame on.
     """
@@ -68,7 +68,7 @@ class Lookout:
         feed.catch_up()
         schema = self._selection.schema
         changed = []
-        with suppress(Exception):  # a parameter that is gone is named by the next frame
+        with suppress(Exception):  # the next frame reports a parameter that is gone
             tensors = look_up(schema, self._selection.slots)
             changed = [
                 parameter.name
@@ -148,7 +148,7 @@ class Lookout:
             )
 
     def tell_of_calls(self) -> None:
-        """Say that a call of `Recorder.step` counts nothing beside the hooks of the optimizers."""
+        """Tell the user that a call of `Recorder.step` does nothing beside the hooks of the optimizers."""
         if not self._has_told_calls:
             self._has_told_calls = True
             self._tell(
@@ -158,7 +158,7 @@ class Lookout:
             )
 
     def _sum_up(self) -> list[torch.Tensor]:
-        """Return a sum of the bits of each parameter, on its device: no device is waited for."""
+        """Return a sum of the bits of each parameter, on its device. It waits for no device."""
         with suppress(Exception):
             tensors = look_up(self._selection.schema, self._selection.slots)
             return [as_integers(tensor).sum(dtype=torch.int64) for tensor in tensors]
@@ -198,7 +198,10 @@ def _names(model: nn.Module) -> list[str]:
 
 
 def _places(tensors: Iterable[Any]) -> set[int]:
-    """Return what tells parameters apart: themselves, and the memory that they may share with a flat one."""
+    """Return numbers that identify parameters: their ids, and the addresses of storages (negative).
+
+    A view into a flat parameter shares its storage.
+    """
     places: set[int] = set()
     for tensor in tensors:
         places.add(id(tensor))

@@ -10,6 +10,7 @@ import torch
 from torch import Tensor
 from torch.optim import Optimizer
 
+from recorder import patterns
 from recorder.errors import UsageError
 from recorder.trainer.ring import as_number
 
@@ -17,13 +18,13 @@ from recorder.trainer.ring import as_number
 def optimizers_of(optimizer: Optimizer | Sequence[Optimizer] | None) -> list[Optimizer]:
     """Return the optimizers in the order given, each as the torch optimizer whose hooks run.
 
-    A wrapper whose own hooks never run is followed to what it wraps: Lightning's, Fabric's, Accelerate's, Opacus'. One
-    whose hooks run stays, since its step may go on after that of the inner one.
+    A wrapper whose own hooks never run is replaced by the optimizer that it wraps: those of Lightning, Fabric,
+    Accelerate and Opacus. A wrapper whose hooks run stays, since its step may go on after the inner one.
 
     Raises
     ------
     UsageError
-        Something is no optimizer, or is one whose step does not say when the model's weights have changed.
+        An object is no optimizer, or its step does not tell when the model's weights have changed.
     """
     try:
         listed = [] if optimizer is None else [optimizer] if isinstance(optimizer, Optimizer) else list(optimizer)
@@ -93,7 +94,7 @@ def _refuse_deepspeed(optimizer: Any) -> None:
 
 
 def held_by(optimizer: Optimizer) -> list[Optimizer]:
-    """Return the optimizers inside another one, near or far, that move some of the same parameters."""
+    """Return the optimizers that another one holds, directly or not, and that move some of the same parameters."""
     found = [optimizer]
     own = _parameters(optimizer)
     for each in found:
@@ -104,7 +105,7 @@ def held_by(optimizer: Optimizer) -> list[Optimizer]:
                 and not any(shares_hooks(inner, other) for other in found)
                 and own & _parameters(inner)
             ):
-                found.append(inner)  # and the loop goes on into it
+                found.append(inner)  # the loop then looks into it, too
     return found[1:]
 
 
@@ -118,17 +119,17 @@ def has_hooks(optimizer: Optimizer) -> bool:
 
 
 def shares_hooks(optimizer: Optimizer, member: Optimizer | None) -> bool:
-    """Tell whether two are one for the hooks: Lightning's wrappers share the `__dict__` of what they wrap.
+    """Tell whether two optimizers have their hooks in common: Lightning's wrappers share the inner `__dict__`.
 
-    A deep copy may copy the hooks, but into a dictionary of its own: it is another optimizer.
+    A deep copy has a dictionary of hooks of its own: it is another optimizer.
     """
     return member is not None and optimizer._optimizer_step_post_hooks is member._optimizer_step_post_hooks
 
 
 def steps_of(optimizer: Optimizer) -> int | None:
-    """Return how many steps an optimizer has counted itself, as Adam does; None where it has no count, or none yet.
+    """Return how many steps an optimizer itself has counted, as Adam does; None if it has no count, or none yet.
 
-    A parameter that got no gradient is behind: the largest count is that of the optimizer.
+    The count of a parameter without a gradient stays behind, so the largest count is taken.
     """
     held: list[Mapping[Any, Any]] = []
     for each in (optimizer, *held_by(optimizer)):
@@ -143,15 +144,14 @@ def steps_of(optimizer: Optimizer) -> int | None:
 
 
 def named(optimizers: Sequence[Optimizer], place: int) -> str:
-    """Return what the user calls an optimizer."""
+    """Return an optimizer's name in messages, such as `optimizers[0] (Adam)`."""
     kind = type(optimizers[place]).__name__
     return f"the optimizer ({kind})" if len(optimizers) == 1 else f"optimizers[{place}] ({kind})"
 
 
-def listing(names: Sequence[str], most: int = 4) -> str:
-    """Return names in one line, the first few of many."""
-    shown = ", ".join(names[:most])
-    return shown if len(names) <= most else f"{shown}, … ({len(names)} in all)"
+def listing(names: Sequence[str]) -> str:
+    """Return names in one line: at most the first four, and how many there are."""
+    return patterns.listing(names, most=4)
 
 
 class LearningRates:
@@ -184,7 +184,7 @@ class LearningRates:
             self._told_groups = True
             self._tell(
                 f"the optimizer has {len(groups)} parameter groups, but had {columns} when recording began: "
-                "learning_rate goes on for those; log(…) the rates of the new ones yourself"
+                "learning_rate is recorded for those only; log(…) the rates of new ones yourself"
             )
         return [*groups, *({"lr": math.nan} for _ in range(columns - len(groups)))][:columns]
 
@@ -193,7 +193,7 @@ class LearningRates:
             return rate
         try:
             return as_number(rate)
-        except Exception:  # whatever a foreign object raises: the training goes on
+        except Exception:  # a foreign object may raise anything; the training goes on
             if not self._told_rates:
                 self._told_rates = True
                 self._tell(

@@ -85,7 +85,7 @@ def options_of(keywords: Mapping[str, Any]) -> Options:
 
 
 def _whole(name: str, value: Any) -> int:
-    """Return a count as Python's own integer: numpy and torch have others."""
+    """Return a count as an integer of Python: it may be one of numpy or torch."""
     try:
         return index(value)
     except TypeError as error:
@@ -93,7 +93,7 @@ def _whole(name: str, value: Any) -> int:
 
 
 def check_status(status: object) -> None:
-    """Refuse what is no status of a run that has ended.
+    """Refuse a status that no ended run has.
 
     Raises
     ------
@@ -112,7 +112,7 @@ def check_store(options: Options) -> None:
     """
     store = options.store
     if options.mode == "a" and not store.exists():
-        raise StoreMissingError(f"{store}: expected a store to resume, there is none. Record a new one with mode='w-'.")
+        raise StoreMissingError(f"{store}: expected a store to resume, found none. Record a new one with mode='w-'.")
     if options.mode == "w-" and store.exists():
         raise StoreExistsError(
             f"{store}: expected no store there, but one exists. Its frames are kept: resume it (mode='a'), replace it "

@@ -1,4 +1,4 @@
-"""What recording costs the training, measured in the run itself: stretches with and without recording, in turn."""
+"""Measures what recording costs a training, in the run itself: stretches with and without recording take turns."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from typing import Any
 
 import torch
 
-_WARM_UP = 2  # stretches that are not counted, while code is compiled, caches fill and the writer starts
+_WARM_UP = 2  # stretches at the start that are not counted: code is compiled, caches fill, the writer starts
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,7 +66,7 @@ class Alternation:
     def result(self) -> Overhead | None:
         """Compare every stretch with the next; return None for fewer than two pairs."""
         spans = [self._between(a, b) for a, b in pairwise(self._edges)][_WARM_UP:]
-        # Pairs count in both orders, recorded first and recorded second, so that a steady drift cancels.
+        # Pairs are taken in both orders, recorded first and recorded second, so that a steady drift cancels.
         ratios = [(a / b) if (index + _WARM_UP) % 2 == 0 else (b / a) for index, (a, b) in enumerate(pairwise(spans))]
         if len(ratios) < 2:
             return None

@@ -1,4 +1,4 @@
-"""Where a parameter belongs that torch keeps apart from its module, as weight_norm and spectral_norm do.
+"""Finds the module of a parametrized tensor, which torch keeps in a submodule: weight_norm and spectral_norm do so.
 
 A parametrized `conv.weight` is computed from `conv.parametrizations.weight.original`, or from `original0`,
 `original1`, …. These are weights of `conv`.
@@ -13,7 +13,7 @@ from torch.nn.utils.parametrize import ParametrizationList, type_before_parametr
 
 
 def home_of(modules: Mapping[str, nn.Module], owner: str, key: str) -> tuple[str, str]:
-    """Return the dotted name of the module that a parameter belongs to, and what it is called there.
+    """Return the dotted name of the module that a parameter belongs to, and the parameter's name there.
 
     Parameters
     ----------
@@ -29,15 +29,15 @@ def home_of(modules: Mapping[str, nn.Module], owner: str, key: str) -> tuple[str
 
 
 def class_of(module: nn.Module) -> type[nn.Module]:
-    """Return the class of a module as its author wrote it: torch derives one for a parametrized module."""
+    """Return the class of a module as its author wrote it. torch derives another for a parametrized module."""
     return type_before_parametrizations(module)
 
 
 def whole_shape(holder: nn.Module, shape: tuple[int, ...]) -> tuple[int, ...]:
-    """Return the shape of what a parametrization makes of a tensor; of a tensor that has none, its own.
+    """Return the shape of the tensor that a parametrization computes. A tensor without one has its own shape.
 
-    Of several originals, as the lengths (rows, 1) and directions (rows, columns) of weight_norm, one has the whole
-    length along each axis. Where they do not tell, it is the tensor's own shape.
+    A parametrization may have several originals: weight_norm has lengths (rows, 1) and directions (rows, columns). The
+    longest size along each axis is the whole one. If the originals do not fit each other, it is the tensor's own shape.
     """
     if not isinstance(holder, ParametrizationList):
         return shape

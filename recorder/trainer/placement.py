@@ -1,4 +1,4 @@
-"""Where the spool goes: into shared memory if there is room, else beside the store, never on a network file system."""
+"""Where the spool goes: into shared memory if there is room, else to a local disk, never to a network file system."""
 
 from __future__ import annotations
 
@@ -53,7 +53,7 @@ def place_spool(store: Path, session: str, pool_bytes: int, spool: str | os.Path
     name = f"thermotrace-{digest}-{session[:8]}"
     if spool is not None:
         return Path(spool).absolute() / name
-    # Twice the pool: data loaders of the training use /dev/shm too, and die when it is full.
+    # Twice the pool: the training's data loaders use /dev/shm too, and die when it is full.
     if free_bytes(SHARED_MEMORY) >= 2 * pool_bytes:
         return SHARED_MEMORY / name
     for parent in (store.parent, Path(tempfile.gettempdir())):

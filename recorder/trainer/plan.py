@@ -1,4 +1,4 @@
-"""What a recording will take, told before it is made."""
+"""What a recording will take, before it starts."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from recorder.trainer.placement import free_bytes
 
 
 def check_plan(store: Path, schema: Schema, budget: Budget, frames: int, compression: str) -> str:
-    """Return one line on what `frames` frames will take.
+    """Return one line that says what `frames` frames will take.
 
     Raises
     ------
@@ -27,8 +27,8 @@ def check_plan(store: Path, schema: Schema, budget: Budget, frames: int, compres
         raise DiskSpaceError(
             f"{store}: expected room for {frames:,} frames of {format_bytes(schema.stored_frame_bytes)} (about "
             f"{format_bytes(expected)} compressed), but the disk has {format_bytes(free)} free, enough for about "
-            f"{fit:,} frames. Record every {-(-frames // max(fit, 1))}th step (stride=…) or fewer parameters "
-            "(include=…), or onto a larger disk.",
+            f"{fit:,} frames. Record fewer frames (a stride that is {-(-frames // max(fit, 1)):,} × as large) or "
+            "fewer parameters (include=…), or record onto a larger disk.",
             expected=expected,
             free=free,
         )

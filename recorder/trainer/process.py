@@ -13,11 +13,11 @@ from pathlib import Path
 from recorder.errors import RecorderError, WriterError, error_named
 from recorder.spool_files import COMMITTED, DONE, FAILED, LEFT, NOTED, STARTING, WRITER_STATE, Control
 
-# A writer that was restarted more often than this without a commit in between, over more than this time, is given up:
-# what kills it does not let go.
+# A writer that dies more often than this without a commit in between, over more than this time, is not started again.
 _MOST_RESTARTS = 20
 _RESTART_SECONDS = 30.0
-# Signals that end a job reach every process of it; the writer ends when the trainer has, and the spool is drained.
+# Signals that end a job reach all of its processes. The writer ignores them: it ends by itself, after the trainer, once
+# the spool is drained.
 _BOOTSTRAP = (
     "import signal, sys; [signal.signal(getattr(signal, 'SIG' + name), signal.SIG_IGN) "
     "for name in ('TERM', 'HUP', 'INT', 'USR1', 'USR2')]; "
@@ -28,8 +28,8 @@ _BOOTSTRAP = (
 def _python() -> list[str]:
     """Return the start of the writer's command.
 
-    Where Python takes ASCII for the encoding of file names, the writer takes UTF-8, to write files of any name. Bytes
-    that are no ASCII are the same half characters in both, so paths stay what they are.
+    Where Python encodes file names as ASCII, the writer uses UTF-8 instead, so that it can write files of any name. The
+    trainer holds other bytes of a path as lone surrogates, and the writer turns these into the same bytes again.
     """
     return [sys.executable, "-P", *(["-X", "utf8"] if sys.getfilesystemencoding() == "ascii" else [])]
 
@@ -37,7 +37,7 @@ def _python() -> list[str]:
 class WriterProcess:
     """The writer of one session.
 
-    Lifetime: from `start` to `close`. A writer that was killed is started again and goes on from the last commit.
+    Lifetime: from `start` to `close`. A writer that was killed is started again, and goes on from the last commit.
     Nothing is lost, because a spool file is freed only after its frames are committed. A writer that failed (disk full,
     damaged store) is not started again.
     """
@@ -53,13 +53,13 @@ class WriterProcess:
         self._first_restart = 0.0
 
     def start(self) -> None:
-        """Start the process; it answers through the control words."""
+        """Start the process. It answers through the control file."""
         self.control.words[WRITER_STATE] = STARTING
         package_parent = str(Path(__file__).resolve().parents[2])
         with (self.spool / "writer.log").open("ab") as log:
-            # A session of its own: Ctrl-C ends the training, not the writing. -P keeps a folder `recorder/` or a file
-            # `queue.py` of the working directory from being imported. The package's own place stands last on the path,
-            # for trainers that found it through sys.path alone.
+            # A session of its own: Ctrl-C ends the training, not the writing. With -P, Python imports no `recorder/` or
+            # `queue.py` of the working directory. The package's own folder stands last on the path, for trainers that
+            # found the package only through sys.path.
             self._process = subprocess.Popen(
                 [*_python(), "-c", _BOOTSTRAP, str(self.spool), str(os.getpid()), package_parent],
                 stdin=subprocess.PIPE,
@@ -150,11 +150,11 @@ class WriterProcess:
                 self.check()
                 self._send(f"close {status}\n".encode())
         finally:
-            self.control.words[LEFT] = 1  # what is left in the spool is for `recorder recover`
+            self.control.words[LEFT] = 1  # `recorder recover` may take what is still in the spool
             self.pass_on_notes()
 
     def pass_on_notes(self) -> None:
-        """Tell the user what the writer left for him."""
+        """Print the writer's new notes to the user."""
         notes, self._notes_seen = self.control.notes(self._notes_seen)
         for note in notes:
             self._tell(note)
@@ -163,7 +163,7 @@ class WriterProcess:
         """Tell whether the process is over.
 
         `Popen.poll` would not do: an interrupt can leave its lock taken, and a notebook that goes on would then wait
-        for this writer for ever.
+        forever.
         """
         process = self._process
         assert process is not None
@@ -191,7 +191,7 @@ class WriterProcess:
             self._process = None
 
     def _send(self, line: bytes) -> None:
-        # A broken pipe means that the writer died. check() notices at the next hand-over; the frames lie in the spool.
+        # A broken pipe means that the writer died. The next hand-over calls check(), and the frames are in the spool.
         if self._process is not None and self._process.stdin is not None:
             with contextlib.suppress(OSError, ValueError):
                 self._process.stdin.write(line)

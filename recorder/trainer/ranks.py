@@ -1,9 +1,9 @@
-"""Which process of a distributed training records, and how the others learn that it was refused.
+"""Which process of a distributed training records, and how the others learn that its recording was refused.
 
-Rank 0 records. What becomes of its recording it writes into the key-value store through which the ranks of
-torch.distributed found each other, and the others read it there before their first step. A broadcast would not do: a
-collective that only some ranks join hangs or takes the place of one of the training's own, and people write
-`if rank == 0: recorder = Recorder(…)`.
+Rank 0 records. It writes whether its recording was accepted into the key-value store through which the ranks of
+torch.distributed found each other. The others read it there before their first step. A broadcast would not do: people
+write `if rank == 0: recorder = Recorder(…)`, and a collective that only some ranks join hangs, or is taken for one of
+the training's own.
 """
 
 from __future__ import annotations
@@ -19,16 +19,16 @@ import torch.distributed as dist
 
 from recorder.errors import RecorderError, RecordingError, error_named
 
-_PATIENCE = 60.0  # seconds that another rank waits for what rank 0 says; then it trains on
-_numbers = count()  # of the recorders of this process: the same one has the same number on every rank
+_PATIENCE = 60.0  # seconds that another rank waits for rank 0 before it trains on
+_numbers = count()  # numbers the recorders of this process: a recorder has the same number on every rank
 
 
 def rank() -> int:
     """Return this process's rank, 0 where it trains alone.
 
-    torch.distributed knows it, once it is initialised. Before, a launcher's environment tells: `RANK` beside a
-    `WORLD_SIZE` above 1, else `LOCAL_RANK` beside the number of the node. `SLURM_PROCID` alone tells nothing: one
-    `srun` also starts trainings that are independent of each other.
+    torch.distributed knows it, once it is initialised. Before that, the launcher's environment tells: `RANK` if
+    `WORLD_SIZE` is above 1, else `LOCAL_RANK` together with the number of the node. `SLURM_PROCID` alone does not tell:
+    one `srun` also starts trainings that are independent of each other.
     """
     if dist.is_available() and dist.is_initialized():
         return dist.get_rank()
@@ -48,15 +48,15 @@ def _number(variable: str, otherwise: int) -> int:
 class Ranks:
     """The ranks of a training, as one recorder sees them. Lifetime: as the recorder.
 
-    Rank 0 tells the others twice what became of its recording: when the recorder is made, and when it starts. Until
-    then they wait, because a collective would wait for ever for a rank that is gone. Every rank makes its recorders in
-    the same order; one that only rank 0 makes disturbs nobody.
+    Rank 0 tells the others twice whether its recording goes on: when the recorder is made, and when it starts. They
+    wait for that, because otherwise their next collective would wait forever for a rank that was refused and is gone.
+    Every rank must make its recorders in the same order. Recorders that only rank 0 makes are no problem.
     """
 
     def __init__(self, tell: Callable[[str], None]) -> None:
         self._tell = tell
         self._number = next(_numbers)
-        self._stages = ["made", "started"]  # that are still to come
+        self._stages = ["made", "started"]  # still to come
 
     @property
     def records(self) -> bool:
@@ -64,13 +64,13 @@ class Ranks:
         return rank() == 0
 
     def announce(self, refused: RecorderError | None = None, *, begun: bool = False) -> None:
-        """Tell the others what becomes of the recording: that the training goes on, or why it was refused.
+        """Tell the others that the training goes on, or why the recording was refused.
 
         Parameters
         ----------
         refused : RecorderError, optional
         begun : bool
-            The recording has begun: tell the user, too, who records.
+            The recording has begun: also tell the user which rank records.
         """
         if not self._stages or not self.records:
             return
@@ -79,7 +79,7 @@ class Ranks:
             return
         if begun:
             self._tell(f"rank 0 of {dist.get_world_size()} records, the others train without a recorder")
-        with suppress(Exception):  # of a connection that is gone: whoever needs it will say so
+        with suppress(Exception):  # if the connection is gone, the training will report it
             store.set(key, "" if refused is None else f"{type(refused).__name__}\n{refused}")
 
     @contextmanager
@@ -93,7 +93,7 @@ class Ranks:
         self.announce()
 
     def wait(self) -> None:
-        """Wait until rank 0 has told what becomes of its recording.
+        """Wait until rank 0 has told whether its recording goes on.
 
         Raises
         ------
@@ -113,7 +113,7 @@ class Ranks:
                     return
                 time.sleep(0.01)
             kind, _, message = store.get(key).decode().partition("\n")
-        except (RuntimeError, ValueError):  # rank 0 has ended: the next collective says so
+        except (RuntimeError, ValueError):  # rank 0 has ended: the next collective will fail
             return
         if kind:
             raise error_named(kind, f"rank 0: {message}") or RecordingError(f"rank 0: {message}")
@@ -122,7 +122,7 @@ class Ranks:
         return f"thermotrace/{self._number}/{self._stages.pop(0)}"
 
     def _tell_of_silence(self) -> None:
-        if not self._stages:  # before, rank 0 may be busy with something else
+        if not self._stages:  # at the first stage rank 0 may just be busy with something else
             self._tell(
                 f"rank {rank()}: rank 0 has not begun to record in {_PATIENCE:.0f} s, and no other rank records. The "
                 "training goes on. Make the Recorder on every rank, or on rank 0 alone."

@@ -42,8 +42,8 @@ class Report:
     overhead : Overhead or None
         The slowdown measured in the run, where `compare_every` asks for it.
     launch_seconds : float
-        The part of `seconds` in launches of copies on a GPU. Where the GPU is behind, a launch waits until there is
-        room in its queue, as the training's own would without the recorder. 0 for host memory.
+        The part of `seconds` in launches of copies on a GPU. If the GPU is behind, a launch waits until there is room
+        in its queue. Without the recorder, the training's own launches would wait there. 0 for host memory.
     """
 
     store: str
@@ -127,6 +127,6 @@ def make_report(
 
 
 def tell(line: str) -> None:
-    """Print a line for the user on stderr. A stderr that is closed or takes no such text ends no training."""
+    """Print a line for the user on stderr. If that fails, as on a closed stderr, the training goes on."""
     with contextlib.suppress(Exception):
         print(f"recorder: {printable(line)}", file=sys.stderr, flush=True)

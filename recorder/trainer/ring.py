@@ -1,9 +1,9 @@
 """The parameters as they lie in memory, and the fused copy of those on a device.
 
-A fused copy takes all parameters of one type to one row in one call, at every step. It uses views of the parameters'
-memory that are made once: with views made anew, `torch.cat` takes four times as long (17 µs against 4 for the ten
-tensors of the paper's GCN). A view of memory that has moved would record the past, so every step checks where the
-memory lies.
+At every step a fused copy takes all parameters of one type into one row, in one call. It uses views of the parameters'
+memory that are made once. With views made anew, `torch.cat` takes twice as long beside a training (78 µs against 36 for
+the ten tensors of the paper's GCN, `tests/benchmarks/recorder_copies.py`). A view of memory that has moved would record
+old values, so every step checks where the memory lies.
 """
 
 from __future__ import annotations
@@ -92,7 +92,7 @@ class FusedCopy:
     Attributes
     ----------
     seconds : float
-        That the calls of the kernels took.
+        Time that the copying calls took so far.
     """
 
     def __init__(self, schema: Schema, slots: Sequence[Slot]) -> None:
@@ -137,7 +137,7 @@ class FusedCopy:
             if not flat.is_contiguous():  # its reshape is a copy, which every step must make again
                 strided.append((parameter.plane, len(views), flat))
             views.append(flat.reshape(-1))
-        # Assigned at the end, the places last: a notebook may go on after an interrupt, which must not leave half.
+        # Assigned at the end, the places last: after an interrupt a notebook may go on, and must not find half of them.
         self._views, self._strided = all_views, strided
         self._places = [(tensor.data_ptr(), tensor.numel()) for tensor in tensors]
 
@@ -172,7 +172,7 @@ _INTEGERS = {1: torch.uint8, 2: torch.int16, 4: torch.int32, 8: torch.int64}
 
 
 def as_integers(tensor: torch.Tensor) -> torch.Tensor:
-    """Return the bits of a tensor's elements, in C order and one dimension: its own memory where that lies so."""
+    """Return the bits of a tensor's elements in C order, in one dimension: a view of its memory if possible."""
     flat = tensor.detach().resolve_neg().reshape(-1)
     flat = flat if flat.stride() == (1,) else torch.cat([flat])
     return flat.view(_INTEGERS[flat.element_size()])

@@ -1,4 +1,4 @@
-"""What `log` is given, on its way to the frames. A name or a value that cannot be stored ends no training."""
+"""Logged values on their way to the frames. A name or a value that cannot be stored never ends the training."""
 
 from __future__ import annotations
 
@@ -20,15 +20,15 @@ from recorder.trainer.spool import NoColumnError, Spool
 class Scalars:
     """Stores logged values with frames, or keeps them for the next frame.
 
-    Lifetime: one recording. What cannot be stored is named once on stderr and left out. `None` is left out without a
-    word, and so is every further name once all columns are taken, which is said at the first.
+    Lifetime: one recording. What cannot be stored is named once on stderr and left out. `None` is left out silently.
+    When all columns are taken, every further name is left out, and the user is told at the first one.
 
     Attributes
     ----------
     pending : dict
         Values for the next frame, by column.
     calls : int
-        Of `store`. The recorder sets it to 0 at each frame.
+        Calls of `store` since the last frame. The recorder sets it to 0 at each frame.
     """
 
     def __init__(self, spool: Spool, feed: HostFeed | DeviceFeed, tell: Callable[[str], None]) -> None:
@@ -41,14 +41,14 @@ class Scalars:
         self.calls = 0
 
     def joined(self, mappings: Iterable[object], scalars: dict[str, Any]) -> dict[str, Any]:
-        """Return what mappings and keywords name, as one mapping; what is no mapping is said once and left out."""
+        """Return mappings and keywords as one mapping. What is no mapping is left out, and named once."""
         found: dict[str, Any] = {}
         for mapping in mappings:
             try:
                 if not isinstance(mapping, Mapping):
                     raise TypeError("no mapping")
                 found.update(mapping)
-            except Exception as error:  # whatever a foreign object raises when it is asked for its members
+            except Exception as error:  # a foreign object may raise anything when it is asked for its members
                 if not self._has_told_mapping:
                     self._has_told_mapping = True
                     self._tell(
@@ -69,11 +69,11 @@ class Scalars:
                 if column is None and (column := self._admit(name, value)) is None:
                     continue
                 feed.log(column, value)
-            except Exception as error:  # whatever a foreign object raises when it is asked for its number
+            except Exception as error:  # a foreign object may raise anything when it is asked for its number
                 self._refuse_value(name, value, error)
 
     def keep(self, scalars: Mapping[str, Any]) -> None:
-        """Keep values for the next frame, as they are now: the caller may go on to change them where they lie."""
+        """Keep values for the next frame, as they are now: the caller may change them in place later."""
         for name, value in scalars.items():
             if value is None:
                 continue
@@ -92,7 +92,7 @@ class Scalars:
             self._feed.log(column, value)
 
     def _admit(self, name: str, value: Any) -> int | None:
-        """Return the column of a new name; None where the store cannot hold it, which is said once."""
+        """Return the column of a new name. If the store cannot hold it, tell the user once and return None."""
         if name in self._refused or self._is_full:
             return None
         _kept(value)  # a value that cannot be stored takes no column
@@ -124,7 +124,7 @@ def _kind(value: object) -> str:
 
 
 def _reason(error: Exception) -> str:
-    """Return the first line of an error's text; its name where it has none or cannot say it."""
+    """Return the first line of an error's text; its class if there is no text."""
     with suppress(Exception):
         if reason := str(error).partition("\n")[0]:
             return reason
@@ -132,7 +132,7 @@ def _reason(error: Exception) -> str:
 
 
 def _kept(value: Any) -> Any:
-    """Return a value that nobody else can change: a number, or a copy on the device, for which nothing waits."""
+    """Return a value that nobody else can change: a number, or a copy on the device. It waits for nothing."""
     if isinstance(value, torch.Tensor) and value.device.type == "cuda" and not value.is_complex():
         return value.detach().clone().reshape(())
     return as_number(value)

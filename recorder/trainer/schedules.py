@@ -11,10 +11,10 @@ _WATCHED = ("momentum", "betas", "weight_decay")
 
 
 class MovedSettings:
-    """Notices settings that differ from what they were when the recording began, and from then on reports each frame.
+    """Notices settings that have changed since the recording began, and from then on gives them for each frame.
 
     Lifetime: one recording. The settings at its start are in the store's attribute `optimizer`. A schedule replaces a
-    number by another one, so that a look at a group costs a comparison of identities for each of its settings.
+    number by another object, so one comparison of identities for each setting is enough.
     """
 
     def __init__(self, optimizers: Sequence[Optimizer]) -> None:
@@ -43,7 +43,7 @@ class MovedSettings:
         return found
 
     def _compare(self, place: str, key: str, first: Any, value: Any, found: dict[str, float]) -> None:
-        """Add a setting to `found` if it has ever been another number than at first."""
+        """Add a setting to `found` if its number differs, or has ever differed, from the first one."""
         before, after = _numbers(key, first), _numbers(key, value)
         for name, number in after.items():
             if number != before.get(name):
@@ -53,7 +53,7 @@ class MovedSettings:
 
 
 def _numbers(key: str, value: Any) -> dict[str, float]:
-    """Return a setting as plain numbers; empty where it is none, as of a tensor on a device."""
+    """Return a setting as plain numbers; none if it is something else, such as a tensor on a device."""
     if key == "betas":
         pair = value if isinstance(value, (tuple, list)) and len(value) == 2 else ()
         return {f"beta{n + 1}": float(one) for n, one in enumerate(pair) if isinstance(one, (int, float))}

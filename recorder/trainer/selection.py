@@ -1,4 +1,4 @@
-"""What is recorded of a model: the chosen parameters, their layers and axes, and the planes of a frame."""
+"""Chooses what is recorded of a model, and describes it: parameters, their layers and axes, the planes of a frame."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ class Selection:
 
 
 def model_of(model: object) -> nn.Module:
-    """Return what is recorded, if it is a module.
+    """Return the model, if it is a module.
 
     Raises
     ------
@@ -52,7 +52,7 @@ def select_parameters(
 ) -> Selection:
     """Choose the parameters of a model to record, and describe them.
 
-    Names are the user's: what wrappers put into them (`module.`, `_orig_mod.`) is left out.
+    Names are the user's own, without what wrappers add (`module.`, `_orig_mod.`).
 
     Parameters
     ----------
@@ -71,7 +71,7 @@ def select_parameters(
     SelectionError
         A pattern matches nothing, or nothing is left.
     SchemaError
-        A parameter has no shape yet, a type that cannot be stored, or lies in shards; or two have one name.
+        A parameter has no shape yet, has a type that cannot be stored, or is sharded; or two have the same name.
     """
     groups = _by_tensor(model)
     names = [[held.name for held in group] for group in groups]
@@ -107,7 +107,7 @@ def _by_tensor(model: nn.Module) -> list[list[Held]]:
 
 
 def _check_whole(name: str, tensor: nn.Parameter, sharded: Sequence[str]) -> None:
-    """Check that a parameter is not one rank's shard of it.
+    """Refuse a parameter of which this rank holds only a shard.
 
     Raises
     ------
@@ -166,8 +166,9 @@ def _describe(
     dtype = str(tensor.dtype).removeprefix("torch.")
     if dtype not in STORED_DTYPES:
         raise SchemaError(
-            f"parameter {name}: expected a real type of 16, 32 or 64 bits, got {dtype}, which has no lossless form in "
-            f"the store. Leave it out with exclude=[{name!r}], or record its real and imaginary part as parameters.",
+            f"parameter {name}: expected a real type of 16, 32 or 64 bits, an integer or a boolean, got {dtype}, which "
+            f"the store cannot hold without loss. Leave it out with exclude=[{name!r}], or record a model that has "
+            "such a type in its place (of a complex tensor, its real and imaginary parts).",
             parameter=name,
         )
     check_memory(name, tensor)
@@ -200,7 +201,7 @@ def _describe(
 def _layer(modules: dict[str, nn.Module], owner: str) -> str:
     """Return the nearest ancestor that is a `MessagePassing`, else the owner.
 
-    The class's name tells, so that no graph library is imported.
+    Classes are compared by name, so that no graph library is imported.
     """
     path = owner
     while True:

@@ -1,4 +1,4 @@
-"""What the training process knows of a recording: its sizes for the writer, and the root attributes of its store."""
+"""What the training process tells the writer of a recording: its sizes, and the root attributes of its store."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ def make_session(
     if options.mode == "a":
         held = read_root(options.store)
         check_continuable(options.store, held)
-        _check_stride(options, held["stride"])
+        _check_sizes(options, held)
         chunk_steps = held["chunk_steps"]
     budget = plan_budget(schema, groups, spool_limit=options.spool_limit, chunk_steps=chunk_steps)
     return Session(
@@ -50,22 +50,27 @@ def make_session(
     )
 
 
-def _check_stride(options: Options, held: int) -> None:
-    """Refuse another stride than the store's.
+def _check_sizes(options: Options, held: Mapping[str, Any]) -> None:
+    """Refuse another stride or another length of chunks than the store's.
 
     Raises
     ------
     SchemaError
     """
-    if options.stride != held:
+    if options.stride != (stride := held["stride"]):
         raise SchemaError(
-            f"stride: the store has {held}, this recording {options.stride}. The velocities of one run are all taken "
-            f"over the same time. Resume with stride={held}, or record into a new store."
+            f"stride: the store has {stride}, this recording {options.stride}. The velocities of one run are all taken "
+            f"over the same time. Resume with stride={stride}, or record into a new store."
+        )
+    if options.chunk_steps not in (None, chunk_steps := held["chunk_steps"]):
+        raise SchemaError(
+            f"chunk_steps: the store has {chunk_steps}, this recording {options.chunk_steps}. All chunks of a store "
+            "have one length. Resume without chunk_steps, or record into a new store."
         )
 
 
 def tell_of_resumption(options: Options, session: Session, tell: Callable[[str], None]) -> None:
-    """Say what this session has otherwise than the one that it resumes; its writer holds the store."""
+    """Tell the user what this session changes in a resumed run. Its writer holds the store already."""
     if options.mode == "a":
         for line in notes(read_root(options.store), session.session, session.attributes):
             tell(line)

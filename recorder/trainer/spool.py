@@ -27,7 +27,7 @@ from recorder.spool_files import (
 )
 from recorder.trainer.process import WriterProcess
 
-HAND_OVER_SECONDS = 5.0  # a file is handed over after this, full or not, so that slow trainings are analysed live too
+HAND_OVER_SECONDS = 5.0  # then a file is handed over, full or not, so that slow trainings are analysed live too
 
 
 class NoColumnError(UsageError):
@@ -63,7 +63,7 @@ class Spool:
         self._touched: set[int] = set()
         self._count_words = [count_word(row + 1) for row in range(self._frames)]
         self.names: dict[str, int] = {}
-        self._named = 0  # columns in use; two names may be recorded as one (`recorded_name`)
+        self._named = 0  # columns in use; two names may share one (`recorded_name`)
         self._scalar_names = ScalarNames(directory, session)
         self._first_column = 1 + session.param_groups
         self.columns = session.budget.scalar_columns
@@ -78,9 +78,7 @@ class Spool:
 
     @property
     def pushed(self) -> int:
-        """Number of frames so far. The place of the next frame says it: an interrupt between a push and a separate
-        counter would leave the two apart.
-        """
+        """Number of frames so far, from the place of the next one: an interrupt could leave a counter out of step."""
         return self._first + self.row
 
     def reserve(self) -> bool:
@@ -136,7 +134,7 @@ class Spool:
             self._writer.wake()
 
     def column(self, name: str) -> int:
-        """Return the column of a logged name; tell the writer of a new name first."""
+        """Return the column of a logged name. The writer is told of a new name first."""
         column = self.names.get(name)
         if column is None:
             recorded = recorded_name(name)
@@ -154,8 +152,8 @@ class Spool:
         return column
 
     def _find_free(self) -> int | None:
-        # The lowest, not the next: while the writer keeps up, only a few files are ever touched, and their pages stay
-        # warm. No file is being filled now, so an ACTIVE one was opened by a `reserve` that was interrupted: it counts.
+        # The lowest, not the next: while the writer keeps up, only few files are ever used, and their pages stay warm.
+        # No file is being filled now. If one is ACTIVE, an interrupted `reserve` opened it: it is free, too.
         return next((index for index, s in enumerate(self.files) if s.words[STATE] != FINISHED), None)
 
     def _wait_for_free(self) -> int:

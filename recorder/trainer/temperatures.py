@@ -10,7 +10,7 @@ from recorder.spool_files import Control
 
 
 class Temperatures:
-    """Reads what the writer published last, from mapped memory: nothing is computed of frames, and nothing waits.
+    """Reads from mapped memory what the writer published last. No frame is read, and nothing waits.
 
     Lifetime: one recording, and after it.
     """
@@ -22,13 +22,13 @@ class Temperatures:
     def newest(self) -> dict[str, float]:
         """Return the temperature of each layer; empty before the first commit that holds a velocity."""
         energies = self._control.energies()
-        if energies is not None:  # else the writer publishes others right now
+        if energies is not None:  # else the writer is publishing others right now
             self._last = by_layer(self._parameters, energies.tolist(), self._frozen)
         return dict(self._last)
 
 
 def frozen_in(schema: Schema, optimizers: object) -> frozenset[str]:
-    """Return the parameters that require no gradient, or that none of the optimizers has, where there are any.
+    """Return the parameters that require no gradient, or that no optimizer has, if optimizers are known.
 
     Parameters
     ----------
@@ -46,7 +46,7 @@ def frozen_in(schema: Schema, optimizers: object) -> frozenset[str]:
 def by_layer(
     parameters: Sequence[Parameter], energies: Sequence[float], frozen: Collection[str] = ()
 ) -> dict[str, float]:
-    """Return the temperature of each layer, a mean over its weights; layers without weights have none.
+    """Return the temperature of each layer, a mean over its weights. Layers without weights are left out.
 
     Parameters
     ----------
@@ -59,7 +59,7 @@ def by_layer(
     Returns
     -------
     dict of str to float
-        What lies in the model itself is "model", unless a layer is called so.
+        Parameters of the model itself stand under "model"; under "model itself" if a layer is called "model".
     """
     itself = "model" if all(parameter.layer != "model" for parameter in parameters) else "model itself"
     sums: dict[str, tuple[int, float]] = {}

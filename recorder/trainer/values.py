@@ -1,4 +1,4 @@
-"""Values that users hand over, as JSON that every reader takes."""
+"""Turns values of users into JSON that every reader accepts."""
 
 from __future__ import annotations
 
@@ -13,8 +13,8 @@ from typing import Any
 from recorder.errors import UsageError
 from recorder.names import as_text
 
-_DEEPEST = 20  # levels of lists and objects; what holds itself has no end
-_MOST_ELEMENTS = 1000  # of an array that is written out
+_DEEPEST = 20  # levels of lists and objects; one that holds itself would never end
+_MOST_ELEMENTS = 1000  # elements of an array that is written out
 _LONGEST_TEXT = 100_000  # characters of an object's printed form
 _LARGEST_INTEGER = 10**300  # floating-point readers turn larger ones into infinity
 _ADDRESS = re.compile(r" at 0x[0-9a-fA-F]+")
@@ -32,22 +32,22 @@ def members_of(hyperparameters: Any) -> dict[Any, Any]:
         return {}
     try:
         members = _named_values(hyperparameters)
-        if members is None and callable(getattr(hyperparameters, "keys", None)):  # of a library
+        if members is None and callable(getattr(hyperparameters, "keys", None)):  # a library's own kind of mapping
             members = {key: hyperparameters[key] for key in hyperparameters.keys()}  # noqa: SIM118
-    except Exception as error:  # code of the user's: it may raise anything
+    except Exception as error:  # the user's own code: it may raise anything
         raise UsageError(
             f"hyperparameters: expected values by name, got {type(error).__name__}: {error}. Give them in a dict."
         ) from error
     if members is None:
         raise UsageError(
             f"hyperparameters: expected a mapping, a dataclass or a namespace, got {type(hyperparameters).__name__}. "
-            'Write hyperparameters={"learning_rate": 0.1}; of an object, vars(object) may do.'
+            'Write hyperparameters={"learning_rate": 0.1}. For an object, vars(object) may do.'
         )
     return members
 
 
 def _named_values(value: Any) -> dict[Any, Any] | None:
-    """Return what a mapping, a dataclass or a namespace holds by name; None of anything else."""
+    """Return the named values of a mapping, a dataclass or a namespace; None for anything else."""
     if isinstance(value, Mapping):
         return dict(value.items())
     if isinstance(value, (argparse.Namespace, types.SimpleNamespace)):
@@ -60,9 +60,9 @@ def _named_values(value: Any) -> dict[Any, Any] | None:
 def jsonable(value: Any, depth: int = 0) -> Any:
     """Return a value in a form that JSON can hold.
 
-    Mappings, dataclasses and namespaces become objects, sequences, sets (sorted) and arrays of up to 1000 elements
-    lists, arrays of one element numbers. NaN, infinities, integers beyond 1e300, and whatever else JSON has no form for
-    become their text, without the addresses that differ between sessions.
+    Mappings, dataclasses and namespaces become objects. Sequences, sets (sorted) and arrays of up to 1000 elements
+    become lists. Arrays of one element become numbers. NaN, infinities, integers beyond 1e300, and everything else that
+    JSON cannot hold become text. Addresses are left out of it, because they differ between sessions.
     """
     if value is None or isinstance(value, bool):
         return value
@@ -85,7 +85,7 @@ def jsonable(value: Any, depth: int = 0) -> Any:
                 (jsonable(item, depth + 1) for item in value), key=lambda item: (type(item).__name__, str(item))
             )
         return _of_array(value, depth)
-    except Exception:  # code of the user's: it may raise anything
+    except Exception:  # the user's own code: it may raise anything
         return _text(value)
 
 
@@ -124,6 +124,6 @@ def _digits(number: int) -> str:
 def _text(value: object) -> str:
     try:
         text = _ADDRESS.sub("", as_text(str(value)))
-    except Exception:  # code of the user's: it may raise anything
+    except Exception:  # the user's own code: it may raise anything
         text = f"<{type(value).__name__}>"
     return text if len(text) <= _LONGEST_TEXT else text[:_LONGEST_TEXT] + " …"

@@ -1,4 +1,4 @@
-"""A model's modules and parameters by the names that its user gave them, whatever has been wrapped around it."""
+"""A model's modules and parameters by the user's own names, without those of wrappers."""
 
 from __future__ import annotations
 
@@ -7,8 +7,8 @@ from typing import NamedTuple
 
 from torch import nn
 
-# By home and class, so that nothing is imported: the attributes under which a wrapper holds what it wraps. The class
-# tells, and not the name, because a user may call a layer `module`.
+# The attributes under which a wrapper holds what it wraps, by the wrapper's package and class, so that nothing is
+# imported. The attribute's name alone does not tell, because a user may call a layer `module`.
 _HELD_UNDER = {
     ("torch", "DataParallel"): ("module",),
     ("torch", "DistributedDataParallel"): ("module",),
@@ -32,13 +32,13 @@ class Held(NamedTuple):
 
 
 def _held_under(kind: type) -> tuple[str, ...]:
-    """Return the attributes under which a class of wrappers holds what it wraps; empty for what is no wrapper."""
+    """Return the attributes under which a class of wrappers holds what it wraps; none if the class is no wrapper."""
     found = (_HELD_UNDER.get((base.__module__.partition(".")[0], base.__name__)) for base in kind.__mro__)
     return next((keys for keys in found if keys), ())
 
 
 def named_modules(model: nn.Module, name: str = "") -> Iterator[tuple[str, nn.Module]]:
-    """Yield the modules of a model with their users' names. A wrapper has that of what it wraps, and comes before it.
+    """Yield the modules of a model with the user's names. A wrapper has the name of its content, and comes before it.
 
     Parameters
     ----------
@@ -62,7 +62,7 @@ def named_parameters(model: nn.Module) -> Iterator[Held]:
 
 
 def unwrapped(model: nn.Module) -> nn.Module:
-    """Return the module that wrappers hold, near or far."""
+    """Return the module inside all wrappers."""
     while keys := _held_under(type(model)):
         if not isinstance(inner := model._modules.get(keys[0]), nn.Module):
             break
@@ -71,7 +71,7 @@ def unwrapped(model: nn.Module) -> nn.Module:
 
 
 def sharded_modules(model: nn.Module) -> list[str]:
-    """Return the names of the modules whose parameters FullyShardedDataParallel has cut up: a rank holds shards."""
+    """Return the names of the modules whose parameters FullyShardedDataParallel has sharded."""
     return [
         name
         for name, module in named_modules(model)

@@ -1,7 +1,7 @@
 """The writer process: it takes frames out of the spool and commits them to the store.
 
-The recorder starts it with the spool's folder and the trainer's process id, in a session of its own, so that Ctrl-C
-does not reach it, and deaf to the signals that end a job: a scheduler sends them to every process at once, and this
+The recorder starts it with the spool's folder and the trainer's process id. It has a session of its own, so that Ctrl-C
+does not reach it, and it ignores the signals that end a job: a scheduler sends them to every process at once, and this
 one still has frames to write. It ends when the trainer says so, or when the trainer is dead and the spool is drained.
 It never imports torch.
 """
@@ -37,11 +37,11 @@ from recorder.writer.trust import remove_spool
 
 COMMIT_SECONDS = 2.0  # least time between commits, unless the pool runs out
 TAIL_SECONDS = 5.0  # least time after which a chunk that is not full is written again
-# Writing such chunks again may take 1/400 of one core, and 1/20 of the time where the disk is slow. Where torch uses
-# all cores, training loses 1.3 times what this process takes: it took 1.15 times as long beside a writer that
-# took 0.10 of a core, and 1.03 times beside one that took 0.02 (nice 19). At SCHED_IDLE the writer got 0.01, less than
-# it needs. With a core to spare nothing was measurable, at any priority. So the work itself must be little, and nice 10
-# keeps the writer from starving.
+# To write such chunks again may take 1/400 of one core, and 1/20 of the time if the disk is slow. Where torch uses all
+# cores, training loses more than this process takes: it took 1.15 times as long beside a process that got 0.10 of a
+# core at nice 10, and 1.03 times beside one that got 0.02 at nice 19 (`tests/benchmarks/FIGURES.md`, "Slowdown of
+# training"). At SCHED_IDLE the process got 0.01, less than the writer needs. With a core to spare nothing was
+# measurable. So the writer must have little to do, and nice 10 keeps it from starving.
 TAIL_CPU_RATIO = 400.0
 TAIL_RATIO = 20.0
 HEARTBEAT_SECONDS = 30.0
@@ -54,8 +54,8 @@ def run(spool: Path, doorbell: int, parent: int) -> None:
     ----------
     spool : Path
     doorbell : int
-        File descriptor. The line `close STATUS` ends the session; any other line says that a spool file is finished;
-        the end of the file says that the trainer is gone.
+        File descriptor of a pipe. The line `close STATUS` ends the session. Any other line says that a spool file is
+        finished, and the end of the stream that the trainer is gone.
     parent : int
         The trainer's process id.
     """
@@ -119,9 +119,9 @@ def _report(drain: Drain, control: Control) -> None:
 
 
 class Doorbell:
-    """The pipe from the trainer, and the watch on the trainer's process. Lifetime: their two descriptors.
+    """The pipe from the trainer, and a watch on the trainer's process. Lifetime: their two descriptors.
 
-    The pipe alone would not do: while a forked worker of the trainer holds its end, no end of file comes.
+    The pipe alone would not do: it does not end while a forked worker of the trainer holds it open.
     """
 
     def __init__(self, pipe: int, parent: int) -> None:
@@ -161,7 +161,7 @@ def main() -> None:
     except Exception as error:
         kind = type(error).__name__ if isinstance(error, RecorderError) else ""
         text = str(error) if isinstance(error, RecorderError) else f"{type(error).__name__}: {error}"
-        # The state comes first: on a full disk the log cannot be written, and a writer that dies without a word is
+        # The state comes first: on a full disk the log cannot be written, and a writer that dies without a message is
         # started again.
         with contextlib.suppress(OSError, ValueError):
             Control(spool).fail(f"{kind}\n{text}")

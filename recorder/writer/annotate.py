@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 import os
 import re
 from collections.abc import Callable, Mapping, Sequence
@@ -17,11 +18,14 @@ from recorder.writer.ownership import require_free
 from recorder.writer.store import lock_store
 
 _NUMBER = re.compile(r"[+-]?(0|[1-9]\d*|\d*\.\d+|(0|[1-9]\d*)\.\d*)([eE][+-]?\d+)?", re.ASCII)
+_LARGEST_INTEGER = 10**300
 _WORDS = {"true": True, "false": False, "none": None, "null": None}
 
 
 def parse_value(text: str) -> Any:
-    """Return the value that a text on the command line means: a number, true, false, none, a JSON list; else the text.
+    """Return the value of a text on the command line: a number, true, false, none or JSON, else the text itself.
+
+    Numbers in JSON that not every reader can hold (NaN, infinities, integers beyond 1e300) become text.
 
     >>> parse_value("1e-3"), parse_value("32"), parse_value("true"), parse_value("Adam"), parse_value('"32"')
     (0.001, 32, True, 'Adam', '32')
@@ -35,10 +39,23 @@ def parse_value(text: str) -> Any:
         return number if abs(number) != float("inf") else text
     if text[:1] in '[{"':
         try:
-            return json.loads(text, parse_constant=str)
+            return _storable(json.loads(text))
         except (ValueError, RecursionError):
             return as_text(text)
     return as_text(text)
+
+
+def _storable(value: Any) -> Any:
+    """Return a JSON value as every reader of a store can take it."""
+    if isinstance(value, dict):
+        return {as_text(name): _storable(member) for name, member in value.items()}
+    if isinstance(value, list):
+        return [_storable(member) for member in value]
+    if isinstance(value, float) and not math.isfinite(value):
+        return str(value)
+    if isinstance(value, int) and abs(value) > _LARGEST_INTEGER:
+        return str(value)
+    return as_text(value) if isinstance(value, str) else value
 
 
 def annotate(
@@ -47,21 +64,21 @@ def annotate(
     remove: Sequence[str] = (),
     tell: Callable[[str], None] = lambda sentence: None,
 ) -> dict[str, tuple[Any, Any]]:
-    """Set hyperparameters of a finished run. Frames and sums that were kept of them stay as they are.
+    """Set hyperparameters of a finished run. Its frames and kept sums do not change.
 
     Parameters
     ----------
     store : Path
     values : mapping of str to JSON value
     remove : sequence of str
-        Names to take away.
+        Names to remove.
     tell : callable
         Takes a sentence on what is waited for.
 
     Returns
     -------
     dict of str to (before, after)
-        None where there is none.
+        None if there was none, or is none now.
 
     Raises
     ------
@@ -70,7 +87,7 @@ def annotate(
     StoreLockedError
         It is being written.
     UsageError
-        A name is none, or is to be taken away and is not there.
+        A name is empty, or a name to remove is not there.
     """
     for name in values:
         if not isinstance(name, str) or not name.strip():
@@ -91,7 +108,7 @@ def annotate(
         for name in remove:
             if name not in known:
                 raise UsageError(
-                    f"{name}: expected a hyperparameter to remove, got none of that name. There is "
+                    f"{name}: expected a hyperparameter to remove, got none of that name. The run has "
                     f"{', '.join(map(as_text, known)) or 'none'}."
                 )
         changed = {as_text(name): value for name, value in values.items()}

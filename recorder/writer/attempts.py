@@ -33,7 +33,7 @@ _REMNANT = re.compile(r"\.[1-9][0-9]{0,8}\.tmp|[1-9][0-9]{0,8}")
 
 
 def listed(attributes: Mapping[str, Any]) -> dict[int, Document]:
-    """Return the entries of the root attribute `attempts` by number. What is no entry is left out."""
+    """Return the entries of the root attribute `attempts` by number. Anything else in it is left out."""
     found: dict[int, Document] = {}
     entries = attributes.get("attempts")
     for entry in entries if isinstance(entries, list) else []:
@@ -43,7 +43,7 @@ def listed(attributes: Mapping[str, Any]) -> dict[int, Document]:
 
 
 def next_number(attributes: Mapping[str, Any]) -> int:
-    """Return the number of the next attempt: no attempt that a segment still names had it."""
+    """Return the number of the next attempt: one that no attempt has, and that no segment names."""
     named = [
         segment["supersedes"]["attempt"]
         for segment in attributes.get("segments", [])
@@ -53,7 +53,7 @@ def next_number(attributes: Mapping[str, Any]) -> int:
 
 
 def remove_remnants(store: Path, attributes: Mapping[str, Any]) -> None:
-    """Remove what a writer that died left in the folder of attempts: whatever the root document does not list."""
+    """Remove the attempts that the root document does not list: a writer that died left them."""
     kept = {str(number) for number in listed(attributes)}
     with contextlib.suppress(FileNotFoundError, NotADirectoryError):
         for entry in list(os.scandir(store / FOLDER)):
@@ -63,15 +63,15 @@ def remove_remnants(store: Path, attributes: Mapping[str, Any]) -> None:
 
 
 def set_aside(store: Path, frames: int, steps: Array) -> Document:
-    """Make an attempt of the frames of a run that are superseded; nothing of the run changes.
+    """Make an attempt from the superseded frames of a run. The run itself does not change.
 
     Parameters
     ----------
     store : Path
     frames : int
-        Frames that stay part of the run.
+        Number of frames that stay part of the run.
     steps : (n,) int64
-        Of all frames of the run.
+        Steps of all frames of the run.
 
     Returns
     -------
@@ -108,7 +108,7 @@ def set_aside(store: Path, frames: int, steps: Array) -> Document:
 
 
 def _keys(member: Mapping[str, Any], first: int) -> list[tuple[int, ...]]:
-    """Return the grid positions of the objects of an array, from one chunk along `step` on."""
+    """Return the grid positions of an array's objects, from chunk `first` along `step` on."""
     chunks = member["chunk_grid"]["configuration"]["chunk_shape"]
     grid = [range(-(-size // piece)) for size, piece in zip(member["shape"], chunks, strict=True)]
     axis = step_axis(member)
@@ -117,9 +117,9 @@ def _keys(member: Mapping[str, Any], first: int) -> list[tuple[int, ...]]:
 
 
 def _link_chunks(run: Path, attempt: Path, member: Mapping[str, Any], first: int) -> None:
-    """Link the objects of an array from one chunk on, or copy them where the file system has no links.
+    """Link the objects of an array from chunk `first` on, or copy them if the file system has no links.
 
-    Objects that are missing stay missing: those of a scalar from before its first frame, and damage.
+    Missing objects stay missing: a scalar has none before its first frame, and others may be lost by damage.
     """
     axis = step_axis(member)
     for key in _keys(member, first):
@@ -129,7 +129,7 @@ def _link_chunks(run: Path, attempt: Path, member: Mapping[str, Any], first: int
         target = attempt.joinpath("c", *map(str, (*key[:axis], key[axis] - first, *key[axis + 1 :])))
         target.parent.mkdir(parents=True, exist_ok=True)
         try:
-            if source.is_symlink():  # on another disk, as users place them
+            if source.is_symlink():  # the user may have moved the object to another disk
                 raise OSError
             os.link(source, target)
         except OSError:
@@ -137,15 +137,15 @@ def _link_chunks(run: Path, attempt: Path, member: Mapping[str, Any], first: int
 
 
 def remove_cut_chunks(store: Path, root: Mapping[str, Any], frames: int) -> None:
-    """Remove the objects that lie wholly behind a cut: the attempt has them.
+    """Remove the objects that lie wholly after a cut. The attempt has them.
 
     Parameters
     ----------
     store : Path
     root : mapping
-        The root document from before the cut.
+        The root document before the cut.
     frames : int
-        Frames that are part of the run.
+        Number of frames that are part of the run.
     """
     steps = root["attributes"]["chunk_steps"]
     for path, member in arrays_of(root).items():
@@ -159,7 +159,7 @@ def remove_cut_chunks(store: Path, root: Mapping[str, Any], frames: int) -> None
 def open_attempt(
     store: Path, number: int, entry: Mapping[str, Any], parameters: Sequence[ArraySpec], chunk_steps: int
 ) -> Held | None:
-    """Return the superseded frames of an attempt, to be searched; None where it cannot be read.
+    """Open the superseded frames of an attempt for a search; None if they cannot be read.
 
     Parameters
     ----------
@@ -191,7 +191,7 @@ def bring_back(
     Parameters
     ----------
     writer : StoreWriter
-        Of the run; its last frame is the one before `start`.
+        The writer of the run, whose last frame is the one before `start`.
     schema : Schema
     attempt : Held
     start, stop : int
@@ -221,7 +221,7 @@ def _note(
     ours: dict[str, Any], theirs: Mapping[str, Any], logged: Mapping[str, Array], steps: Array, low: int, high: int,
     shift: int,
 ) -> None:  # fmt: skip
-    """Take what an attempt's root attributes say of its frames `low` to `high` into the run's."""
+    """Add to the run's root attributes what those of an attempt say of its frames `low` to `high`."""
     first, last = int(steps[low - 1]), int(steps[high - 1])
     ours["segments"] = [
         *ours["segments"],
@@ -237,7 +237,7 @@ def _note(
 
 
 def _lies_in(noted: Mapping[str, Any], first: int, last: int) -> bool:
-    """Tell whether a record of something lost is of the steps after `first`, up to `last`."""
+    """Tell whether a recorded loss lies in the steps after `first`, up to `last`."""
     if "first_step" in noted:
         return bool(first < noted["first_step"] <= last)
     return bool(noted["after_step"] is not None and first <= noted["after_step"] < last)

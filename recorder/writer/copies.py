@@ -21,21 +21,21 @@ from recorder.root import CHUNK_CHECKSUMS
 
 
 def chunk_checksum(objects: Mapping[tuple[str, int], bytes]) -> int:
-    """Return the checksum of a chunk of the whole store: crc32c over the last four bytes of its objects.
+    """Return the checksum of one chunk of the whole store: crc32c over the last four bytes of each of its objects.
 
     Parameters
     ----------
     objects : mapping of (path of the array, number among its objects of this chunk) to bytes
-        They are taken in this order.
+        The checksum is over them in ascending order of these keys.
     """
     return int(google_crc32c.value(b"".join(objects[key] for key in sorted(objects))))
 
 
 def first_doubtful_frame(store: Path) -> int | None:
-    """Return the first frame of a copied store that may not be what was committed; None where every frame is.
+    """Return the first frame of a copied store that may not be what was committed; None if all frames are.
 
-    Chunks that were full when they were published never change, so theirs must agree. The last chunk is written again
-    and again: if its checksum differs, the copied objects may be older than the root document, or newer.
+    A full chunk never changes, so its checksum must agree. The last chunk is written again and again: if its checksum
+    differs, the copied objects may be older than the root document, or newer.
     """
     root = json.loads(read_file(store / "zarr.json"))
     members, expected = root["consolidated_metadata"]["metadata"], root["attributes"].get(CHUNK_CHECKSUMS)
@@ -83,7 +83,7 @@ def _tail(path: Path) -> bytes:
 
 
 def cut(store: Path, attributes: Mapping[str, Any], frames: int) -> None:
-    """Publish a store again with fewer frames.
+    """Publish a store again with only its first frames.
 
     Parameters
     ----------
@@ -91,7 +91,7 @@ def cut(store: Path, attributes: Mapping[str, Any], frames: int) -> None:
     attributes : mapping
         Root attributes.
     frames : int
-        Frames that are kept. It is the start of a chunk, so no chunk has to be written.
+        Number of frames that are kept. They end with a chunk, so no chunk has to be written.
     """
     root = json.loads(read_file(store / "zarr.json"))
     members: dict[str, Any] = root["consolidated_metadata"]["metadata"]

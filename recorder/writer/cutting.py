@@ -1,6 +1,6 @@
-"""The root documents of a cut: of the run that is shorter now, and of the attempt that holds what was superseded.
+"""The root documents of a cut: that of the shorter run, and that of the attempt with the superseded frames.
 
-Pure functions of the root document as it was, but for `newest_values`, which reads logged scalars.
+Pure functions of the root document before the cut. Only `newest_values` reads the store.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ from recorder.writer.format import scalar_spec
 from recorder.writer.objects import read_chunk
 
 Document = dict[str, Any]
-# Root attributes that are of the newest frames; whoever writes frames after the cut writes them anew.
+# Root attributes of the newest frames. A cut removes them, and the next frames bring new ones.
 _OF_THE_NEWEST = ("last", "recent")
 
 
@@ -36,16 +36,16 @@ def step_axis(member: Mapping[str, Any]) -> int:
 
 
 def shortened(root: Mapping[str, Any], frames: int, last_step: int) -> Document:
-    """Return a root document with the first frames only. Logged scalars that began later are gone.
+    """Return a root document with only the first frames, without logged scalars that began later.
 
     Parameters
     ----------
     root : mapping
-        The document as it is.
+        The document before the cut.
     frames : int
-        How many stay; at least one.
+        Number of frames that stay; at least one.
     last_step : int
-        Step of the last of them.
+        Step of the last one.
     """
     document = copy.deepcopy(dict(root))
     members = document["consolidated_metadata"]["metadata"]
@@ -66,20 +66,20 @@ def shortened(root: Mapping[str, Any], frames: int, last_step: int) -> Document:
 
 
 def set_apart(root: Mapping[str, Any], first: int, superseded: int, steps: Array, run_id: str) -> Document:
-    """Return the root document of an attempt: a store of its own, of the frames from `first` on.
+    """Return the root document of an attempt, which is a store of the frames from `first` on.
 
     Parameters
     ----------
     root : mapping
-        The run's document as it is.
+        The run's document before the cut.
     first : int
         First frame of the attempt, the start of a chunk.
     superseded : int
         First frame of the run that is no longer part of it.
     steps : (frames,) int64
-        Of all frames of the run.
+        Steps of all frames of the run.
     run_id : str
-        Of the attempt.
+        For the attempt.
     """
     document = copy.deepcopy(dict(root))
     frames, members = len(steps), document["consolidated_metadata"]["metadata"]
@@ -105,7 +105,7 @@ def set_apart(root: Mapping[str, Any], first: int, superseded: int, steps: Array
 
 
 def _segments_from(attributes: Mapping[str, Any], first: int, step: int) -> list[Document]:
-    """Return the segments of an attempt; the first one began at its first frame, at the counts that stood there."""
+    """Return the segments of an attempt. The first one begins at its first frame, with the user's count there."""
     segments = attributes["segments"]
     before = [one for one in segments if one["first_frame"] <= first]
     after = [one for one in segments if one["first_frame"] > first]
@@ -128,9 +128,9 @@ def _segments_from(attributes: Mapping[str, Any], first: int, step: int) -> list
 
 
 def _of_range(attributes: Mapping[str, Any], first: int, last: int, *, open_end: bool = False) -> Document:
-    """Return the records of lost frames and scalars that are of the frames at steps `first` to `last`.
+    """Return the recorded losses of frames and scalars that lie between steps `first` and `last`.
 
-    Frames that were lost after the last one belong to it only with `open_end`.
+    Frames that were lost after `last` are included only with `open_end`.
     """
     found: Document = {}
     lost = attributes.get("lost_frames")
@@ -160,9 +160,9 @@ def newest_values(store: Path, root: Mapping[str, Any], names: Mapping[str, Any]
     ----------
     store : Path
     root : mapping
-        The root document that says how many frames count.
+        Root document; its length says how many frames count.
     names : mapping
-        Only of these.
+        The scalars that are wanted.
     """
     steps = root["attributes"]["chunk_steps"]
     found = {}

@@ -48,14 +48,14 @@ class Progress:
     newest: int = -1  # number of the newest whole frame
     raw_bytes: int = 0
     stored_bytes: int = 0  # of all chunks but the last, which another writer may find fuller than at this commit
-    capacity: int | None = None  # frames that the pool holds: no more can be missing where it is gone
+    capacity: int | None = None  # frames that the pool holds: if the pool is lost, no more are missing
     waiting: int = 0  # frames of full spool files that were not taken yet at the last commit
     owner: dict[str, Any] = field(default_factory=dict)  # see `recorder.writer.ownership`
     superseded: dict[str, Any] | None = None  # what a cut took out, until the session has its segment
 
     @classmethod
     def from_document(cls, document: Mapping[str, Any]) -> Progress:
-        """Return the progress that a store names; what later versions added to it is left out.
+        """Return the progress that a store records. Members that later versions added are left out.
 
         Raises
         ------
@@ -109,14 +109,13 @@ class Drain:
         return [file for file in self.files if file.first_frame is not None]
 
     def take(self, file: SpoolFile, *, over: bool = False) -> None:
-        """Append those frames of a file that are not in the store yet. Frames whose checksum fails are left out and
-        counted.
+        """Append the frames of a file that are not in the store yet. Those whose checksum fails are counted instead.
 
         Parameters
         ----------
         file : SpoolFile
         over : bool
-            The session is over: also take a frame that was whole, but not counted yet, when the trainer died.
+            The session is over: also take a frame that was whole, but not yet counted, when the trainer died.
         """
         first, count = file.first_frame, file.count
         if first is None:
@@ -127,7 +126,7 @@ class Drain:
             return
         valid = [row for row in range(begin, end) if file.is_valid(row, first + row)]
         last = valid[-1] + 1 if valid else begin
-        # Where the count itself is damaged, only the next file tells what stood beyond the last whole frame.
+        # If the count itself is damaged, only the next file tells how many frames came after the last whole one.
         self._unsure = end - last if count is None else 0
         count = max(last if valid else 0, count or 0)
         self.progress.rejected += max(0, count - begin - len(valid))
@@ -174,7 +173,7 @@ class Drain:
         store.attributes["last"] = store.attributes.get("last", {}) | newest | {"step": int(store.last_step)}
 
     def _note_lost(self, numbers: np.ndarray[Any, Any], steps: np.ndarray[Any, Any]) -> None:
-        """Record the frames that are missing wherever `numbers` jump, the newest number before them included."""
+        """Record missing frames: every jump in `numbers`, or from the newest number before them."""
         progress = self.progress
         numbers = np.concatenate([[progress.newest], numbers])
         steps = np.concatenate([[self.store.last_step], steps])
@@ -191,15 +190,15 @@ class Drain:
         self.store.attributes[attribute] = [*self.store.attributes.get(attribute, []), entry]
 
     def finish(self, *, only_finished: bool = False) -> None:
-        """Take what is left of a session that is over, and record what is missing at its end.
+        """Take all frames that are left of a session that is over, and record which are missing at its end.
 
-        Frames are recognised by their numbers and checksums alone, whatever the state of their file.
+        Frames are recognised only by their numbers and checksums, whatever the state of their file.
 
         Parameters
         ----------
         only_finished : bool
-            The machine was started again meanwhile: take only files that were handed over, whose logged values have a
-            checksum, too. What stood in the file that was being filled is noted as lost.
+            The machine was rebooted meanwhile: take only files that were handed over, because only their logged values
+            have a checksum. Frames in the file that was being filled are recorded as lost.
         """
         for file in self.files:
             if file.first_frame is None and file.words[STATE] != FREE:
@@ -213,7 +212,7 @@ class Drain:
                 "unreadable_N"
             )
         if self.progress.started:
-            self.store.add_scalars(self._names.read())  # names under which nothing but NaN was logged
+            self.store.add_scalars(self._names.read())  # also names under which only NaN was logged
             self._close_segment()
         least = self.progress.pushed - 1 - self.progress.newest
         most = least + self._unsure
@@ -235,14 +234,14 @@ class Drain:
         return [*self.damaged, *frames, *logged]
 
     def _open_segment(self, file: SpoolFile, row: int) -> None:
-        """Open the store's next segment, from the recorded frame that the first weights equal, if one does.
+        """Open the store's next segment. It goes on from the recorded frame that equals the first weights, if one does.
 
-        What stood after that frame is cut from the store before anything is appended. A writer that dies meanwhile
-        leaves its part in `progress`, and the one that takes its place comes here again.
+        Frames after that one are cut from the store before anything is appended. If the writer dies meanwhile, the
+        next one comes here again, and finds in `progress` what has been done.
         """
         progress, session = self.progress, self.session
         self._recent.forget()
-        self.store.attributes.pop("recent", None)  # it is of the segment before, and perhaps of frames that are cut off
+        self.store.attributes.pop("recent", None)  # it is of the segment before, and perhaps of frames that are cut
         applied = int(file.steps[row] - np.nan_to_num(file.scalars[row, 0]))  # 0 unless the first frames are lost
         place = Place(applied)
         if self.store.frames:
@@ -268,7 +267,7 @@ class Drain:
             self.control.note(sentence)
 
     def _segments(self) -> list[dict[str, Any]]:
-        """Return the store's segments without a last one that no velocity reaches and that got no frame."""
+        """Return the store's segments without the last one, if it has no frame and is not continuous."""
         segments: list[dict[str, Any]] = self.store.attributes["segments"]
         if segments and segments[-1]["first_frame"] == self.store.frames and not segments[-1]["continuous"]:
             *segments, empty = segments
@@ -276,7 +275,7 @@ class Drain:
         return segments
 
     def _segment(self, place: Place, applied: int) -> dict[str, Any]:
-        """Return the segment that begins at a place; from then on the session has one."""
+        """Return the segment that begins at a place, and note that the session has one."""
         progress, session, attributes = self.progress, self.session, self.store.attributes
         begin = place.frames + sum(piece.stop - piece.start for piece in place.pieces)
         if begin < self.store.frames:  # the segments that a cut leaves
@@ -304,7 +303,7 @@ class Drain:
         return segment
 
     def _close_segment(self) -> None:
-        """Note at which step the session ended, which is after its last frame if the last updates left none."""
+        """Record at which step the session ended: after its last frame, if the last updates left no frame."""
         attributes, progress = self.store.attributes, self.progress
         made, skipped = self.control.updates
         skipped = max(skipped, attributes["skipped_updates"] - progress.skipped_before)
@@ -316,8 +315,7 @@ class Drain:
     def prefault(self) -> None:
         """Touch the pages of the files that the trainer will take next.
 
-        The first use of a page is expensive (16 µs of zeroing in a virtual machine, measured), and this process has the
-        time for it.
+        The first use of a page is expensive, above all in a virtual machine, and this process has the time for it.
         """
         used = max((index for index, file in enumerate(self.files) if file.words[STATE] != FREE), default=0)
         while self._prefaulted < min(used + 3, len(self.files)):
@@ -325,7 +323,7 @@ class Drain:
             self._prefaulted += 1
 
     def commit(self, status: str = "running") -> None:
-        """Publish what was taken, then free the spool files whose frames are all in the store."""
+        """Publish the frames that were taken, then free the spool files whose frames are all in the store."""
         progress, attributes = self.progress, self.store.attributes
         attributes["dropped_frames"] = progress.dropped_before + self.control.words[DROPPED]
         progress.raw_bytes, progress.stored_bytes = self.store.raw_bytes, self.store.settled_bytes
@@ -344,7 +342,7 @@ class Drain:
 
 
 def _counts(store: StoreWriter) -> dict[str, int]:
-    """Return how many losses a store names already."""
+    """Return how many losses a store has recorded already."""
     return {name: len(store.attributes.get(name, [])) for name in ("lost_frames", "lost_scalars")}
 
 

@@ -1,4 +1,4 @@
-"""Chunks as bytes: a row of the table of codecs, applied. Pure functions; no file is touched here."""
+"""Turns chunks into bytes and back, with the codecs of `recorder.codecs`. Pure functions; no file is touched here."""
 
 from __future__ import annotations
 
@@ -17,11 +17,11 @@ from recorder.codecs import Codec, Document, codec_of, pcodec_settings
 
 Array = np.ndarray[Any, Any]
 
-# Adam's velocities are smooth: second differences take 5 % less room than first ones. SGD's are not: first differences
-# take 5 to 15 % less than second ones. pcodec's "auto" finds the better order, but takes 47 % more time (189 ms against
-# 129 for 48 MB), so both orders are tried on a sample here.
+# Adam's velocities are smooth: second differences take less room than first ones. SGD's are not: first differences take
+# less. pcodec's "auto" finds the better order, but takes half as long again (189 ms against 129 for a chunk of 48 MB,
+# `tests/benchmarks/FIGURES.md`). So both orders are tried on a sample here.
 _ORDERS = (2, 1)
-_SAMPLE = 1 << 15  # numbers; chunks that are not many times larger are left to "auto"
+_SAMPLE = 1 << 15  # numbers in the sample; smaller chunks than 8 samples are left to "auto"
 
 
 def encode_chunk(chunk: Array, compression: str, *, draft: bool = False, padded: bool = False) -> bytes:
@@ -69,13 +69,13 @@ def decode_chunk(data: bytes, dtype: np.dtype[Any], shape: tuple[int, ...], comp
 
 
 def most_bytes(shape: tuple[int, ...], dtype: np.dtype[Any]) -> int:
-    """Return the most bytes that a chunk of this shape and type takes with any codec: a little more than it holds."""
+    """Return the most bytes that an encoded chunk may have, with any codec: a little more than its values take."""
     held = math.prod(shape) * dtype.itemsize
     return held + held // 8 + (1 << 16)
 
 
 def _compressor(codec: Codec, itemsize: int, length: int) -> Any:
-    """Return what encodes and decodes as the codec's Zarr document says; None where nothing is compressed."""
+    """Return the compressor that the codec's Zarr document describes; None if it compresses nothing."""
     if codec.compressor is None:
         return None
     document = codec.compressor(itemsize, length)
@@ -83,14 +83,14 @@ def _compressor(codec: Codec, itemsize: int, length: int) -> Any:
 
 
 def _blosc(*, typesize: int, shuffle: str, **settings: Any) -> Blosc:
-    return Blosc(shuffle={"bitshuffle": Blosc.BITSHUFFLE}[shuffle], **settings)  # it takes the size from the array
+    return Blosc(shuffle={"bitshuffle": Blosc.BITSHUFFLE}[shuffle], **settings)  # Blosc takes the size from the array
 
 
 _COMPRESSORS = {"numcodecs.pcodec": PCodec, "blosc": _blosc, "zstd": Zstd}
 
 
 def _tuned(chunk: Array, settings: Document) -> PCodec:
-    """Return pcodec with the order of differences that encodes a sample of the chunk's rows in the fewest bytes."""
+    """Return pcodec with the order of differences that takes the fewest bytes for a sample of the chunk's rows."""
     if chunk.size < 8 * _SAMPLE or chunk.dtype.kind != "f":
         return PCodec(**settings)
     rows = chunk.reshape(-1, chunk.shape[-1])

@@ -97,7 +97,7 @@ def learning_rate_spec(chunk_steps: int, param_groups: int) -> ArraySpec:
 
 
 def scalar_spec(name: str, chunk_steps: int, first_frame: int, path: str | None = None) -> ArraySpec:
-    """Describe the array of a logged scalar; `path` is where the store holds it already, if it does."""
+    """Describe the array of a logged scalar; `path` is its place in the store if it has one already."""
     path = path or scalar_path(name)
     attributes = {"long_name": name, "first_frame": first_frame} | ({} if path == name else {"name": name})
     return _root_spec(LOGGED, (chunk_steps,), path, attributes)
@@ -140,7 +140,7 @@ def group_document(attributes: Mapping[str, Any] | None = None) -> dict[str, Any
 
 
 def group_paths(paths: Sequence[str]) -> list[str]:
-    """Return the paths of all groups above the arrays at `paths`, parents first, without the root."""
+    """Return the paths of all groups above the arrays at `paths`, parents first; the root is left out."""
     groups = {path.rsplit("/", depth)[0] for path in paths for depth in range(1, path.count("/") + 1)}
     return sorted(groups | {PARAMETERS})
 
@@ -148,8 +148,8 @@ def group_paths(paths: Sequence[str]) -> list[str]:
 def root_document(attributes: Mapping[str, Any], specs: Sequence[ArraySpec], frames: int) -> dict[str, Any]:
     """Return the root document with the metadata of the whole hierarchy. Writing it publishes `frames` frames."""
     members: dict[str, Any] = {PARAMETERS: group_document()}
-    # Depth first, in the model's order: zarr's reader expects the children of a group in one consecutive run, and ours
-    # takes the order of the parameters from here.
+    # Depth first, in the model's order. zarr's reader expects the children of a group one after the other, and the
+    # analyzer takes the order of the parameters from here.
     for spec in specs:
         for depth in range(2, spec.path.count("/") + 1):
             members.setdefault("/".join(spec.path.split("/")[:depth]), group_document())
@@ -159,7 +159,7 @@ def root_document(attributes: Mapping[str, Any], specs: Sequence[ArraySpec], fra
 
 
 def fill_value(dtype: np.dtype[Any]) -> Any:
-    """Return the fill value of a parameter of this type; no value but `false` could pass for a weight of zero."""
+    """Return the fill value of a parameter of this type. Only that of booleans could be taken for a weight."""
     if dtype.kind == "f":
         return np.nan
     if dtype.kind == "b":

@@ -1,10 +1,11 @@
-"""Frames of a finished store, chunk by chunk. Every size and path that the store claims is checked first."""
+"""Reads the frames of a finished store, chunk by chunk. Every size and path that the store claims is checked first."""
 
 from __future__ import annotations
 
 import json
 from collections.abc import Mapping
 from dataclasses import dataclass
+from math import prod
 from pathlib import Path
 from typing import Any
 
@@ -37,13 +38,13 @@ class Trajectory:
     ----------
     store : Path
     attributes : mapping
-        Of the root.
+        Root attributes.
     frames, chunk_steps : int
     schema : Schema
     specs : tuple of ArraySpec
-        Of the parameters, in the schema's order.
+        Arrays of the parameters, in the schema's order.
     scalars : dict of str to ArraySpec
-        Of logged values, by name.
+        Arrays of logged values, by name.
     param_groups : int
     """
 
@@ -57,7 +58,7 @@ class Trajectory:
     param_groups: int
 
     def chunk(self, spec: ArraySpec, chunk: int) -> Array:
-        """Return one chunk of an array, all of its own axes, `step` where the array has it.
+        """Return one chunk along `step` of a whole array, with the array's axes.
 
         Raises
         ------
@@ -161,6 +162,7 @@ def _chunks(document: Mapping[str, Any], chunk_steps: int) -> tuple[int, ...]:
     chunks = tuple(document["chunk_grid"]["configuration"]["chunk_shape"])
     if not all(type(size) is int and size > 0 for size in chunks) or len(chunks) != len(document["shape"]):
         raise ValueError(f"chunks of {chunks}")
-    if chunks[-1] != chunk_steps or np.prod(chunks, dtype=object) * 8 > 8 * _MOST_CHUNK_BYTES:
+    itemsize = np.dtype(STORED_DTYPES[document["attributes"]["original_dtype"]]).itemsize
+    if chunks[-1] != chunk_steps or prod(chunks) * itemsize > _MOST_CHUNK_BYTES:
         raise ValueError(f"chunks of {chunks}")
     return chunks

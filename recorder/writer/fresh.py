@@ -1,4 +1,4 @@
-"""A new store that appears whole or not at all: it is written in a hidden folder beside its place, then moved there."""
+"""New stores that appear whole or not at all: each is written in a hidden folder beside its place, then moved there."""
 
 from __future__ import annotations
 
@@ -11,6 +11,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 from recorder.errors import DiskSpaceError, StoreExistsError, StoreFormatError, StoreLockedError, UsageError
+from recorder.files import sync_folder
 from recorder.root import read_root
 from recorder.writer.ownership import require_free
 from recorder.writer.store import lock_store
@@ -23,7 +24,7 @@ def check_place(store: Path, *, overwrite: bool) -> None:
     Raises
     ------
     StoreExistsError
-        A store is there, and `overwrite` was not said.
+        A store is there, and `overwrite` is false.
     StoreFormatError
         Something else is there, or in it.
     """
@@ -49,10 +50,10 @@ def check_place(store: Path, *, overwrite: bool) -> None:
 
 @contextlib.contextmanager
 def fresh_store(store: Path, *, overwrite: bool, tell: Callable[[str], None] = lambda _: None) -> Iterator[Path]:
-    """Give an empty folder to write a store in. It takes the store's place at the end, and is removed after an error.
+    """Give an empty folder for a new store. It is moved to the store's place at the end, and removed after an error.
 
-    A process that is killed leaves a hidden folder, `.NAME.new`, which the next call removes. A store that is to be
-    replaced stays whole until the new one is.
+    A process that is killed leaves a hidden folder, `.NAME.new`, which the next call removes. An existing store stays
+    whole until the new one is.
 
     Parameters
     ----------
@@ -96,7 +97,7 @@ def fresh_store(store: Path, *, overwrite: bool, tell: Callable[[str], None] = l
 
 
 def _hidden(store: Path) -> tuple[Path, int]:
-    """Make the hidden folder, and lock it. One that a dead process left is removed."""
+    """Make the hidden folder and lock it. A folder that a dead process left there is removed first."""
     folder = store.with_name(f".{store.name}.new")
     with contextlib.suppress(FileNotFoundError):
         found = folder.lstat()
@@ -120,9 +121,5 @@ def _take_place(folder: Path, store: Path, overwrite: bool, tell: Callable[[str]
             empty_store(store, read_members(store).levels)
         finally:
             os.close(lock)
-    folder.replace(store)  # over nothing, or over an empty folder
-    descriptor = os.open(store.parent, os.O_RDONLY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)
+    folder.replace(store)  # where nothing is, or an empty folder
+    sync_folder(store.parent)

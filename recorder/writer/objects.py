@@ -1,4 +1,4 @@
-"""The objects that the chunks of an array lie in: where each is, and how it is read back."""
+"""The objects that hold the chunks of an array: where each one is, and how it is read back."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from recorder.writer.format import ArraySpec
 
 
 def objects_of(store: Path, spec: ArraySpec, chunk: int) -> Iterator[tuple[Path, tuple[slice, ...]]]:
-    """Yield the file of each object that one chunk along `step` is cut into, and its part of the chunk of all axes."""
+    """Yield the file of each object of one chunk along `step`, and its part of the whole array's chunk."""
     own = spec.chunks[1:] if spec.step_first else spec.chunks[:-1]
     grid = [range(-(-size // piece)) for size, piece in zip(spec.shape, own, strict=True)]
     for index in product(*grid):
@@ -23,7 +23,7 @@ def objects_of(store: Path, spec: ArraySpec, chunk: int) -> Iterator[tuple[Path,
 
 
 def decoded(data: bytes, spec: ArraySpec, room: Array) -> None:
-    """Decode an object into its part of a chunk, which may be smaller: objects are whole.
+    """Decode an object into its part of a chunk. Objects are always whole, so the part may be smaller.
 
     Raises
     ------
@@ -44,7 +44,7 @@ def read_object(path: Path, spec: ArraySpec) -> bytes:
 
 
 def read_chunk(store: Path, spec: ArraySpec, chunk: int, room: Array) -> int:
-    """Read one chunk of an array into `room`; return the bytes that it takes in the store.
+    """Read one chunk along `step` of an array into `room`; return how many bytes it takes in the store.
 
     Raises
     ------

@@ -1,9 +1,9 @@
 """Who writes a store: the record of its owner, and how another process tells whether that owner still lives.
 
-A lock (`flock`) ends with its process, but it is not enough: some file systems have none, on others it stays on one
-machine, and a trainer whose writer was killed holds none. So the root document names the owner, too. On the owner's
-own machine its processes answer at once: a process id together with its start time is unique until the next boot.
-From elsewhere (another machine, another container) only the root document can answer: a living writer renews its
+A lock (`flock`) ends with its process, but it is not enough. Some file systems have none, on others other machines do
+not see it, and a trainer whose writer was killed holds none. So the root document also names the owner. On the owner's
+own machine one can look whether its processes live: a process id together with its start time is unique until the next
+boot. From elsewhere (another machine, another container) only the root document tells: a living writer renews its
 heartbeat.
 """
 
@@ -38,7 +38,7 @@ class Owner:
     boot_id : str
         The machine's boot.
     pid_namespace : int
-        Inode of the namespace in which the process ids count: containers have their own.
+        Inode of the namespace in which the process ids are valid: containers have their own.
     trainer, writer : int
         Process ids.
     trainer_started, writer_started : int
@@ -46,7 +46,7 @@ class Owner:
     store : str
         Absolute path of the store, as the writer names it.
     inode : int
-        Of the store's folder: a copy has another.
+        Inode of the store's folder: a copy has another.
     """
 
     host: str
@@ -64,16 +64,16 @@ class Owner:
 
     @property
     def is_here(self) -> bool:
-        """Whether the process ids count for this process, too."""
+        """Whether the process ids are valid for this process."""
         return (self.boot_id, self.pid_namespace) == (boot_id(), pid_namespace())
 
     def owns(self, store: Path) -> bool:
-        """Tell whether the record is of the store at this path, and not of one that this is a copy of."""
+        """Tell whether the record is of the store at this path. In a copy, it is of the original."""
         return self.inode == store.stat().st_ino or self.store == str(store)
 
 
 def this_owner(store: Path, trainer: int) -> Owner:
-    """Return the record of this process as the writer of a store, for the trainer of the given process id."""
+    """Return the record of this process as the writer of a store. `trainer` is the trainer's process id."""
     writer = os.getpid()
     return Owner(
         host=socket.gethostname(),
@@ -89,7 +89,7 @@ def this_owner(store: Path, trainer: int) -> Owner:
 
 
 def owner_of(recording: Mapping[str, Any]) -> Owner | None:
-    """Return the owner that the root attribute `recording` names; None where it names none that can be understood."""
+    """Return the owner that the root attribute `recording` names; None if there is none, or it is damaged."""
     claim = recording.get("owner")
     if not isinstance(claim, Mapping):
         return None
@@ -106,9 +106,9 @@ def pid_namespace() -> int:
 
 
 def started(process: int) -> int | None:
-    """Return the start time of a process that runs, in clock ticks from boot; None where none runs. A zombie does not.
+    """Return the start time of a process in clock ticks from boot; None if it does not run, or is a zombie.
 
-    The start time of a process that is hidden from this user is unknown: 0.
+    It is 0 if the process is hidden from this user.
     """
     try:
         words = Path(f"/proc/{process}/stat").read_text().rpartition(")")[2].split()
@@ -128,13 +128,13 @@ def _is_hidden(process: int) -> bool:
 
 
 def lives(process: int, start: int) -> bool:
-    """Tell whether the process of this id that started then still runs. Where a start is unknown, the id decides."""
+    """Tell whether the process with this id and start time still runs. If a start time is unknown, the id decides."""
     now = started(process)
     return now is not None and (now == start or 0 in (now, start))
 
 
 def is_copy(store: Path, recording: Mapping[str, Any]) -> bool:
-    """Tell whether the store is a copy of the one that its owner writes, or wrote."""
+    """Tell whether the store is a copy of the one that its owner writes or wrote."""
     owner = owner_of(recording)
     return owner is not None and not owner.owns(store)
 
@@ -154,7 +154,7 @@ def wait_for_lock(store: Path, lock: Callable[[Path], int], trainer: int, tell: 
     lock : callable
         Takes the lock, or raises `StoreLockedError`.
     trainer : int
-        Process id of the trainer that asks: it is not waited for itself.
+        Process id of the trainer that asks. A lock that belongs to itself is not waited for.
     tell : callable
         Takes a sentence on what is waited for.
 
@@ -192,7 +192,7 @@ def require_free(store: Path, tell: Tell, *, has_left: Callable[[], bool] = lamb
     tell : callable
         Takes a sentence on what is waited for.
     has_left : callable
-        Tells whether the owner's trainer has let go of the recording, though its process lives.
+        Tells whether the owner's trainer has let go of the recording, although its process lives.
 
     Raises
     ------
@@ -235,7 +235,8 @@ def _require_dead(store: Path, owner: Owner, tell: Tell, has_left: Callable[[], 
         if time.monotonic() > deadline:
             raise StoreLockedError(
                 f"{store}: expected to be its only writer, but the writer of an earlier recording (process "
-                f"{owner.writer}) neither goes on nor ends. End it, then try again: no committed frame is lost.",
+                f"{owner.writer}) makes no progress and does not end. End it, then try again: no committed frame is "
+                "lost.",
                 process=owner.writer,
             )
         time.sleep(0.2)
@@ -248,16 +249,16 @@ def _draining(store: Path, owner: Owner) -> str:
 
 
 def _wait_for_a_heartbeat(store: Path, owner: Owner | None, tell: Tell) -> None:
-    """Watch a store whose owner cannot be asked: it is dead if its root document does not change for two minutes.
+    """Watch a store whose owner is elsewhere. It is dead if its root document does not change for two minutes.
 
-    The age of the document by the file system's own clock counts, so that a run that died long ago is not waited for.
+    The age of the document, by the file system's own clock, counts: a run that died long ago is not waited for.
     """
     who = "another recorder" if owner is None else f"process {owner.trainer} of {owner.host}"
     first, waited = _stamp(store), age(store / "zarr.json")
     deadline = time.monotonic() + max(0.0, DEAD_AFTER_SECONDS - waited)
     if waited < DEAD_AFTER_SECONDS:
         tell(
-            f"{store}: {who} wrote it {waited:.0f} s ago and cannot be asked from here whether it lives. Waiting up to "
+            f"{store}: {who} wrote it {waited:.0f} s ago, and cannot be seen from here. Waiting up to "
             f"{DEAD_AFTER_SECONDS - waited:.0f} s for its heartbeat"
         )
     while True:
@@ -272,7 +273,7 @@ def _wait_for_a_heartbeat(store: Path, owner: Owner | None, tell: Tell) -> None:
 
 
 def age(path: Path) -> float:
-    """Return the seconds since a file changed, by the clock of its file system; 0 where that cannot be asked."""
+    """Return the seconds since a file changed, by the clock of its file system; 0 if that cannot be found out."""
     probe = path.with_name(f".clock-{os.getpid()}")
     try:
         with contextlib.suppress(FileNotFoundError):
@@ -292,6 +293,6 @@ def _owner(store: Path) -> Owner | None:
 
 
 def _stamp(store: Path) -> tuple[int, int, int]:
-    """Return what differs after each publication: each one is a new file."""
+    """Return what tells publications apart: each one is a new file."""
     found = (store / "zarr.json").stat()
     return found.st_ino, found.st_mtime_ns, found.st_size

@@ -1,4 +1,4 @@
-"""The rate that compression sustains on this machine, timed now."""
+"""Times how fast this machine compresses frames."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from recorder.writer.encoding import encode_chunk
 
 
 def describe_rate(schema: Schema, frames_per_second: float, compression: str) -> str:
-    """Return one line that compares the rate of a recording with the rate that compression sustains here."""
+    """Return one line that compares the rate of a recording with what this machine compresses."""
     needed = frames_per_second * schema.stored_frame_bytes
     threads = compressing_threads()
     sustained = threads * _encode_rate(compression)

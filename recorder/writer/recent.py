@@ -1,4 +1,4 @@
-"""The mean kinetic energy of each parameter over the newest spool file: temperatures at a glance, nothing decoded."""
+"""The mean kinetic energy of each parameter over the newest spool file, for temperatures at a glance."""
 
 from __future__ import annotations
 
@@ -14,8 +14,9 @@ from recorder.schema import Parameter, Schema
 
 Array = np.ndarray[Any, np.dtype[Any]]
 
-AT_ONCE = 1 << 16  # numbers: the differences of so many stay in a core's cache; with 1 << 12 it takes twice as long
-SMALLEST, LARGEST = 1e-25, 1e30  # Σv² for which squares in float32 do: none that counts has vanished or overflowed
+AT_ONCE = 1 << 16  # numbers whose differences are taken at once: they stay in a core's cache; fewer take longer
+# Between these, Σv² may be taken from squares in float32: no square that counts has under- or overflowed.
+SMALLEST, LARGEST = 1e-25, 1e30
 
 
 @dataclass(frozen=True, slots=True)
@@ -25,8 +26,8 @@ class Recent:
     Attributes
     ----------
     energies : (parameters,) float64
-        ½⟨v²⟩ of each parameter, a mean over its elements and over the velocities, in weight² stride⁻², in the schema's
-        order. NaN where a velocity is not finite, and for a parameter without elements.
+        ½⟨v²⟩ of each parameter, in the schema's order and in weight² stride⁻²: a mean over its elements and over the
+        velocities. NaN if a velocity is not finite, or the parameter has no elements.
     document : dict
         The root attribute `recent`.
     """
@@ -36,10 +37,10 @@ class Recent:
 
 
 class RecentFrames:
-    """The frames that were taken last. Only they are looked at, once for each commit.
+    """The frames that were taken last. Each commit measures only these.
 
-    Lifetime: one session. It holds views of the newest spool file until `measure`, and a copy of the last frame, so
-    that the velocity between two files counts and a training of one frame a file has velocities, too.
+    Lifetime: one session. It holds views of the newest spool file until `measure`, and a copy of the last frame. So the
+    velocity between two files counts, and there are velocities even if each file has only one frame.
     """
 
     def __init__(self, schema: Schema, stride: int) -> None:
@@ -47,12 +48,12 @@ class RecentFrames:
         self.forget()
 
     def forget(self) -> None:
-        """Let no velocity lead from what was taken before to what comes."""
+        """Forget all frames, so that no velocity leads from them to the next ones."""
         self._last: tuple[int, list[Array]] | None = None
         self._newest: tuple[Array, list[Array], list[float], tuple[int, list[Array]] | None] | None = None
 
     def take(self, steps: Array, planes: Sequence[Array], rates: Sequence[float]) -> None:
-        """Take the frames of a spool file, which must stay in place until `measure`.
+        """Take the frames of a spool file. They must stay in place until `measure`.
 
         Parameters
         ----------
@@ -66,7 +67,7 @@ class RecentFrames:
         self._last = int(steps[-1]), [plane[-1:].copy() for plane in planes]
 
     def measure(self) -> Recent | None:
-        """Measure the newest frames; None where there are no new ones, or no two of them are one stride apart."""
+        """Measure the newest frames; return None without new ones, or if no two of them are one stride apart."""
         if self._newest is None:
             return None
         (steps, planes, rates, before), self._newest = self._newest, None
@@ -100,7 +101,7 @@ class RecentFrames:
 
 
 def _velocities(values: Array, pairs: Array, parameter: Parameter) -> Iterator[Array]:
-    """Yield the differences of neighbouring rows, where `pairs` says that they are velocities, some rows at a time."""
+    """Yield the differences of neighbouring rows that `pairs` marks as velocities, some rows at a time."""
     rows = max(1, AT_ONCE // max(1, parameter.elements))
     for start in range(0, len(pairs), rows):
         numbers = _numbers(values[start : start + rows + 1], parameter)
@@ -109,7 +110,7 @@ def _velocities(values: Array, pairs: Array, parameter: Parameter) -> Iterator[A
 
 
 def _numbers(values: Array, parameter: Parameter) -> Array:
-    """Return spooled values as numbers whose differences are exact, or as good as their type allows."""
+    """Return spooled values in a type in which their differences are as exact as possible."""
     if parameter.dtype == "bfloat16":
         return (values.astype(np.uint32) << 16).view(np.float32)
     if values.dtype in (np.float32, np.float64):
@@ -118,9 +119,9 @@ def _numbers(values: Array, parameter: Parameter) -> Array:
 
 
 def _square_sum(values: Array) -> float:
-    """Return Σv². Not by `np.dot`: BLAS would take a thread on every core, from the training."""
+    """Return Σv². Without `np.dot`, because the threads of a BLAS would take cores from the training."""
     flat = values.ravel()
-    if flat.dtype == np.float32:  # half the time of float64, and numpy's pairwise sum keeps seven digits
+    if flat.dtype == np.float32:  # faster than float64, and numpy's pairwise sum keeps seven digits
         total = float(np.add.reduce(np.square(flat)))
         if SMALLEST < total < LARGEST:
             return total

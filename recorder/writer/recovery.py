@@ -1,4 +1,4 @@
-"""How a store is opened for a session, and how the frames of a dead recording are recovered."""
+"""Opens a store for a session, and recovers the frames of a dead recording."""
 
 from __future__ import annotations
 
@@ -100,7 +100,7 @@ def open_store(spool: Path, session: Session, trainer: int, tell: Tell) -> tuple
     )
     try:
         writer.publish(fresh.document())
-    except BaseException:  # a full disk, say: no half-made store may stand in the way of the next attempt
+    except BaseException:  # a full disk, say: half a store would be in the way of the next recording
         writer.close()  # its threads may still be writing
         writer.discard()
         raise
@@ -108,7 +108,7 @@ def open_store(spool: Path, session: Session, trainer: int, tell: Tell) -> tuple
 
 
 def _replace(store: Path, attributes: Mapping[str, Any], tell: Tell) -> None:
-    """Make room for a new recording: remove the store's content, and the spool that its last recording left."""
+    """Make room for a new recording: remove the store's content, and the spool of its last recording."""
     try:
         left = find_spool(store, _recording(attributes), boot_id())
     except StoreFormatError as error:
@@ -131,7 +131,7 @@ def _has_left(store: Path) -> bool:
 
 
 def _take_over(store: Path, session: Session, attributes: dict[str, Any]) -> tuple[StoreWriter, Progress]:
-    """Go on from the last commit of the session's previous writer, with its counts."""
+    """Go on from the last commit of the session's previous writer, and keep its counts."""
     progress, writer = Progress.from_document(attributes["recording"]), _reopen(store, session, attributes)
     writer.raw_bytes, writer.stored_bytes = progress.raw_bytes, progress.stored_bytes + writer.tail_bytes
     return writer, progress
@@ -153,7 +153,7 @@ class Recovery:
     recovered : int
         Frames that were taken from the spool.
     rejected : int
-        Frames that are lost because their checksum failed.
+        Frames that were lost because their checksum failed.
     messages : tuple of str
         Sentences on what is damaged and which frames are missing.
     """
@@ -210,7 +210,7 @@ def recover_locked(store: Path) -> Recovery:
     if not is_running and trainer_lives(_recording(attributes)):
         return Recovery(held, 0, 0)  # it is closing, and its writer removes the spool
     ended = attributes.get("status") == "complete" or (not is_running and is_being_removed(spool.path))
-    if ended:  # the writer was killed before it had removed the spool
+    if ended:  # the writer was killed before it removed the whole spool
         remove_spool(spool.path)
         return Recovery(held, 0, 0)
     session = replace(spool.session, store=str(store))
@@ -228,7 +228,7 @@ def recover_locked(store: Path) -> Recovery:
 
 
 def _settle(store: Path, attributes: dict[str, Any]) -> None:
-    """Mark a dead run as interrupted whose spool is gone, and note that frames may be missing at its end."""
+    """Mark a dead run without a spool as interrupted, and record that frames may be missing at its end."""
     root = json.loads(read_file(store / "zarr.json"))
     last = attributes.get("last")
     entry = {

@@ -1,4 +1,4 @@
-"""How a writer opens a store that has frames: with the parameters and sizes that its session will write."""
+"""Opens a store that has frames, if its parameters and sizes are those that a session will write."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from recorder.writer.trust import Members, read_members
 
 
 def reopen(store: Path, session: Session, attributes: dict[str, Any]) -> StoreWriter:
-    """Return a writer that goes on after the last frame that a store has published.
+    """Return a writer that goes on after the last published frame of a store.
 
     Parameters
     ----------
@@ -27,7 +27,7 @@ def reopen(store: Path, session: Session, attributes: dict[str, Any]) -> StoreWr
     Raises
     ------
     SchemaError
-        The session records other parameters, or in other sizes.
+        The session records other parameters, or with other sizes.
     StoreFormatError
         The store is damaged.
     """

@@ -1,7 +1,7 @@
-"""Where a resumed session goes on, and how the store is brought there.
+"""Finds where a resumed session goes on, and cuts the store there.
 
-Nothing is changed before the place is known. A cut is one publication of the root document. A writer that dies at any
-instant leaves the store as it was before it or as it is after it; the one that takes its place looks again.
+Nothing changes before the place is known. A cut is one publication of the root document. A writer that dies at any
+instant leaves the store as it was before the cut, or as it is after it. The next writer then looks again.
 """
 
 from __future__ import annotations
@@ -60,13 +60,13 @@ class Place:
     Attributes
     ----------
     step : int
-        Of the session's first frame.
+        Step of the session's first frame.
     continuous : bool
-        Whether that frame is the last one that the run has then.
+        Whether that frame equals the last one that stays in the run.
     frames : int
-        How many frames of the run stay part of it.
+        Number of the run's frames that stay part of it.
     pieces : tuple of Piece
-        What comes after them from attempts.
+        Frames of attempts that come after them.
     said : tuple of str
         Sentences for the user.
     """
@@ -79,7 +79,7 @@ class Place:
 
 
 def heartbeat(store: StoreWriter, recording: Mapping[str, Any]) -> Callable[[], None]:
-    """Return what publishes the store anew where that was not done for a while: a long search is no death."""
+    """Return a function that publishes the store again every 30 s, so that a long search looks alive."""
     last = time.monotonic()
 
     def beat() -> None:
@@ -99,14 +99,15 @@ def find_place(
     Parameters
     ----------
     store : StoreWriter
-        Of the run, which has frames.
+        The writer of the run, which has frames.
     session : Session
     values : callable
-        Gives a parameter of the session's first frame, flat, in its stored type, by its number in the schema.
+        Takes the number of a parameter in the schema; returns its values in the session's first frame, flat, in its
+        stored type.
     applied : int
         Updates of the session before that frame: 0, unless frames before it were lost.
     between : callable
-        Called again and again meanwhile.
+        Called again and again during the search.
     """
     attributes = store.attributes
     try:
@@ -119,8 +120,7 @@ def find_place(
     order = order_of(run)
     search = Search(run, values, order, between)
     found = search.find(wanted)
-    said = [f"frames {chunk * run.chunk_steps:,} and later cannot be read, {run.chunk_steps} of them were not compared"
-            for chunk in search.unread]  # fmt: skip
+    said = _unread(search, run, "frames")
     if found is not None:
         step = int(steps[found.index])
         equal = _equal(int(steps[found.first]), int(steps[found.last]))
@@ -129,7 +129,9 @@ def find_place(
         return Place(step, True, found.index + 1, (), tuple(said))
     attempts = _attempts(store, said)
     for number, attempt in sorted(attempts.items(), reverse=True):
-        hit = Search(attempt, values, order, between).find(wanted)
+        search = Search(attempt, values, order, between)
+        hit = search.find(wanted)
+        said += _unread(search, attempt, f"{FOLDER}/{number}: frames")
         route = None if hit is None else _route(run, attempts, number, hit.index, order, between)
         if hit is None or route is None:
             continue
@@ -141,8 +143,14 @@ def find_place(
     return _without_equal(attributes, steps, known, session, applied, said)
 
 
+def _unread(search: Search, held: Held, what: str) -> list[str]:
+    """Return a sentence on each chunk that a search could not read."""
+    chunks = [(chunk * held.chunk_steps, min((chunk + 1) * held.chunk_steps, held.frames)) for chunk in search.unread]
+    return [f"{what} {begin:,} to {end - 1:,} cannot be read and were not compared" for begin, end in chunks]
+
+
 def _at_the_end(store: StoreWriter, session: Session, values: Values, applied: int) -> Place:
-    """Return the place of a session in a store whose steps cannot be read: nothing of it is cut."""
+    """Return the place of a session in a store whose steps cannot be read. Nothing of it is cut."""
     last = store.last_step
     said = "the steps of the store cannot be read, so the weights were compared with its last frame alone"
     if all(same_bits(values(number), frame) for number, frame in enumerate(store.last_frame())):
@@ -163,17 +171,16 @@ def _without_equal(
     """Return the place of weights that no recorded frame equals."""
     last, none = int(steps[-1]), "no recorded frame equals the weights, so no velocity leads there"
     witnessed = known.first
+    by = f"user_step={session.user_step}" if known.counted is None else "the optimizer's own count"
+    advice = "If the weights are older, say so with user_step=, your own count of updates"
     if witnessed is not None and witnessed <= steps[0]:
-        witnessed = None  # nothing would be left of the run
+        advice = f"{by} is step {witnessed:,}, and the run has no frame before it. To begin anew, use a new store"
+        witnessed = None
     step, end = resumed_step(attributes, last, witnessed) + applied, ended_step(attributes, last)
     if witnessed is None:
         why = "one stride after its last frame" if end is None else "where its last session ended"
-        said.append(
-            f"{none}: the run goes on at step {step:,}, {why}. If the weights are older, say so with user_step=, your "
-            "own count of updates"
-        )
+        said.append(f"{none}: the run goes on at step {step:,}, {why}. {advice}")
         return Place(step, False, len(steps), (), tuple(said))
-    by = f"user_step={session.user_step}" if known.counted is None else "the optimizer's own count"
     frames = int(np.searchsorted(steps, witnessed))
     gap = ""
     if witnessed > (end or last) + attributes.get("skipped_updates", 0):
@@ -203,12 +210,13 @@ def _superseded(attributes: Mapping[str, Any], steps: Array, frames: int) -> str
 def _against(
     session: Session, known: Witnesses, step: int, attributes: Mapping[str, Any], *, is_alone: bool
 ) -> list[str]:
-    """Say where the user's count is at odds with the bits; updates that a scaler skipped may be counted or not."""
+    """Say if the user's count contradicts the bits. It may or may not count the updates that a scaler skipped."""
     claimed = known.claimed
     if claimed is None or not is_alone or step <= claimed <= step + attributes.get("skipped_updates", 0):
         return []
     return [
-        f"user_step={session.user_step} is step {claimed:,}, but the weights are those of step {step:,}: they decide"
+        f"user_step={session.user_step} is step {claimed:,}, but the weights are those of step {step:,}. The weights "
+        "decide"
     ]
 
 
@@ -226,9 +234,9 @@ def _attempts(store: StoreWriter, said: list[str]) -> dict[int, Held]:
 def _route(
     run: Held, attempts: Mapping[int, Held], number: int, index: int, order: Sequence[int], between: Callable[[], None]
 ) -> tuple[int, tuple[Piece, ...]] | None:
-    """Return how many frames of the run stay, and what follows them, up to a frame of an attempt; None if none do.
+    """Return how many frames of the run stay, and the pieces that lead on to a frame of an attempt; None if none do.
 
-    An attempt goes on from a frame that it holds itself. That frame is sought in the run, else in other attempts.
+    An attempt also holds the frame that it went on from. That frame is sought in the run, then in other attempts.
     """
     pieces: list[Piece] = []
     left = dict(attempts)
@@ -263,18 +271,18 @@ def _place_of(held: Held, step: int) -> int | None:
 def _found_at(
     held: Held, frame: Sequence[Array], step: int, order: Sequence[int], between: Callable[[], None]
 ) -> int | None:
-    """Return the frame of a step, if it is equal."""
+    """Return the index of the frame at a step, if it is equal; else None."""
     found = Search(held, frame.__getitem__, order, between).find(step)
     return found.index if found is not None and held.steps[found.index] == step else None
 
 
 def supersede(store: StoreWriter, frames: int) -> tuple[Document, Document]:
-    """Set the frames after the first ones aside.
+    """Set all frames but the first `frames` aside, as an attempt.
 
     Returns
     -------
     entry, supersedes : dict
-        For the root attribute `attempts`, and for the segment that goes on.
+        Entries for the root attribute `attempts` and for the segment that goes on.
 
     Raises
     ------
@@ -286,8 +294,8 @@ def supersede(store: StoreWriter, frames: int) -> tuple[Document, Document]:
         raise
     except (KeyError, TypeError, AttributeError, IndexError, ValueError) as error:
         raise StoreFormatError(
-            f"{store.store}: expected metadata of which the later frames can be set aside, got {error!r}. The store is "
-            "damaged, nothing was changed: record into a new one."
+            f"{store.store}: expected metadata with which later frames can be set aside, got {error!r}. The store is "
+            "damaged. Nothing was changed: record into a new one."
         ) from error
     number = int(entry["path"].rpartition("/")[2])
     return entry, {"attempt": number, "first_step": entry["first_step"], "last_step": entry["last_step"]}
@@ -301,20 +309,20 @@ def publish_cut(
     frames: int,
     segments: Sequence[Document],
 ) -> StoreWriter:
-    """Publish the store with its first frames only, then remove what was cut; return the writer that goes on.
+    """Publish the store with only its first frames, then remove what was cut; return the writer that goes on.
 
     Parameters
     ----------
     store : StoreWriter
-        It is closed.
+        The writer until now, which is closed.
     session : Session
     recording : mapping
         The writer's own record.
     entry : dict
-        Of the attempt that holds what is cut.
+        Entry of the attempt that holds what is cut.
     frames : int
     segments : sequence of dict
-        Those that begin there.
+        The segments that begin at the cut.
     """
     place = store.store
     root = json.loads(read_file(place / "zarr.json"))
@@ -329,7 +337,7 @@ def publish_cut(
         "last": newest_values(place, document, root["attributes"].get("last") or {}) | {"step": last_step},
         "recording": dict(recording),
     }
-    if attributes.get(CHUNK_CHECKSUMS):  # a scalar that began after the cut was part of the last chunk's
+    if attributes.get(CHUNK_CHECKSUMS):  # the last chunk's also covered scalars that began after the cut
         members, chunk = document["consolidated_metadata"]["metadata"], (frames - 1) // store.chunk_steps
         tails = chunk_tails(place, members, chunk, store.chunk_steps)
         attributes[CHUNK_CHECKSUMS] = [*attributes[CHUNK_CHECKSUMS][:chunk], chunk_checksum(tails)]
@@ -345,7 +353,7 @@ def publish_cut(
 
 
 def restore(store: StoreWriter, session: Session, pieces: Sequence[Piece], between: Callable[[], None]) -> None:
-    """Record frames of attempts in the run again, and note what is left of each attempt. Nothing is published."""
+    """Record frames of attempts in the run again, and note which frames each attempt keeps. Nothing is published."""
     entries = listed(store.attributes)
     for piece in pieces:
         bring_back(store, session.schema, piece.attempt, piece.start, piece.stop, between)
@@ -358,7 +366,7 @@ def restore(store: StoreWriter, session: Session, pieces: Sequence[Piece], betwe
 
 
 def narrow(store: Path, pieces: Sequence[Piece]) -> None:
-    """Bring attempts in line with the published list: an attempt says itself what of it is superseded."""
+    """Write into each attempt's own root which of its frames are still superseded, as the published list says."""
     for piece in pieces:
         place = piece.attempt.store
         if piece.stop == piece.attempt.frames:

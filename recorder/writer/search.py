@@ -1,8 +1,8 @@
-"""Which recorded frame some weights are: every bit is compared, one object at a time.
+"""Finds the recorded frame that equals given weights. Every bit is compared, one object at a time.
 
-One small parameter is compared with the frames of each chunk, from the newest to the oldest. All others are compared
-only with the frames that are left. That parameter is the smallest one that differs between most frames of the last
-chunk: the smallest of all may not move for a thousand steps, under bfloat16 for example.
+One small parameter is compared with all frames, from the newest chunk to the oldest. The others are compared only with
+the frames in which it is equal. It is the smallest parameter that changes between most frames of the last chunk: the
+smallest of all may not move for a thousand steps, under bfloat16 for example.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ from recorder.writer.encoding import Array
 from recorder.writer.format import ArraySpec, step_spec
 from recorder.writer.objects import decoded, objects_of, read_chunk, read_object
 
-_COMPARED = 1 << 18  # numbers that are compared at once: the first few decide almost always, and memory stays small
+_COMPARED = 1 << 18  # numbers that are compared at once, so that memory stays small
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,7 +34,7 @@ class Held:
     steps : (frames,) int64
     chunk_steps : int
     first : int
-        The first frame that is looked at.
+        The first frame that is searched.
     tail : sequence of array, optional
         The last chunk of every parameter, where a writer has it in memory.
     """
@@ -105,17 +105,16 @@ def read_steps(store: Path, frames: int, chunk_steps: int) -> Array:
 
 
 def order_of(held: Held) -> list[int]:
-    """Return the numbers of the parameters in the order in which they are compared, without those that are empty.
-
-    Raises
-    ------
-    OSError, ValueError
-    """
+    """Return the numbers of the parameters in the order in which they are compared. Empty ones are left out."""
     sizes = {number: prod(spec.shape) for number, spec in enumerate(held.parameters)}
     ascending = sorted((number for number in sizes if sizes[number]), key=sizes.__getitem__)
     best, probe = -1.0, None
     for number in ascending:
-        if (share := _moving(held, number)) > best:
+        try:
+            share = _moving(held, number)
+        except (OSError, ValueError):
+            share = 0.0  # a damaged chunk does not tell
+        if share > best:
             best, probe = share, number
         if best > 0.5:
             break
@@ -123,7 +122,7 @@ def order_of(held: Held) -> list[int]:
 
 
 def _moving(held: Held, number: int) -> float:
-    """Return the share of the last frames between which a parameter differs from one to the next."""
+    """Return in which share of the last steps a parameter changed."""
     last = held.chunks - 1
     filled = held.frames - last * held.chunk_steps
     if filled < 2:
@@ -140,7 +139,7 @@ def _moving(held: Held, number: int) -> float:
 
 @dataclass(frozen=True, slots=True)
 class Found:
-    """A frame that is equal, and the stretch of equal frames next to each other that it is one of."""
+    """An equal frame, and the first and the last of the equal frames around it."""
 
     index: int
     first: int
@@ -148,13 +147,13 @@ class Found:
 
 
 class Search:
-    """The search for one frame. Lifetime: the search; it remembers what it has compared.
+    """The search for one frame. Lifetime: the search, which remembers what it has compared.
 
     Parameters
     ----------
     held : Held
     values : callable
-        Gives a parameter of the frame that is sought, flat, in its stored type, by the parameter's number.
+        Takes the number of a parameter; returns its values in the frame that is sought, flat, in its stored type.
     order : sequence of int
         See `order_of`.
     between : callable
@@ -173,7 +172,7 @@ class Search:
         self.unread: list[int] = []  # chunks that are damaged, and were not compared
 
     def find(self, step: int | None = None) -> Found | None:
-        """Return the equal frame; of several the one at `step`, else the nearest to it; the newest where it is None."""
+        """Return the equal frame. Of several, return the one nearest to `step`; without a step, the newest."""
         held = self._held
         if step is not None:
             place = int(np.searchsorted(held.steps, step))
@@ -224,7 +223,7 @@ class Search:
 
 
 def _agreeing(rows: Array, wanted: Array, among: Array) -> Array:
-    """Return which of some columns of (elements, steps) hold the values that are wanted."""
+    """Return those columns among `among`, of an array (elements, steps), that hold the wanted values."""
     steps = rows.shape[1]
     for some in _slabs(len(rows), steps):
         if 4 * among.size < steps:
@@ -238,7 +237,7 @@ def _agreeing(rows: Array, wanted: Array, among: Array) -> Array:
 
 
 def _slabs(rows: int, steps: int) -> Iterator[slice]:
-    """Yield the rows that are compared at once, few at first: they decide almost always."""
+    """Yield the rows that are compared at once. The first slabs are small, because they almost always decide."""
     edges, size = [0], 16
     while edges[-1] < rows:
         edges.append(min(rows, edges[-1] + size))

@@ -1,4 +1,4 @@
-"""The writing end of a store: it gathers frames into whole chunks and publishes them all at once.
+"""Writes a store: gathers frames into whole chunks, and publishes all of them at once.
 
 A commit writes chunk objects (temporary file, fsync, rename), then their folders (fsync), then the root document. If
 the writer dies at any point, the previous publication stays whole.
@@ -61,11 +61,11 @@ def lock_store(store: Path) -> int:
     except BlockingIOError as error:
         os.close(descriptor)
         raise StoreLockedError(
-            f"{store}: expected to be its only writer, another recorder is writing it. Wait until it has closed, or "
-            "record into another store."
+            f"{store}: expected to be its only writer, but another recorder is writing it. Wait until it has closed, "
+            "or record into another store."
         ) from error
     except OSError:
-        pass  # a file system without locks: only the check of the trainer's process is left
+        pass  # a file system without locks: `ownership` still looks at the owner's processes
     return descriptor
 
 
@@ -83,12 +83,12 @@ class StoreWriter:
     attributes : dict
         Root attributes. Each publication adds `recording`, `status` and `heartbeat`.
     frames : int
-        Frames that the store holds already.
+        Number of frames that the store has already.
     param_groups : int
     scalars : dict of str to int
-        First frame of each logged scalar's array that exists, by path.
+        First frame of each scalar array that the store has already, by path.
     names : mapping of str to str
-        Names of those scalars whose path is not their name, by path.
+        Names of the scalars whose path is not their name, by path.
     threads : int
         Number of compressing threads.
     """
@@ -115,8 +115,8 @@ class StoreWriter:
         self._executor = ThreadPoolExecutor(threads, "compress")
         self._specs: dict[str, ArraySpec] = {}
         self._undocumented: list[ArraySpec] = []
-        self._published_as: tuple[int, int, int] | None = None  # the root document as it was last seen
-        self._tail = (-1, 0)  # number and bytes of the chunk written last: however often written, it counts once
+        self._published_as: tuple[int, int, int] | None = None  # stamp of the root document at the last publication
+        self._tail = (-1, 0)  # number and bytes of the chunk written last: written again, it still counts once
         self._is_draft = frames % self.chunk_steps > 0  # a writer that died may have left one
         self._buffers: dict[str, Array] = {}
         self._add(step_spec(self.chunk_steps))
@@ -160,11 +160,11 @@ class StoreWriter:
                 self._write_chunks(self.frames // self.chunk_steps - 1, self.chunk_steps)
 
     def add_scalars(self, names: Iterable[str]) -> None:
-        """Open an array for each name that has none. It reads as NaN up to the next frame."""
+        """Open an array for each name that has none. It reads as NaN before the next frame."""
         for name in names:
             if name not in self._scalars:
                 self._add_scalar(name, self.frames)
-                # What a writer that died, or a cut, left at its path would pass for values of this one.
+                # A writer that died, or a cut, may have left chunks there that would be read as values of this array.
                 remove_array(self.store, self._scalars[name])
 
     def _fill(
@@ -217,7 +217,7 @@ class StoreWriter:
         return self._tail[1]
 
     def count_tail(self, share: float) -> None:
-        """Count only a share of the last chunk's bytes as written before this writer: a cut took the rest of it."""
+        """Count only a share of the last chunk's bytes as stored, after a cut took the other frames of that chunk."""
         chunk, size = self._tail
         self._tail = (chunk, int(share * size))
 
@@ -247,7 +247,7 @@ class StoreWriter:
             if partial:
                 padding = buffer[filled:] if spec.step_first else buffer[..., filled:]
                 last = buffer[filled - 1 : filled] if spec.step_first else buffer[..., filled - 1 : filled]
-                # A jump to NaN in every row may cost pcodec as much as the frames themselves, so a draft avoids it.
+                # A jump to NaN in every row may cost pcodec as much as the frames themselves. A draft avoids it.
                 padding[...] = last if draft else spec.fill
             for number, (path, where) in enumerate(objects_of(self.store, spec, chunk)):
                 job = self._executor.submit(self._write_piece, path, buffer[where], spec, draft, partial and not draft)
@@ -264,7 +264,7 @@ class StoreWriter:
         self.encode_ns += time.perf_counter_ns() - began
 
     def _write_piece(self, path: Path, part: Array, spec: ArraySpec, draft: bool, padded: bool) -> tuple[int, bytes]:
-        """Write one object of a chunk; return its bytes' number, and its checksum, the last four."""
+        """Write one object of a chunk; return its size, and its last four bytes, the checksum."""
         own = spec.chunks
         if part.shape != own:  # the last piece of an axis that is cut; objects are always whole
             whole = np.full(own, spec.fill, spec.dtype)
@@ -276,7 +276,7 @@ class StoreWriter:
 
     def _put(self, path: Path, data: bytes) -> None:
         if not path.parent.is_dir():
-            for folder in (path.parent, *path.parent.parents):  # the entries of new folders must reach the disk too
+            for folder in (path.parent, *path.parent.parents):  # entries of new folders must reach the disk, too
                 self._dirty.add(folder.parent)
                 if folder.parent == self.store or folder.parent.is_dir():
                     break
@@ -285,7 +285,7 @@ class StoreWriter:
         self._dirty.add(path.parent)
 
     def _restore(self) -> None:
-        """Read the last chunk back, to fill it further and to compare its last frame with the resumed weights."""
+        """Read the last chunk back, to fill it further, and to compare its frames with the resumed weights."""
         chunk, size = (self.frames - 1) // self.chunk_steps, 0
         for spec in self._specs.values():
             if spec.attributes.get("first_frame", 0) >= self.frames:
@@ -304,8 +304,8 @@ class StoreWriter:
     def publish(self, recording: dict[str, Any], *, status: str = "running") -> None:
         """Commit all appended frames: write the chunk being filled, then documents of new arrays, then the root's.
 
-        The own documents of other arrays are written when the run ends: to rewrite 200 of them at each commit costs
-        620 ms and serves nobody.
+        The own documents of the other arrays are written when the run ends. To rewrite them at each commit takes long,
+        and nobody needs it.
         """
         running = status == "running"
         filled = self.frames % self.chunk_steps
@@ -324,7 +324,7 @@ class StoreWriter:
         self.published = self.frames
 
     def _stamp(self) -> tuple[int, int, int] | None:
-        """Return what differs after each publication, since each is a new file; None where no root document is."""
+        """Return what tells publications apart, since each is a new file; None without a root document."""
         try:
             found = (self.store / "zarr.json").stat()
         except FileNotFoundError:
@@ -332,7 +332,7 @@ class StoreWriter:
         return found.st_ino, found.st_mtime_ns, found.st_size
 
     def require_ours(self, recording: Mapping[str, Any]) -> None:
-        """Refuse to publish over another recorder's document: a lock may not reach where it writes.
+        """Refuse to publish over another recorder's document: on some file systems no lock keeps another machine out.
 
         Raises
         ------
@@ -353,7 +353,7 @@ class StoreWriter:
             )
 
     def discard(self) -> None:
-        """Remove what this writer wrote for a store that could not be published; whatever else is there stays."""
+        """Remove what this writer wrote for a store that could not be published. Anything else there stays."""
         if self._stamp() != self._published_as:
             return
         empty_store(self.store, frozenset(path.split("/")[0] for path in self._specs))

@@ -1,4 +1,4 @@
-"""Which frames of a run are kept, and the segments of what is left. Pure functions of steps and segments."""
+"""Chooses which frames of a run are kept, and describes their segments. Pure functions of steps and segments."""
 
 from __future__ import annotations
 
@@ -12,6 +12,7 @@ from typing import Any
 import numpy as np
 
 from recorder.errors import UsageError
+from recorder.resumption import begin_of
 
 Array = np.ndarray[Any, Any]
 
@@ -31,7 +32,7 @@ class Kept:
         As the root attribute has them.
     stride : int
     cut_segments : int
-        Segments of the whole run before the first that is left.
+        How many segments of the whole run come before the first that is left.
     """
 
     frames: Array
@@ -41,10 +42,10 @@ class Kept:
 
 
 def keep(steps: Array, segments: Sequence[Mapping[str, Any]], stride: int, ranges: Sequence[str], every: int) -> Kept:
-    """Choose frames: those in any of the ranges, and of these every n-th.
+    """Choose every n-th frame of those in any of the ranges.
 
     Counting begins anew at the start of a range, where a run was resumed with a break, where the spacing of frames
-    changes, and where frames are out of step. Gaps are counted over, so that frames after one stand where they would.
+    changes, and where frames are out of step. Counting goes on through gaps, as if no frame were missing there.
 
     Parameters
     ----------
@@ -52,15 +53,15 @@ def keep(steps: Array, segments: Sequence[Mapping[str, Any]], stride: int, range
     segments : sequence of mapping
         The root attribute.
     stride : int
-        Of segments that have none of their own.
+        Stride of segments that have none of their own.
     ranges : sequence of str
-        As in "50%:", ":1000", "1000:2000": from step to step, both included. Empty: the whole run.
+        Such as "50%:", ":1000" or "1000:2000": from step to step, both included. Empty: the whole run.
     every : int
 
     Raises
     ------
     UsageError
-        A range is none, or fewer than two frames are left.
+        A text is no range, or fewer than two frames are left.
     """
     starts = [int(np.searchsorted(steps, int(one["first_step"]))) for one in segments]
     usual = np.full(steps.size, stride)
@@ -87,7 +88,7 @@ def _thinned(steps: Array, usual: Array, breaks: set[int], low: int, high: int, 
     if every == 1:
         return np.arange(low, high + 1)
     opens = breaks | set((1 + np.flatnonzero(np.diff(steps) % usual[1:])).tolist())
-    # Two spacings share the frame before the first of the second one.
+    # Two stretches of different spacing share a frame: the one before the first of the second stretch.
     shared = set((1 + np.flatnonzero(np.diff(usual))).tolist()) - opens
     anchors = {low} | {frame for frame in opens | {frame - 1 for frame in shared} if low < frame <= high}
     found = []
@@ -141,9 +142,9 @@ def _merged(ranges: Sequence[tuple[int, int]]) -> list[tuple[int, int]]:
 def _segments(
     steps: Array, frames: Array, segments: Sequence[Mapping[str, Any]], starts: Sequence[int], stride: int, every: int
 ) -> tuple[list[dict[str, Any]], int]:
-    """Return the segments that have a frame left, and the number of those before them that have none."""
+    """Return the segments that have a frame left, and how many segments before them have none."""
     listed: list[dict[str, Any]] = []
-    cut, is_joined = 0, True  # whether a trajectory without a break leads here from the last frame that is left
+    cut, is_joined = 0, True  # whether no break lies between the last frame that is left and this segment
     for number, one in enumerate(segments):
         begin, end = starts[number], starts[number + 1] if number + 1 < len(starts) else steps.size
         low, high = (int(np.searchsorted(frames, frame)) for frame in (begin, end))
@@ -172,25 +173,20 @@ def _segments(
 
 
 def _settings_before(segments: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
-    """Return the hyperparameters and the optimizer of the last of some segments: those before it where it has none."""
+    """Return the hyperparameters and the optimizer of the last segment; those before it count if it has none."""
     found: dict[str, Any] = {}
     for one in segments:
         found |= {key: one[key] for key in ("hyperparameters", "optimizer") if one.get(key) is not None}
     return found
 
 
-def _begin(segment: Mapping[str, Any], stride: int) -> int:
-    """Return the step that a segment's `user_step` is the user's count of."""
-    return int(segment["first_step"]) - (int(segment.get("stride") or stride) if segment.get("continuous") else 0)
-
-
 def _user_step(segments: Sequence[Mapping[str, Any]], stride: int, step: int) -> int:
-    """Return the user's count of updates at a step of the last of some segments."""
+    """Return the user's count of updates at a step of the last segment."""
     counted = [one for one in segments if isinstance(one.get("user_step"), int)]
     known = counted[-1] if counted else segments[0]
-    return int(known.get("user_step") or 0) + step - _begin(known, stride)
+    return int(known.get("user_step") or 0) + step - begin_of(known, {"stride": stride})
 
 
 def _moved(segment: Mapping[str, Any], stride: int, step: int) -> int | None:
     count = segment.get("user_step")
-    return count + step - _begin(segment, stride) if isinstance(count, int) else None
+    return count + step - begin_of(segment, {"stride": stride}) if isinstance(count, int) else None

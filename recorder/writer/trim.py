@@ -1,4 +1,4 @@
-"""A smaller store of a run: some of its frames, every logged value that stands at them. `recorder trim`."""
+"""`recorder trim`: makes a smaller store from some frames of a run, with the values that were logged at them."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 
 from recorder.budget import check_memory, compressing_threads, series_chunk_steps
-from recorder.errors import StoreFormatError, UsageError
+from recorder.errors import StoreFormatError, StoreLockedError, UsageError
 from recorder.root import CHUNK_CHECKSUMS, now, read_root
 from recorder.writer.encoding import Array
 from recorder.writer.format import step_spec
@@ -34,7 +34,7 @@ class Trim:
     scalars : dict of str to (frames,) float64
         All logged values of the whole run, by name.
     said : tuple of str
-        What the smaller store will no longer answer.
+        What the smaller store can no longer answer.
     ranges : tuple of str
     every : int
     """
@@ -53,7 +53,7 @@ def plan_trim(store: Path, ranges: Sequence[str] = (), every: int = 1) -> Trim:
     Parameters
     ----------
     store : Path
-        A store that nobody writes.
+        A run that was closed.
     ranges : sequence of str
         Ranges of steps, such as "50%:" or "1000:2000"; default: the whole run.
     every : int
@@ -98,7 +98,7 @@ def plan_trim(store: Path, ranges: Sequence[str] = (), every: int = 1) -> Trim:
 
 
 def _losses(run: Trajectory, kept: Kept, steps: Array, scalars: dict[str, Array], stride: int, every: int) -> list[str]:
-    """Return sentences on what the smaller store will no longer answer."""
+    """Return phrases for what the smaller store can no longer answer."""
     left = steps[kept.frames]
     said = []
     inside = [(left[n], left[n + 1]) for n in np.flatnonzero(np.diff(kept.frames) > every)]
@@ -108,7 +108,7 @@ def _losses(run: Trajectory, kept: Kept, steps: Array, scalars: dict[str, Array]
     if every > 1:
         said.append(
             f"velocities over {stride:,} step{'s' * (stride > 1)}: the shortest lag is {kept.stride:,} steps, and "
-            f"lags and windows are multiples of it. A temperature at that lag is none at lag {stride:,}"
+            f"lags and windows are multiples of it. Do not compare a temperature at that lag with one at lag {stride:,}"
         )
     for name, values in scalars.items():
         logged = np.isfinite(values)
@@ -122,7 +122,7 @@ def _losses(run: Trajectory, kept: Kept, steps: Array, scalars: dict[str, Array]
         missing = int((~np.isin(ends, kept.frames)).sum())
         if missing:
             said.append(
-                f"{missing:,} of {ends.size:,} ends of epochs stand at no kept frame: windows by epoch are not exact"
+                f"{missing:,} of {ends.size:,} ends of epochs, which have no kept frame: windows by epoch are not exact"
             )
     if run.attributes.get("attempts"):
         said.append("the attempts that were superseded")
@@ -156,14 +156,19 @@ def write_trim(
     Raises
     ------
     StoreExistsError, StoreFormatError, StoreLockedError, DiskSpaceError, UsageError
-        Nothing is left behind.
+        Nothing is left behind. The run must not be cut or replaced meanwhile.
     """
     run, kept = trim.run, trim.kept
     if store.exists() and store.samefile(run.store):
         raise UsageError(f"{store}: expected another path than the run's own. Name a new one.")
     frame = run.schema.stored_frame_bytes
     chunk_steps = min(series_chunk_steps(run.schema, kept.frames.size), run.chunk_steps)
-    check_memory((2 * run.chunk_steps + chunk_steps) * frame, "chunks of frames, read and written", memory_limit)
+    check_memory(
+        (2 * run.chunk_steps + chunk_steps) * frame,
+        "chunks of frames, read and written",
+        memory_limit,
+        remedy="Raise --memory-limit, or use a machine with more memory.",
+    )
     with fresh_store(store, overwrite=overwrite, tell=tell) as folder:
         steps = run.steps[kept.frames]
         writer = StoreWriter(
@@ -182,10 +187,28 @@ def write_trim(
                 if some.size:
                     _append(trim, writer, chunk, some, some - first)
                     progress(int(some.size))
+            _require_same(run)
             writer.publish({"session": uuid.uuid4().hex}, status=str(run.attributes.get("status", "complete")))
+        except StoreFormatError:
+            _require_same(run)  # a chunk that a cut removed is no damage
+            raise
         finally:
             writer.close()
     return writer
+
+
+def _require_same(run: Trajectory) -> None:
+    """Refuse a run that is no longer the one that was opened: a resumed training may have cut it.
+
+    Raises
+    ------
+    StoreLockedError
+    """
+    if read_root(run.store).get("run_id") != run.attributes.get("run_id"):
+        raise StoreLockedError(
+            f"{run.store}: expected that no training writes to it, but one cut or replaced the run meanwhile. No new "
+            "store was made: wait until the training has closed it, and trim it again."
+        )
 
 
 def _append(trim: Trim, writer: StoreWriter, chunk: int, frames: Array, rows: Array) -> None:
@@ -204,7 +227,7 @@ def _append(trim: Trim, writer: StoreWriter, chunk: int, frames: Array, rows: Ar
 
 
 def _attributes(trim: Trim, steps: Array, chunk_steps: int) -> dict[str, Any]:
-    """Return the root attributes of the smaller store: the run's own but for what frames are left."""
+    """Return the root attributes of the smaller store: the run's own, adapted to the frames that are left."""
     run, kept = trim.run, trim.kept
     held = {name: value for name, value in run.attributes.items() if name not in _NOT_COPIED}
     newest = {
@@ -241,7 +264,7 @@ def _attributes(trim: Trim, steps: Array, chunk_steps: int) -> dict[str, Any]:
 
 
 def _meets(entry: Any, low: str, high: str, first: int, last: int) -> bool:
-    """Tell whether a noted loss lies, at least in part, in the steps that are kept."""
+    """Tell whether a recorded loss lies, at least in part, between the first and the last step that is kept."""
     if not isinstance(entry, dict):
         return False
     begin, end = entry.get(low), entry.get(high)

@@ -1,7 +1,7 @@
-"""What a store or a spool says is a claim: here it becomes a member of the store, or a spool of its own, or an error.
+"""Checks what stores and spools claim, before anything acts on it.
 
-Anybody may have written a store that was downloaded, and anybody may make a folder in /dev/shm. So nothing is removed,
-written, allocated or waited for on the word of a document alone (`FORMAT.md`, "Trust").
+Anybody may have written a downloaded store, and anybody may make a folder in /dev/shm. So nothing is removed, written,
+allocated or waited for only because a document says so (`FORMAT.md`, "Trust").
 """
 
 from __future__ import annotations
@@ -32,11 +32,11 @@ class Members:
     scalars : dict of str to int
         First frame of each logged scalar's array, by path.
     names : dict of str to str
-        Names of those scalars whose path is not their name, by path.
+        Names of the scalars whose path is not their name, by path.
     parameters : dict of str to (shape, dtype)
-        By dotted name; the type is the one in the model.
+        Shape, and type in the model, by dotted name.
     levels : frozenset of str
-        First level of every path: what the store's folder may hold.
+        First part of every path: the folders that the store may hold.
     """
 
     frames: int
@@ -101,7 +101,7 @@ def _check_path(store: Path, path: str) -> None:
 
 
 def refuse_links(store: Path) -> None:
-    """Refuse a store some folder of which is a link: what is written there would land elsewhere.
+    """Refuse a store in which a folder is a link: what is written there would land elsewhere.
 
     Raises
     ------
@@ -118,7 +118,7 @@ def refuse_links(store: Path) -> None:
 
 
 def foreign_in(store: Path, levels: frozenset[str]) -> str:
-    """Return the first name in a store's folder that is no part of the store; "" where all of it is.
+    """Return the first name in a store's folder that is no part of the store; "" if there is none.
 
     Parameters
     ----------
@@ -130,7 +130,7 @@ def foreign_in(store: Path, levels: frozenset[str]) -> str:
 
 
 def _foreign(store: Path, levels: frozenset[str]) -> Iterator[str]:
-    """Yield what lies in a store's folder and is no part of a store: folders that no array names, files of others."""
+    """Yield what lies in a store's folder and is no part of a store: folders of no array, files of other kinds."""
     for folder, names, files in os.walk(store):
         within = Path(folder).relative_to(store).parts
         if not within:
@@ -146,7 +146,7 @@ def _foreign(store: Path, levels: frozenset[str]) -> Iterator[str]:
 
 @dataclass(frozen=True, slots=True)
 class Spool:
-    """The folder in which a store's recording left its frames, after every check.
+    """The folder in which a store's recording left frames. It has passed every check.
 
     Attributes
     ----------
@@ -161,11 +161,11 @@ class Spool:
 
 
 def find_spool(store: Path, recording: Mapping[str, Any], boot: str) -> Spool | str:
-    """Return the spool that a store names, or a sentence that says why there is none to be used.
+    """Return the spool that a store names, or a sentence that says why none can be used.
 
-    A spool is a folder, no link, of this user, closed to others (mode 0700), and its `session.json` names the
-    recording's session and this store. A store that was moved is found by its session alone, where no store is left at
-    the place that the spool names.
+    A spool is a folder of this user, no link, closed to others (mode 0700). Its `session.json` names the recording's
+    session and this store. If no store is left at the place that the spool names, the store was moved, and the session
+    alone decides.
 
     Raises
     ------
@@ -214,8 +214,8 @@ def _is_same_store(store: Path, session: Session) -> bool:
 def remove_spool(spool: Path) -> None:
     """Remove a spool's own files, and its folder if nothing else lies there. Whatever else it holds stays.
 
-    The control file goes first and `session.json` last: where only the first is missing, a removal was cut short
-    (`is_being_removed`), and what is left can still be told from a foreign folder.
+    The control file is removed first and `session.json` last. If only the first is missing, a removal was interrupted
+    (`is_being_removed`), and the folder can still be recognised as a spool.
     """
     for name in sorted(os.listdir(spool), key=lambda name: (name != "control", name == "session.json", name)):  # noqa: PTH208
         if SPOOL_FILES.fullmatch(name):
@@ -231,12 +231,12 @@ _CHUNK = re.compile(r"\d+|\.\d+\.tmp")
 
 
 def is_being_removed(spool: Path) -> bool:
-    """Tell whether somebody began to remove a spool, which happens only once all its frames are in the store."""
+    """Tell whether a removal of the spool has begun. That happens only when all its frames are in the store."""
     return not (spool / "control").exists()
 
 
 def remove_array(store: Path, path: str) -> None:
-    """Remove the folder of an array, which is no part of the store any more, or not yet. Links are not followed."""
+    """Remove the folder of an array that is no longer, or not yet, part of the store. Links are not followed."""
     folder = store / path
     if folder.is_dir() and not folder.is_symlink():
         shutil.rmtree(folder)
@@ -245,7 +245,7 @@ def remove_array(store: Path, path: str) -> None:
 def empty_store(store: Path, levels: frozenset[str]) -> None:
     """Remove a store's content, its root first, so that a half-empty store never opens.
 
-    What a document calls an array is no reason to remove what lies there: every file must be one of a store.
+    If a document calls something an array, that is no reason to remove it: every file must be one of a store.
 
     Parameters
     ----------

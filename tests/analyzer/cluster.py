@@ -27,7 +27,7 @@ class Cluster:
 
 @contextmanager
 def cluster(folder: Path, workers: int = 2) -> Iterator[Cluster]:
-    """`dask scheduler` and so many `dask worker ADDRESS`, of one thread each."""
+    """Start `dask scheduler` and several `dask worker ADDRESS`, with one thread each."""
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         address = f"tcp://127.0.0.1:{probe.getsockname()[1]}"
@@ -54,7 +54,7 @@ def cluster(folder: Path, workers: int = 2) -> Iterator[Cluster]:
         yield Cluster(address, tuple(processes[1:]))
     finally:
         for process in reversed(processes):
-            process.kill()  # they hold nothing, and a worker that says goodbye waits for a scheduler that is gone
+            process.kill()  # to end in order, a worker would wait for the scheduler, which is gone
             process.wait(PATIENCE)
 
 

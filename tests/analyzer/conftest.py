@@ -12,7 +12,7 @@ from tests.stores import write_store
 
 @pytest.fixture
 def frames() -> dict[str, np.ndarray]:
-    """A run of 100 frames, five epochs of 20 updates would need 101: the first epoch has 19."""
+    """A run of 100 frames. Five epochs of 20 updates would need 101, so the first epoch has 19."""
     rng = np.random.default_rng(7)
 
     def walk(*shape: int) -> np.ndarray:

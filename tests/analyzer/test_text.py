@@ -1,4 +1,4 @@
-"""Names as text: shown to a terminal, kept in a cell or a file, never obeyed."""
+"""Names are text: a terminal, a cell or a file shows them, and never takes them for a command or a formula."""
 
 from __future__ import annotations
 

@@ -12,7 +12,7 @@ import numpy as np
 import torch
 
 HALF = os.fsdecode(b"/data/\xe9t\xe9")
-"""A path in Latin-1, as Python holds it: with half characters."""
+"""A path in Latin-1, as Python holds it: with lone surrogates."""
 
 
 class Colour(StrEnum):

@@ -71,7 +71,7 @@ def test_a_temperature_is_of_the_weights_that_are_trained(tmp_path: Path) -> Non
 
 
 def test_what_no_optimizer_has_is_frozen_too(tmp_path: Path) -> None:
-    """A linear probe: the backbone requires gradients, and nobody takes them."""
+    """A linear probe: the backbone requires gradients, but no optimizer has its weights."""
     model = network()
     path = train(tmp_path / "run.zarr", model, torch.optim.SGD(model[2].parameters(), lr=0.1))
     assert analyzer.open_run(path).thermo.temperature()["layer"].values.tolist() == ["2"]

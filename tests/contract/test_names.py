@@ -147,7 +147,7 @@ def test_parameters_of_all_names_are_read_by_name(tmp_path):
 
 
 def test_a_store_of_version_1_with_such_names_opens(tmp_path):
-    """Earlier recorders wrote names as they were, without the attribute, and half characters into attributes."""
+    """Earlier recorders wrote names as they were, without the attribute, and lone surrogates into attributes."""
     store = small_store(tmp_path)
     root = json.loads((store / "zarr.json").read_text())
     members = root["consolidated_metadata"]["metadata"]

@@ -153,7 +153,7 @@ def test_a_store_of_earlier_recorders_has_none():
 
 
 def test_the_training_reads_them_while_it_runs_whatever_becomes_of_the_writer(tmp_path):
-    """The writer is killed again and again: what was published stays, and goes on."""
+    """The writer is killed again and again: what was published stays, and later commits bring more."""
     model, store = Layers(), tmp_path / "run.zarr"
     optimizer = Scripted(model.parameters())
     seen: list[dict[str, float]] = []

@@ -1,5 +1,5 @@
 """Pages whose blocks of code are run: README.md by the tests, docs/**/*.md by the build of the documentation, which
-shows what came out.
+shows their outputs.
 
 A page is run in a folder of its own, which holds the recordings of `world.py`. Its Python blocks share their names, and
 all blocks run in the order of the page. A comment just above a block may say otherwise, in parts that "; " divides:

@@ -15,7 +15,7 @@ from urllib.parse import unquote, urlsplit
 
 WITHOUT_EXAMPLE = ("genindex.html", "search.html", "py-modindex.html", "vocabulary.html",
                    "tutorials/paper-results.html", "generated/python/")  # fmt: skip
-"""Pages that need none: those of Sphinx, words, verdicts, and docstrings, which have one where it teaches something."""
+"""Pages that need no example: those of Sphinx, words, verdicts, and those made from docstrings."""
 LOADS = {
     "script": "src",
     "img": "src",

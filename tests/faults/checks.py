@@ -62,7 +62,7 @@ def recover_when_free(store: Path) -> Recovery:
 
 def assert_recovering_again_changes_nothing(store: Path) -> None:
     before = (store / "zarr.json").read_bytes()
-    # A writer that the trainer started with its last breath may come only now: it finds no spool, and goes.
+    # The trainer may have started a writer just before it died. It comes only now, finds no spool, and ends.
     assert recover_when_free(store).recovered == 0
     assert (store / "zarr.json").read_bytes() == before
 

@@ -1,4 +1,4 @@
-"""A guest in somebody else's process: forks, signals, working directories, notebooks."""
+"""The recorder must not disturb the user's process: forks, signals, working directories, notebooks."""
 
 from __future__ import annotations
 

@@ -138,7 +138,7 @@ def test_without_locks_a_dead_run_of_another_machine_is_settled_after_a_while(tm
         there.setattr(ownership, "boot_id", lambda: "the boot of another machine")
         there.setattr(ownership, "DEAD_AFTER_SECONDS", 1.5)
         recover(store, told.append)
-    assert told == [] or "cannot be asked from here" in told[0]
+    assert told == [] or "cannot be seen from here" in told[0]
     assert_nothing_is_missing(store, returned)
 
 

@@ -362,7 +362,7 @@ def _command(rng: random.Random, store: str, folder: Path) -> list[str]:
 
 
 def _value(rng: random.Random, option: click.Option, folder: Path) -> str:
-    """A value for an option: three times in four one that could be meant."""
+    """A value for an option: in three of four cases a sensible one."""
     nonsense = rng.random() < 0.25
     name = option.opts[0]
     if nonsense and name in ("--output", "--plot", "--masks", "--cache"):  # what the user names is where it goes

@@ -41,7 +41,7 @@ _OTHERS = ": sums of another run, perhaps all that is left of it; they stay. "  
 
 
 class TooLong(BaseException):
-    """The time of a case is over; not an Exception, which the program might catch."""
+    """The time of a case is over. It is no `Exception`, because the program might catch that."""
 
 
 def main(first: int, last: int) -> None:

@@ -26,7 +26,7 @@ def attempt_at(history: History, step: int) -> int:
 
 
 def weights_of(history: History, step: int, index: int, parameter: torch.Tensor) -> torch.Tensor:
-    """Return what a parameter holds after `step` updates of a history: all of it was made by the attempts named."""
+    """Return a parameter after `step` updates of a history."""
     return weights_at(step + 1_000_000_000 * attempt_at(history, step), index, tuple(parameter.shape), parameter.dtype)
 
 

@@ -12,7 +12,7 @@ from torch import nn
 
 
 def weights_at(step: int, index: int, shape: tuple[int, ...], dtype: torch.dtype = torch.float32) -> torch.Tensor:
-    """Return what parameter number `index` holds after `step` updates: noise that no two (step, index) share."""
+    """Return parameter number `index` after `step` updates: noise that differs for every (step, index)."""
     generator = torch.Generator().manual_seed(1_000_003 * (index + 1) + step)
     return torch.randn(shape, generator=generator, dtype=torch.float32).to(dtype)
 
@@ -49,7 +49,7 @@ class Zoo(nn.Module):
 
 
 def open_tree(store: Path | str) -> xr.DataTree:
-    """Open a store with nothing of ours."""
+    """Open a store without any code of this project."""
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
         return xr.open_datatree(store, engine="zarr", chunks={})
@@ -89,7 +89,7 @@ def widened(tensor: torch.Tensor) -> np.ndarray:
 
 
 def train(model: nn.Module, optimizer: torch.optim.Optimizer, steps: int) -> None:
-    """Shrink every parameter for so many steps."""
+    """Make `steps` updates, each of which shrinks every parameter."""
     for _ in range(steps):
         optimizer.zero_grad()
         sum(p.square().sum() for p in model.parameters() if p.requires_grad).backward()

@@ -1,4 +1,4 @@
-"""The tables of codecs and root arrays: FORMAT.md, the command's help and the signature say what they say."""
+"""The tables of codecs and of root arrays agree with FORMAT.md, the command's help and the signature."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Errors of the recorder that other tests meet only on their way: their text, and that its remedies work."""
+"""Errors of the recorder that no other test is about: their texts, and that the remedies in them work."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ def test_a_store_has_one_writer(tmp_path):
     with Recorder(path, model) as first:
         first.start()
         with (
-            pytest.raises(StoreLockedError, match=r"run\.zarr: expected to be its only writer, another recorder"),
+            pytest.raises(StoreLockedError, match=r"run\.zarr: expected to be its only writer, but another recorder"),
             Recorder(path, model, mode="w") as second,
         ):
             second.start()

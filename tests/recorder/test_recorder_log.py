@@ -83,7 +83,7 @@ def test_a_name_that_the_store_cannot_hold_is_said_once_and_left_out(tmp_path, c
 
 
 class Broken:
-    """Raises what nobody expects when it is asked for its number."""
+    """Raises an unusual exception when it is asked for its number."""
 
     def __float__(self):
         raise KeyError("no number")

@@ -1,4 +1,4 @@
-"""A run that is resumed: at which step it goes on, and what is said of settings that changed."""
+"""A resumed run: at which step it goes on, and what the user is told of settings that changed."""
 
 from __future__ import annotations
 

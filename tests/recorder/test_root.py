@@ -100,7 +100,7 @@ def test_resuming_another_model_names_the_parameter(tmp_path):
 
 
 def test_resuming_needs_a_store_of_ours(tmp_path):
-    with pytest.raises(StoreMissingError, match="expected a store to resume, there is none"):
+    with pytest.raises(StoreMissingError, match="expected a store to resume, found none"):
         Recorder(tmp_path / "run.zarr", nn.Linear(2, 2), mode="a")
     (tmp_path / "run.zarr").mkdir()
     (tmp_path / "run.zarr/zarr.json").write_text(

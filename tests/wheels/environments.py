@@ -30,7 +30,7 @@ def pythons() -> dict[str, Path]:
 
 
 def _answers(file: Path, version: str) -> bool:
-    # pyenv puts files on the path that only say which Python they would start.
+    # The files that pyenv puts on the path only start another Python.
     asked = "import sys, venv, ensurepip; print('%d.%d' % sys.version_info[:2])"
     try:
         done = subprocess.run([file, "-I", "-c", asked], capture_output=True, text=True, timeout=PATIENCE, check=False)

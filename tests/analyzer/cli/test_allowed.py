@@ -1,4 +1,4 @@
-"""Runs that the format allows, however little they hold: every command answers or refuses in a sentence."""
+"""Runs with very little in them, as the format allows: every command answers, or refuses in one sentence."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Loading what computes: dask without the parts of scipy that no command needs, which stay importable."""
+"""Dask is loaded without the parts of scipy that no command needs. They can still be imported later."""
 
 from __future__ import annotations
 

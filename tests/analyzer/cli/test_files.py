@@ -44,7 +44,7 @@ def test_a_disk_that_is_full_is_one_line(store: Path) -> None:
 def test_nothing_is_written_through_a_planted_link(
     store: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Whoever foretells the name of a temporary file finds another one taken; links stay what they are."""
+    """Nobody can foretell the name of a temporary file and put a link there; existing links stay as they are."""
     mine, shared = tmp_path / "authorized_keys", tmp_path / "shared"
     mine.write_text("my key")
     shared.mkdir()
@@ -73,7 +73,7 @@ def test_a_temporary_file_has_the_permissions_of_any_other(tmp_path: Path) -> No
 
 @pytest.mark.parametrize("name", ["answer.csv", "answer.json", "answer.nc", "answer.parquet", "figure.png"])
 def test_what_fails_leaves_nothing(store: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, name: str) -> None:
-    """The rename fails, as where the target became a folder meanwhile."""
+    """The rename fails, as it does if the target has become a folder meanwhile."""
 
     def fails(*_: object) -> None:
         raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))

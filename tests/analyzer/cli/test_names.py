@@ -1,4 +1,4 @@
-"""Names of users in what the commands say and write: text, never markup, a formula, an order or a path."""
+"""Names of users in what the commands print and write are text: never markup, a formula, a control code or a path."""
 
 from __future__ import annotations
 

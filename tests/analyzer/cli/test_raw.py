@@ -165,7 +165,7 @@ def test_a_full_disk_is_one_line_and_nothing_stays(long_run: Path, tmp_path: Pat
 @either
 def test_an_interrupt_leaves_nothing(long_run: Path, tmp_path: Path, suffix: str) -> None:
     command = [sys.executable, "-m", "analyzer", "velocity", str(long_run), "--raw", "--output", f"v{suffix}"]
-    for delay in (0.3, 0.1, 0.03, 0.0):  # where the machine was faster than the interrupt, it comes earlier
+    for delay in (0.3, 0.1, 0.03, 0.0):  # earlier, if the machine was faster than the interrupt
         pipes: Any = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE}
         with subprocess.Popen(command, **pipes, text=True, cwd=tmp_path) as process:
             deadline = time.monotonic() + PATIENCE
@@ -186,7 +186,7 @@ def test_an_interrupt_leaves_nothing(long_run: Path, tmp_path: Path, suffix: str
 
 
 def test_an_interrupt_inside_a_library_is_one_line(store: Path, tmp_path: Path) -> None:
-    """An object that is interrupted while it is made can have no attribute yet that its own `__del__` looks for."""
+    """If an object is interrupted while it is made, its `__del__` may look for an attribute that is not set yet."""
     code = """
 import os, signal, sys
 import h5netcdf

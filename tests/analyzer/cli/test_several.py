@@ -145,7 +145,7 @@ def test_no_answer_at_all_writes_nothing(sweep: Path, tmp_path: Path) -> None:
 
 
 def test_answers_are_let_go_one_after_the_other(sweep: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """With rows beyond what is held back, the table is written as it comes, with all its columns."""
+    """With more rows than are held back, the table is written row by row, and still has all its columns."""
     pattern = f"{sweep}/*.zarr"
     whole = csv_of("temperature", pattern, "--by", "element", "--window", "90")
     alive: list[int] = []

@@ -1,4 +1,4 @@
-"""Tables off a terminal: what rich would draw, character by character, whoever draws it."""
+"""Tables that are not shown on a terminal: character by character what rich would draw."""
 
 from __future__ import annotations
 
@@ -91,7 +91,7 @@ def test_a_table_is_what_rich_draws(words: tuple[str, ...], wide: int) -> None:
 
 
 def test_a_table_that_fits_is_aligned_without_rich(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Else the test above would compare rich with itself."""
+    """Otherwise the test above would compare rich with itself."""
     monkeypatch.setattr(table, "_drawn", None)
     frame = pd.DataFrame(
         {"layer": ["σ²", "conv1", ""], "standard_error": [0.5, float("nan"), 1e-9], "rows": [1, 2000, 3]}

@@ -1,4 +1,4 @@
-"""A run under watch: what is made of one root document after the other."""
+"""A run under watch: what is derived from one root document after another."""
 
 from __future__ import annotations
 

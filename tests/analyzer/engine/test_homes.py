@@ -1,4 +1,4 @@
-"""Sums as the only copy of a run: never another run's to take, read back before the trajectory may go."""
+"""Sums as the only copy of a run: no other run may take them, and they are read back before the trajectory may go."""
 
 from __future__ import annotations
 
@@ -67,7 +67,7 @@ def test_another_run_at_the_same_path_has_a_folder_of_its_own(second: tuple[Path
 
 @pytest.mark.parametrize("kind", ["missing", "pipe", "folder"])
 def test_a_logged_value_that_is_not_there_keeps_the_trajectory(make: Callable[..., Path], kind: str) -> None:
-    """No chunk on both sides is no chunk that was kept."""
+    """If both sides have no chunk, that does not count as a kept chunk."""
     store = make()
     chunk = store / "loss/c/0"
     chunk.unlink()

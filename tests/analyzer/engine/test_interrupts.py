@@ -91,7 +91,7 @@ def test_a_worker_that_dies_is_retried_and_the_bits_are_the_same(long_run: Path,
 
 
 def _wait_until_it_decodes(pid: int) -> None:
-    """Until a process has spent another half second of processor time."""
+    """Wait until a process has spent another half second of processor time."""
 
     def spent() -> float:
         fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()

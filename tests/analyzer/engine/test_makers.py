@@ -36,7 +36,7 @@ def test_workers_with_this_code_are_taken() -> None:
 
 
 def elsewhere(folder: Path, change: Callable[[Path], None]) -> Callable[[str], str]:
-    """What a process says that has another thermotrace first on its path."""
+    """What a process says whose path begins with another version of thermotrace."""
     shutil.copytree(Path(analyzer.__file__).parent, folder / "analyzer", ignore=shutil.ignore_patterns("__pycache__"))
     change(folder / "analyzer")
 

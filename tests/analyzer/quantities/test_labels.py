@@ -13,7 +13,7 @@ import analyzer
 from tests.stores import write_store
 
 BARE = {"run"}
-"""Names that are their own label."""
+"""Names that need no other label."""
 
 
 @pytest.fixture

@@ -1,4 +1,4 @@
-"""Names: those of our answers are known in one table, and what users call theirs stands beside them."""
+"""Names: one table has those of our answers, and the names that users give stand beside them."""
 
 from __future__ import annotations
 
@@ -47,7 +47,7 @@ def run(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def test_every_variable_of_an_answer_is_in_the_table(run: Path) -> None:
-    """So that a new one is added to it: then no hyperparameter of that name replaces it."""
+    """A new name must be added to the table, so that no hyperparameter of that name replaces it."""
     thermo = analyzer.open_run(run).thermo
     answers = [thermo.temperature(by=by) for by in KINDS]
     answers += [thermo.temperature(by={"all": "*"}, window="epoch"), thermo.temperature(lag=[1, "epoch"])]
@@ -58,7 +58,7 @@ def test_every_variable_of_an_answer_is_in_the_table(run: Path) -> None:
 
 
 def test_logged_scalars_may_be_called_as_our_variables(tmp_path: Path) -> None:
-    """They stay in the run: no answer has them, and none is another for them."""
+    """They stay in the run. No answer has them, and no answer changes because of them."""
     rng = np.random.default_rng(1)
     frames = {"lin.weight": np.cumsum(rng.normal(size=(3, 2, 60)), axis=-1)}
     usual = {"loss": rng.normal(size=60), "learning_rate": np.ones((60, 1))}

@@ -1,4 +1,4 @@
-"""What `analyzer.statistics` has of its own, to spare scipy's import, is what scipy says: to the bit."""
+"""What `analyzer.statistics` computes itself, to avoid the import of scipy, equals scipy's numbers to the bit."""
 
 from __future__ import annotations
 

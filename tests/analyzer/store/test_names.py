@@ -1,4 +1,4 @@
-"""Names that readers choose by."""
+"""Names by which readers choose arrays."""
 
 from __future__ import annotations
 

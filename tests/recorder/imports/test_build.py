@@ -194,8 +194,8 @@ def test_what_differs_between_files_is_said_by_name(tmp_path: Path) -> None:
     with pytest.raises(CheckpointError) as caught:
         import_checkpoints([tmp_path], tmp_path / "run.zarr")
     text = str(caught.value)
-    assert "2.pt lacks b.weight, also has c.weight, has another a.weight float32 [2] → float32 [4]" in text
-    assert "3.pt has another a.weight float32 [2] → float16 [2]" in text
+    assert "2.pt lacks b.weight, also has c.weight, differs in a.weight float32 [2] → float32 [4]" in text
+    assert "3.pt differs in a.weight float32 [2] → float16 [2]" in text
     assert not (tmp_path / "run.zarr").exists()
 
 

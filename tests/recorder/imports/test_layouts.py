@@ -66,8 +66,8 @@ def test_shards_with_an_index(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("listed", "message"),
     [
-        ({"a": "../secret.safetensors"}, "nobody's trainer writes such a name"),
-        ({"a": "/etc/passwd"}, "nobody's trainer"),
+        ({"a": "../secret.safetensors"}, "no trainer writes such a name"),
+        ({"a": "/etc/passwd"}, "no trainer"),
         ({"a": 3}, "an object 'weight_map'"),
         ({}, "an object 'weight_map'"),
         ({"c": "model-00001-of-00002.safetensors"}, "as the index says, but it is not there"),

@@ -26,7 +26,7 @@ def test_buffers_and_other_types_are_left_out_by_name() -> None:
     assert chosen.tensors == ("a.weight",)
     assert chosen.said == (
         "left out, buffers: bn.running_mean, bn.num_batches_tracked",
-        "left out, no floating type that a store holds: ids (int64), z (complex64)",
+        "left out, not of a floating type that a store can hold: ids (int64), z (complex64)",
     )
 
 
@@ -74,7 +74,7 @@ def test_a_model_gives_layers_axes_and_tells_buffers(prefix: str) -> None:
 
 
 def test_the_model_of_other_files_is_refused_by_name() -> None:
-    with pytest.raises(CheckpointError, match=r"embedding\.weight: expected it in the checkpoint"):
+    with pytest.raises(CheckpointError, match=r"embedding\.weight: expected this parameter of the model"):
         choose_by_model(Tied(), tensors("a"))
     with pytest.raises(CheckpointError, match=r"weight: the model has shape \[2, 3\], the checkpoint \[2\]"):
         choose_by_model(torch.nn.Linear(3, 2, bias=False), tensors("weight"))
@@ -84,6 +84,16 @@ def test_the_model_of_other_files_is_refused_by_name() -> None:
 def test_a_factory_that_makes_no_model_is_refused(text: str) -> None:
     with pytest.raises(UsageError, match="--model"):
         load_model(text)
+
+
+def test_a_module_that_ends_the_process_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A module that parses the command line may do so. The path is then as before, even if it left its folder."""
+    monkeypatch.chdir(tmp_path)
+    Path("own_script.py").write_text("import os, sys\nos.chdir('/')\nsys.exit('usage')\n")
+    before = list(sys.path)
+    with pytest.raises(UsageError, match="--model own_script:make: expected a function.*got SystemExit: usage"):
+        load_model("own_script:make")
+    assert sys.path == before
 
 
 def test_a_model_by_its_factory(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -1,4 +1,4 @@
-"""Steps of checkpoints: what the files say, what their names say, and what is not certain."""
+"""Steps of checkpoints: from the files, from their names, and what is refused because it is not certain."""
 
 from __future__ import annotations
 

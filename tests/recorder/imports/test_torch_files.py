@@ -58,7 +58,7 @@ def test_what_a_file_needs_is_named_with_the_remedy(tmp_path: Path, value: objec
 
 def test_programs_junk_and_cut_files_are_refused(tmp_path: Path) -> None:
     with warnings.catch_warnings():
-        warnings.simplefilter("ignore")  # torch gives its programs up
+        warnings.simplefilter("ignore")  # TorchScript is deprecated
         torch.jit.trace(torch.nn.Linear(1, 1), torch.ones(1)).save(str(tmp_path / "program.pt"))
     with pytest.raises(CheckpointError, match="TorchScript"):
         open_file(tmp_path / "program.pt", None)

@@ -1,8 +1,8 @@
-"""A device made of host memory, as lazy as CUDA allows: a stream does nothing before somebody waits for it.
+"""A device made of host memory that does its work as late as CUDA allows: only when somebody waits for a stream.
 
-Within `LazyCuda.stream(…)` the operations that write to memory are kept and made later, in the order of their stream.
-Whatever reads memory without an event of the stream that wrote it reads what was there before. The default stream is
-never behind: what is given to it is made at once.
+Within `LazyCuda.stream(…)` operations that write to memory are kept, and made later in the order of their stream.
+If something reads the memory without an event of the stream that wrote it, it reads the old content. The default stream
+does its work at once.
 """
 
 from __future__ import annotations

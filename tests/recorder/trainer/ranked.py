@@ -61,7 +61,7 @@ def refused(call) -> str:
 
 
 def where(folder: Path, name: str) -> Path:
-    """The store on rank 0; on others a place where any look would end in an exception."""
+    """The store on rank 0; on other ranks a path at which any access raises."""
     return folder / name if dist.get_rank() == 0 else Path("/proc/self/mem/no/place") / name
 
 
@@ -98,7 +98,7 @@ def never_started(folder: Path, seen: dict) -> None:
 
 
 def rank_0_alone(folder: Path, seen: dict) -> None:
-    """`if rank == 0: …`: nobody waits for anybody."""
+    """`if rank == 0: …`: no rank waits for another."""
     model, optimizer = make()
     recorder = Recorder(folder / "alone.zarr", model, optimizer) if dist.get_rank() == 0 else None
     train(model, optimizer, recorder)

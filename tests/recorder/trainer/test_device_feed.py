@@ -23,7 +23,7 @@ DEVICES = ["cpu", pytest.param("cuda", marks=pytest.mark.skipif(not torch.cuda.i
 
 @pytest.fixture(autouse=True)
 def staged(monkeypatch):
-    """Send parameters in host memory the way of those on a device."""
+    """Let parameters in host memory go through the feed for devices."""
 
     def feed(schema, slots, spool):
         return recorder.trainer.device_feed.DeviceFeed(schema, slots, spool, frames=8, columns=spool.columns)

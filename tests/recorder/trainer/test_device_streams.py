@@ -1,4 +1,4 @@
-"""Frames that several streams write, on a device that is as late as it may be (`lazy_device.py`)."""
+"""Frames that several streams write, on a device that does its work as late as it may (`lazy_device.py`)."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ def cuda(monkeypatch) -> LazyCuda:
 
 
 def test_the_device_of_these_tests_is_late(cuda):
-    """What follows would prove nothing otherwise."""
+    """Without this, the following tests would prove nothing."""
     one, other = cuda.Stream(), cuda.Stream()
     value = torch.zeros(())
     with cuda.stream(one):
@@ -109,7 +109,7 @@ def test_skipped_updates_are_counted_on_whatever_stream_they_came(tmp_path, cuda
 
 
 def test_frames_are_whole_and_counted_where_nothing_else_joins_the_streams(tmp_path, cuda, monkeypatch):
-    """At the end the lookout lets the current stream come after all others. It may fail before it does."""
+    """At the end the lookout makes the current stream wait for all others, but it may fail before."""
 
     def fails(*args, **options):
         raise RuntimeError("called a synchronizing CUDA operation")

@@ -1,4 +1,4 @@
-"""How a recorder hangs on optimizers: copies of them, and steps that torch compiles."""
+"""The recorder's hooks on optimizers: on copies of them, and in steps that torch compiles."""
 
 from __future__ import annotations
 
@@ -77,7 +77,7 @@ def test_a_compiled_optimizer_step_is_recorded_outside_of_the_compiled_code(tmp_
 @pytest.mark.parametrize("listed", [True, False], ids=["by the list of what it skips", "by turning it off"])
 @pytest.mark.parametrize("limit", [1, 8], ids=["frames given up", "frames compiled"])
 def test_dynamo_traces_nothing_of_the_recorder(tmp_path, monkeypatch, listed, limit):
-    """Also where it gives a frame up after too many recompilations, and runs what is in it as it is."""
+    """Also where Dynamo gives up a stack frame after too many recompilations, and runs its code uncompiled."""
     traced = pytest.importorskip("torch._dynamo.eval_frame")._debug_get_cache_entry_list
     rules = torch._dynamo.trace_rules
     torch._dynamo.reset()

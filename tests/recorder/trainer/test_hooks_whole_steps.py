@@ -1,5 +1,5 @@
-"""A frame is a whole step: steps that are heard through wrappers and inside each other, rounds of several optimizers,
-and a word about updates that nobody announces.
+"""A frame is a whole step: steps in wrappers and within each other, rounds of several optimizers, and what the user is
+told of updates that no listed optimizer made.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ from tests.recorder.runs import read_array, train
 
 
 class Ear:
-    """Hears steps as a recorder does: the places of the optimizers that stepped, and the weight each time."""
+    """Notes steps as a recorder does: the place of the optimizer that stepped, and the weight each time."""
 
     def __init__(self, given) -> None:
         self.optimizers = optimizers_of(given)
@@ -92,7 +92,7 @@ class Private(Accelerated):
 
 
 class Twin(SGD):
-    """Shares the `__dict__` of another, and names it nowhere."""
+    """Shares the `__dict__` of another optimizer, and has no attribute that leads to it."""
 
     def __init__(self, inner) -> None:
         self.__dict__ = inner.__dict__
@@ -353,7 +353,7 @@ class Held:
         return self.frame
 
     def catch_up(self) -> None:
-        """Nothing of a device is on its way."""
+        """No frame is still on its way from a device."""
 
 
 def lookout(model, *optimizers, **patterns):

@@ -1,4 +1,4 @@
-"""Parameters however they lie in host memory, and where that memory moves."""
+"""Parameters in host memory, in any layout, also if the memory moves."""
 
 from __future__ import annotations
 
@@ -125,7 +125,7 @@ def test_a_parameter_is_recorded_however_it_lies(tmp_path, weight):
 
 
 def test_recorded_memory_can_still_be_resized(tmp_path):
-    """torch never again resizes what `Tensor.numpy` has shown: the user's parameters would be changed by a look."""
+    """torch no longer resizes a tensor after `Tensor.numpy`, so reading would change the user's parameters."""
     model = nn.Linear(2, 2)
     with Recorder(tmp_path / "run.zarr", model) as recorder:
         recorder.start()

@@ -1,4 +1,4 @@
-"""How many steps an optimizer has counted itself: what tells where a resumed training stands, if the weights do not."""
+"""An optimizer's own count of its steps, which tells at which step a resumed training is if the weights do not."""
 
 from __future__ import annotations
 

@@ -58,7 +58,7 @@ class Settings:
 
 
 class Configuration:
-    """As those of libraries that have the methods of a mapping, and derive from none."""
+    """Like those of libraries that have the methods of a mapping, but are no subclass of `Mapping`."""
 
     def __init__(self, **members) -> None:
         self._members = members

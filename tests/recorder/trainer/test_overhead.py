@@ -10,7 +10,7 @@ from tests.recorder.runs import Scripted, assert_frames_are_scripted
 
 
 def test_the_recorder_measures_its_own_cost(tmp_path, monkeypatch):
-    """A clock that advances 1.5 a recorded step and 1.0 another one: the slowdown is 1.5, and frames alternate."""
+    """A clock that advances by 1.5 in a recorded step and by 1.0 in others: the slowdown is 1.5."""
     model = nn.Linear(2, 2)
     optimizer = Scripted(model.parameters())
     clock = 0.0

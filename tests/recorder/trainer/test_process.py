@@ -1,4 +1,4 @@
-"""Two processes, and what each of them never imports."""
+"""The two processes, and which packages each of them must not import."""
 
 from __future__ import annotations
 

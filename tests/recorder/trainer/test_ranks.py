@@ -1,4 +1,4 @@
-"""Of the ranks of a distributed training one records; the others do nothing, and learn what was refused."""
+"""In a distributed training one rank records. The others do nothing, and raise if its recording is refused."""
 
 from __future__ import annotations
 

@@ -60,7 +60,7 @@ def test_the_writer_stores_names_that_a_spool_of_an_earlier_recorder_may_hold(tm
 
 
 def test_an_array_of_an_earlier_recorder_keeps_its_path(tmp_path):
-    """A name as 50%ab, which would be encoded now, was its own path."""
+    """Earlier, a name such as 50%ab was its own path; now it would be encoded."""
     first = writer_of(tmp_path, frames=0, scalars={"50%ab": 0})
     first.append(np.arange(2), {"50%ab": np.ones(2)}, None, [np.zeros((2, 2), "f4")])
     first.publish({})

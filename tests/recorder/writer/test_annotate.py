@@ -38,7 +38,9 @@ def attributes(store: Path) -> dict[str, object]:
         ("1e-3", 1e-3), ("32", 32), ("-7", -7), ("0.5", 0.5), (".5", 0.5), ("5.", 5.0), ("007", "007"), ("true", True),
         ("False", False), ("none", None), ("null", None), ("Adam", "Adam"), ("[1, 2]", [1, 2]), ("[1", "[1"),
         ('"32"', "32"), ("1_000", "1_000"), ("nan", "nan"), ("1e999", "1e999"), ("", ""), ("a=b", "a=b"),
-        ('{"a": NaN}', {"a": "NaN"}), ("9" * 20, int("9" * 20)),
+        ('{"a": NaN}', {"a": "nan"}), ("9" * 20, int("9" * 20)), ("[1e999, -1e999]", ["inf", "-inf"]),
+        (f"[1e305, {10**305}]", [1e305, str(10**305)]),
+        (r'["\ud800"]', [r"\ud800"]),
     ],
 )  # fmt: skip
 def test_values_are_typed(text: str, value: object) -> None:
@@ -92,7 +94,7 @@ def test_names_are_taken_away(tmp_path: Path) -> None:
     record(tmp_path / "run.zarr", seed=0, depth=3)
     assert annotate(tmp_path / "run.zarr", {"seed": 1}, ["depth"]) == {"seed": (0, 1), "depth": (3, None)}
     assert attributes(tmp_path / "run.zarr")["hyperparameters"] == {"seed": 1}
-    with pytest.raises(UsageError, match="There is seed"):
+    with pytest.raises(UsageError, match="The run has seed"):
         annotate(tmp_path / "run.zarr", {}, ["depth"])
 
 

@@ -45,8 +45,9 @@ class Pool:
 
 @pytest.mark.parametrize("at", range(1, 13))
 def test_no_file_is_taken_before_one_that_was_filled_earlier(at):
-    """A writer that looked at the first file while it was being filled, was put aside, and then found the second
-    finished, took that one first: the frames of the first were numbered below what it had, and were lost.
+    """A writer looked at the first file while it was being filled, was then held up, and found the second one finished.
+
+    It took the second file first. The frames of the first had lower numbers, and were lost.
     """
     drain = Drain.__new__(Drain)
     drain.files = Pool(4, at)  # type: ignore[assignment]

@@ -1,4 +1,4 @@
-"""Whether a store's owner lives: asked on its own machine, watched from elsewhere."""
+"""Whether a store's owner lives: by its processes on its own machine, by its heartbeat from elsewhere."""
 
 from __future__ import annotations
 
@@ -108,7 +108,7 @@ def test_an_owner_elsewhere_without_a_heartbeat_is_dead_after_a_while(
     documents = {"another machine": elsewhere.document(), "another container": container.document(), "unknown": [7]}
     publish(store, {"owner": documents[kind]})
     (told,) = told_by(store)
-    assert "cannot be asked from here whether it lives. Waiting up to" in told
+    assert "cannot be seen from here. Waiting up to" in told
 
 
 def test_a_run_that_died_long_ago_is_not_waited_for(store: Path, elsewhere: Owner) -> None:
@@ -140,7 +140,7 @@ def test_a_lock_is_waited_for_only_while_its_holder_drains(store: Path, dead: in
     for owner in (this_owner(store, os.getppid()), replace(this_owner(store, dead), pid_namespace=1)):
         attempts.clear()
         publish(store, {"owner": owner.document()})
-        with pytest.raises(StoreLockedError, match="held"):  # a run that goes on, or one that cannot be asked
+        with pytest.raises(StoreLockedError, match="held"):  # a run that goes on, or one that cannot be seen
             wait_for_lock(store, lock, ME, told.append)
 
 

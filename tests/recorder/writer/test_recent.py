@@ -1,4 +1,4 @@
-"""The mean kinetic energy over the newest spool file: plain numpy over the same frames, of any type and spacing."""
+"""The mean kinetic energy over the newest spool file equals plain numpy's, for frames of any type and spacing."""
 
 from __future__ import annotations
 

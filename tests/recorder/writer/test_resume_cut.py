@@ -66,7 +66,7 @@ def test_the_attempt_is_a_run_like_any_other(tmp_path):
     assert (segment["first_frame"], segment["first_step"], segment["continuous"]) == (0, 496, False)
     assert segment["user_step"] == 496
     assert attributes["last"] == {"step": 730, "loss": 730.0}
-    # It can be recorded into, by the same rules.
+    # An attempt is a store in which a recording can go on, by the same rules.
     train(attempt, model, FIRST, 730, 740)
     assert_history(attempt, model, FIRST, range(496, 741))
     assert_history(store, model, SECOND, range(801))
@@ -123,7 +123,7 @@ def test_scalars_that_began_after_the_cut_are_gone_and_may_begin_again(tmp_path)
 
 
 def test_the_newest_values_are_those_of_the_frames_that_are_left(tmp_path):
-    """Also of a scalar that is logged so rarely that the last chunk has none of it."""
+    """Also for a scalar that is logged so rarely that the last chunk has no value of it."""
     from recorder import Recorder
     from tests.recorder.resumes import Replayed
 

@@ -8,6 +8,7 @@ import torch
 from torch import nn
 
 from recorder import Recorder
+from recorder.errors import SchemaError
 from tests.recorder.resumes import Replayed, assert_history, attributes_of, train
 from tests.recorder.runs import open_tree, read_array
 
@@ -43,7 +44,7 @@ def test_every_place_and_type(tmp_path, dtype, at, capfd):
 
 @pytest.mark.parametrize("stride", [3, 7])
 def test_with_a_stride_the_steps_stay_true(tmp_path, stride, capfd):
-    """A checkpoint at a frame is found by its bits; one between two frames by the count, and the phase is its own."""
+    """A checkpoint at a frame is found by its bits. One between two frames is found by the count; frames follow it."""
     model, store = model_of(), tmp_path / "run.zarr"
     train(store, model, FIRST, 0, 10 * stride, stride=stride, counts=True)
     second = [(0, 0), (6 * stride + 1, 1)]
@@ -108,7 +109,7 @@ def test_restarted_from_a_checkpoint_of_an_attempt(tmp_path, capfd):
 
 
 def test_restarted_from_the_end_of_an_attempt(tmp_path):
-    """Nothing of it is left: it is an attempt no longer."""
+    """No frame of it is left, so the attempt is gone."""
     model, store = model_of(), tmp_path / "run.zarr"
     train(store, model, FIRST, 0, 100)
     train(store, model, [(0, 0), (51, 1)], 50, 60)
@@ -119,7 +120,7 @@ def test_restarted_from_the_end_of_an_attempt(tmp_path):
 
 
 def test_restarted_from_an_attempt_that_another_attempt_leads_to(tmp_path):
-    """The first attempt's checkpoint 80 stands on frames 0 to 50, of which the run has only 0 to 20 by now."""
+    """The first attempt's checkpoint 80 comes after frames 0 to 50, of which the run has only 0 to 20 by now."""
     model, store = model_of(), tmp_path / "run.zarr"
     second, third = [(0, 0), (51, 1)], [(0, 0), (21, 2)]
     train(store, model, FIRST, 0, 100)
@@ -189,12 +190,12 @@ def test_the_bits_decide_against_the_users_count_in_one_line(tmp_path, capfd):
     train(store, model, FIRST, 0, 60)
     train(store, model, [(0, 0), (31, 1)], 30, 50, user_step=45)
     said = capfd.readouterr().err
-    assert said.count("user_step=45 is step 45, but the weights are those of step 30: they decide") == 1
+    assert said.count("user_step=45 is step 45, but the weights are those of step 30. The weights decide") == 1
     assert_history(store, model, [(0, 0), (31, 1)], range(51))
 
 
 def test_of_a_model_recorded_in_part_the_part_decides(tmp_path):
-    """Also where that part was frozen: then the count does."""
+    """The part decides. If it was frozen, the count does."""
     model, store = model_of(), tmp_path / "run.zarr"
     train(store, model, FIRST, 0, 60, include="0.*")
     train(store, model, [(0, 0), (31, 1)], 30, 70, include="0.*")
@@ -217,6 +218,36 @@ def test_without_an_equal_frame_and_without_a_witness_it_is_said(tmp_path, capfd
     assert (last["first_step"], last["continuous"]) == (61, False)
     assert attributes_of(store)["run_id"] == run_id
     assert "attempts" not in attributes_of(store)
+
+
+def test_a_count_from_before_the_first_frame_is_no_place_and_is_named(tmp_path, capfd):
+    model, store = model_of(), tmp_path / "run.zarr"
+    train(store, model, FIRST, 0, 20)
+    train(store, model, [(0, 7)], 30, 32, user_step=0)
+    said = capfd.readouterr().err
+    assert "goes on at step 21, one stride after its last frame. user_step=0 is step 0, and" in said
+    assert read_array(store, "step").tolist() == list(range(24))
+
+
+def test_a_damaged_chunk_of_an_attempt_is_named(tmp_path, capfd):
+    model, store = model_of(), tmp_path / "run.zarr"
+    train(store, model, FIRST, 0, 60)
+    train(store, model, [(0, 0), (31, 1)], 30, 35)
+    (store / "attempts/1/parameters/0/weight/c/0/0/2").write_bytes(b"damaged")
+    train(store, model, FIRST, 55, 56)
+    said = capfd.readouterr().err
+    assert "attempts/1: frames 32 to 44 cannot be read and were not compared" in said
+    assert "no recorded frame equals the weights" in said
+
+
+def test_another_length_of_chunks_is_refused(tmp_path):
+    model, store = model_of(), tmp_path / "run.zarr"
+    train(store, model, FIRST, 0, 3)
+    with (
+        Recorder(store, model, mode="a", chunk_steps=32) as recorder,
+        pytest.raises(SchemaError, match="chunk_steps: the store has 16, this recording 32"),
+    ):
+        recorder.start()
 
 
 def test_a_lost_tail_leaves_a_gap_at_the_witnessed_step(tmp_path, capfd):

@@ -140,6 +140,16 @@ def test_a_damaged_chunk_is_not_compared_and_named(tmp_path, arrays):
     assert search(found, frame_of(arrays, 40)).find() == Found(40, 40, 40)
 
 
+def test_a_damaged_chunk_does_not_end_the_choice_of_the_parameter_that_goes_first(tmp_path):
+    """The last chunk has one frame, so the one before it is looked at."""
+    still, fast = np.zeros((1, 17), np.float32), np.arange(51, dtype=np.float32).reshape(3, 17)
+    found = held(tmp_path, [still, fast])
+    next(objects_of(tmp_path, found.parameters[0], 0))[0].write_bytes(b"damaged")
+    assert order_of(found) == [1, 0]
+    next(objects_of(tmp_path, found.parameters[1], 0))[0].write_bytes(b"damaged")
+    assert order_of(found) == [0, 1]
+
+
 def test_the_last_chunk_is_compared_in_memory(tmp_path, arrays):
     on_disk = held(tmp_path, arrays)
     tail = []
@@ -155,7 +165,7 @@ def test_the_last_chunk_is_compared_in_memory(tmp_path, arrays):
 
 
 def test_a_parameter_that_is_cut_into_objects_is_compared_piece_by_piece(tmp_path, monkeypatch):
-    """And no more is in memory than one object, decoded and as it is stored, and what is compared at once."""
+    """Memory holds at most one object, decoded and as stored, and the numbers that are compared at once."""
     monkeypatch.setattr("recorder.budget.LARGEST_CHUNK_BYTES", 1 << 20)
     values = np.random.default_rng(1).normal(size=(1000, 33, 2 * T)).astype(np.float32)
     found = held(tmp_path, [values])

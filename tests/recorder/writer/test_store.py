@@ -39,7 +39,7 @@ def test_every_chunk_comes_back_bit_for_bit(dtype, compression, draft, rows):
 @pytest.mark.parametrize("steps", [STEPS, PAGED_STEPS])
 @pytest.mark.parametrize("order", [1, 2])
 def test_the_better_order_of_differences_is_found_on_a_sample(order, steps):
-    """As small as pcodec's own search makes it, which looks at all of the chunk."""
+    """The chunk is as small as with pcodec's own search, which looks at all of it."""
     chunk = smooth(order, 6000, steps)
     assert chunk.size > 8 * _SAMPLE
     thorough = len(PCodec(**pcodec_settings(steps)).encode(chunk))
@@ -122,7 +122,7 @@ def test_a_chunk_that_fills_after_a_draft_is_written_in_full(writer, tmp_path):
 
 
 def test_bytes_are_counted_on_where_a_writer_died_after_a_chunk_that_it_had_not_committed(writer, tmp_path):
-    """The next one finds the chunk on the disk fuller, and larger, than the one that was committed."""
+    """The next writer finds a chunk on the disk that has more frames than were committed."""
     frames = smooth(2, 150 * 60 + 60 + 3, 2 * STEPS).T.copy()
     append(writer, frames[: STEPS + 40])
     writer.publish({})

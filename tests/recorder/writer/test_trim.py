@@ -1,4 +1,4 @@
-"""Smaller stores: their frames are the run's own, their temperatures those of numpy, and what is lost is said."""
+"""Smaller stores: frames equal the run's, temperatures equal numpy's, and the command says what is lost."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from hypothesis import strategies as st
 import analyzer
 from recorder import Recorder
 from recorder.__main__ import main
-from recorder.errors import StoreExistsError, StoreFormatError, UsageError
+from recorder.errors import StoreExistsError, StoreFormatError, StoreLockedError, UsageError
 from recorder.imports.build import import_checkpoints
 from recorder.writer.thinning import keep
 from recorder.writer.trim import plan_trim, write_trim
@@ -153,9 +153,9 @@ def test_the_runs_own_path_is_refused(recorded: Path) -> None:
     trim = plan_trim(recorded, ["50%:"])
     with pytest.raises(UsageError, match="another path"):
         write_trim(trim, recorded, overwrite=True)
+    (recorded.parent / "other.zarr").mkdir()
+    write_trim(trim, recorded.parent / "other.zarr")
     with pytest.raises(StoreExistsError):
-        (recorded.parent / "other.zarr").mkdir(exist_ok=True)
-        write_trim(trim, recorded.parent / "other.zarr")
         write_trim(trim, recorded.parent / "other.zarr")
 
 
@@ -173,6 +173,41 @@ def test_a_damaged_run_is_named_and_nothing_is_left(tmp_path: Path) -> None:
     document["attributes"]["segments"] = [3]
     (store / "zarr.json").write_text(json.dumps(document))
     with pytest.raises(StoreFormatError, match="segments"):
+        plan_trim(store, [], 2)
+
+
+@pytest.mark.parametrize("damaged", [False, True])
+def test_a_run_that_is_cut_meanwhile_is_named_and_nothing_is_left(tmp_path: Path, damaged: bool) -> None:
+    """A cut replaces chunks, which would mix the frames of two histories. A chunk that it removed is not damaged."""
+    save_series(tmp_path / "files", range(40))
+    store = tmp_path / "run.zarr"
+    import_checkpoints([tmp_path / "files"], store)
+    trim = plan_trim(store, [], 2)
+    document = json.loads((store / "zarr.json").read_text())
+    document["attributes"]["run_id"] = "another"
+    (store / "zarr.json").write_text(json.dumps(document))
+    if damaged:
+        next(path for path in (store / "parameters/conv/weight/c").rglob("*") if path.is_file()).unlink()
+    with pytest.raises(StoreLockedError, match="one cut or replaced the run meanwhile"):
+        write_trim(trim, tmp_path / "small.zarr")
+    assert sorted(os.listdir(tmp_path)) == ["files", "run.zarr"]
+
+
+def test_memory_that_does_not_suffice_is_said_with_a_remedy_of_this_command(recorded: Path, tmp_path: Path) -> None:
+    with pytest.raises(UsageError, match=r"memory: expected room for chunks.*\. Raise --memory-limit, or"):
+        write_trim(plan_trim(recorded, [], 2), tmp_path / "small.zarr", memory_limit=1000)
+
+
+def test_chunks_that_claim_more_than_two_gibibytes_are_refused(tmp_path: Path) -> None:
+    save_series(tmp_path / "files", range(3))
+    store = tmp_path / "run.zarr"
+    import_checkpoints([tmp_path / "files"], store)
+    document = json.loads((store / "zarr.json").read_text())
+    member = document["consolidated_metadata"]["metadata"]["parameters/conv/weight"]
+    chunks = member["chunk_grid"]["configuration"]["chunk_shape"]
+    chunks[0] = (1 << 31) // (4 * chunks[1] * chunks[2])  # of float32
+    (store / "zarr.json").write_text(json.dumps(document))
+    with pytest.raises(StoreFormatError, match="chunks of"):
         plan_trim(store, [], 2)
 
 
