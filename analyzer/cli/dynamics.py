@@ -134,9 +134,11 @@ def _table(answer: xr.Dataset, frame: pd.DataFrame, wide: bool) -> str:
             where = f", steps {int(one['start_step'])} to {int(one['stop_step'])}" if answer.sizes["window"] > 1 else ""
             time, error = float(one["correlation_time"]), float(one["correlation_time_error"])
             if time == time:
-                times.append(f"{title}{where}: {time:.3g} (se {error:.2g})")
+                times.append(f"{title}{where}: {time:.3g} " + (f"(se {error:.2g})" if error == error else "(no se)"))
     if times and len(times) <= 2 * _SHOWN:
         notes.append(f"integrated correlation time in steps: {'; '.join(times)}")
+        if any(said.endswith("(no se)") for said in times):
+            notes.append("no se: too few batches, or the MSD at long lags tells of correlation that C does not show")
     return f"{text}\n\n" + "\n".join([*notes, *said, *fewer_of(answer, len(told))]) + "\n"
 
 

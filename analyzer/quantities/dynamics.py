@@ -90,7 +90,7 @@ def dynamics(
         in weight² step⁻¹ with its error, where the exponent is 1 within its interval and the interval is narrower than
         ±½; else NaN. `origins`, the pairs of frames of each weight, and `n_eff`, the independent stretches of time that
         the displacement is worth.
-        `correlation_time` ½ + Σ C(τ)/C(0) over (group, window), in steps, up to `correlation_cutoff`: the first
+        `correlation_time` ½ + Σ C(τ)/C(0) over (group, window), in steps, up to `correlation_cutoff`: twice the first
         lag at which C is not distinguishable from 0. C is taken as linear between two lags.
         NaN for a group with a NaN or infinite weight.
         The coordinates `origin_spacing` and `averaged_over` say in steps what a lag is estimated from. Up to 4,096
@@ -110,7 +110,9 @@ def dynamics(
     Notes
     -----
     Error bars are from batches of at least max(256, 2τ) frames (`analyzer.statistics.lagged`). A small, slow part of C
-    lies below its error bar and is not in `correlation_time`: then MSD(τ)/(2τ C(0)) at long lags says more.
+    lies below its error bar and is not in `correlation_time`: then MSD(τ)/(2τ C(0)) at long lags says more. Where it
+    says something else than the sum (p < 0.01), `correlation_time_error` is NaN. Of what is slower than the longest lag
+    a window cannot tell.
 
     Examples
     --------

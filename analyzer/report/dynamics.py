@@ -80,7 +80,8 @@ def _table(answer: xr.Dataset) -> Table:
     span = answer["lag"].values[np.concatenate([first, last])]
     told = f" First and last: lags {span[0]:,} and {span[-1]:,}." if span.size else ""
     caption = (
-        "± is one standard error; without one, the window has fewer than eight batches. Exponent: d ln MSD/d ln τ, 1 "
+        "± is one standard error; without one, the window has fewer than eight batches, or the displacements at long "
+        "lags tell of correlation that is not in the correlation time. Exponent: d ln MSD/d ln τ, 1 "
         f"for diffusion, 2 for steady motion, 0 where weights are confined.{told} Diffusion coefficients only where "
         "the exponent is 1 within its interval."
     )

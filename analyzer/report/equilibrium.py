@@ -48,18 +48,23 @@ def _headline(answer: xr.Dataset) -> str:
     several = answer.sizes["window"] > 1
     text = f"{answer.sizes['window']} stretches have constant settings. " if several else ""
     text += f"The latest t₀ of all series is step {int(np.nanmax(steps)):,} (marked in the charts)."
-    drifting = [
-        f"{answer['group'].values[n]}" + (f" (steps {_steps(answer.isel(window=m))})" if several else "")
-        for n, m in zip(*np.nonzero(verdicts == DRIFTING), strict=True)
-    ]
+    drifting, undecided = (_named(answer, verdict, several) for verdict in (DRIFTING, UNDECIDED))
     if drifting:
         text += f" {len(drifting)} of {verdicts.size} series still drift after it: {', '.join(drifting)}."
-    undecided = int(np.sum(verdicts == UNDECIDED))
     if undecided:
-        text += f" {undecided} of {verdicts.size} series have too few independent samples to tell."
+        names = ", ".join(undecided)
+        text += f" {len(undecided)} of {verdicts.size} series are undecided, the table says why: {names}."
     if not drifting and not undecided:
         text += f" None of the {verdicts.size} series drifts after it."
     return text
+
+
+def _named(answer: xr.Dataset, verdict: str, several: bool) -> list[str]:
+    """The series with a verdict; where there are several stretches, with their steps."""
+    return [
+        f"{answer['group'].values[n]}" + (f" (steps {_steps(answer.isel(window=m))})" if several else "")
+        for n, m in zip(*np.nonzero(answer["verdict"].values == verdict), strict=True)
+    ]
 
 
 def _steps(one: xr.Dataset) -> str:

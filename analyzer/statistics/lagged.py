@@ -25,6 +25,15 @@ FEWEST_BATCHES = 7.25
 and batches end on a grid, which leaves seven and a bit."""
 LEAST_FRAMES = 256
 """Shortest batch."""
+SUMMED = 2
+"""C is summed for its integral to so many times the first lag at which it is not distinguishable from 0. What is left
+of an exponential there is the square of its error bar. Summed to that lag alone, the intervals of AR(1) velocities held
+the truth in 82 % (ρ = 0.9) and 61 % (ρ = 0.99)."""
+HIDDEN = 2.5758293035489004
+"""The correlation time has no error bar where its interval leaves out what the displacement says at the longest lag
+with an error bar, and both differ by more than so many errors of the latter: p < 0.01. A small, slow part of C below
+the error bars of each C(τ) is not small in the sum: in a minimum the whole sum is 0, and 0 to 2 % of intervals held
+that."""
 PRODUCTS, SQUARES = 0, 1
 
 
@@ -47,7 +56,7 @@ class Lagged:
     time, time_error
         (groups,) integrated correlation time in frames, ½ + Σ C(τ)/C(0); NaN unless the lags begin with 0 and 1.
     cutoff
-        (groups,) the lag up to which C is summed: the first at which it is not distinguishable from 0.
+        (groups,) the lag up to which C is summed: about twice the first at which it is not distinguishable from 0.
     """
 
     autocorrelation: Array
@@ -106,6 +115,7 @@ def lagged(sums: Array, counts: Array, lags: Array, weights: Array, length: int)
         ratio_error[:, zero] = np.where(np.isnan(error[:, zero, PRODUCTS]), np.nan, 0.0)
     exponent, exponent_error = _exponents(per_weight, counts, lags, means, length)
     time, time_error, cutoff = _time(per_weight, counts, lags, ratio, ratio_error, length)
+    hidden = _hides_a_slow_part(ratio, time_error, cutoff, means, error[..., SQUARES], lags)
     return Lagged(
         means[..., PRODUCTS],
         error[..., PRODUCTS],
@@ -117,7 +127,7 @@ def lagged(sums: Array, counts: Array, lags: Array, weights: Array, length: int)
         exponent_error,
         n_eff,
         time,
-        time_error,
+        np.where(hidden, np.nan, time_error),
         cutoff,
     )
 
@@ -244,7 +254,7 @@ def _time(
     if lags.size < 2 or lags[0] != 0 or lags[1] != 1:
         return time, error, cutoff
     weight = summing(lags)
-    is_noise = ~(np.abs(ratio) > NORMAL * ratio_error)
+    is_noise = _is_far(lags, ~(np.abs(ratio) > NORMAL * ratio_error))
     is_noise[:, 0] = False
     last = np.where(is_noise.any(axis=1), np.argmax(is_noise, axis=1), lags.size - 1)
     known = np.isfinite(ratio_error[:, 1])
@@ -263,3 +273,29 @@ def _time(
         if effective(share) >= FEWEST_BATCHES:
             error[some], _ = spread(off_time * (1 - share), share)
     return time, error, cutoff
+
+
+def _is_far(lags: Array, is_noise: Array) -> Array:
+    """Whether each lag is so far beyond the first one (from 1 on) that is noise that the sum ends: (groups, lags)."""
+    noise = is_noise & (lags > 0)
+    first = np.where(noise.any(axis=1), lags[np.argmax(noise, axis=1)], lags[-1])
+    return np.asarray(lags >= np.minimum(SUMMED * first, lags[-1])[:, np.newaxis])
+
+
+def _hides_a_slow_part(
+    ratio: Array, time_error: Array, cutoff: Array, means: Array, error: Array, lags: Array
+) -> Array:
+    """Whether displacements at the longest lag L with an error bar tell of correlation that is not in the sum of C.
+
+    MSD(L)/(2L C(0)) = ½ + Σ_{τ<L} (1 − τ/L) C(τ)/C(0) exactly, for all lags up to L: (groups,) bool.
+    """
+    known = np.flatnonzero(np.isfinite(error).any(axis=0) & (lags > 0))
+    if not known.size or lags[0] != 0:
+        return np.zeros(len(ratio), dtype=bool)
+    last = known[-1]
+    unit = 2 * lags[last] * means[:, 0, PRODUCTS]
+    kept = (lags[np.newaxis] <= cutoff[:, np.newaxis]) * np.maximum(1 - lags / lags[last], 0)
+    ends = np.searchsorted(lags, np.nan_to_num(cutoff))
+    summed = 0.5 + np.einsum("gl,gl->g", np.where(kept > 0, ratio * kept, 0.0), summing(lags)[ends])
+    allowed = np.fmax(NORMAL * time_error, HIDDEN * error[:, last] / unit)
+    return np.asarray(np.abs(summed - means[:, last, SQUARES] / unit) > allowed)

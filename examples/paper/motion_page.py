@@ -114,7 +114,8 @@ def _correlation(one: Record) -> str:
         for layer, row in one["motion"]["layers"].items()
     ]
     table = _by_lag(one["motion"], _C)
-    return f"{table}\n\nIntegrated correlation time, steps:\n\n{_table(['layer', '½ + Σ C(τ)/C(0)'], times)}"
+    title = "Integrated correlation time, steps (a slow part of C below its error bars is not in it):"
+    return f"{table}\n\n{title}\n\n{_table(['layer', '½ + Σ C(τ)/C(0)'], times)}"
 
 
 def _told_of_correlation(answers: Mapping[str, Record]) -> str:

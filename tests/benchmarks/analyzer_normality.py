@@ -90,10 +90,13 @@ def rates(cases: tuple[Case, ...], count: int, seed: int = 0) -> Iterator[tuple[
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--systems", type=int, default=400)
+    parser.add_argument("--kind", default="", help="only kinds whose name contains this")
+    parser.add_argument("--seed", type=int, default=0)
     arguments = parser.parse_args()
+    some = tuple(case for case in CASES if arguments.kind in case.name)
     print("| velocities | weights | samples | kurtosis rejects, % | distance rejects, % | no p-value |")
     print("|---|---|---|---|---|---|")
-    for case, rejected, without in rates(CASES, arguments.systems):
+    for case, rejected, without in rates(some, arguments.systems, arguments.seed):
         shares = " | ".join(f"{100 * share:.1f}" for share in rejected)
         print(f"| {case.name} | {case.weights} | {case.samples:,} | {shares} | {without} |", flush=True)
 

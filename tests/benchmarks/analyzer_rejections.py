@@ -159,15 +159,7 @@ def main() -> None:
     print("|---|---|---|---|---|---|")
     for *head, null, power in of_rows(arguments.systems):
         print("| " + " | ".join(map(str, head)) + f" | {100 * null:.1f} | {100 * power:.1f} |", flush=True)
-    titles = (
-        "rows",
-        "samples",
-        "shared",
-        "ρ of even rows",
-        "of odd rows",
-        "equal rows differ, %",
-        "half 20 % hotter, %",
-    )
+    titles = ("rows", "samples", "shared", "ρ of odd rows", "wander", "equal rows differ, %", "half 20 % hotter, %")
     print(f"\n| {' | '.join(titles)} | undecided, % |\n{'|---' * 8}|")
     for *head, found in of_windows(arguments.systems):
         print("| " + " | ".join(map(str, head)) + "".join(f" | {100 * x:.1f}" for x in found) + " |", flush=True)

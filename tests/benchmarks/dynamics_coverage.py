@@ -1,37 +1,61 @@
-"""How often the true correlation, displacement and exponent lie inside the reported 95 % interval.
+"""How often the true correlation, displacement, exponent and diffusion coefficient lie inside the 95 % interval.
 
     python -m tests.benchmarks.dynamics_coverage
 
-Each system is one weight, which no average over weights helps. The truths are derived in
+Systems are single weights, which no average over weights helps, and groups of ten. The truths are derived in
 tests/analyzer/quantities/test_dynamics.py.
 """
 
 from __future__ import annotations
 
 import argparse
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 
 import numpy as np
 from scipy.signal import lfilter
 
 from analyzer.engine.strips import GRID, MOST_BATCHES
-from analyzer.statistics.lagged import NORMAL, lagged
-from tests.benchmarks.analyzer_workload import table
+from analyzer.quantities.dynamics import _diffusion as diffusion
+from analyzer.query.lags import default_lags
+from analyzer.statistics.lagged import NORMAL, Lagged, lagged
 
-LAGS = np.array([0, 1, 2, 10, 12, 14, 96, 112, 128, 448, 512, 640, 896, 1024])
 SHOWN = (0, 1, 12, 112, 512, 1024)
+GROUPS = (1, 10)
 _AT_ONCE = 100
+"""Weights that are simulated at once."""
+_BEFORE = 8000
+"""Frames that are simulated before the first one, so that systems forget how they began."""
 
 
 @dataclass(frozen=True)
 class System:
-    """Weights of one kind: from noise (weights, samples) to (weights, frames), with C(τ) and MSD(τ)."""
+    """Weights of one kind: from noise (weights, frames) to (weights, frames), with C(τ) and MSD(τ).
+
+    `diffusion` is D of long times, where there is one; `time` is ½ + Σ C(τ)/C(0).
+    """
 
     name: str
     weights: Callable[[np.ndarray], np.ndarray]
     correlation: Callable[[np.ndarray], np.ndarray]
     displacement: Callable[[np.ndarray], np.ndarray]
+    diffusion: float
+    time: float
+
+
+@dataclass(frozen=True)
+class Coverage:
+    """How often intervals of one system and column are given, and hold the truth, at each lag (lags,), in percent.
+
+    The correlation time has no lags, and stands at the first one.
+    """
+
+    system: str
+    weights: int
+    column: str
+    lags: np.ndarray
+    given: np.ndarray
+    held: np.ndarray
 
 
 def ar1(rho: float) -> System:
@@ -42,6 +66,8 @@ def ar1(rho: float) -> System:
         lambda noise: np.cumsum(lfilter([1], [1, -rho], noise, axis=1), axis=1),
         lambda lag: square * rho**lag,
         lambda lag: square * (lag * (1 + rho) / (1 - rho) - 2 * rho * (1 - rho**lag) / (1 - rho) ** 2),
+        diffusion=square * (1 + rho) / (1 - rho) / 2,
+        time=0.5 + rho / (1 - rho),
     )
 
 
@@ -53,20 +79,22 @@ def sgd(a: float) -> System:
         lambda noise: lfilter([1], [1, -a], noise, axis=1),
         lambda lag: np.where(lag == 0, 2 * square * (1 - a), -square * (1 - a) ** 2 * a ** (lag - 1.0)),
         lambda lag: 2 * square * (1 - a**lag),
+        diffusion=np.nan,  # confined
+        time=0.0,
     )
 
 
 SYSTEMS = (ar1(0.0), ar1(0.9), ar1(0.99), sgd(0.9), sgd(0.999))
 
 
-def sums_of(weights: np.ndarray, length: int) -> tuple[np.ndarray, np.ndarray]:
+def sums_of(weights: np.ndarray, lags: np.ndarray, length: int) -> tuple[np.ndarray, np.ndarray]:
     """The sums of batches of one window that begins at frame 0, as the engine makes them."""
     velocities = weights.shape[1] - 1
     batches = -(-velocities // length)
-    sums, counts = np.zeros((len(weights), batches, LAGS.size, 2)), np.zeros((batches, LAGS.size, 2))
+    sums, counts = np.zeros((len(weights), batches, lags.size, 2)), np.zeros((batches, lags.size, 2))
     v = np.diff(weights, axis=1)
     edges = np.arange(batches) * length
-    for n, lag in enumerate(LAGS):
+    for n, lag in enumerate(lags):
         products = np.zeros_like(v)
         products[:, lag:] = v[:, lag:] * v[:, : velocities - lag]
         sums[:, :, n, 0] = np.add.reduceat(products, edges, axis=1)
@@ -79,41 +107,83 @@ def sums_of(weights: np.ndarray, length: int) -> tuple[np.ndarray, np.ndarray]:
     return sums, counts
 
 
-def measure(count: int, frames: int, seed: int = 0) -> Iterator[tuple[object, ...]]:
-    """Rows: system, column, and the share of intervals that hold the truth at each shown lag, in percent."""
+def measure(
+    systems: Sequence[System],
+    count: int,
+    frames: int,
+    *,
+    weights: int = 1,
+    lags: np.ndarray | None = None,
+    seed: int = 0,
+) -> Iterator[Coverage]:
+    """How `count` groups of so many weights fared, of each kind."""
     rng = np.random.default_rng(seed)
+    lags = default_lags(frames - 1) if lags is None else lags
     length = max(GRID, 2 ** int(np.log2(2 * (frames - 1) / MOST_BATCHES)))
-    before = 8000
-    for system in SYSTEMS:
-        correlation, displacement = system.correlation(LAGS), system.displacement(LAGS)
-        low, high = np.maximum(np.arange(LAGS.size) - 1, 1), np.minimum(np.arange(LAGS.size) + 1, LAGS.size - 1)
-        with np.errstate(divide="ignore", invalid="ignore"):
-            slope = np.log(displacement[high] / displacement[low]) / np.log(LAGS[high] / LAGS[low])
-        truths = {
-            "autocorrelation": correlation,
-            "normalised": correlation / correlation[0],
-            "displacement": displacement,
-            "exponent": slope,
-        }
-        hits = {name: np.zeros(LAGS.size) for name in truths}
-        made = {name: np.zeros(LAGS.size) for name in truths}
-        for begin in range(0, count, _AT_ONCE):
-            some = min(_AT_ONCE, count - begin)
-            weights = system.weights(rng.standard_normal((some, before + frames)))[:, before:]
-            found = lagged(*sums_of(weights, length), LAGS, np.ones(some), length)
-            for name, truth in truths.items():
-                error = getattr(found, f"{name}_error")
-                made[name] += np.isfinite(error).sum(axis=0)
-                hits[name] += (np.abs(getattr(found, name) - truth) <= NORMAL * error).sum(axis=0)
-        for name in truths:
+    for system in systems:
+        held: dict[str, np.ndarray] = {}
+        given: dict[str, np.ndarray] = {}
+        for begin in range(0, count, _AT_ONCE // weights):
+            some = min(_AT_ONCE // weights, count - begin)
+            moved = system.weights(rng.standard_normal((some * weights, _BEFORE + frames)))[:, _BEFORE:]
+            sums, counts = sums_of(moved, lags, length)
+            groups = sums.reshape(some, weights, *sums.shape[1:]).sum(axis=1)
+            found = lagged(groups, counts, lags, np.full(some, weights), length)
+            for name, (off, error) in columns_of(system, found, lags).items():
+                known = np.isfinite(error) & np.isfinite(off)
+                given[name] = given.get(name, 0) + known.sum(axis=0)
+                held[name] = held.get(name, 0) + (known & (np.abs(off) <= NORMAL * error)).sum(axis=0)
+        for name in given:
             with np.errstate(invalid="ignore"):
-                share = 100 * hits[name] / made[name]
-            yield (system.name, name, *(_percent(share[list(LAGS).index(lag)], name, lag) for lag in SHOWN))
+                share = 100 * held[name] / given[name]
+            yield Coverage(system.name, weights, name, lags, 100 * given[name] / count, share)
 
 
-def _percent(share: float, name: str, lag: int) -> str:
-    exact = lag == 0 and name != "autocorrelation"  # 0 or 1 by definition
-    return "–" if exact or np.isnan(share) else f"{share:.1f}"
+def columns_of(system: System, found: Lagged, lags: np.ndarray) -> dict[str, tuple[np.ndarray, np.ndarray]]:
+    """How far each column is from the truth, and its standard error: (groups, lags) each; NaN where there is none."""
+    correlation, displacement = system.correlation(lags), system.displacement(lags)
+    low, high = np.maximum(np.arange(lags.size) - 1, 1), np.minimum(np.arange(lags.size) + 1, lags.size - 1)
+    with np.errstate(divide="ignore", invalid="ignore"):
+        slope = np.log(displacement[high] / displacement[low]) / np.log(lags[high] / lags[low])
+        spread = diffusion(
+            {
+                "exponent": found.exponent,
+                "exponent_error": found.exponent_error,
+                "mean_squared_displacement": found.displacement,
+                "mean_squared_displacement_error": found.displacement_error,
+            },
+            lags,
+        )
+        constant, error = spread["diffusion_coefficient"], spread["diffusion_coefficient_error"]
+        apart = np.where(lags > 0, 1.0, np.nan)  # 0 or 1 by definition at lag 0
+        summed = 0.5 + np.cumsum(system.correlation(np.arange(1, lags[-1] + 1))) / correlation[0]
+        cut = np.nan_to_num(found.cutoff, nan=1).astype(np.int64)
+        return {
+            "autocorrelation": (found.autocorrelation - correlation, found.autocorrelation_error),
+            "normalised": ((found.normalised - correlation / correlation[0]) * apart, found.normalised_error),
+            "displacement": ((found.displacement - displacement) * apart, found.displacement_error),
+            "exponent": ((found.exponent - slope) * apart, found.exponent_error),
+            "diffusion": ((constant - displacement / (2 * lags)) * apart, error),
+            "diffusion at long times": ((constant - system.diffusion) * apart, error),
+            "correlation time to its cutoff": _first(found.time - summed[cut - 1], found.time_error, lags),
+            "correlation time": _first(found.time - system.time, found.time_error, lags),
+        }
+
+
+def _first(off: np.ndarray, error: np.ndarray, lags: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """What has no lags, at the first one: (groups, lags) each."""
+    nothing = np.full((off.size, lags.size - 1), np.nan)
+    return np.column_stack([off, nothing]), np.column_stack([error, nothing])
+
+
+def line(row: Coverage) -> str:
+    """A row of the table: how many hold at each shown lag, and of what is seldom given also how often that is."""
+    places = [int(np.searchsorted(row.lags, lag)) for lag in SHOWN]
+    cells = []
+    for held, given in zip(row.held[places], row.given[places], strict=True):
+        seldom = f" ({given:.0f})" if given < 99.5 else ""
+        cells.append("–" if np.isnan(held) else f"{held:.1f}{seldom}")
+    return f"| {row.system} | {row.weights} | {row.column} | " + " | ".join(cells) + " |"
 
 
 def main() -> None:
@@ -122,8 +192,12 @@ def main() -> None:
     options.add_argument("--systems", type=int, default=2000)
     options.add_argument("--frames", type=int, default=16385)
     chosen = options.parse_args()
-    title = f"Coverage, %, of 95 % intervals; {chosen.systems:,} systems of {chosen.frames:,} frames"
-    print(table(title, ("system", "column", *map(str, SHOWN)), list(measure(chosen.systems, chosen.frames))))
+    titles = ("system", "weights", "column", *(f"τ = {lag:,}" for lag in SHOWN))
+    print(f"| {' | '.join(titles)} |\n{'|---' * len(titles)}|")
+    for weights in GROUPS:
+        for row in measure(SYSTEMS, chosen.systems, chosen.frames, weights=weights):
+            if not np.isnan(row.held).all():
+                print(line(row), flush=True)
 
 
 if __name__ == "__main__":

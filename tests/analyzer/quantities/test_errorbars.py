@@ -81,18 +81,21 @@ def test_convention_and_constants_scale_the_error_with_the_temperature(
         np.testing.assert_allclose(other[name], factor * one[name], rtol=1e-12)
 
 
-def test_rows_have_the_scatter_of_their_batches_and_an_n_eff_of_their_own(
-    long: tuple[Path, dict[str, np.ndarray]],
+@pytest.mark.parametrize(("by", "weights"), [("row", 5), ("element", 1)])
+def test_rows_and_elements_have_the_scatter_of_their_batches_and_an_n_eff_of_their_own(
+    long: tuple[Path, dict[str, np.ndarray]], by: str, weights: int
 ) -> None:
     path, frames = long
-    answer = analyzer.open_run(path).thermo.temperature(by="row", parameter="conv1.lin.weight").compute()
-    rows = 0.5 * np.diff(frames["conv1.lin.weight"].astype(float), axis=-1) ** 2
+    answer = analyzer.open_run(path).thermo.temperature(by=by, parameter="conv1.lin.weight").compute()
+    energy = 0.5 * np.diff(frames["conv1.lin.weight"].astype(float), axis=-1) ** 2
     edges = [0, 256, 512, 768, 1024, 1280, 1500]
-    sums = np.stack([rows[..., a:b].sum(axis=-1).mean(axis=1) for a, b in itertools.pairwise(edges)], 1)
-    whole = rows.reshape(-1, 1500).mean(axis=0)
-    known = np.full(6, whole.var() / whole.mean() ** 2)
-    same(answer, uncertainty.from_batches(np.diff(edges), sums, weights=np.full(6, 5), relative_variance=known))
-    assert np.unique(answer["n_eff"]).size == 6
+    groups = energy.reshape(-1, weights, 1500).mean(axis=1)
+    sums = np.stack([groups[:, a:b].sum(axis=-1) for a, b in itertools.pairwise(edges)], 1)
+    whole = energy.reshape(-1, 1500).mean(axis=0)
+    known = np.full(len(groups), whole.var() / whole.mean() ** 2)
+    of = np.full(len(groups), weights)
+    same(answer, uncertainty.from_batches(np.diff(edges), sums, weights=of, relative_variance=known))
+    assert np.unique(answer["n_eff"]).size == len(groups)
 
 
 def test_short_displacements_at_a_long_lag_are_one_batch_each(long: tuple[Path, dict[str, np.ndarray]]) -> None:

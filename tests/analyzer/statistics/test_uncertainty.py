@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import logging
+from pathlib import Path
 
 import numpy as np
 import pytest
 from scipy.special import fdtrc, stdtrit
 
-from analyzer.statistics import correlations
+from analyzer.query.settings import FEWEST_STEPS
+from analyzer.query.windows import BIN_FRAMES
+from analyzer.statistics import correlations, equilibrium, lagged, uncertainty
 from analyzer.statistics.drift import drift_null
 from analyzer.statistics.uncertainty import (
     NORMAL,
@@ -332,3 +335,31 @@ def test_two_or_three_batches_make_no_error_bar() -> None:
         assert found.unreliable.all()
     constant = from_batches(np.full(2, 256.0), np.full((1, 2), 256.0), weights=np.array([10]))
     assert constant.standard_error == 0
+
+
+WORDS = {4: "four", 7.25: "eight", 10: "ten", 12: "twelve"}
+
+
+def test_the_page_on_error_bars_states_the_thresholds_of_the_code() -> None:
+    page = " ".join((Path(__file__).parents[3] / "docs/error-bars.md").read_text(encoding="utf-8").split())
+    u, many, few = uncertainty, uncertainty.PROJECTIONS, uncertainty.FEW_PROJECTIONS
+    ratio = {freedom: stdtrit(freedom, 0.975) / NORMAL for freedom in (3, few, many)}
+    begin, full = u._FULLY
+    for said in (
+        f"| K | {many}, or the number of batches less one, if that is smaller: t(K)/1.96 = {ratio[many]:.2f}, and "
+        f"{ratio[3]:.2f} with {WORDS[u.LEAST_BATCHES]} batches |",
+        f"| no error bar | `n_eff` below {u.LEAST_N_EFF:g}, or fewer than {WORDS[u.LEAST_BATCHES]} batches |",
+        f"| flagged | `n_eff` below {u.RELIABLE_N_EFF:g} ({u.RELIABLE_N_EFF_ELEMENT:g} for a single weight",
+        f"| flagged | fewer than {WORDS[u.RELIABLE_BATCHES]} batches |",
+        f"the {WORDS[few]} slowest cosines are stronger than those from the {many + 1}th to the {u._BROAD}th "
+        f"(F test, p < {u.SLOW:g}; {u.SLOW:.0%}".replace("%", " %"),
+        f"the bar goes over from the {WORDS[many]} cosines to the {WORDS[few]} slowest, t({few})/1.96 = "
+        f"{ratio[few]:.2f}, as p falls from {begin:g} to {full:g} |",
+        f"sums over batches of {BIN_FRAMES} steps or more",
+        f"a window of each stretch of at least {FEWEST_STEPS} steps",
+        f"(p ≥ {equilibrium.DIFFERENT:g})",
+        f"`n_eff` after t0 is below {u.LEAST_N_EFF:g}",
+        f"batches of at least max({lagged.LEAST_FRAMES}, 2τ) frames",
+        f"fewer than {WORDS[lagged.FEWEST_BATCHES]} such batches",
+    ):
+        assert said in page, said
