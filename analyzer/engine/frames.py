@@ -116,6 +116,14 @@ class Held:
         return ()
 
 
+def rows_of(frames: Frames, region: Region, rows: slice, start: int, stop: int) -> Array:
+    """Frames of some entries of a region's first axis; a chunk is decoded no further than they reach."""
+    if not isinstance(frames, (Chunks, Noted)):
+        return frames.read(region, start, stop)[rows]
+    (first, _), *rest = region
+    return frames.read(((first + rows.start, first + rows.stop), *rest), start, stop)
+
+
 def of_places(frames: Frames, begin: int, end: int) -> Any:
     """What a task on several neighbouring spans is given in place of frames; dask fills in what it names."""
     if not isinstance(frames, Arrays):

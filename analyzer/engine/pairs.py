@@ -21,7 +21,7 @@ from analyzer.engine.makers import maker, require_maker
 from analyzer.engine.pair_cache import keep_pairs, load_pairs
 from analyzer.engine.pair_plan import PairJob, PairPlan, Selection
 from analyzer.engine.parts import Assembly, Part, added, answered, arrays_of, note_nonfinite, tasks_of
-from analyzer.engine.passage import Asked, Reach, reader, remains_of, tiles_of, units_of
+from analyzer.engine.passage import Asked, Reach, remains_of, tiles_of, units_of
 from analyzer.engine.picks import Picked, pick_tasks
 from analyzer.engine.pieces import Bundle, Piece, bundle_groups, piece_groups
 from analyzer.engine.remains import Remains, preserve
@@ -211,18 +211,18 @@ def _add_piece(
     from analyzer.engine.pairs_compiled import add_pairs  # loads numba
 
     order = order_of(job.splits)
-    halo = int(job.lags.max()) + 1
-    for part in tiles_of(piece, job.unit, halo):
-        for origin, low, values in units_of(reader(piece, frames, part), reach, job.unit, halo):
-            stop = origin + values.shape[1]
-            here = (job.strips[:, 0] < stop) & (job.strips[:, 1] > low)
-            strips = job.strips[here]
-            strips[:, 0] = np.maximum(strips[:, 0], low)
-            strips[:, 1] = np.minimum(strips[:, 1], stop)
-            strips[:, :4] -= origin
-            for some, slope in _by_slope(job, here, strips, slopes, part):
-                add_pairs(values, slope, groups[part], some, job.lags, job.splits, order, sums)
-            note_nonfinite(bad, piece, sums, values[:, low - origin :], low)
+    for part, origin, low, held in units_of(piece, frames, reach, job.unit, int(job.lags.max()) + 1):
+        stop = low + held[-1].shape[1]
+        here = (job.strips[:, 0] < stop) & (job.strips[:, 1] > low)
+        strips = job.strips[here]
+        strips[:, 0] = np.maximum(strips[:, 0], low)
+        strips[:, 1] = np.minimum(strips[:, 1], stop)
+        strips[:, :4] -= origin
+        for tile, values in tiles_of(held, stop - origin):
+            own = slice(part.start + tile.start, part.start + tile.stop)
+            for some, slope in _by_slope(job, here, strips, slopes, own):
+                add_pairs(values, slope, groups[own], some, job.lags, job.splits, order, sums)
+        note_nonfinite(bad, piece, sums, held[-1], low)
 
 
 def _by_slope(

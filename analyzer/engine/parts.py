@@ -135,7 +135,7 @@ def _one_of(made: dict[str, Any], title: str) -> Any:
 
 def note_nonfinite(bad: dict[str, int], piece: Piece, sums: Array, values: Array, low: int) -> None:
     """Note the first frame of a piece that is not finite, once its sums are not; `values` begin at frame `low`."""
-    if piece.parameter not in bad and not np.isfinite(sums).all():
+    if low < bad.get(piece.parameter, low + 1) and not np.isfinite(sums).all():
         there = np.isfinite(values).all(axis=0)
         if not there.all():
             bad[piece.parameter] = low + int(np.argmin(there))

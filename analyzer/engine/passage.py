@@ -3,8 +3,8 @@
 Pairs of frames that are a lag apart lie in two tasks. Carrying the edges of every task through the reduction would take
 772 MB for a GCN at a lag of 16,384, and 655 GB for ten million weights. So a task decodes the last frames before its
 span once more: 6 % of a long task for lags up to 1,023 frames, 25 % up to 4,096. This is the one place where a chunk is
-decoded twice. Sums of spans add up, so there is nothing to merge. Beyond 1,024 frames a large piece is passed in
-parts, and decoded once for each (`tiles_of`): what is held stays the same, however far a task looks back.
+decoded twice. Sums of spans add up, so there is nothing to merge. Beyond 2,048 frames a large piece is passed in
+parts, and decoded for each up to its end (`parts_of`): what is held stays the same, however far a task looks back.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ from analyzer.engine.pieces import Bundle, Piece
 from analyzer.engine.plan import SPAN_FRAMES, bundles_of, size_text, unanswered
 from analyzer.engine.remains import Remains
 from analyzer.engine.shelves import Files, shelves_for
-from analyzer.engine.spans import frames_of
+from analyzer.engine.spans import part_of
 from analyzer.engine.tasks import TaskFrames, bounds_of, decoded_bytes, kept_of
 from analyzer.errors import MemoryLimitError
 from analyzer.query.groups import Grouping
@@ -37,8 +37,11 @@ from analyzer.tree import Trajectory, trajectory
 
 Array = np.ndarray[Any, np.dtype[Any]]
 
-_HELD_BYTES = 36 << 20
-"""Frames that a task holds of a piece while it looks back."""
+_HELD_BYTES = 16 << 20
+"""Frames before a unit that a task holds of a piece, or as many as a unit has: what it holds then does not depend on
+how far it looks back."""
+_TILE_BYTES = 2 << 20
+"""Frames that are laid side by side for a kernel: they stay in the caches."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -216,14 +219,14 @@ def _over_arrays(edges: Sequence[int], least: int, halo: int) -> tuple[Reach, ..
     return tuple(reaches)
 
 
-def tiles_of(piece: Piece, unit: int, halo: int) -> list[slice]:
-    """The weights of a piece, cut so that no more than `_HELD_BYTES` of frames are held while a task looks back.
+def parts_of(piece: Piece, unit: int, halo: int) -> list[slice]:
+    """The weights of a piece, cut so that a task holds no more than `_HELD_BYTES` of the frames before a unit, or one.
 
-    Each part decodes the piece's chunks again. That costs less than it would to hold all: pieces are cut at 16 MB of
-    1,024 frames, so that a task that looks back 4,096 frames of the largest ones decodes them three times.
+    Each part decodes the piece's chunks again, up to its own end. That costs less than it would to hold all: pieces are
+    cut at 16 MB of 1,024 frames, so that a task that looks back 4,096 frames decodes the largest ones 2.5 times.
     """
-    size = piece.weights * np.dtype(piece.dtype).itemsize
-    parts = max(-(-size * (unit + halo) // max(_HELD_BYTES, 2 * size * unit)), 1)
+    size = piece.frame_bytes
+    parts = max(-(-size * (halo // unit * unit) // max(_HELD_BYTES, size * unit)), 1)
     each = max(-(-piece.weights // parts), 1)
     return [slice(low, min(low + each, piece.weights)) for low in range(0, piece.weights, each)]
 
@@ -235,9 +238,9 @@ def task_bytes(passage: Passage) -> int:
     """
     most = 0
     for piece in (piece for bundle in passage.bundles for piece in bundle.pieces):
-        held = max(one.stop - one.start for one in tiles_of(piece, passage.unit, passage.halo) or [slice(0, 0)])
+        part = max(one.stop - one.start for one in parts_of(piece, passage.unit, passage.halo) or [slice(0, 0)])
         size = max(np.dtype(piece.dtype).itemsize, 4)
-        most = max(most, size * (4 * passage.unit * piece.weights + held * (passage.unit + passage.halo)))
+        most = max(most, size * (4 * passage.unit * piece.weights + part * max(passage.halo, passage.unit)))
     return most + (8 << 20)
 
 
@@ -253,39 +256,56 @@ def check_memory(passage: Passage, workers: int, limit: int | None, what: str, r
         )
 
 
-def reader(piece: Piece, frames: Frames, part: slice) -> Callable[[int, int], Array]:
-    """What reads frames start to stop - 1 of some weights of a piece, (weights, frames)."""
-    return lambda start, stop: frames_of(piece, frames, start, stop)[part]
+def units_of(
+    piece: Piece, frames: Frames, reach: Reach, unit: int, halo: int
+) -> Iterator[tuple[slice, int, int, list[Array]]]:
+    """Yield the units of a reach in order, for one part of a piece's weights after the other.
 
-
-def units_of(read: Callable[[int, int], Array], reach: Reach, unit: int, halo: int) -> Iterator[tuple[int, int, Array]]:
-    """Yield the units of a reach in order: first frame that is held, first of the unit, and all frames that are held.
-
-    The frames (weights, held) are the unit's and up to `halo` before them. They are good until the next unit is asked
-    for: one array holds them, and the last frames of a unit are moved to its beginning.
+    Each comes with its weights, the first frame that is needed for it, `halo` before the unit as far as the reach has
+    them, the first of the unit, and what is held in step order: blocks (weights, frames), the last of them the unit.
+    The list is good until the next unit is asked for, and changes then: what is no longer needed goes before more is
+    decoded.
     """
     inner = range(-(-reach.first // unit) * unit, reach.stop, unit)  # edges of chunks: none is decoded twice
     edges = sorted({reach.first, reach.start, *inner, reach.stop})
-    held: Array | None = None
-    count = 0
-    for low, high in itertools.pairwise(edges):
-        values = read(low, high)
-        if held is None:
-            held = np.empty((len(values), min(halo + unit, reach.stop - reach.first)), values.dtype)
-        if count + high - low > held.shape[1]:
-            _move(held, count, halo)
-            count = halo
-        held[:, count : count + high - low] = values
-        del values  # before more are decoded
-        count += high - low
-        if low >= reach.start:
-            yield high - count, low, held[:, :count]
+    held: list[Array] = []
+    for part in parts_of(piece, unit, halo):
+        held.clear()
+        for low, high in itertools.pairwise(edges):
+            _forget(held, halo)
+            held.append(part_of(piece, frames, part, low, high))
+            if low >= reach.start:
+                yield part, max(low - halo, edges[0]), low, held
 
 
-def _move(held: Array, count: int, keep: int) -> None:
-    """Move the last of some frames to the beginning, a few weights at a time: numpy copies what overlaps."""
-    for some in range(0, len(held), 64):
-        held[some : some + 64, :keep] = held[some : some + 64, count - keep : count]
+def _forget(held: list[Array], halo: int) -> None:
+    """Drop the blocks that lie more than `halo` frames back; of a block of which few are needed, these are copied."""
+    newer = sum(block.shape[1] for block in held)
+    while held:
+        newer -= held[0].shape[1]
+        needed = halo - newer
+        if needed > 0:
+            if 8 * needed <= held[0].shape[1]:
+                held[0] = held[0][:, -needed:].copy()
+            return
+        del held[0]
+
+
+def tiles_of(held: Sequence[Array], count: int) -> Iterator[tuple[slice, Array]]:
+    """Yield a few weights at a time, with the last `count` frames of the blocks side by side, until more are asked for.
+
+    The array (weights, frames) is the same one every time.
+    """
+    before = sum(block.shape[1] for block in held) - count
+    blocks = [held[0][:, before:], *held[1:]]
+    weights, kind = len(blocks[0]), blocks[0].dtype
+    each = min(max(_TILE_BYTES // (kind.itemsize * count), 1), weights)
+    tile = np.empty((each, count), kind)
+    for low in range(0, weights, each):
+        some = slice(low, min(low + each, weights))
+        values = tile[: some.stop - low]
+        np.concatenate([block[some] for block in blocks], axis=1, out=values)
+        yield some, values
 
 
 def remains_of(asked: Asked, passage: Passage) -> Remains | None:

@@ -12,7 +12,7 @@ import numpy as np
 from analyzer.engine.bins import BinSums, Cut, SpanSums, coarser, is_aligned, stretches_from_bins, sum_bins
 from analyzer.engine.cache import keep, load
 from analyzer.engine.contents import noted_of, places_of
-from analyzer.engine.frames import Chunks, Frames, Noted
+from analyzer.engine.frames import Chunks, Frames, Noted, rows_of
 from analyzer.engine.makers import require_maker
 from analyzer.engine.moments import Partial, is_finite, reduce_frames, reduce_sums, seam_squares, stack
 from analyzer.engine.pieces import Bundle, Piece, bundle_groups, bundle_pieces, piece_groups
@@ -166,6 +166,17 @@ def chosen_of(bundle: Bundle, frames: Sequence[Frames]) -> list[tuple[Piece, Fra
 def frames_of(piece: Piece, frames: Frames, start: int, stop: int) -> Array:
     """Frames start to stop - 1 of a piece (weights, frames), contiguous float32 or float64."""
     return _real(frames.read(piece.region, start, stop).reshape(piece.weights, stop - start))
+
+
+def part_of(piece: Piece, frames: Frames, part: slice, start: int, stop: int) -> Array:
+    """The same of some of its weights, in memory of their own if they are not all."""
+    if part.stop - part.start == piece.weights:
+        return frames_of(piece, frames, start, stop)
+    rows = piece.weights // (piece.region[0][1] - piece.region[0][0])
+    first = part.start // rows
+    values = rows_of(frames, piece.region, slice(first, -(-part.stop // rows)), start, stop)
+    own = values.reshape(-1, stop - start)[part.start - first * rows : part.stop - first * rows]
+    return _real(own.copy())
 
 
 def frame_at(bundle: Bundle, frames: Sequence[Frames], span: Span, frame: int) -> Array:

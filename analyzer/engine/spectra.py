@@ -18,7 +18,7 @@ from dask.base import tokenize
 from analyzer.engine.frames import Frames
 from analyzer.engine.makers import maker, require_maker
 from analyzer.engine.parts import Assembly, Part, added, answered, arrays_of, none_kept, note_nonfinite, tasks_of
-from analyzer.engine.passage import Asked, Passage, Reach, check_memory, cut, reader, task_bytes, tiles_of, units_of
+from analyzer.engine.passage import Asked, Passage, Reach, check_memory, cut, task_bytes, tiles_of, units_of
 from analyzer.engine.pieces import Bundle, Piece, bundle_groups, piece_groups
 from analyzer.engine.spans import chosen_of
 from analyzer.engine.strips import MOST_BATCHES
@@ -27,8 +27,8 @@ from analyzer.statistics.spectral import hann
 
 Array = np.ndarray[Any, np.dtype[Any]]
 
-_TILE = 64
-"""Weights that are transformed at once: with 1,024 velocities each, they stay in the second-level cache."""
+_TILE = 1 << 16
+"""Velocities that are transformed at once, of as many weights as they make: they stay in the second-level cache."""
 
 
 @dataclass(frozen=True)
@@ -124,7 +124,7 @@ def plan_spectrum(asked: Asked, length: int) -> SpectrumPlan:
     rows = [int(bundle_groups(bundle)[1].size) for bundle in passage.bundles]
     given, most = sum(job.records for job in jobs), max(job.records for job in jobs)
     workers = asked.query.workers
-    at_work = task_bytes(passage) + 2 * max(rows) * most * per + 4 * 8 * _TILE * length
+    at_work = task_bytes(passage) + 2 * max(rows) * most * per + 4 * 8 * max(_TILE, length)
     needed = workers * at_work + sum(rows) * given * per + 3 * groups * count * per
     plan = replace(plan, passage=replace(passage, memory=needed))
     what = f"{groups:,} groups × {count:,} batches × {per:,} bytes, four times"
@@ -175,17 +175,19 @@ def reduce_sections(job: SpectrumJob, bundle: Bundle, frames: Sequence[Frames], 
 def _add_piece(
     job: SpectrumJob, piece: Piece, frames: Frames, reach: Reach, groups: Array, sums: Array, bad: dict[str, int]
 ) -> None:
-    taper = hann(job.length)
-    for part in tiles_of(piece, job.unit, job.length):
-        for origin, low, values in units_of(reader(piece, frames, part), reach, job.unit, job.length):
-            stop = origin + values.shape[1]
-            here = (job.sections[:, 0] >= low) & (job.sections[:, 0] < stop)
-            sections = job.sections[here] - [job.length + origin, 0]
-            for weight in range(0, len(values), _TILE):
-                some, own = values[weight : weight + _TILE], groups[part][weight : weight + _TILE]
-                for begin, record in sections.tolist():
-                    _add_section(some[:, begin : begin + job.length + 1], taper, own, sums[:, record])
-            note_nonfinite(bad, piece, sums, values[:, low - origin :], low)
+    taper, several = hann(job.length), max(_TILE // job.length, 1)
+    for part, origin, low, held in units_of(piece, frames, reach, job.unit, job.length):
+        stop = low + held[-1].shape[1]
+        here = (job.sections[:, 0] >= low) & (job.sections[:, 0] < stop)
+        sections = (job.sections[here] - [job.length + origin, 0]).tolist()
+        own = groups[part]
+        for tile, values in tiles_of(held, stop - origin) if sections else ():
+            for weight in range(0, len(values), several):
+                some = values[weight : weight + several]
+                of_some = own[tile.start + weight : tile.start + weight + len(some)]
+                for begin, record in sections:
+                    _add_section(some[:, begin : begin + job.length + 1], taper, of_some, sums[:, record])
+        note_nonfinite(bad, piece, sums, held[-1], low)
 
 
 @np.errstate(invalid="ignore", over="ignore")  # of weights that are not finite, which are noted

@@ -84,14 +84,15 @@ def dynamics(
     -------
     xarray.Dataset
         Dims (group, window, lag), lazy when the run is; `lag` in steps. `autocorrelation` C in weight² step⁻²,
-        `normalised_autocorrelation` C(τ)/C(0), `mean_squared_displacement` in weight², `exponent` d ln MSD/d ln τ from
-        the two neighbouring lags, each with a standard error `..._error` (mean ± 1.96 of it is a 95 % interval; NaN at
-        lags beyond about a sixteenth of the window, where one run gives no interval). `diffusion_coefficient` MSD/(2τ)
-        in weight² step⁻¹ with its error, where the exponent is 1 within its interval and the interval is narrower than
-        ±½; else NaN. `origins`, the pairs of frames of each weight, and `n_eff`, the independent stretches of time that
-        the displacement is worth.
+        `normalised_autocorrelation` C(τ)/C(0), whether or not lag 0 is asked for, `mean_squared_displacement` in
+        weight², `exponent` d ln MSD/d ln τ from the two neighbouring lags, each with a standard error `..._error`
+        (mean ± 1.96 of it is a 95 % interval; NaN at lags beyond about a sixteenth of the window, where one run gives
+        no interval). `diffusion_coefficient` MSD/(2τ) in weight² step⁻¹ with its error, where the exponent is 1 within
+        its interval and the interval is narrower than ±½; else NaN. `origins`, the pairs of frames of each weight, and
+        `n_eff`, the independent stretches of time that the displacement is worth.
         `correlation_time` ½ + Σ C(τ)/C(0) over (group, window), in steps, up to `correlation_cutoff`: twice the first
-        lag at which C is not distinguishable from 0. C is taken as linear between two lags.
+        lag at which C is not distinguishable from 0. C is taken as linear between two lags. NaN unless one stride is
+        among the lags, and the others up to there are no more than a quarter apart, as the default ones are.
         NaN for a group with a NaN or infinite weight.
         The coordinates `origin_spacing` and `averaged_over` say in steps what a lag is estimated from. Up to 4,096
         frames they are the stride: all origins, single velocities. Beyond, origins are `origin_spacing` apart, and the
@@ -136,9 +137,10 @@ def dynamics_of(
     taken = frames_of(line, lags, low, high, query.steps_per_epoch)
     if taken is None:
         taken = default_lags(int(sampling.windows.velocities.max()))
-    plan = plan_pairs(asked, taken, remove_drift=remove_drift)
-    finish = partial(_finished, lags=taken, weights=asked.grouping.weights, window=plan.batches.window,
-                     length=plan.batches.length, stride=line.stride)  # fmt: skip
+    summed = np.union1d(0, taken)  # C(0) normalises C, whether or not it is asked for
+    plan = plan_pairs(asked, summed, remove_drift=remove_drift)
+    finish = partial(_finished, lags=summed, shown=np.isin(summed, taken), weights=asked.grouping.weights,
+                     window=plan.batches.window, length=plan.batches.length, stride=line.stride)  # fmt: skip
     shape = (asked.grouping.weights.size, sampling.windows.velocities.size, taken.size)
     shapes: dict[str, tuple[tuple[int, ...], Any]] = {
         name: (shape[:2] if name.startswith("correlation_") else shape, np.float64)
@@ -172,16 +174,17 @@ def _columns(per: str) -> dict[str, tuple[str, str]]:
 
 
 def _finished(
-    found: PairSums, *, lags: Array, weights: Array, window: Array, length: Array, stride: int
+    found: PairSums, *, lags: Array, shown: Array, weights: Array, window: Array, length: Array, stride: int
 ) -> dict[str, Array]:
-    """The columns of an answer, from its sums."""
+    """The columns of an answer, from its sums at lag 0 and those that are asked for, which are `shown`."""
     per_window = [
         lagged(found.sums[:, window == n], found.counts[window == n], lags, weights, int(length[n]))
         for n in range(length.size)
     ]
 
     def stacked(name: str) -> Array:
-        return np.stack([getattr(one, name) for one in per_window], axis=1)
+        every = np.stack([getattr(one, name) for one in per_window], axis=1)
+        return every if every.ndim == 2 else every[:, :, shown]
 
     answer = {
         "autocorrelation": stacked("autocorrelation"),
@@ -197,7 +200,7 @@ def _finished(
         "correlation_time_error": stacked("time_error") * stride,
         "correlation_cutoff": stacked("cutoff") * stride,
     }
-    return answer | _diffusion(answer, lags * stride)
+    return answer | _diffusion(answer, lags[shown] * stride)
 
 
 @np.errstate(divide="ignore", invalid="ignore")  # at lag 0
@@ -240,7 +243,7 @@ def _dataset(asked: Asked, plan: PairPlan, lags: Array, arrays: Mapping[str, da.
     averaged = {"units": "step", "long_name": "steps that a velocity of the correlation is averaged over"}
     coords["averaged_over"] = ("lag", over * stride, averaged)
     origins = np.zeros((sampling.windows.velocities.size, lags.size), dtype=np.int64)
-    np.add.at(origins, plan.batches.window, plan.counts[:, :, SQUARES])
+    np.add.at(origins, plan.batches.window, plan.counts[:, np.isin(plan.lags, lags), SQUARES])
     data: dict[str, Any] = {
         "weights": ("group", grouping.weights, {"units": "1", "long_name": "degrees of freedom"}),
         "origins": (("window", "lag"), origins, {"units": "1", "long_name": "pairs of frames of each weight"}),

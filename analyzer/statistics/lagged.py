@@ -54,7 +54,8 @@ class Lagged:
     n_eff
         Independent batches that the displacement (at lag 0: the correlation) is worth.
     time, time_error
-        (groups,) integrated correlation time in frames, ½ + Σ C(τ)/C(0); NaN unless the lags begin with 0 and 1.
+        (groups,) integrated correlation time in frames, ½ + Σ C(τ)/C(0); NaN unless the lags begin with 0 and 1, and
+        lie close up to the cutoff (`are_close`).
     cutoff
         (groups,) the lag up to which C is summed: about twice the first at which it is not distinguishable from 0.
     """
@@ -245,6 +246,18 @@ def summing(lags: Array) -> Array:
     return table
 
 
+def are_close(lags: Array) -> Array:
+    """Return whether C may be taken as linear from 0 up to each lag: none is a quarter further than the one before.
+
+    Examples
+    --------
+    >>> are_close(np.array([0, 1, 2, 4, 5]))
+    array([ True,  True,  True, False, False])
+    """
+    close = np.diff(lags) <= np.maximum(-(-lags[:-1] // 4), 1)
+    return np.concatenate([[True], np.logical_and.accumulate(close)])
+
+
 def _time(
     sums: Array, counts: Array, lags: Array, ratio: Array, ratio_error: Array, length: int
 ) -> tuple[Array, Array, Array]:
@@ -257,7 +270,7 @@ def _time(
     is_noise = _is_far(lags, ~(np.abs(ratio) > NORMAL * ratio_error))
     is_noise[:, 0] = False
     last = np.where(is_noise.any(axis=1), np.argmax(is_noise, axis=1), lags.size - 1)
-    known = np.isfinite(ratio_error[:, 1])
+    known = np.isfinite(ratio_error[:, 1]) & are_close(lags)[last]
     for end in np.unique(last[known]):
         some = np.flatnonzero(known & (last == end))
         table = weight[end]

@@ -17,35 +17,38 @@ import numpy as np
 from analyzer.store.trust import Untrusted, blosc_size, gzip_size, require_possible, require_size, zstd_size
 
 Frames = np.ndarray[Any, np.dtype[Any]]
-Decoder = Callable[[bytes, np.dtype[Any], int], Frames]
-"""From the bytes of a chunk with its checksum, its type and number of values to the values, in one dimension."""
+Decoder = Callable[[bytes, np.dtype[Any], int, int], Frames]
+"""From the bytes of a chunk with its checksum, its type, its number of values and how many of them are needed, to these
+or more, in one dimension."""
+_PCODEC_BATCH = 256
+"""pcodec decodes whole batches, or all."""
 
 
-def _pcodec(raw: bytes, dtype: np.dtype[Any], count: int) -> Frames:
+def _pcodec(raw: bytes, dtype: np.dtype[Any], count: int, needed: int) -> Frames:
     from pcodec import standalone
 
     # Into memory of the right size: what the chunk says of its own is never allocated. It ends at a mark of its own, so
     # that the checksum need not be cut off, which would copy.
-    values = np.empty(count, dtype)
+    values = np.empty(min(-(-needed // _PCODEC_BATCH) * _PCODEC_BATCH, count), dtype)
     found = standalone.simple_decompress_into(raw, values)
-    if not found.finished or found.n_processed != count:
+    if found.n_processed != values.size or (values.size == count and not found.finished):
         more = "more" if not found.finished else f"{found.n_processed:,}"
         raise Untrusted(f"a chunk of {more} values, and metadata that says {count:,}")
     return values
 
 
-def _bytes(raw: bytes, dtype: np.dtype[Any], count: int) -> Frames:
+def _bytes(raw: bytes, dtype: np.dtype[Any], count: int, needed: int) -> Frames:
     return np.frombuffer(memoryview(raw)[:-4], dtype)
 
 
-def _blosc(raw: bytes, dtype: np.dtype[Any], count: int) -> Frames:
+def _blosc(raw: bytes, dtype: np.dtype[Any], count: int, needed: int) -> Frames:
     from numcodecs import blosc
 
     require_size(blosc_size(raw), count * dtype.itemsize)
     return np.frombuffer(blosc.decompress(raw[:-4]), dtype)
 
 
-def _zstd(raw: bytes, dtype: np.dtype[Any], count: int) -> Frames:
+def _zstd(raw: bytes, dtype: np.dtype[Any], count: int, needed: int) -> Frames:
     from numcodecs import zstd
 
     size = zstd_size(raw)
@@ -110,8 +113,10 @@ def _is_plain(codec: object) -> bool:
     return True
 
 
-def decode(raw: bytes, decoder: Decoder, dtype: np.dtype[Any], shape: tuple[int, ...]) -> Frames:
-    """A chunk from its bytes; the checksum of the last four is over the others.
+def decode(
+    raw: bytes, decoder: Decoder, dtype: np.dtype[Any], shape: tuple[int, ...], rows: int | None = None
+) -> Frames:
+    """A chunk from its bytes, or its first rows; the checksum of the last four is over the others.
 
     Raises
     ------
@@ -125,7 +130,10 @@ def decode(raw: bytes, decoder: Decoder, dtype: np.dtype[Any], shape: tuple[int,
     body = np.frombuffer(raw, np.uint8, len(raw) - 4)
     if google_crc32c.value(body) != int.from_bytes(raw[-4:], "little"):
         raise ValueError("the stored and computed checksums do not match")
-    return decoder(raw, dtype, count).reshape(shape)
+    if rows is None or rows >= shape[0]:
+        return decoder(raw, dtype, count, count).reshape(shape)
+    needed = count // shape[0] * rows
+    return decoder(raw, dtype, count, needed)[:needed].reshape(rows, *shape[1:])
 
 
 def checksum_of(raw: bytes, codecs: Sequence[str]) -> str:
@@ -147,7 +155,7 @@ def check_foreign(raw: bytes, codecs: Sequence[str], dtype: np.dtype[Any], count
     require_possible(expected)
     last = [name for name in codecs if name != "crc32c"][-1:]
     if last == ["numcodecs.pcodec"]:
-        _pcodec(raw, dtype, count)
+        _pcodec(raw, dtype, count, count)
     elif last == ["blosc"]:
         require_size(blosc_size(raw), expected)
     elif last == ["zstd"] and (size := zstd_size(raw)) is not None:

@@ -221,8 +221,9 @@ def _chunk(
         if _may_be_absent(array, cell):
             return np.full([stop - start for start, stop in cell], array.fill_value, array.dtype)
         raise _missing(array, source, cell, key)
+    rows = cell[0][1] - position[0] * array.chunks[0] if array.step_axis else None  # what comes after is not decoded
     try:
-        whole = decode(raw, decoder, array.dtype, array.chunks)
+        whole = decode(raw, decoder, array.dtype, array.chunks, rows)
     except Exception as error:  # codecs raise what they like
         raise _corrupt(array, source, cell, error) from error
     if noted is not None:

@@ -6,13 +6,15 @@
 Target: 40 lags by layer, one pass, at least 0.2 of decode-only throughput on two threads; a second question from kept
 sums 100 times faster; memory flat from 4,096 to 65,536 steps. Every way runs with the same threads on the same store.
 Speeds are by processor time of all threads, the shortest of a few interleaved rounds: other work on the machine then
-matters less.
+matters less. Modes run in processes whose linear algebra has one thread and two. Long runs are made from a short one by
+linking its chunk files (`analyzer_scale.lengthen`).
 """
 
 from __future__ import annotations
 
 import argparse
 import json
+import os
 import subprocess
 import sys
 import tempfile
@@ -22,12 +24,19 @@ from time import perf_counter, process_time
 from typing import Any
 
 import dask
+import numpy as np
 import xarray as xr
 
 import analyzer
+from analyzer.quantities.modes import FRAMES, MODES
 from analyzer.query.lags import default_lags
+from analyzer.statistics.modes import modes_of
+from analyzer.store.reading import read, source_of
+from analyzer.store.schema import read_store
+from tests.benchmarks.analyzer_scale import lengthen
 from tests.benchmarks.analyzer_throughput import decode
 from tests.benchmarks.analyzer_workload import best, gcn_store, raw_bytes, table
+from tests.stores import write_store
 
 
 def ask(path: Path, threads: int, quantity: str, **options: Any) -> None:
@@ -63,7 +72,6 @@ def measure(folder: Path, steps: int, rounds: int, threads: int = 2) -> list[tup
         title = f"dynamics by {by}, {lags.size} lags"
         ways[title] = lambda by=by: ask(path, threads, "dynamics", by=by, cache=False)  # type: ignore[misc]
     ways["spectrum by layer"] = lambda: ask(path, threads, "spectrum")
-    ways["modes by layer"] = lambda: ask(path, threads, "modes")
     few = [0, 1, 10]
     ways["plain xarray, lags 0, 1, 10"] = lambda: plain(path, threads, few)
     shortest = dict.fromkeys(ways, float("inf"))
@@ -76,9 +84,57 @@ def measure(folder: Path, steps: int, rounds: int, threads: int = 2) -> list[tup
     return [(title, round(value), value / speed["decode only"]) for title, value in speed.items()]
 
 
-def second(folder: Path, steps: int, threads: int = 2) -> list[tuple[object, ...]]:
+def gram_by_hand(path: Path) -> list[np.ndarray]:
+    """Load every layer whole, take its frames, and multiply: what a user of numpy would write."""
+    store = read_store(path)
+    apart = -(-(store.frames - 1) // (FRAMES - 1))
+    layers: dict[str, list[np.ndarray]] = {}
+    for p in store.parameters:
+        values = read(source_of(store, p.path), (*((0, n) for n in p.shape), (0, store.frames)))
+        layers.setdefault(p.name.partition(".")[0], []).append(values.reshape(p.weights, -1)[:, ::apart])
+    grams = []
+    for several in layers.values():
+        x = np.concatenate(several).astype(np.float64)
+        x -= x[:, :1]
+        grams.append(x.T @ x)
+    return grams
+
+
+def modes_here(path: str, rounds: int, threads: int = 2) -> None:
+    """Print processor and wall-clock seconds of each way to modes, in this process; the shortest of a few rounds."""
+    at = Path(path)
+    grams = gram_by_hand(at)
+    ways: dict[str, Callable[[], object]] = {
+        "decode only": lambda: decode(at, threads),
+        "modes by layer": lambda: ask(at, threads, "modes"),
+        "numpy: load, Gram, eigh": lambda: [modes_of(gram, MODES) for gram in gram_by_hand(at)],
+        "of these, eigh": lambda: [modes_of(gram, MODES) for gram in grams],
+    }
+    shortest = {title: [float("inf")] * 2 for title in ways}
+    for _ in range(rounds):
+        for title, run in ways.items():
+            began = process_time(), perf_counter()
+            run()
+            took = process_time() - began[0], perf_counter() - began[1]
+            shortest[title] = [min(pair) for pair in zip(shortest[title], took, strict=True)]
+    print(json.dumps(shortest))
+
+
+def modes(path: Path, rounds: int) -> list[tuple[object, ...]]:
+    """Rows: way, threads of the linear algebra, processor seconds, wall-clock seconds."""
+    rows: list[tuple[object, ...]] = []
+    for count in (1, 2):
+        fixed = {f"{library}_NUM_THREADS": str(count) for library in ("OMP", "OPENBLAS", "MKL")}
+        code = f"from tests.benchmarks import analyzer_dynamics as b; b.modes_here({str(path)!r}, {rounds})"
+        done = subprocess.run(
+            [sys.executable, "-c", code], capture_output=True, text=True, check=True, env=os.environ | fixed
+        )
+        rows += [(title, count, *seconds) for title, seconds in json.loads(done.stdout).items()]
+    return rows
+
+
+def second(path: Path, steps: int, threads: int = 2) -> list[tuple[object, ...]]:
     """Rows: question, seconds, times the first pass."""
-    path = gcn_store(folder / "long.zarr", steps)
     began = perf_counter()
     ask(path, threads, "dynamics")
     first = perf_counter() - began
@@ -98,25 +154,32 @@ def second(folder: Path, steps: int, threads: int = 2) -> list[tuple[object, ...
 
 _PROBE = """
 import json, sys
-import analyzer, numpy, dask.array, scipy.linalg
-from analyzer.engine import compiled, pairs_compiled
-peak = lambda: int(next(l for l in open("/proc/self/status") if l.startswith("VmHWM")).split()[1]) / 1024
-before = peak()
-quantity, path, by = sys.argv[1:]
-module = __import__(f"analyzer.quantities.{quantity}", fromlist=["x"])
+import analyzer
 from analyzer.query.query import Query
-function = {"dynamics": "dynamics_of", "spectrum": "spectrum_of", "modes": "modes_with"}[quantity]
-run = analyzer.open_run(path)
-answer, [passed] = getattr(module, function)(run, Query(by=by, cache=False, workers=2))
-answer.compute(scheduler="threads", num_workers=2)
-print(json.dumps([peak(), peak() - before, passed.plan.memory / 2**20]))
+quantity, path, tiny, by = sys.argv[1:]
+module = __import__(f"analyzer.quantities.{quantity}", fromlist=["x"])
+function = getattr(module, {"dynamics": "dynamics_of", "spectrum": "spectrum_of", "modes": "modes_with"}[quantity])
+def status(field):
+    return int(next(line for line in open("/proc/self/status") if line.startswith(field)).split()[1]) / 1024
+def ask(path):
+    answer, [passed] = function(analyzer.open_run(path), Query(by=by, cache=False, workers=2))
+    answer.compute(scheduler="threads", num_workers=2)
+    return passed
+ask(tiny)  # all is imported
+before = status("VmRSS")
+open("/proc/self/clear_refs", "w").write("5")  # the peak of the imports is forgotten
+passed = ask(path)
+peak = status("VmHWM")
+print(json.dumps([peak, peak - before, passed.plan.memory / 2**20]))
 """
 
 
 def memory(path: Path, quantity: str, by: str = "layer") -> tuple[float, float, float]:
     """Peak, growth above the imports, and projection, MiB, of one question in a process of its own."""
+    tiny = path.with_name(f"{path.name}.tiny")
+    write_store(tiny, {"x.weight": np.arange(600, dtype=np.float32)[np.newaxis] ** 2}, compression="pcodec")
     done = subprocess.run(
-        [sys.executable, "-c", _PROBE, quantity, str(path), by], capture_output=True, text=True, check=True
+        [sys.executable, "-c", _PROBE, quantity, str(path), str(tiny), by], capture_output=True, text=True, check=True
     )
     peak, grown, projected = json.loads(done.stdout)
     return peak, grown, projected
@@ -137,14 +200,15 @@ def main() -> None:
             table(title, ("way", "MB/s of a core", "of decoding"), measure(folder, chosen.steps, chosen.rounds)),
             flush=True,
         )
-        lengths = (4096, 16384, 65536) if chosen.long else (4096,)
-        rows = []
-        for steps in lengths:
-            path = gcn_store(folder / f"{steps}.zarr", steps)
+        header = ("way", "threads", "processor s", "wall-clock s")
+        print(table("Modes by layer", header, modes(folder / "run.zarr", chosen.rounds)), flush=True)
+        short, rows = gcn_store(folder / "short.zarr", 4096), []
+        for steps in (4096, 16384, 65536) if chosen.long else (4096,):
+            path = lengthen(short, folder / f"{steps}.zarr", steps)
             rows += [(f"{name}, {steps:,} steps", *memory(path, name)) for name in ("dynamics", "spectrum", "modes")]
         print(table("Memory, two threads, MiB", ("question", "peak", "above import", "projected"), rows), flush=True)
         if chosen.long:
-            rows = second(folder, chosen.second)
+            rows = second(lengthen(short, folder / "long.zarr", chosen.second), chosen.second)
             title = f"Second question, {raw_bytes(chosen.second) / 1e9:.1f} GB"
             print(table(title, ("question", "s", "x first pass"), rows))
 

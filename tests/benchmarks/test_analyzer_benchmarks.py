@@ -31,11 +31,15 @@ def test_several_lags(tmp_path: Path) -> None:
 def test_dynamics(tmp_path: Path) -> None:
     rows = analyzer_dynamics.measure(tmp_path, steps=600, rounds=1)
     assert [row[0] for row in rows[:2]] == ["decode only", "dynamics by layer, 17 lags"]
-    assert len(rows) == 6
+    assert len(rows) == 5
     for quantity in ("dynamics", "spectrum"):
         _, grown, projected = analyzer_dynamics.memory(tmp_path / "run.zarr", quantity)
         assert grown <= projected, quantity
-    questions = analyzer_dynamics.second(tmp_path, 600)
+    assert [row[:2] for row in analyzer_dynamics.modes(tmp_path / "run.zarr", 1)[:2]] == [
+        ("decode only", 1),
+        ("modes by layer", 1),
+    ]
+    questions = analyzer_dynamics.second(tmp_path / "run.zarr", 600)
     assert [row[0] for row in questions[:2]] == ["first pass by layer (decodes, keeps sums)", "by layer again"]
 
 

@@ -20,7 +20,7 @@ RATES = (1e-3, 2e-3, 4e-3, 8e-3)
 
 
 def make_world(folder: Path, steps: int, branch_steps: int, before: int = 4_000, settle: int = 100) -> Path:
-    """Return the folder with all recordings; they are made if it is not there yet. All lengths are those of the demo."""
+    """Return the folder with all recordings; missing ones are made. All lengths are those of the demo."""
     if folder.exists():
         return folder
     part = folder.with_name(f"{folder.name}.part")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import tracemalloc
 from collections.abc import Callable
 from contextlib import ExitStack
 from pathlib import Path
@@ -32,7 +33,7 @@ from analyzer.engine import (
 from analyzer.engine import frames as frames_module
 from analyzer.query import groups
 from analyzer.query.lags import LONGEST, TABLE
-from analyzer.store import reading
+from analyzer.store import codecs, reading, schema
 from tests.analyzer.cluster import cluster
 from tests.analyzer.dynamics_by_hand import by_hand
 from tests.analyzer.shell import invoke, shell
@@ -87,7 +88,8 @@ def questions(draw: st.DrawFn) -> dict[str, Any]:
         "by": draw(st.sampled_from(["layer", "row"])),
         "longest": draw(st.sampled_from([LONGEST, 100])),
         "remove_drift": draw(st.booleans()),
-        "held": draw(st.sampled_from([1, 36 << 20])),
+        "held": draw(st.sampled_from([1, 16 << 20])),
+        "tile": draw(st.sampled_from([1, 2 << 20])),
         "seed": draw(st.integers(0, 99)),
     }
 
@@ -108,6 +110,7 @@ def test_equal_to_numpy_over_the_whole_array(asked: dict[str, Any]) -> None:
             (plan, "SPAN_FRAMES", asked["unit"]),
             (plan, "KEPT_FRAMES", 256),
             (passage, "_HELD_BYTES", asked["held"]),
+            (passage, "_TILE_BYTES", asked["tile"]),
             (pair_plan, "LONGEST", longest),
         ):
             patches.enter_context(mock.patch.object(module, name, value))
@@ -128,8 +131,13 @@ def test_equal_to_numpy_over_the_whole_array(asked: dict[str, Any]) -> None:
     for n, weights in enumerate(rows):
         truth = by_hand(weights, steps, lags, windows, stride, asked["resumed"], longest, asked["remove_drift"])
         size = np.nanmax(np.abs(by_hand(weights, steps, [0], windows, stride, asked["resumed"])["correlation"]))
+        zero = by_hand(weights, steps, [0], windows, stride, asked["resumed"], longest, asked["remove_drift"])
+        square = zero["correlation"]
         for one in (answer, modified):
             np.testing.assert_allclose(one["autocorrelation"][n], truth["correlation"], rtol=0, atol=1e-12 * size)
+            off = np.abs(one["normalised_autocorrelation"][n].values - truth["correlation"] / square)
+            assert (np.isnan(off) | (off <= 2e-12 * size / square)).all()
+            np.testing.assert_array_equal(np.isnan(off), np.isnan(truth["correlation"]))
             msd = one["mean_squared_displacement"][n].values
             # What is left of a displacement without its drift may be little of it.
             off = 1e-12 * (np.array(lags) // stride + 1) ** 2 * size if asked["remove_drift"] else np.zeros(len(lags))
@@ -328,15 +336,58 @@ def test_memory_is_known_before_anything_is_read(long_store: Path) -> None:
         assert not reader.called
 
 
+class Zeros:
+    """Frames of a piece that take memory as they are read, as those of a chunk do."""
+
+    arrays = ()
+
+    def read(self, region: groups.Region, start: int, stop: int) -> np.ndarray:
+        return np.zeros([*(high - low for low, high in region), stop - start], dtype=np.float32)
+
+    def of_task(self, place: int) -> Zeros:
+        return self
+
+
 def test_what_a_task_holds_does_not_grow_with_its_longest_lag() -> None:
-    """The largest piece of a GCN, 64 × 64 weights in chunks of 1,024 frames, at the longest lags of three runs."""
-    rule = groups.Rule(0)
-    piece = pieces.Piece("conv2.lin.weight", (64, 64), ((0, 64), (0, 64)), rule, "float32", "float32")
-    held = []
-    for longest in (256, 1024, LONGEST):
-        tiles = passage.tiles_of(piece, 1024, longest + 1)
-        assert [tile.start for tile in tiles] == [0, *(tile.stop for tile in tiles[:-1])]
-        assert tiles[-1].stop == piece.weights
-        held.append(4 * (tiles[0].stop - tiles[0].start) * (1024 + longest + 1))
-    assert len(tiles) == 3
-    assert held == [20_987_904, 33_570_816, 27_981_144]
+    """The largest piece of a GCN, 64 × 64 weights in chunks of 1,024 frames, at longest lags of runs of any length.
+
+    Two units and a tile: the one before, or as much of several, and the unit itself.
+    """
+    piece = pieces.Piece("conv2.lin.weight", (64, 64), ((0, 64), (0, 64)), groups.Rule(0), "float32", "float32")
+    peaks = {}
+    for halo in (257, 1025, 4097, 8192):
+        reach = passage.Reach(8192, 10240, 8192 - halo)
+        tracemalloc.start()
+        weights = 0
+        for part, origin, low, held in passage.units_of(piece, Zeros(), reach, 1024, halo):
+            assert origin == low - halo
+            for tile, values in passage.tiles_of(held, 1024 + halo):
+                weights += len(values)
+                assert tile.stop <= part.stop - part.start
+        peaks[halo] = tracemalloc.get_traced_memory()[1]
+        tracemalloc.stop()
+        assert weights == 2 * piece.weights, "all of them in both units"
+    assert max(peaks.values()) < 1.1 * peaks[257], peaks
+    assert peaks[257] < 2.3 * 16_777_216
+
+
+def test_of_a_part_of_a_chunk_no_more_is_decoded(tmp_path: Path) -> None:
+    values = walk(6, (6, 5, 3000))
+    path = write_store(tmp_path / "run.zarr", {"lin.weight": values}, compression="pcodec", chunk_steps=1024)
+    source = reading.source_of(schema.read_store(path), "parameters/lin/weight")
+    asked: list[int] = []
+    plain = codecs.decode
+
+    def decode(*arguments: Any) -> np.ndarray:
+        found = plain(*arguments)
+        asked.append(found.size)
+        return found
+
+    with mock.patch.object(reading, "decode", decode):
+        found = reading.read(source, ((1, 3), (2, 5), (1000, 2048)))
+    np.testing.assert_array_equal(found, values[1:3, 2:5, 1000:2048])
+    assert asked == [3 * 5 * 1024] * 2
+    lags = [0, 1, 1500]
+    with mock.patch.multiple(passage, _HELD_BYTES=1, _TILE_BYTES=1), mock.patch.object(plan, "SPAN_FRAMES", 256):
+        parts = analyzer.open_run(path).thermo.dynamics(lags=lags, by="row").compute()
+    xr.testing.assert_identical(analyzer.open_run(path).thermo.dynamics(lags=lags, by="row").compute(), parts)

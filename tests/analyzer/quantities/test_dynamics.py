@@ -61,7 +61,8 @@ def test_correlated_velocities(dynamics: Make) -> None:
     """v(t) = ρ v(t − 1) + ε: C(τ) = s²ρ^τ. MSD(τ) = τC(0) + 2 Σ_k (τ − k) C(k) = s²(τ(1+ρ)/(1−ρ) − 2ρ(1−ρ^τ)/(1−ρ)²).
     ½ + Σ ρ^τ = ½ + ρ/(1 − ρ)."""
     rho = 0.8
-    answer = dynamics(oracles.ar1_velocities(np.random.default_rng(1), WEIGHTS, STEPS, rho, 1.0))
+    values = oracles.ar1_velocities(np.random.default_rng(1), WEIGHTS, STEPS, rho, 1.0)
+    answer = dynamics(values)
     lags = answer["lag"].values
     assert_true(answer, "autocorrelation", rho**lags)
     assert_true(answer, "normalised_autocorrelation", rho**lags)
@@ -69,6 +70,9 @@ def test_correlated_velocities(dynamics: Make) -> None:
     assert_true(answer, "mean_squared_displacement", truth)
     time, error = answer["correlation_time"].item(), answer["correlation_time_error"].item()
     assert abs(time - (0.5 + rho / (1 - rho))) < 4 * error < 1
+    # Between lags that lie far apart C is not linear: Σ up to 256 would be 100 here.
+    assert np.isnan(dynamics(values, lags=[1, 256])["correlation_time"])
+    assert dynamics(values, lags="1:256:log")["correlation_time"].item() == pytest.approx(time, abs=4 * error)
     assert answer["exponent"].sel(lag=1) > 1.5, "ballistic at first"
     assert np.isnan(answer["diffusion_coefficient"].sel(lag=2)), "and so no diffusion"
 
@@ -169,6 +173,13 @@ def test_lags_beyond_a_sixteenth_have_no_interval(dynamics: Make) -> None:
         assert np.isnan(far[f"{column}_error"]).all()
     near = answer.sel(lag=answer["lag"] <= 200)
     assert np.isfinite(near["mean_squared_displacement_error"]).all()
+
+
+def test_correlation_is_over_that_at_lag_0_whether_or_not_it_is_asked_for(dynamics: Make) -> None:
+    w = np.cumsum(np.random.default_rng(12).standard_normal((3, 6000)), axis=1)
+    known = dynamics(w, lags=[0, 1, 2, 5, 5000])
+    assert np.isfinite(known["normalised_autocorrelation"]).all()
+    xr.testing.assert_equal(dynamics(w, lags=[1, 2, 5, 5000]), known.isel(lag=slice(1, None)))
 
 
 def test_weights_times_three_are_nine_times_the_squares(dynamics: Make) -> None:
