@@ -54,10 +54,10 @@ def place_spool(store: Path, session: str, pool_bytes: int, spool: str | os.Path
     if spool is not None:
         return Path(spool).absolute() / name
     # Twice the pool: the training's data loaders use /dev/shm too, and die when it is full.
-    if free_bytes(SHARED_MEMORY) >= 2 * pool_bytes:
+    if SHARED_MEMORY.is_dir() and _usable_bytes(SHARED_MEMORY) >= 2 * pool_bytes:
         return SHARED_MEMORY / name
     for parent in (store.parent, Path(tempfile.gettempdir())):
-        if not is_network(parent) and free_bytes(parent) >= pool_bytes:
+        if not is_network(parent) and _usable_bytes(parent) >= pool_bytes:
             return parent / f"{store.name}.{name}"
     raise SpoolSpaceError(
         f"spool: expected {format_bytes(2 * pool_bytes)} free in {SHARED_MEMORY} or {format_bytes(pool_bytes)} on a "
@@ -75,6 +75,12 @@ def free_bytes(path: Path) -> int:
             continue
         return status.f_bavail * status.f_frsize
     return 0
+
+
+def _usable_bytes(path: Path) -> int:
+    """Return the free bytes where this user may make a folder, else 0: containers may lock their shared memory."""
+    nearest = next((candidate for candidate in (path, *path.parents) if candidate.exists()), path)
+    return free_bytes(nearest) if os.access(nearest, os.W_OK | os.X_OK) else 0
 
 
 def is_network(path: Path, mounts: Path = Path("/proc/self/mountinfo")) -> bool:

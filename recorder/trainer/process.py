@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import contextlib
 import os
+import signal
 import subprocess
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 
 from recorder.errors import RecorderError, WriterError, error_named
@@ -18,9 +19,12 @@ _MOST_RESTARTS = 20
 _RESTART_SECONDS = 30.0
 # Signals that end a job reach all of its processes. The writer ignores them: it ends by itself, after the trainer, once
 # the spool is drained.
+_OF_A_JOBS_END = [
+    getattr(signal, f"SIG{name}") for name in ("TERM", "HUP", "INT", "QUIT", "USR1", "USR2", "ALRM", "XCPU")
+]
 _BOOTSTRAP = (
-    "import signal, sys; [signal.signal(getattr(signal, 'SIG' + name), signal.SIG_IGN) "
-    "for name in ('TERM', 'HUP', 'INT', 'USR1', 'USR2')]; "
+    f"import signal, sys; ends = {[*map(int, _OF_A_JOBS_END)]}; [signal.signal(end, signal.SIG_IGN) for end in ends]; "
+    "signal.pthread_sigmask(signal.SIG_UNBLOCK, ends); "
     "sys.path.append(sys.argv.pop()); from recorder.writer.__main__ import main; main()"
 )
 
@@ -32,6 +36,16 @@ def _python() -> list[str]:
     trainer holds other bytes of a path as lone surrogates, and the writer turns these into the same bytes again.
     """
     return [sys.executable, "-P", *(["-X", "utf8"] if sys.getfilesystemencoding() == "ascii" else [])]
+
+
+@contextlib.contextmanager
+def _blocked(signals: Iterable[int]) -> Iterator[None]:
+    """Hold signals back in this thread and in a process that it starts, which has no handlers in its first instants."""
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, signals)
+    try:
+        yield
+    finally:
+        signal.pthread_sigmask(signal.SIG_SETMASK, before)
 
 
 class WriterProcess:
@@ -56,7 +70,7 @@ class WriterProcess:
         """Start the process. It answers through the control file."""
         self.control.words[WRITER_STATE] = STARTING
         package_parent = str(Path(__file__).resolve().parents[2])
-        with (self.spool / "writer.log").open("ab") as log:
+        with (self.spool / "writer.log").open("ab") as log, _blocked(_OF_A_JOBS_END):
             # A session of its own: Ctrl-C ends the training, not the writing. With -P, Python imports no `recorder/` or
             # `queue.py` of the working directory. The package's own folder stands last on the path, for trainers that
             # found the package only through sys.path.

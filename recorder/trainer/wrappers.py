@@ -18,7 +18,7 @@ _HELD_UNDER = {
     ("lightning", "_FabricModule"): ("_forward_module", "_original_module"),
     ("lightning_fabric", "_FabricModule"): ("_forward_module", "_original_module"),
     ("deepspeed", "DeepSpeedEngine"): ("module",),
-    ("opacus", "GradSampleModule"): ("_module",),
+    ("opacus", "AbstractGradSampleModule"): ("_module",),  # one class for each way of clipping
 }
 
 

@@ -203,8 +203,9 @@ def require_free(store: Path, tell: Tell, *, has_left: Callable[[], bool] = lamb
     if attributes.get("status") != "running" or not isinstance(recording, Mapping):
         return
     owner = owner_of(recording)
-    if is_copy(store, recording):
-        return  # nobody writes here
+    # From another machine it may be the original too: sshfs gives it another inode and another path.
+    if owner is not None and owner.is_here and not owner.owns(store):
+        return  # a copy: nobody writes here
     if owner is not None and owner.is_here:
         _require_dead(store, owner, tell, has_left)
     elif owner is not None or not _has_died_here(recording):

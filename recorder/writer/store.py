@@ -276,13 +276,24 @@ class StoreWriter:
 
     def _put(self, path: Path, data: bytes) -> None:
         if not path.parent.is_dir():
+            if not self.store.is_dir():  # nothing is made anew at its old place
+                raise self._is_gone()
             for folder in (path.parent, *path.parent.parents):  # entries of new folders must reach the disk, too
                 self._dirty.add(folder.parent)
                 if folder.parent == self.store or folder.parent.is_dir():
                     break
             path.parent.mkdir(parents=True, exist_ok=True)
-        replace_file(path, data, durable=True)
+        try:
+            replace_file(path, data, durable=True)
+        except FileNotFoundError as error:
+            raise self._is_gone() from error
         self._dirty.add(path.parent)
+
+    def _is_gone(self) -> StoreFormatError:
+        return StoreFormatError(
+            f"{self.store}: expected the store that is being written, but it was moved or removed. Frames not "
+            "committed stay in the spool. Where the store is now, run: recorder recover STORE"
+        )
 
     def _restore(self) -> None:
         """Read the last chunk back, to fill it further, and to compare its frames with the resumed weights."""
@@ -340,16 +351,13 @@ class StoreWriter:
         """
         if self._published_as is None or (stamp := self._stamp()) == self._published_as:
             return
-        kept = "Frames not committed stay in the spool."
         if stamp is None:
-            raise StoreFormatError(
-                f"{self.store}: expected the store that is being written, but it was removed. {kept}"
-            )
+            raise self._is_gone()
         found = read_root(self.store).get("recording")
         if not isinstance(found, Mapping) or found.get("session") != recording["session"]:
             raise StoreLockedError(
                 f"{self.store}: expected to be its only writer, but another recorder has published there since the "
-                f"last commit. {kept}"
+                "last commit. Frames not committed stay in the spool."
             )
 
     def discard(self) -> None:

@@ -18,6 +18,7 @@ import pytest
 from recorder import Recorder
 from recorder.errors import StoreLockedError
 from recorder.files import replace_file
+from recorder.trainer import process as process_module
 from recorder.writer import ownership
 from recorder.writer import store as writing
 from recorder.writer.recovery import recover
@@ -25,6 +26,8 @@ from tests.faults.checks import assert_nothing_is_missing, recover_when_free, sp
 from tests.faults.trainers import Trainer, every_round, make_model, wait_for_status
 from tests.patience import PATIENCE, wait_until
 from tests.recorder.runs import Scripted, assert_frames_are_scripted, open_tree, read_array
+
+OF_A_JOBS_END = [getattr(signal, f"SIG{name}") for name in ("TERM", "HUP", "INT", "QUIT", "USR1", "USR2", "XCPU")]
 
 
 def killed(trainer: Trainer) -> int:
@@ -71,18 +74,40 @@ def test_a_copy_of_a_store_that_is_written_leaves_the_original_alone(tmp_path, c
 
 
 @every_round
-@pytest.mark.parametrize("name", ["TERM", "HUP", "INT", "USR1", "USR2"])
-def test_a_signal_to_the_whole_job_does_not_end_the_writer(tmp_path, chance, name, round_):
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT, signal.SIGUSR2], ids=lambda number: number.name)
+def test_a_signal_to_the_whole_job_does_not_end_the_writer(tmp_path, chance, number, round_):
     """As schedulers end jobs: every process gets the signal at once, and is killed only half a minute later."""
     store = tmp_path / "run.zarr"
     trainer = Trainer(store)
     trainer.wait_for_an_instant(chance)
-    for process in (trainer.writer(), trainer.pid):
-        os.kill(process, getattr(signal, f"SIG{name}"))
+    writer = trainer.writer()
+    for each in chance.sample(OF_A_JOBS_END, len(OF_A_JOBS_END)):  # warnings come before the end
+        os.kill(writer, each)
+    os.kill(trainer.pid, number)
+    os.kill(writer, number)
     trainer.wait()
     wait_for_status(store, "interrupted")
     wait_for_the_spool_to_go(store)
     assert_nothing_is_missing(store, trainer.returned)
+
+
+def test_a_signal_to_a_writer_that_has_just_been_started_does_not_end_it(tmp_path, monkeypatch):
+    """It has no handlers in its first instants."""
+    start = subprocess.Popen
+
+    def start_and_signal(*args, **options):
+        process = start(*args, **options)
+        os.kill(process.pid, signal.SIGTERM)
+        return process
+
+    monkeypatch.setattr(subprocess, "Popen", start_and_signal)
+    monkeypatch.setattr(process_module, "_MOST_RESTARTS", 0)
+    monkeypatch.setattr(process_module, "_RESTART_SECONDS", 0.0)
+    model = make_model()
+    optimizer = Scripted(model.parameters())
+    with Recorder(tmp_path / "run.zarr", model, optimizer, chunk_steps=16):
+        optimizer.step()
+    assert read_array(tmp_path / "run.zarr", "step").tolist() == [0, 1]
 
 
 @every_round
@@ -215,6 +240,21 @@ def test_a_writer_whose_store_was_taken_stops_and_says_so(tmp_path):
     assert (store / "zarr.json").read_bytes() == taken
     for spool in spools_of(store):
         shutil.rmtree(spool)
+
+
+def test_a_store_that_is_moved_while_it_is_written_is_recovered_where_it_is(tmp_path, capfd):
+    """Nothing is made anew at its old place, and the frames that were not committed are found from the new one."""
+    store, moved = tmp_path / "run.zarr", tmp_path / "moved.zarr"
+    trainer = Trainer(store, steps=20_000, pause=0.0005)
+    trainer.wait_for_step(100)
+    store.rename(moved)
+    assert trainer.wait() == 3
+    assert "it was moved or removed. Frames not committed stay in the spool" in capfd.readouterr().err
+    assert not store.exists()
+    recover_when_free(moved)
+    steps = assert_frames_are_scripted(moved, make_model())
+    np.testing.assert_array_equal(steps, np.arange(len(steps)))
+    assert len(steps) - 1 in (trainer.returned, trainer.returned + 1)
 
 
 def test_after_a_reboot_only_finished_spool_files_are_taken(tmp_path, monkeypatch):

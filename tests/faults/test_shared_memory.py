@@ -51,11 +51,11 @@ pytestmark = pytest.mark.skipif(
 )
 
 
-def run(folder: Path, body: str, width: int = 3) -> Path:
-    """Run a script that has a /dev/shm of 64 MB of its own; return its store."""
+def run(folder: Path, body: str, width: int = 3, mounted: str = SMALL) -> Path:
+    """Run a script that has a /dev/shm of its own, of 64 MB by default; return its store."""
     path, store = folder / "train.py", folder / "run.zarr"
     path.write_text(SCRIPT.format(width=width) + textwrap.dedent(body))
-    command = ["unshare", "-m", "sh", "-c", SMALL + 'exec "$@"', "sh", sys.executable, str(path), str(store)]
+    command = ["unshare", "-m", "sh", "-c", mounted + 'exec "$@"', "sh", sys.executable, str(path), str(store)]
     ended = subprocess.run(command, capture_output=True, text=True, timeout=PATIENCE, check=False)
     assert ended.returncode == 0, ended.stderr
     return store
@@ -85,6 +85,12 @@ def test_a_pool_that_fits_twice_goes_into_it(tmp_path):
 def test_a_pool_that_does_not_goes_beside_the_store(tmp_path):
     """3 × 256 frames of 160 kB."""
     assert_counted(run(tmp_path, ASK_PLACE.format(steps=256, place="sys.argv[1]"), width=200), 101)
+
+
+def test_one_that_may_not_be_written_is_left_alone(tmp_path):
+    """Some containers have it read-only."""
+    mounted = "mount -t tmpfs -o ro tmpfs /dev/shm && "
+    assert_counted(run(tmp_path, ASK_PLACE.format(steps=16, place="sys.argv[1]"), mounted=mounted), 101)
 
 
 def test_a_full_one_is_left_alone(tmp_path):

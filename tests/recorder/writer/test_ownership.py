@@ -111,6 +111,14 @@ def test_an_owner_elsewhere_without_a_heartbeat_is_dead_after_a_while(
     assert "cannot be seen from here. Waiting up to" in told
 
 
+def test_what_looks_like_a_copy_of_a_run_elsewhere_is_watched_as_well(store: Path, elsewhere: Owner) -> None:
+    """Mounted by sshfs, the store itself has another path and another inode."""
+    mounted = replace(elsewhere, store="/scratch/run.zarr", inode=elsewhere.inode + 1)
+    publish(store, {"owner": mounted.document()})
+    with pytest.raises(StoreLockedError, match=f"process {ME} of node7 is writing it"):
+        require_free(store, lambda sentence: publish(store, {"owner": mounted.document()}))
+
+
 def test_a_run_that_died_long_ago_is_not_waited_for(store: Path, elsewhere: Owner) -> None:
     publish(store, {"owner": elsewhere.document()})
     os.utime(store / "zarr.json", (0, store.stat().st_mtime - 121))
