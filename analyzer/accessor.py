@@ -92,6 +92,7 @@ class Plots:
     temperature = _Picture()
     velocity = _Picture()
     rows = _Picture()
+    factors = _Picture()
     equilibration = _Picture()
     distribution = _Picture()
     dynamics = _Picture()

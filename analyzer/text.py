@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import re
 import unicodedata
+from collections.abc import Sequence
 
 _UNPRINTABLE = {"Cc", "Cf", "Cs", "Zl", "Zp"}
 """Unicode categories: controls, invisible marks (the order of writing among them), half characters, line breaks."""
@@ -30,6 +31,73 @@ def printable(text: str) -> str:
     if text.isprintable():
         return text
     return "".join(_escaped(c) if unicodedata.category(c) in _UNPRINTABLE else c for c in text)
+
+
+def differing(names: Sequence[str]) -> tuple[str, list[str]]:
+    """Return what dotted names begin with in common, and what is left of each: no name is empty.
+
+    As `layers.3.` and `["q.weight", "k.weight"]`.
+    """
+    parts = [name.split(".") for name in names]
+    shared = 0
+    while len(names) > 1 and all(len(part) > shared + 1 for part in parts):
+        if len({part[shared] for part in parts}) > 1:
+            break
+        shared += 1
+    prefix = "".join(f"{word}." for word in parts[0][:shared]) if parts else ""
+    return prefix, [name.removeprefix(prefix) for name in names]
+
+
+def shortened(names: Sequence[str], width: int) -> list[str]:
+    """Return names of at most `width` characters, cut in the middle, with a mark where something is missing.
+
+    Different names stay different: where they would not, all have some characters more. Equal names stay equal.
+
+    Parameters
+    ----------
+    names
+        Any texts.
+    width
+        Characters, 3 or more.
+
+    Examples
+    --------
+    >>> shortened(["encoder.layers.0.attn.weight", "bias"], 13)
+    ['encode…weight', 'bias']
+    """
+    different = dict.fromkeys(names)
+    longest = max(map(len, different), default=0)
+    for most in range(width, longest):
+        for head in (most // 2, most - 1, 2 * most // 3, most // 3, 0):  # where the names differ is not known
+            short = {name: _cut(name, most, head) for name in different}
+            if len(set(short.values())) == len(short):
+                return [short[name] for name in names]
+    return list(names)
+
+
+def narrowed(columns: Sequence[Sequence[str]], excess: int, shortest: int = 12) -> list[list[str]]:
+    """Return columns of texts, the widest of them cut until all together are `excess` characters narrower.
+
+    No column becomes narrower than `shortest`: a table of many columns stays too wide.
+
+    Examples
+    --------
+    >>> narrowed([["encoder.attn.weight"], ["encoder"]], 4)
+    [['encoder…weight'], ['encoder']]
+    """
+    widths = [max(map(len, column), default=0) for column in columns]
+    while excess > 0 and max(widths, default=0) > shortest:
+        widths[widths.index(max(widths))] -= 1
+        excess -= 1
+    return [shortened(column, width) for column, width in zip(columns, widths, strict=True)]
+
+
+def _cut(name: str, most: int, head: int) -> str:
+    """Keep `head` characters of the beginning, and of the end as many as there is room for."""
+    if len(name) <= most:
+        return name
+    tail = most - 1 - head
+    return f"{name[:head]}…{name[len(name) - tail :] if tail > 0 else ''}"
 
 
 def of_cell(text: str) -> str:

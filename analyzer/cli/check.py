@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from analyzer.cli.options import execution_options, file_options, sample_options, series_options
+from analyzer.cli.options import WIDE, execution_options, file_options, sample_options, series_options
 from analyzer.cli.over import over_stores
 from analyzer.cli.text import printable
 
@@ -29,10 +29,12 @@ _MOST_ROWS = 40
 @click.option(
     "--significance", type=float, default=0.05, show_default=True, help="p-value below which an expectation fails."
 )
+@WIDE
 @file_options
 @execution_options
 def check(
     only: tuple[str, ...],
+    wide: bool,
     sample_weights: int,
     sample_steps: int,
     seed: int,
@@ -59,16 +61,25 @@ def check(
     sample = Sample(sample_weights, sample_steps, seed)
     with computing(options):
         answer, _ = check_of(run, query, only=only or None, sample=sample, significance=significance)
-    give(options, answer, Shape(_table))
+    give(options, answer, Shape(partial(_table, wide=wide)))
 
 
-def _table(answer: xr.Dataset, frame: pd.DataFrame) -> str:
-    parts = [_section(str(name), some) for name, some in frame.groupby("check", sort=False)]
+def _table(answer: xr.Dataset, frame: pd.DataFrame, wide: bool) -> str:
+    parts, silent = [], dict[str, list[str]]()
+    for name, some in frame.groupby("check", sort=False):
+        reasons = set(some["note"])
+        if some["measured"].isna().all() and len(reasons) == 1:
+            silent.setdefault(reasons.pop(), []).append(str(name).replace("_", " "))
+        else:
+            parts.append(_section(str(name), some, wide))
+    if silent:
+        parts.append("\n".join(f"Not measured, {', '.join(names)}: {printable(why)}" for why, names in silent.items()))
     return "\n\n".join([*parts, _footer(answer.attrs)]) + "\n"
 
 
-def _section(name: str, frame: pd.DataFrame) -> str:
+def _section(name: str, frame: pd.DataFrame, wide: bool) -> str:
     """One check as a table under its title: what all rows share stands once above it, empty columns are left out."""
+    from analyzer.cli.columns import with_short_names
     from analyzer.cli.table import table_text
     from analyzer.quantities.findings import TITLES
 
@@ -90,8 +101,11 @@ def _section(name: str, frame: pd.DataFrame) -> str:
         error=table["standard_error"], expected=expected, p=table["p_value"], verdict=table["verdict"], note=notes
     )
     empty = [c for c in shown if c not in ("group", "measured") and (shown[c].isna() | (shown[c] == "")).all()]
-    lines = [*heading, table_text(shown.drop(columns=empty), wide=_WIDTH)]
-    return "\n".join([*lines, f" … and {left:,} more: --format csv"] if left > 0 else lines)
+    shown = shown.drop(columns=empty)
+    shown, whole = (shown, True) if wide else with_short_names(shown, _WIDTH)
+    lines = [*heading, table_text(shown, wide=_WIDTH)]
+    lines += [f" … and {left:,} more: --format csv"] if left > 0 else []
+    return "\n".join(lines if whole else [*lines, "--wide adds: whole names"])
 
 
 def _shared(texts: list[str]) -> str:

@@ -1,7 +1,8 @@
 """Which columns of an answer a printed table has: those that fit 100 characters, or with --wide all.
 
 A value and its standard error are one column, so are start and stop of a window, and what is the same in all rows is
-said once, below the table. Files, csv and json have every column, whatever a table shows.
+said once, below the table. Names that are too long are cut in the middle. Files, csv and json have every column and
+whole names, whatever a table shows.
 """
 
 from __future__ import annotations
@@ -13,10 +14,10 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from analyzer.text import printable
+from analyzer.text import narrowed, printable
 
 WIDTH = 100
-"""Characters of a line that a table without --wide has at most, unless names need more."""
+"""Characters of a line that a table without --wide has at most, unless it has very many columns."""
 BETWEEN = 3
 """Characters between two columns."""
 MANY = 60
@@ -51,6 +52,8 @@ _SPARE = (
     "p_value",
 )
 """What is left out, in this order, where a table is still too wide."""
+_NAMES = ("run", "group", "module", "layer", "parameter", "of")
+"""Columns of names, which are cut in the middle where a table is too wide without its spare columns, too."""
 _HEADINGS = {"temperature_drift": "temperature of the drift"}
 _WITHIN = " within this window"
 _COARSER = {"layer": "model", "module": "layer", "parameter": "layer"}
@@ -75,9 +78,23 @@ def columns_of(frame: pd.DataFrame, wide: bool) -> tuple[pd.DataFrame, list[str]
         if name in narrow and width_of(narrow) > WIDTH:
             narrow = narrow.drop(columns=name)
             left.append(name)
+    narrow, whole = with_short_names(narrow)
+    if not whole:
+        left.append("whole names")
     if left:
         said.append(f"--wide adds: {', '.join(_HEADINGS.get(name, heading(name)) for name in left)}")
     return narrow, said
+
+
+def with_short_names(frame: pd.DataFrame, width: int = WIDTH) -> tuple[pd.DataFrame, bool]:
+    """Return a frame whose names are cut so that its table fits, and whether they are whole."""
+    names = [name for name in _NAMES if name in frame]
+    excess = width_of(frame) - width
+    if excess <= 0 or not names:
+        return frame, True
+    texts = [[cell(value) for value in frame[name]] for name in names]
+    short = narrowed(texts, excess)
+    return frame.assign(**dict(zip(names, short, strict=True))), short == texts
 
 
 def fewer(rows: int, by: str = "", windows: int = 1, lags: int = 1) -> list[str]:

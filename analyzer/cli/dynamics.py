@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     import xarray as xr
     from matplotlib.figure import Figure
 
+_EMPTY = "se: standard error; empty beyond a sixteenth of the window, where one run gives no interval"
 _SHOWN = 12
 """Lags of a group and window that a table shows; every lag is in all other formats."""
 
@@ -99,6 +100,7 @@ def _table(answer: xr.Dataset, frame: pd.DataFrame, wide: bool) -> str:
     """Some lags of each group and window, and the correlation times."""
     from analyzer.cli.columns import columns_of
     from analyzer.cli.table import fewer_of, table_text
+    from analyzer.quantities.lengths import for_lags
 
     names = {
         "normalised_autocorrelation": "C/C(0)",
@@ -121,7 +123,7 @@ def _table(answer: xr.Dataset, frame: pd.DataFrame, wide: bool) -> str:
     told, said = columns_of(some[[*first, *names]].rename(columns=names), wide)
     text = table_text(told)
     notes = [f"dynamics by {answer.attrs['by']}: {len(shown)} of {lags.size} lags; all: --format csv",
-             "se: standard error; empty beyond a sixteenth of the window, where one run gives no interval"]  # fmt: skip
+             for_lags(answer) or _EMPTY]  # fmt: skip
     if far := _told_of_far(answer):
         notes.append(far)
     if answer.attrs["drift_removed"]:

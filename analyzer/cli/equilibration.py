@@ -58,7 +58,10 @@ def equilibration(loss: str, **options: Any) -> None:
 def _table(answer: xr.Dataset, frame: pd.DataFrame, wide: bool) -> str:
     """The verdicts with the size of each drift and its interval; with `wide` also means, slopes and reasons."""
     from analyzer.cli.table import table_of
+    from analyzer.quantities.tracks import FEWEST
 
+    if frame.empty:
+        return f"No series has the {FEWEST} samples that a search for equilibrium takes.\n"
     ends = zip(frame["drift_percent"], frame["drift_percent_low"], frame["drift_percent_high"], strict=True)
     shown = [f"{size:+.2g} ({low:+.2g} to {high:+.2g})" if size == size else "–" for size, low, high in ends]
     left = ["units", "equilibrium_low", "equilibrium_high", "drift_percent_low", "drift_percent_high", "drift_error"]
@@ -81,6 +84,7 @@ def _check_loss(run: xr.DataTree, loss: str, store: str) -> None:
 
 def _warn(answer: xr.Dataset) -> None:
     """Name the series that drift on stderr; say it if there is no series at all."""
+    from analyzer.quantities.tracks import FEWEST
     from analyzer.statistics.equilibrium import DRIFTING
 
     for window in range(answer.sizes["window"]):
@@ -103,4 +107,4 @@ def _warn(answer: xr.Dataset) -> None:
     if answer.sizes["group"] and (steps != steps).all():
         say(f"Warning: there is no equilibrium: {printable(str(answer['reason'].values[0, 0]))}.", err=True)
     if not answer.sizes["group"]:
-        say("Warning: no series has the 40 samples that it takes; record longer.", err=True)
+        say(f"Warning: no series has the {FEWEST} samples that it takes; record {FEWEST} steps or more.", err=True)

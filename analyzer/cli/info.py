@@ -10,14 +10,17 @@ from typing import Any
 
 import click
 
+from analyzer.cli.options import WIDE
 from analyzer.cli.stores import is_one, open_each, paths_of
 from analyzer.cli.text import printable, say
 from analyzer.query.changes import changes_of
 from analyzer.query.names import RESERVED, column_names
 from analyzer.store.describe import describe, size_text
 from analyzer.store.schema import Store, read_store
-from analyzer.text import of_cell
+from analyzer.text import narrowed, of_cell
 
+_WIDTH = 100
+"""Characters of a line of a table, unless --wide is given."""
 _MOST_STRETCHES = 6
 _FACTS = ("run", "store", "run_id", "status", "model", "first_step", "last_step", "frames", "stride", "weights",
           "disk_bytes")  # fmt: skip
@@ -31,7 +34,8 @@ _TITLES = {"last_step": "last step", "disk_bytes": "on disk"}
 @click.argument("stores", nargs=-1, required=True)
 @click.option("--format", "format_", type=click.Choice(["table", "csv", "json"]), default="table", show_default=True,
               help="json: one object, sizes in bytes; csv: a line for each store.")  # fmt: skip
-def info(stores: tuple[str, ...], format_: str) -> None:
+@WIDE
+def info(stores: tuple[str, ...], format_: str, wide: bool) -> None:
     """Show what STORES hold, from their metadata alone: no frame is read. Of several, or of a pattern, one table.
 
     \b
@@ -40,7 +44,7 @@ def info(stores: tuple[str, ...], format_: str) -> None:
     analyzer info 'runs/*.zarr'
     """
     if is_one(stores) and format_ != "csv":
-        _show(stores[0], format_)
+        _show(stores[0], format_, wide)
         return
     unanswered: list[dict[str, str]] = []
     opened = open_each(paths_of(stores), unanswered)
@@ -49,7 +53,7 @@ def info(stores: tuple[str, ...], format_: str) -> None:
     elif format_ == "csv":
         say(_csv(opened), nl=False)
     elif opened:
-        for line in _overview(opened):
+        for line in _overview(opened, wide):
             say(printable(line))
     if unanswered:
         raise click.exceptions.Exit(1)
@@ -91,7 +95,7 @@ def _csv(opened: Mapping[str, Store]) -> str:
     return file.getvalue()
 
 
-def _overview(opened: Mapping[str, Store]) -> list[str]:
+def _overview(opened: Mapping[str, Store], wide: bool) -> list[str]:
     """The table of several stores; what all of them share is said below it."""
     rows = _rows(opened)
     names = [name for name in rows[0] if name not in ("store", "first_step", "run_id")]
@@ -103,7 +107,7 @@ def _overview(opened: Mapping[str, Store]) -> list[str]:
     numbers = [
         n for n, name in enumerate(shown) if all(isinstance(row[name], (int, float, type(None))) for row in rows)
     ]
-    table = [line.rstrip() for line in _aligned(lines, numbers)]
+    table = [line.rstrip() for line in _aligned(lines, numbers, wide)]
     told = ", ".join(f"{_TITLES.get(name, name)} = {_in_table(name, value)}" for name, value in shared.items()
                      if value is not None)  # fmt: skip
     return [*table, "", f"{len(rows)} stores; the same in all: {told}" if told else f"{len(rows)} stores"]
@@ -119,7 +123,7 @@ def _in_table(name: str, value: Any) -> str:
     return f"{value:,}" if isinstance(value, int) else _number(value)
 
 
-def _show(store: str, format_: str) -> None:
+def _show(store: str, format_: str, wide: bool) -> None:
     """What one store holds, in all detail."""
     known = _known(read_store(store))
     if format_ == "json":
@@ -132,7 +136,7 @@ def _show(store: str, format_: str) -> None:
                 say(f"{'changes':<16} {printable(said)}")
         elif name not in ("parameters", "recent") and not _is_nothing(name, value):
             say(f"{name.replace('_', ' '):<16} {printable(_shown(name, value))}")
-    for table in (_newest(known["recent"], store), _parameters(known["parameters"])):
+    for table in (_newest(known["recent"], store, wide), _parameters(known["parameters"], wide)):
         for line in table:
             say(printable(line))
 
@@ -167,7 +171,7 @@ def _number(value: Any) -> str:
     return f"{value:.6g}" if isinstance(value, float) else str(value)
 
 
-def _newest(recent: dict[str, Any] | None, store: str) -> list[str]:
+def _newest(recent: dict[str, Any] | None, store: str, wide: bool) -> list[str]:
     """The newest temperatures by layer, which the writer left in the metadata."""
     if recent is None:
         return []
@@ -178,24 +182,33 @@ def _newest(recent: dict[str, Any] | None, store: str) -> list[str]:
     what = f"{recent['velocities']:,} velocities at lag {recent['lag']:,}, in {recent['units']}"
     when = f"steps {recent['first_step']:,} to {recent['last_step']:,}"
     title = f"Newest temperatures ({when}; {what}). With error bars: analyzer temperature {store}"
-    return ["", title, "", *_aligned(rows, numbers=(1, 2))]
+    return ["", title, "", *_aligned(rows, (1, 2), wide)]
 
 
-def _parameters(parameters: list[dict[str, Any]]) -> list[str]:
+def _parameters(parameters: list[dict[str, Any]], wide: bool) -> list[str]:
     rows = [("layer", "class", "parameter", "shape", "dtype", "weights")]
     for p in parameters:
         shape = " x ".join(map(str, p["shape"])) or "scalar"
         rows.append((p["layer"], p["layer_class"], p["parameter"], shape, p["dtype"], f"{p['weights']:,}"))
-    return ["", *_aligned(rows, numbers=(5,))]
+    return ["", *_aligned(rows, (5,), wide)]
 
 
-def _aligned(rows: Sequence[Sequence[str]], numbers: Collection[int]) -> list[str]:
-    """Rows as lines of equal columns, those of numbers at the right."""
-    widths = [max(len(row[n]) for row in rows) for n in range(len(rows[0]))]
-    return [
+def _aligned(rows: Sequence[Sequence[str]], numbers: Collection[int], wide: bool) -> list[str]:
+    """Rows as lines of equal columns, those of numbers at the right; unless `wide`, texts are cut to fit 100 places."""
+    columns = [[printable(text) for text in column] for column in zip(*rows, strict=True)]
+    texts = [n for n in range(len(columns)) if n not in numbers]
+    excess = sum(max(map(len, column)) + 2 for column in columns) - 2 - _WIDTH
+    short = [columns[n] for n in texts] if wide else narrowed([columns[n] for n in texts], excess)
+    cut = any(columns[n] != own for n, own in zip(texts, short, strict=True))
+    for n, own in zip(texts, short, strict=True):
+        columns[n] = own
+    rows = list(zip(*columns, strict=True))
+    widths = [max(map(len, column)) for column in columns]
+    lines = [
         "  ".join(
             cell.rjust(w) if n in numbers else cell.ljust(w)
             for n, (cell, w) in enumerate(zip(row, widths, strict=True))
         )
         for row in rows
     ]
+    return [*lines, "--wide adds: whole names"] if cut else lines

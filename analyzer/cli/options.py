@@ -240,7 +240,9 @@ _FILES = (
     click.option("--output", type=UserPath(writable=True), help="Write there, not to stdout."),
 )
 
-_WIDE = click.option("--wide", is_flag=True, help="All columns in a table; default: those that fit 100 characters.")
+WIDE = click.option(
+    "--wide", is_flag=True, help="All columns and whole names in a table; default: what fits 100 characters."
+)
 _PICTURE = (
     click.option("--plot", type=Picture(), help="Also draw a picture: .png, .pdf or .svg."),
     click.option("--figsize", type=Inches(), help="Its width and height in inches, as in 8x4.5."),
@@ -352,7 +354,7 @@ def file_options(command: Callable[..., Any]) -> Callable[..., Any]:
 
 def output_options(command: Callable[..., Any]) -> Callable[..., Any]:
     """Add `file_options`, the width of a table, and the options to draw."""
-    return file_options(_with(command, _WIDE, *_PICTURE))
+    return file_options(_with(command, WIDE, *_PICTURE))
 
 
 def execution_options(command: Callable[..., Any]) -> Callable[..., Any]:

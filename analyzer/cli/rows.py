@@ -125,7 +125,7 @@ def _table(answer: xr.Dataset, frame: pd.DataFrame, cut: bool, wide: bool) -> st
     """Rows from hot to cold, one line for each test, and units; if `cut`, only the ends of long parameters."""
     from analyzer.cli.columns import columns_of
     from analyzer.cli.factors import lines as lines_of_factors
-    from analyzer.cli.table import fewer_of, footer, table_text
+    from analyzer.cli.table import fewer_of, footer, table_text, too_short
     from analyzer.tables import factors
     from analyzer.tables.layouts import TESTS
 
@@ -150,7 +150,8 @@ def _table(answer: xr.Dataset, frame: pd.DataFrame, cut: bool, wide: bool) -> st
     if "separable_share" in answer:
         lines += ["", *lines_of_factors(answer)]
     window = f"steps {int(answer['start_step'].values[0]):,} to {int(answer['stop_step'].values[0]):,}"
-    return "\n".join([*lines, "", f"{footer(answer.attrs)}, {window}", *said, *fewer_of(answer, len(shown))]) + "\n"
+    said += [*too_short(answer), *fewer_of(answer, len(shown))]
+    return "\n".join([*lines, "", f"{footer(answer.attrs)}, {window}", *said]) + "\n"
 
 
 def _line(tests: xr.Dataset) -> str:

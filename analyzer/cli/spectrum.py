@@ -58,6 +58,7 @@ def _table(answer: xr.Dataset, frame: pd.DataFrame, wide: bool) -> str:
 
     from analyzer.cli.columns import columns_of
     from analyzer.cli.table import fewer_of, table_text
+    from analyzer.quantities.lengths import for_sections
 
     count = answer.sizes["frequency"]
     shown = [0, *(2 ** np.arange(int(np.log2(count - 1)) + 1)).tolist()]
@@ -74,5 +75,6 @@ def _table(answer: xr.Dataset, frame: pd.DataFrame, wide: bool) -> str:
         "integral: the mean squared velocity, weighted with the Hann window; se: standard error",
         f"lines of the epoch: {attrs['epoch_lines']}",
     ]
+    notes += filter(None, [for_sections(answer)])
     told, said = columns_of(some[[*first, *names]].rename(columns=names), wide)
     return f"{table_text(told)}\n\n" + "\n".join([*notes, *said, *fewer_of(answer, len(told))]) + "\n"

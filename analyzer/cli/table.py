@@ -79,7 +79,17 @@ def table_of(answer: xr.Dataset, frame: pd.DataFrame, wide: bool = False) -> str
     shown, said = columns_of(frame, wide)
     same = said[:1] if said[:1] and said[0].startswith("steps ") else []
     parts = [", ".join([footer(answer.attrs) + _rate(frame), *same]), *said[len(same) :], *map(printable, expected)]
+    parts += too_short(answer)
     return "\n".join([table_text(shown), "", *parts, *fewer_of(answer, len(frame))]) + "\n"
+
+
+def too_short(answer: xr.Dataset) -> list[str]:
+    """Return what the windows of an answer are too short for, as a sentence, if error bars of it are unreliable."""
+    if "unreliable" not in answer or not answer["unreliable"].any():
+        return []
+    from analyzer.quantities.lengths import for_error_bars
+
+    return list(filter(None, [for_error_bars(answer)]))
 
 
 def fewer_of(answer: xr.Dataset, rows: int) -> list[str]:

@@ -11,7 +11,7 @@ from matplotlib.colors import LogNorm
 from matplotlib.figure import Figure
 from matplotlib.ticker import FixedLocator, LogLocator, MaxNLocator, NullFormatter, NullLocator
 
-from analyzer.plots.style import COLOURS, as_text, logarithmic, plain, unit_text
+from analyzer.plots.style import COLOURS, as_text, logarithmic, new_figure, plain, unit_text
 
 Array = np.ndarray[Any, np.dtype[Any]]
 
@@ -37,7 +37,7 @@ def factors(answer: xr.Dataset) -> Figure | None:
     if not names:
         return None
     drawn = names[:MOST_PARAMETERS]
-    figure = Figure(figsize=(15, 3.1 * len(drawn) + 0.9), layout="constrained")
+    figure = new_figure(15, 3.1 * len(drawn) + 0.9)
     grid = figure.subplots(len(drawn), 4, squeeze=False, width_ratios=[1.25, 1.25, 1, 1])
     units = unit_text(answer["factor_scale"].attrs["units"])
     for line, name in zip(grid, drawn, strict=True):

@@ -11,15 +11,16 @@ import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.colors import LogNorm, Normalize
 from matplotlib.figure import Figure
-from matplotlib.ticker import FixedLocator, MaxNLocator, NullLocator
+from matplotlib.ticker import FixedLocator, LogLocator, MaxNLocator, NullLocator
 
 from analyzer.plots.style import LOG_RATIO, as_text, new_figure
+from analyzer.text import differing, shortened
 
 Array = np.ndarray[Any, np.dtype[Any]]
 
-MOST_LINES = 8
-"""More groups than this are a heat map: nobody tells more lines apart."""
 _MOST_NAMES = 60
+_LONGEST_NAME = 40
+"""Characters of a name beside a map; longer ones would leave no room for it."""
 _MISSING = "0.6"
 """Colour of cells without a value, and of zeros on a logarithmic scale: readable beside the map in light and dark."""
 
@@ -60,11 +61,31 @@ def draw(axis: Axes, edges: Array, table: Array, norm: Normalize | None) -> Any:
 
 
 def named(axis: Axes, names: Sequence[Any]) -> None:
-    """Write the name of each group beside its line; of many, every second or third."""
+    """Write the name of each group beside its line, without the words that all begin with; of many, every second."""
     every = -(-len(names) // _MOST_NAMES)
     places = np.arange(0, len(names), every)
-    axis.set_yticks(places, [as_text(str(names[n]) or "model") for n in places.tolist()], fontsize=8)
+    shared, own = differing([str(name) or "model" for name in names])
+    short = shortened(own, _LONGEST_NAME)
+    axis.set_yticks(places, [as_text(short[n]) for n in places.tolist()], fontsize=8)
     axis.yaxis.set_minor_locator(NullLocator())
+    if shared:
+        axis.set_ylabel(as_text(f"{shared}…"), fontsize=8)
+
+
+def bar_above(figure: Figure, axis: Axes, picture: Any, label: str) -> None:
+    """Draw the colour bar of one of several maps above it, with its title."""
+    bar = figure.colorbar(picture, ax=axis, location="top", aspect=28, pad=0.02)
+    bar.set_label(label, fontsize=9)
+    if isinstance(picture.norm, LogNorm):
+        bar.locator = LogLocator(numticks=5)
+        bar.minorticks_off()
+        bar.update_ticks()
+    bar.ax.tick_params(labelsize=8)
+
+
+def unnamed(axis: Axes) -> None:
+    """Leave the names out: the map stands beside one that has them."""
+    axis.set_yticks([])
 
 
 def cells_of(starts: Array, stops: Array, table: Array) -> tuple[Array, Array]:
@@ -81,6 +102,15 @@ def against_lag(axis: Axes, lags: Array, table: Array, norm: Normalize | None, t
     axis.xaxis.set_major_locator(FixedLocator(few.tolist()))
     axis.set_xticklabels([f"{lags[n]:,.6g}" for n in few], fontsize=8)
     axis.set_xlabel(title)
+    return picture
+
+
+def against_frequency(axis: Axes, frequency: Array, table: Array, norm: Normalize | None) -> Any:
+    """Draw values (groups, frequencies) on a logarithmic axis; frequencies are positive and ascend."""
+    middles = np.sqrt(frequency[1:] * frequency[:-1])
+    edges = np.concatenate([frequency[:1] ** 2 / middles[:1], middles, frequency[-1:] ** 2 / middles[-1:]])
+    picture = draw(axis, edges, table, norm)
+    axis.set_xscale("log")
     return picture
 
 

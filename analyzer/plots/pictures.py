@@ -20,6 +20,7 @@ from analyzer.plots import rows as row_plots
 from analyzer.plots import temperature as temperature_plots
 from analyzer.plots.distribution import densities
 from analyzer.plots.equilibration import starts
+from analyzer.plots.factors import factors as factors_figure
 from analyzer.plots.modes import modes as modes_figure
 from analyzer.plots.spectrum import spectrum as spectrum_figure
 from analyzer.plots.style import drawing
@@ -27,6 +28,7 @@ from analyzer.quantities.ageing import ageing as measured_ageing
 from analyzer.quantities.distribution import distribution as measured_distribution
 from analyzer.quantities.dynamics import dynamics as measured_dynamics
 from analyzer.quantities.equilibration import equilibration_of
+from analyzer.quantities.factors import factors as measured_factors
 from analyzer.quantities.fit import Curve, fit_of
 from analyzer.quantities.modes import modes as measured_modes
 from analyzer.quantities.rows import from_bin, rows_of
@@ -65,6 +67,17 @@ def rows(run: xr.DataTree, **options: Any) -> Figure:
     answer, _ = rows_of(run, query)
     elements, _ = row_plots.elements(run, query, answer)
     return row_plots.rows(answer, elements.compute(), trajectory(run).parameters)
+
+
+def factors(run: xr.DataTree, **options: Any) -> Figure:
+    """Draw ⟨v²⟩ of matrices, what row × column leaves of it, and both sets of factors."""
+    figure = factors_figure(measured_factors(run, **options))
+    if figure is None:
+        raise TreeError(
+            "Picture: expected a matrix with rows and columns that move, got none. There is nothing to draw. Record "
+            "longer, or choose other parameters."
+        )
+    return figure
 
 
 def equilibration(run: xr.DataTree, *, loss: str = LOSS, **options: Any) -> Figure:

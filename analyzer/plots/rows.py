@@ -159,7 +159,7 @@ def _ranked(axis: Axes, own: xr.Dataset, power: int) -> None:
     error = 2 * NORMAL * own["standard_error"].values / 10.0**power  # T = ½⟨v²⟩
     rank, loose = own["rank"].values, own["unreliable"].values
     style: dict[str, Any] = {"fmt": "o", "markersize": 3.5 if rank.size <= 128 else 2.0, "color": COLOURS[0]}
-    for some, face in ((~loose, COLOURS[0]), (loose, "white")):
+    for some, face in ((~loose, COLOURS[0]), (loose, axis.get_facecolor())):
         if some.any():
             bars = np.where(np.isfinite(error[some]), error[some], 0)
             axis.errorbar(rank[some], heat[some], yerr=bars, elinewidth=0.9, markerfacecolor=face, **style)

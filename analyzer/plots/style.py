@@ -23,8 +23,9 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.font_manager import FontProperties
 from matplotlib.lines import Line2D
+from matplotlib.ticker import LogLocator, NullFormatter
 
-from analyzer.text import printable
+from analyzer.text import differing, printable
 
 # Okabe and Ito, "Color universal design" (2008), without yellow, which is hard to see on white.
 COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#000000")
@@ -68,27 +69,12 @@ def colour_of(number: int) -> str:
     return ink() if colour == _BLACK else colour
 
 
-def differing(names: Sequence[str]) -> tuple[str, list[str]]:
-    """Return what dotted names begin with in common, and what is left of each: no name is empty.
-
-    As `layers.3.` and `["q.weight", "k.weight"]`.
-    """
-    parts = [name.split(".") for name in names]
-    shared = 0
-    while len(names) > 1 and all(len(part) > shared + 1 for part in parts):
-        if len({part[shared] for part in parts}) > 1:
-            break
-        shared += 1
-    prefix = "".join(f"{word}." for word in parts[0][:shared]) if parts else ""
-    return prefix, [name.removeprefix(prefix) for name in names]
-
-
 def canvas(panels: int, width: float, height: float) -> tuple[Figure, list[Axes]]:
     """Make a figure of `panels` axes in at most three columns.
 
     `width` is that of the figure and `height` that of a panel, both in inches.
     """
-    columns = 1 if panels == 1 else min(3, math.ceil(math.sqrt(panels)))
+    columns = panels if panels <= 3 else min(3, math.ceil(math.sqrt(panels)))
     rows = math.ceil(panels / columns)
     figure = new_figure(width, max(height * rows, 2.4))
     axes = [figure.add_subplot(rows, columns, n + 1) for n in range(panels)]
@@ -123,6 +109,16 @@ def logarithmic(axes: Axes, values: Any, axis: str) -> None:
         (axes.set_xscale if axis == "x" else axes.set_yscale)("log")
         low, high = max(positive.min() / 1.3, 1e-300), min(positive.max(), 1e300) * 1.3
         (axes.set_xlim if axis == "x" else axes.set_ylim)(low, high)
+
+
+def lag_axis(axes: Axes, lags: Any) -> None:
+    """Make the horizontal scale that of lags: logarithmic, labelled with whole numbers, not narrower than an octave."""
+    first, last = float(np.min(lags)), float(np.max(lags))
+    axes.set_xscale("log")
+    axes.set_xlim(min(first / 1.3, first / 2 if first == last else first), last * (2 if first == last else 1.3))
+    axes.xaxis.set_major_locator(LogLocator(subs=(1.0, 2.0, 5.0) if last < 50 * first else (1.0,)))
+    axes.xaxis.set_major_formatter("{x:,.6g}")
+    axes.xaxis.set_minor_formatter(NullFormatter())
 
 
 def unit_text(units: str) -> str:

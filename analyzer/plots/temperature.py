@@ -26,7 +26,7 @@ from analyzer.plots.style import (
     scale,
     unit_text,
 )
-from analyzer.query.kinds import PLACES, WHOLE
+from analyzer.query.kinds import MOST_LINES, PLACES, WHOLE
 from analyzer.query.recorded import distinct_rates
 from analyzer.query.timeline import Timeline
 
@@ -78,7 +78,7 @@ def by_lag(answer: xr.Dataset) -> Figure:
     order = np.argsort(steps)
     label = "temperature / L (weight² step⁻¹)"
     shown = list(values["group"].values)
-    if len(shown) > heat.MOST_LINES:
+    if len(shown) > MOST_LINES:
         figure, axes = heat.figure_of(len(shown))
         table = values.values[:, order]
         picture = heat.against_lag(axes[0], steps[order], table, heat.norm_of(table))
@@ -132,7 +132,7 @@ def _lines(
     """Draw a line for each group, or a heat map of many, with the learning rate below."""
     width = int((answer["stop_step"] - answer["start_step"]).max())
     names = list(values["group"].values)
-    many = len(names) > heat.MOST_LINES
+    many = len(names) > MOST_LINES
     figure, axes = heat.figure_of(len(names)) if many else canvas(1, 7.2, 4.2)
     if many:
         mark = _draw_map(figure, axes[0], values, answer, label, resumed)
@@ -193,10 +193,11 @@ def _draw_rates(figure: Figure, above: Axes, line: Timeline, answer: xr.Dataset)
         below.plot(
             line.steps[inside][::every], rate[::every], label=name, linewidth=1.1, drawstyle="steps-pre", **style
         )
-    if len(rates) > 1:
+    if 1 < len(rates) <= MOST_LINES:
         below.legend(loc="center left", bbox_to_anchor=(1.01, 0.5), frameon=False, fontsize=8)
     scale(below, xr.DataArray(np.array([rate for _, rate in rates])))
-    below.set(xlabel=above.get_xlabel(), ylabel="learning rate η")
+    label = "learning rate η" if len(rates) <= MOST_LINES else f"{len(rates)} learning rates η"
+    below.set(xlabel=above.get_xlabel(), ylabel=label)
     above.set_xlabel("")
     above.tick_params(labelbottom=False)
 

@@ -156,7 +156,9 @@ def equipartition(
 
 def _too_short(means: Array) -> str:
     """Return the note of a comparison of (groups, batches) means that has too few batches."""
-    return f"{means.shape[1]} of the {FEWEST_BATCHES} independent batches of time that it takes: record longer"
+    times = f"{FEWEST_BATCHES / max(means.shape[1], 1):.2g}"
+    found = f"{means.shape[1]} of the {FEWEST_BATCHES} independent batches of time that it takes"
+    return f"{found}: record {times} times as long"
 
 
 def gaussian(group: str, found: Normality, significance: float, unfit: str = "") -> list[Finding]:

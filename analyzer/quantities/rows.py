@@ -193,7 +193,7 @@ def require_batches(measurement: Measurement, what: str) -> None:
     if velocities < LEAST_BATCHES:
         raise WindowError(
             f"Rows: expected a window of at least {LEAST_BATCHES} velocities, got {velocities}. Rows are compared over "
-            "batches of them. Widen --start and --stop, or choose a shorter --lag.",
+            "batches of them. Widen --start and --stop, choose a shorter --lag, or record longer.",
             velocities=velocities,
         )
     if measurement.moments.batches is None:

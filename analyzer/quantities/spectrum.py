@@ -99,7 +99,7 @@ def spectrum_of(run: xr.DataTree, query: Query, sections: int | None = None) -> 
     if length > velocities:
         raise WindowError(
             f"Sections: expected stretches of at least {length} velocities without a gap, got {velocities} in the "
-            f"longest. There is nothing to transform. Choose shorter --sections, or a longer window.",
+            f"longest. There is nothing to transform. {_remedy(sections, length * stride)}",
             velocities=velocities,
         )
     plan = plan_spectrum(asked, length)
@@ -142,13 +142,21 @@ def spectrum_of(run: xr.DataTree, query: Query, sections: int | None = None) -> 
             coords["harmonic"] = ("frequency", _harmonics(frequency * stride, epoch, length), harmonic)
             why = f"marked at multiples of 1/{epoch * stride} step^-1"
         else:
+            wanted = EPOCHS * epoch * stride
             why = (
                 f"cannot be seen: sections of {length * stride} steps hold fewer than {EPOCHS} epochs of "
-                f"{epoch * stride}; take --sections {EPOCHS * epoch * stride}"
+                f"{epoch * stride}; "
+                + (f"take --sections {wanted}" if wanted <= velocities * stride else f"record {wanted:,} steps or more")
             )
     attrs["epoch_lines"] = why
     dataset = xr.Dataset(data, coords=coords, attrs=attrs)
     return in_memory_as(asked.run, dataset), [Passed(asked.run, plan.passage, Lazy(nonfinite))]
+
+
+def _remedy(sections: int | None, steps: int) -> str:
+    if sections is None:
+        return f"Record {steps:,} steps or more in a row, or choose a window that holds as many."
+    return "Choose shorter --sections, or a longer window."
 
 
 def _checked(sections: int, stride: int) -> int:

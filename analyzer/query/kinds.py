@@ -54,6 +54,8 @@ COMPARED = tuple(name for name, kind in KINDS.items() if not kind.is_whole and n
 """Kinds whose groups are compared within a parameter (`analyzer rows`)."""
 PLACES = tuple(kind.column for kind in KINDS.values() if kind.column)
 """Columns that number the groups of a parameter."""
+MOST_LINES = 8
+"""More groups than this are a heat map in figures and reports: nobody tells more lines of a legend apart."""
 
 
 def listed(names: tuple[str, ...] = tuple(KINDS)) -> str:

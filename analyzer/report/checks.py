@@ -27,12 +27,18 @@ def checks(subject: Subject, asked: Asked) -> list[Content]:
         )
     ]
     names = answer["check"].values
+    silent: dict[str, list[str]] = {}
     for name in dict.fromkeys(names.tolist()):
         some = answer.isel(finding=np.flatnonzero(names == name))
+        notes = set(some["note"].values.tolist())
+        if len(notes) == 1 and not np.isfinite(some["measured"].values).any():
+            silent.setdefault(str(notes.pop()), []).append(str(name).replace("_", " "))
+            continue
         rows = [_row(some.isel(finding=n)) for n in range(min(some.sizes["finding"], _MOST_ROWS))]
         left = some.sizes["finding"] - len(rows)
         caption = TITLES[name] + (f". {left:,} more rows: analyzer check" if left else "")
         contents.append(Table(_COLUMNS, rows, numeric=frozenset({"measured", "expected", "p"}), caption=caption))
+    contents += [Note(f"Not measured, {', '.join(some)}: {why}.") for why, some in silent.items()]
     return contents
 
 

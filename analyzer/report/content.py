@@ -162,12 +162,20 @@ class Chart:
 
 @dataclass(frozen=True)
 class Map:
-    """A matrix drawn as colours: `values` (rows, columns), not negative. 0 and NaN are grey.
+    """A matrix drawn as colours: `values` (rows, columns). NaN is grey, and so is 0 on a logarithmic scale.
 
     Attributes
     ----------
     rows_per_cell, columns_per_cell
         Rows and columns of the parameter in one cell: more than 1 if the cells are means over neighbours.
+    row_names, column_names
+        What the rows and columns are, where they are not numbered.
+    edges
+        (columns + 1,) where the columns begin and end along the horizontal axis, ascending; empty if they are numbered.
+    log_edges
+        Whether the ticks of that axis are those of a logarithmic one.
+    marks
+        Places along that axis, each with a label.
     """
 
     kind: ClassVar[str] = "map"
@@ -179,6 +187,11 @@ class Map:
     units: str
     rows_per_cell: int = 1
     columns_per_cell: int = 1
+    row_names: Sequence[str] = ()
+    column_names: Sequence[str] = ()
+    edges: Sequence[float] = ()
+    log_edges: bool = False
+    marks: Sequence[tuple[float, str]] = ()
 
     @property
     def empty(self) -> bool:
@@ -188,7 +201,8 @@ class Map:
     def data(self) -> dict[str, Any]:
         """Return the map as JSON for the script of the page.
 
-        Values are coded as 16-bit levels: 1 is `low`, 65534 is `high`, 0 is zero and 65535 is not finite.
+        Values are coded as 16-bit levels: 1 is `low`, 65534 is `high`, 65535 is not finite, and 0 is zero unless values
+        are negative.
         """
         return self._data
 
@@ -198,12 +212,13 @@ class Map:
         finite = values[np.isfinite(values)]
         positive = finite[finite > 0]
         wide = is_wide(values)
-        high = float(positive.max()) if positive.size else 1.0
-        low = float(positive.min()) if wide else 0.0
+        low = float(positive.min()) if wide else min(0.0, float(finite.min())) if finite.size else 0.0
+        high = float(positive.max()) if positive.size else 0.0 if low < 0 else 1.0
         with np.errstate(divide="ignore", invalid="ignore"):
-            share = np.log(values / low) / np.log(high / low) if wide else values / high
+            share = np.log(values / low) / np.log(high / low) if wide else (values - low) / (high - low)
         levels = np.round(1 + 65_533 * np.clip(np.nan_to_num(share), 0, 1)).astype(np.uint16)
-        levels[values == 0] = 0
+        if low >= 0:
+            levels[values == 0] = 0
         levels[~np.isfinite(values)] = 65_535
         return {
             "title": self.title,
@@ -218,6 +233,10 @@ class Map:
             "high": high,
             "log": wide,
             "levels": b64encode(levels.astype("<u2").tobytes()).decode("ascii"),
+            **({"rowNames": list(self.row_names)} if self.row_names else {}),
+            **({"columnNames": list(self.column_names)} if self.column_names else {}),
+            **({"edges": rounded(np.asarray(self.edges), 9), "logEdges": self.log_edges} if len(self.edges) else {}),
+            **({"marks": [[float(place), label] for place, label in self.marks]} if self.marks else {}),
         }
 
 

@@ -9,10 +9,13 @@ from typing import Any
 import numpy as np
 import xarray as xr
 
+from analyzer.quantities.lengths import for_error_bars
 from analyzer.quantities.temperature import temperature
 from analyzer.query.changes import resumed_at
+from analyzer.query.recorded import distinct_rates
 from analyzer.query.windows import BIN_FRAMES
-from analyzer.report.content import Chart, Content, Gallery, Line, Note, Table
+from analyzer.report import groups
+from analyzer.report.content import Chart, Content, Gallery, Line, Map, Note, Table
 from analyzer.report.subject import Asked, Subject
 from analyzer.report.text import number, plural, unit_text
 from analyzer.store.names import loss_of
@@ -20,8 +23,6 @@ from analyzer.tree import trajectory
 
 Array = np.ndarray[Any, np.dtype[Any]]
 
-MOST_LINES = 28
-"""Most lines of a chart, as in `analyzer.plots.style`: seven colours times four dashes."""
 _MOST_SCALARS = 4
 _SHARES = frozenset({"acc", "auc", "auroc", "f1", "precision", "recall", "r2", "top1", "top5"})
 """Words in names of scalars that lie between 0 and 1."""
@@ -126,25 +127,19 @@ def temperatures(subject: Subject, asked: Asked) -> list[Content]:
     rates = _rates(subject, asked.points)
     if rates is not None:
         contents.insert(1, rates)
-    if windows.sizes["group"] > MOST_LINES:
-        contents.insert(
-            1 + (rates is not None), Note(f"The chart shows the first {MOST_LINES} of {windows.sizes['group']} groups.")
-        )
     return contents
 
 
-def _rates(subject: Subject, points: int) -> Chart | None:
-    """Return a chart of the learning rate against step; None where none is recorded or it is one throughout."""
+def _rates(subject: Subject, points: int) -> Chart | Map | None:
+    """Return the learning rates against step; None where none is recorded or it is one throughout."""
     line = trajectory(subject.run).line
-    rates = line.settings.recorded.of_rate()
-    if rates.size:
-        rates = np.unique(rates[1:], axis=1)
-    if not rates.size or np.nanmin(rates) == np.nanmax(rates):
+    found = distinct_rates(line.settings.recorded, np.arange(line.steps.size) > 0)
+    values = np.array([rate for _, rate in found])
+    if not values.size or np.nanmin(values) == np.nanmax(values):
         return None
-    every = -(-len(rates) // points)
-    lines = [Line(f"η {n}" if rates.shape[1] > 1 else "η", column[::every]) for n, column in enumerate(rates.T)]
-    marks: list[tuple[float, str]] = []
-    return Chart("Learning rate", "step", line.steps[1::every].astype(np.float64), "η", "", lines[:MOST_LINES], marks)
+    every = -(-values.shape[1] // points)
+    axis = groups.Axis("step", line.steps[1::every].astype(np.float64))
+    return groups.drawn("Learning rate", axis, [name for name, _ in found], values[:, ::every], "η", "")
 
 
 def window_of(run: xr.DataTree, points: int) -> int | None:
@@ -162,15 +157,13 @@ def window_of(run: xr.DataTree, points: int) -> int | None:
     return int(width * line.stride)
 
 
-def _curves(answer: xr.Dataset, marks: list[tuple[float, str]]) -> Chart:
-    middle = 0.5 * (answer["start_step"].values + answer["stop_step"].values)
-    width = int((answer["stop_step"] - answer["start_step"]).max())
-    names = [str(name) or "model" for name in answer["group"].values[:MOST_LINES]]
-    values = answer["temperature"].transpose("group", "window").values
-    lines = [Line(name, row) for name, row in zip(names, values, strict=False)]
+def _curves(answer: xr.Dataset, marks: list[tuple[float, str]]) -> Chart | Map:
+    starts, stops = answer["start_step"].values, answer["stop_step"].values
+    width = int((stops - starts).max())
     title = f"step (middle of windows of {width:,})" if width > 1 else "step"
-    heading = f"Temperature by {answer.attrs['by']}"
-    return Chart(heading, title, middle, "temperature", answer.attrs["units"], lines, marks)
+    axis, values = groups.windows(starts, stops, answer["temperature"].transpose("group", "window").values, title)
+    heading, names = f"Temperature by {answer.attrs['by']}", answer["group"].values
+    return groups.drawn(heading, axis, names, values, "temperature", answer.attrs["units"], marks=marks)
 
 
 def _table(answer: xr.Dataset, by: str) -> Table:
@@ -226,11 +219,8 @@ def remarks(answer: xr.Dataset) -> list[Content]:
                 problem=True,
             )
         )
-    if bool(answer["unreliable"].any()):
+    if short := for_error_bars(answer):
         notes.append(
-            Note(
-                "Unreliable: the window has fewer than 200 effective samples (n eff), or it changes too slowly for its "
-                "length, so the standard error is itself uncertain. Below 20 effective samples there is none."
-            )
+            Note(f"{short} Until then a standard error is itself uncertain; below an n eff of 20 there is none.")
         )
     return notes

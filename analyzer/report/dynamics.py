@@ -9,20 +9,22 @@ import xarray as xr
 
 from analyzer.errors import TooFewFramesError, WindowError
 from analyzer.quantities.dynamics import dynamics
+from analyzer.quantities.lengths import for_lags, for_sections
 from analyzer.quantities.modes import modes
 from analyzer.quantities.spectrum import spectrum
-from analyzer.report.content import Chart, Content, Gallery, Line, Note, Table
-from analyzer.report.curves import MOST_LINES, equilibrium_marks
+from analyzer.query.kinds import MOST_LINES
+from analyzer.report.content import Chart, Content, Gallery, Map, Note, Table
+from analyzer.report.curves import equilibrium_marks
+from analyzer.report.groups import Axis, drawn
 from analyzer.report.subject import Asked, Subject
-from analyzer.report.text import number
+from analyzer.report.text import number, unit_text
 from analyzer.statistics.lagged import NORMAL
+from analyzer.statistics.spectral import thinned
 
 Array = np.ndarray[Any, np.dtype[Any]]
 
 _SHORT = 64
 """Longest lag, in strides, of the chart of the correlation, which has no logarithmic axis."""
-_PLACES = 200
-"""Most frequencies of a chart."""
 _MODES = 3
 _FRAMES = 500
 """Frames of the modes of a report: enough for the first few, in a fraction of a second."""
@@ -33,27 +35,24 @@ def motion(subject: Subject, asked: Asked) -> list[Content]:
     answer = dynamics(subject.run, by=asked.by, **subject.range, **asked.options).compute().isel(window=0)
     lags = answer["lag"].values
     near = lags <= _SHORT * max(int(lags[lags > 0].min()), 1)
+    if answer.sizes["group"] > MOST_LINES:  # at lag 0 all have the value 1, which would take the colours of a map
+        near &= lags > 0
     figures = [
         _chart(answer.isel(lag=near), "normalised_autocorrelation", "Correlation of velocities, C(τ)/C(0)"),
         _chart(answer.isel(lag=lags > 0), "mean_squared_displacement", "Mean squared displacement", power_law=True),
     ]
-    contents: list[Content] = [Gallery(figures), _table(answer)]
-    if answer.sizes["group"] > MOST_LINES:
-        contents.insert(1, Note(f"The charts show the first {MOST_LINES} of {answer.sizes['group']} groups."))
-    return contents
+    return [Gallery(figures), _table(answer), *(Note(text) for text in (for_lags(answer),) if text)]
 
 
-def _chart(answer: xr.Dataset, column: str, title: str, power_law: bool = False) -> Chart:
-    lines = []
-    for n in range(min(answer.sizes["group"], MOST_LINES)):
-        one = answer.isel(group=n)
-        values, error = one[column].values, NORMAL * one[f"{column}_error"].values
-        low = np.maximum(values - error, 0.1 * values) if power_law else values - error
-        lines.append(Line(str(one["group"].item()) or "model", values, low=low, high=values + error))
+def _chart(answer: xr.Dataset, column: str, title: str, power_law: bool = False) -> Chart | Map:
+    values = answer[column].transpose("group", "lag").values
+    error = NORMAL * answer[f"{column}_error"].transpose("group", "lag").values
+    low = np.maximum(values - error, 0.1 * values) if power_law else values - error
     units = answer[column].attrs["units"]
-    return Chart(
-        title, "lag τ (steps)", answer["lag"].values, title.lower(), "" if units == "1" else units, lines,
-        power_law=power_law, from_zero=False,
+    axis = Axis("lag τ (steps)", answer["lag"].values, logarithmic=bool((answer["lag"] > 0).all()))
+    return drawn(
+        title, axis, answer["group"].values, values, title[0].lower() + title[1:], "" if units == "1" else units,
+        ends=(low, values + error), power_law=power_law, from_zero=False,
     )  # fmt: skip
 
 
@@ -105,26 +104,18 @@ def spectra(subject: Subject, asked: Asked) -> list[Content]:
         answer = spectrum(subject.run, by=asked.by, **subject.range, memory_limit=limit).compute().isel(window=0)
     except (TooFewFramesError, WindowError) as error:
         return [Note(str(error))]
-    frequency, density = _thinned(answer["frequency"].values[1:], answer["spectral_density"].values[:, 1:])
-    names = [str(name) or "model" for name in answer["group"].values[:MOST_LINES]]
-    lines = [Line(name, values) for name, values in zip(names, density, strict=False)]
+    density = answer["spectral_density"].transpose("group", "frequency").values
+    frequency, density = thinned(answer["frequency"].values[1:], density[:, 1:])
     units = answer["spectral_density"].attrs["units"]
-    chart = Chart(
-        "Spectral density of velocities", "frequency (step⁻¹)", frequency, "spectral density", units,
-        lines, integer_x=False, power_law=True,
+    chart = drawn(
+        "Spectral density of velocities", Axis("frequency (step⁻¹)", frequency, logarithmic=True, whole=False),
+        answer["group"].values, density, "spectral density", units, power_law=True,
     )  # fmt: skip
     note = (
         f"Sections of {answer.attrs['section_steps']:,} steps. The integral over all frequencies is the mean squared "
-        f"velocity, weighted with a Hann window. Lines of the epoch: {answer.attrs['epoch_lines']}."
+        f"velocity, weighted with a Hann window. Lines of the epoch: {unit_text(answer.attrs['epoch_lines'])}."
     )
-    return [chart, Note(note)]
-
-
-def _thinned(frequency: Array, density: Array) -> tuple[Array, Array]:
-    """Means over neighbouring frequencies where they are dense on a logarithmic scale."""
-    edges = np.unique(np.rint(np.geomspace(1, frequency.size, _PLACES)).astype(int)) - 1
-    size = np.diff(np.append(edges, frequency.size))
-    return np.add.reduceat(frequency, edges) / size, np.add.reduceat(density, edges, axis=1) / size
+    return [chart, Note(note), *(Note(text) for text in (for_sections(answer),) if text)]
 
 
 def directions(subject: Subject, asked: Asked) -> list[Content]:
@@ -159,12 +150,8 @@ def directions(subject: Subject, asked: Asked) -> list[Content]:
         "many dimensions has shares of 0.61, 0.15, 0.07, … and cosine contents near 1."
     )
     table = Table(columns, rows, numeric=frozenset(columns) - {"group", "verdict"}, caption=caption)
-    lines = [
-        Line(str(answer["group"].values[n]) or "model", answer["projection"].values[n, 0])
-        for n in range(min(answer.sizes["group"], MOST_LINES))
-    ]
-    chart = Chart(
-        "Projection on the first mode", "step", answer["step"].values, "projection", "weight", lines,
-        equilibrium_marks(subject), from_zero=False,
+    chart = drawn(
+        "Projection on the first mode", Axis("step", answer["step"].values), answer["group"].values,
+        answer["projection"].values[:, 0], "projection", "weight", marks=equilibrium_marks(subject), from_zero=False,
     )  # fmt: skip
     return [chart, table]

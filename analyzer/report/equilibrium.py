@@ -5,6 +5,7 @@ from __future__ import annotations
 import numpy as np
 import xarray as xr
 
+from analyzer.quantities.tracks import FEWEST
 from analyzer.report.content import Content, Note, Table
 from analyzer.report.subject import Asked, Subject
 from analyzer.report.text import NONE, number, p_value, unit_text
@@ -21,7 +22,9 @@ def equilibrium(subject: Subject, asked: Asked) -> list[Content]:
     answer = subject.equilibrium
     contents: list[Content] = []
     if not answer.sizes["group"]:
-        contents.append(Note("No series has the 40 samples that a search for equilibrium needs. Record longer."))
+        contents.append(
+            Note(f"No series has the {FEWEST} samples that a search for equilibrium takes. Record {FEWEST} steps.")
+        )
         return contents
     contents.append(Note(_headline(answer)))
     every = [

@@ -42,13 +42,15 @@ def factors(subject: Subject, asked: Asked) -> list[Content]:
     contents: list[Content] = [_table(answer, names)]
     if len(names) < len(every):
         contents.append(Note(f"The section shows the first {len(names)} of {len(every):,} matrices."))
+    reasons: dict[str, list[str]] = {}
     for name in names:
         own = answer.sel(tested=name)
         if reason := str(own["separable_reason"].item()):
-            contents.append(Note(f"No share of {name}: {reason}."))
+            reasons.setdefault(reason, []).append(name)
         elif bool(own["separable_share_unreliable"]):
             why = "the window changes slowly, or its weights are known too roughly"
             contents.append(Note(f"The interval of {name} cannot be relied on: {why}."))
+    contents += [Note(f"No share of {', '.join(some)}: {reason}.") for reason, some in reasons.items()]
     drawn = [name for name in names if not str(answer.sel(tested=name)["separable_reason"].item())]
     cells = max(asked.cells // _SMALLER, 64)
     return contents + [

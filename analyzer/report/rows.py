@@ -28,6 +28,7 @@ _MOST_ROWS = 200
 _MOST_ELEMENTS = 2_000_000
 """Largest parameter whose elements are drawn. Beyond it, the sums take minutes and gigabytes."""
 _ENDS = 3
+_MOST_REASONS = 2
 _COLUMNS = ("parameter", "rows", "do they differ", "p of equal rows", "F", "batches", "hottest ÷ coldest",
             "halves agree", "hottest rows", "coldest rows")  # fmt: skip
 
@@ -43,9 +44,11 @@ def rows(subject: Subject, asked: Asked) -> list[Content]:
     contents: list[Content] = [_tests(answer, names)]
     reasons = {n: str(answer.sel(tested=n)["reason"].item()) for n in names}
     told = dict.fromkeys(reason for reason in reasons.values() if reason)
-    for reason in told:
+    for reason in [*told][:_MOST_REASONS]:
         which = ", ".join(name for name, own in reasons.items() if own == reason)
         contents.append(Note(f"Undecided, {which}: {reason}."))
+    if len(told) > _MOST_REASONS:
+        contents.append(Note(f"{len(told) - _MOST_REASONS:,} more are undecided for such reasons: analyzer rows"))
     shown = names[:MOST_PARAMETERS]
     squares = _elements(subject, asked, answer, shown)
     known = {p.name: p for p in trajectory(subject.run).parameters}

@@ -12,7 +12,8 @@ Array = np.ndarray[Any, np.dtype[Any]]
 
 USUAL, SHORTEST = 1024, 16
 """Velocities of a section where nothing else is known, and the fewest."""
-_LEAST_SECTIONS = 8
+LEAST_SECTIONS = 8
+"""Fewest sections of an error bar."""
 EPOCHS = 4
 """Epochs that a section must hold to show lines at their frequency: the lobe of a Hann window is four bins wide."""
 
@@ -28,6 +29,28 @@ def hann(length: int) -> Array:
     return np.asarray(0.5 - 0.5 * np.cos(2 * np.pi * np.arange(length) / length))
 
 
+def thinned(frequency: Array, density: Array, places: int = 200) -> tuple[Array, Array]:
+    """Return means over neighbouring frequencies where they are dense on a logarithmic scale.
+
+    Parameters
+    ----------
+    frequency
+        (frequencies,) positive, ascending.
+    density
+        (..., frequencies).
+    places
+        Most frequencies that are left.
+
+    Examples
+    --------
+    >>> thinned(np.arange(1.0, 9.0), np.ones(8), places=4)
+    (array([1. , 2.5, 5.5, 8. ]), array([1., 1., 1., 1.]))
+    """
+    edges = np.unique(np.rint(np.geomspace(1, frequency.size, places)).astype(int)) - 1
+    size = np.diff(np.append(edges, frequency.size))
+    return np.add.reduceat(frequency, edges) / size, np.add.reduceat(density, edges, axis=-1) / size
+
+
 def section_length(velocities: int, epoch: int | None) -> int:
     """Return the velocities of a section: a power of two of which a window holds eight or more, half overlapping.
 
@@ -40,7 +63,7 @@ def section_length(velocities: int, epoch: int | None) -> int:
     epoch
         Velocities in an epoch, if that is known.
     """
-    longest = 2 * velocities // (_LEAST_SECTIONS + 1)
+    longest = 2 * velocities // (LEAST_SECTIONS + 1)
     wanted = USUAL
     if epoch is not None:
         of_epochs = 1 << int(np.ceil(np.log2(max(EPOCHS * epoch, SHORTEST))))

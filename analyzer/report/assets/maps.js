@@ -1,4 +1,6 @@
-/* Maps: a matrix as colours on a canvas, with rulers and a colour bar. Drag to zoom, double click for all. */
+/* Maps: a matrix as colours on a canvas, with rulers and a colour bar. Drag to zoom, double click for all.
+
+Rows and columns are numbered, or rows have names and columns lie between edges along an axis. */
 
 // cividis (Nuñez, Anderton, Renslow 2018), made for eyes with and without a deficiency; every 16th of its colours.
 const CIVIDIS = [
@@ -7,6 +9,8 @@ const CIVIDIS = [
   [188, 174, 108], [205, 187, 99], [222, 201, 88], [240, 216, 70], [254, 232, 56],
 ];
 const MARGIN = { left: 56, right: 78, top: 8, bottom: 44 };
+const LINE = 15; // pixels of a row with a name
+const MOST_NAMED = 60;
 const ZERO = 0;
 const NOT_FINITE = 65535;
 
@@ -25,7 +29,8 @@ function levelsOf(text) {
 
 const shareOf = (level) => (level - 1) / 65533;
 
-const valueOf = (data, share) => (data.log ? data.low * (data.high / data.low) ** share : data.high * share);
+const valueOf = (data, share) =>
+  data.log ? data.low * (data.high / data.low) ** share : data.low + (data.high - data.low) * share;
 
 /** Draws the matrix as an image with one pixel for each cell. */
 function imageOf(data, levels) {
@@ -54,6 +59,33 @@ function wholeTicks(low, high, most) {
   return ticks;
 }
 
+/** A text that is cut in the middle until it is at most `width` wide. */
+function fitting(ctx, text, width) {
+  let kept = text.length;
+  const cutTo = (n) => `${text.slice(0, Math.ceil(n / 2))}…${text.slice(text.length - Math.floor(n / 2))}`;
+  if (ctx.measureText(text).width <= width) return text;
+  while (kept > 2 && ctx.measureText(cutTo(kept)).width > width) kept -= 1;
+  return cutTo(kept);
+}
+
+/** The column, with a fraction, at a place along the axis of a map with edges. */
+function columnAt(edges, place) {
+  let low = 0;
+  let high = edges.length - 1;
+  while (high - low > 1) {
+    const middle = (low + high) >> 1;
+    if (edges[middle] <= place) low = middle;
+    else high = middle;
+  }
+  return low + (place - edges[low]) / (edges[high] - edges[low]);
+}
+
+/** The place along the axis at a column. */
+function placeAt(edges, column) {
+  const n = Math.min(Math.floor(column), edges.length - 2);
+  return edges[n] + (column - n) * (edges[n + 1] - edges[n]);
+}
+
 function drawMap(figure) {
   const data = JSON.parse(figure.querySelector("script").textContent);
   const levels = levelsOf(data.levels);
@@ -68,27 +100,40 @@ function drawMap(figure) {
   let image = imageOf(data, levels);
   let drag = null;
 
-  const area = () => ({
-    x: MARGIN.left,
-    y: MARGIN.top,
-    w: Math.max(box.clientWidth - MARGIN.left - MARGIN.right, 40),
-    h: HEIGHT - MARGIN.top - MARGIN.bottom,
-  });
+  const names = data.rowNames;
+  const top = data.marks ? 20 : MARGIN.top;
+  const height = names ? Math.max(HEIGHT, Math.min(names.length, MOST_NAMED) * LINE + top + MARGIN.bottom) : HEIGHT;
+  box.style.minHeight = `${height}px`;
+  const font = (ctx) => {
+    ctx.font = "12px system-ui, sans-serif";
+    return ctx;
+  };
+  const left = () => {
+    if (!names) return MARGIN.left;
+    const ctx = font(canvas.getContext("2d"));
+    const widest = Math.max(...names.map((name) => ctx.measureText(name).width));
+    return Math.ceil(Math.min(widest, 0.34 * box.clientWidth)) + 10;
+  };
+  const area = () => {
+    const x = left();
+    return { x, y: top, w: Math.max(box.clientWidth - x - MARGIN.right, 40), h: height - top - MARGIN.bottom };
+  };
 
   const paint = () => {
     const dpr = devicePixelRatio;
     const { x, y, w, h } = area();
     canvas.width = box.clientWidth * dpr;
-    canvas.height = HEIGHT * dpr;
+    canvas.height = height * dpr;
     canvas.style.width = `${box.clientWidth}px`;
-    canvas.style.height = `${HEIGHT}px`;
+    canvas.style.height = `${height}px`;
     const ctx = canvas.getContext("2d");
     ctx.scale(dpr, dpr);
     ctx.imageSmoothingEnabled = false;
     ctx.drawImage(image, view.left, view.top, view.right - view.left, view.bottom - view.top, x, y, w, h);
     ctx.fillStyle = ctx.strokeStyle = css("--soft");
-    ctx.font = "12px system-ui, sans-serif";
+    font(ctx);
     ctx.strokeRect(x - 0.5, y - 0.5, w + 1, h + 1);
+    drawMarks(ctx, x, y, w, h);
     rulers(ctx, x, y, w, h);
     colourBar(ctx, x + w + 14, y, h);
     if (drag && drag.to) {
@@ -98,17 +143,77 @@ function drawMap(figure) {
     }
   };
 
+  const acrossAt = (column, x, w) => x + ((column - view.left) / (view.right - view.left)) * w;
+
+  /** Ticks below the map, as pairs [text, column]. */
+  const ticksBelow = (w) => {
+    const across = data.perCell[1];
+    if (!data.edges) {
+      return wholeTicks(view.left * across, view.right * across, w / 55).map((n) => [integerText(n), (n + 0.5) / across]);
+    }
+    const [low, high] = [view.left, view.right].map((column) => placeAt(data.edges, column));
+    const ticks = data.logEdges ? logarithmicTicks(low, high, w / 64) : wholeTicks(low, high, w / 64);
+    const text = (tick) => (tick >= 1 ? integerText(tick) : numberText(tick, 2).replace(/^1×/, ""));
+    return ticks.map((tick) => [text(tick), columnAt(data.edges, tick)]);
+  };
+
+  /** Names of rows at the left of the map; where rows are lower than a name, of some of them. */
+  const namesBeside = (ctx, x, y, h) => {
+    const one = h / (view.bottom - view.top);
+    const every = Math.ceil((LINE - 2) / one);
+    for (let row = Math.ceil(view.top / every) * every; row < view.bottom; row += every) {
+      ctx.fillText(fitting(ctx, names[row], x - 10), x - 6, y + (row + 0.5 - view.top) * one);
+    }
+  };
+
+  /** Marks as dashed lines that show on dark and on bright cells; their labels stand above the map. */
+  const drawMarks = (ctx, x, y, w, h) => {
+    let free = -Infinity;
+    (data.marks ?? []).forEach(([place, label]) => {
+      const at = Math.round(acrossAt(columnAt(data.edges, place), x, w)) + 0.5;
+      if (at < x - 1 || at > x + w + 1) return;
+      ctx.save();
+      [["#000", 0], ["#fff", 4]].forEach(([colour, offset]) => {
+        ctx.strokeStyle = colour;
+        ctx.setLineDash([4, 4]);
+        ctx.lineDashOffset = offset;
+        ctx.beginPath();
+        ctx.moveTo(at, y);
+        ctx.lineTo(at, y + h);
+        ctx.stroke();
+      });
+      ctx.restore();
+      const width = ctx.measureText(label).width;
+      const begin = Math.min(at, x + w - width);
+      if (begin < free) return;
+      ctx.textAlign = "left";
+      ctx.textBaseline = "top";
+      ctx.fillText(label, begin, y - 16);
+      free = begin + width + 6;
+    });
+  };
+
   const rulers = (ctx, x, y, w, h) => {
-    const [down, across] = data.perCell;
+    const [down] = data.perCell;
     ctx.textAlign = "center";
     ctx.textBaseline = "top";
-    wholeTicks(view.left * across, view.right * across, w / 55).forEach((tick) => {
-      const place = x + ((tick / across + 0.5 / across - view.left) / (view.right - view.left)) * w;
-      if (place <= x + w) ctx.fillText(integerText(tick), place, y + h + 5);
+    let free = -Infinity;
+    ticksBelow(w).forEach(([text, column]) => {
+      const place = acrossAt(column, x, w);
+      const half = ctx.measureText(text).width / 2;
+      if (place > x + w || place - half < free) return;
+      ctx.fillText(text, place, y + h + 5);
+      free = place + half + 8;
     });
-    ctx.fillText(data.columnTitle, x + w / 2, y + h + 24);
+    const room = box.clientWidth - ctx.measureText(valueText()).width - 12;
+    const begin = Math.min(x + w / 2, room - ctx.measureText(data.columnTitle).width / 2);
+    ctx.fillText(data.columnTitle, begin, y + h + 24);
     ctx.textAlign = "right";
     ctx.textBaseline = "middle";
+    if (names) {
+      namesBeside(ctx, x, y, h);
+      return;
+    }
     wholeTicks(view.top * down, view.bottom * down, h / 30).forEach((tick) => {
       const place = y + ((tick / down + 0.5 / down - view.top) / (view.bottom - view.top)) * h;
       if (place <= y + h) ctx.fillText(integerText(tick), x - 6, place);
@@ -121,24 +226,31 @@ function drawMap(figure) {
     ctx.restore();
   };
 
+  const valuePower = () =>
+    data.log && data.high / data.low > 1e3 ? 0 : powerOf(Math.max(data.high, -data.low));
+  const valueText = () => withUnits(data.valueTitle, data.units, valuePower());
+
   const colourBar = (ctx, x, y, h) => {
     for (let n = 0; n < h; n += 1) {
       ctx.fillStyle = `rgb(${colourAt(1 - n / (h - 1)).join(" ")})`;
       ctx.fillRect(x, y + n, 10, 1.5);
     }
-    const power = data.log && data.high / data.low > 1e3 ? 0 : powerOf(data.high);
-    const ticks = data.log ? logarithmicTicks(data.low, data.high, h / 34) : [0, ...evenTicks(0, data.high)];
+    const power = valuePower();
+    const even = () => (data.low < 0 ? evenTicks(data.low, data.high) : [0, ...evenTicks(0, data.high)]);
+    const ticks = data.log ? logarithmicTicks(data.low, data.high, h / 34) : even();
     ctx.fillStyle = css("--soft");
     ctx.textAlign = "left";
     ctx.textBaseline = "middle";
     ticks.forEach((tick) => {
-      const share = data.log ? Math.log(tick / data.low) / Math.log(data.high / data.low) : tick / data.high;
+      const share = data.log
+        ? Math.log(tick / data.low) / Math.log(data.high / data.low)
+        : (tick - data.low) / (data.high - data.low);
       const text = power || !data.log ? numberText(tick / 10 ** power, 3) : numberText(tick, 2).replace(/^1×/, "");
       ctx.fillText(text, x + 14, y + h * (1 - share));
     });
     ctx.textAlign = "right";
     ctx.textBaseline = "top";
-    ctx.fillText(withUnits(data.valueTitle, data.units, power), box.clientWidth - 2, y + h + 24);
+    ctx.fillText(valueText(), box.clientWidth - 2, y + h + 24);
   };
 
   const cellAt = (event) => {
@@ -166,7 +278,8 @@ function drawMap(figure) {
     }
     tip.replaceChildren();
     const [down, across] = data.perCell;
-    make("b", tip, "", `${data.rowTitle} ${span(row, down)}, ${data.columnTitle} ${span(column, across)}`);
+    const of = names ? names[row] : `${data.rowTitle} ${span(row, down)}`;
+    make("b", tip, "", `${of}, ${data.columnNames?.[column] ?? `${data.columnTitle} ${span(column, across)}`}`);
     const text =
       level === NOT_FINITE ? "not finite" : level === ZERO ? "never moved" : numberText(valueOf(data, shareOf(level)));
     make("div", tip, "", `${data.valueTitle}: ${text}`);

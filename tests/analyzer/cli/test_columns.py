@@ -51,6 +51,31 @@ def test_a_table_fits_100_columns(run: Path, command: str) -> None:
     assert len(rule) <= WIDTH, heading
 
 
+@pytest.fixture(scope="module")
+def long_names(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    rng = np.random.default_rng(1)
+    names = [f"model.decoder.layers.{n}.encoder_attn.out_proj.weight" for n in (0, 1, 10)]
+    frames = {name: np.cumsum(1e-3 * rng.normal(size=(6, 4, 60)), axis=-1) for name in names}
+    attributes = {name: {"layer": name.rpartition(".")[0]} for name in names}
+    return write_store(tmp_path_factory.mktemp("long") / "run.zarr", frames, attributes=attributes)
+
+
+@pytest.mark.parametrize("command", ["temperature --by row --window 30", "check --only equipartition", "info"])
+def test_long_names_are_cut_in_tables_alone(long_names: Path, command: str) -> None:
+    name, *options = command.split()
+    table = invoke(name, long_names, *options).stdout
+    cut = [line for line in table.splitlines() if "…" in line]
+    assert cut
+    assert max(map(len, cut)) <= WIDTH
+    assert "whole names" in table
+    whole = "model.decoder.layers.10.encoder_attn.out_proj.weight"
+    wide = invoke(name, long_names, *options, "--wide").stdout
+    assert whole in wide
+    assert "…" not in wide
+    for form in ("json", "csv")[: 1 if name == "info" else 2]:
+        assert whole in invoke(name, long_names, *options, "--format", form).stdout
+
+
 def test_the_rest_is_there_with_wide(run: Path) -> None:
     narrow, wide = invoke("temperature", run).stdout, invoke("temperature", run, "--wide").stdout
     assert "T ± standard error" in narrow

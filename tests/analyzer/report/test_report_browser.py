@@ -5,6 +5,7 @@ Where no Chromium with its driver is installed these tests are skipped: apt-get 
 
 from __future__ import annotations
 
+import re
 import shutil
 import struct
 import zlib
@@ -19,6 +20,8 @@ from selenium.webdriver.common.action_chains import ActionChains
 from selenium.webdriver.common.by import By
 from selenium.webdriver.support.ui import Select, WebDriverWait
 
+from analyzer.report.content import Map, Section
+from analyzer.report.page import RunPart, render
 from tests.analyzer.report.test_report import hostile, walks
 from tests.analyzer.shell import invoke
 from tests.patience import PATIENCE
@@ -216,6 +219,22 @@ def test_a_map_is_hovered_and_zoomed(single: Path, show: Open) -> None:
     assert 0 <= part["top"] < part["bottom"] <= 8
     ActionChains(browser).double_click(canvas).perform()
     assert range_of(browser, found)["bottom"] == 8
+
+
+def test_a_map_of_groups_has_their_names(show: Open, tmp_path: Path) -> None:
+    names, edges = [f"net{n}" for n in range(9)], np.linspace(0, 500, 6)
+    found = Map("T", "", "step", np.arange(45.0).reshape(9, 5), "temperature", "", row_names=names,
+                column_names=[f"steps {n}00" for n in range(5)], edges=edges.tolist(),
+                marks=[(250, "resumed")])  # fmt: skip
+    file = tmp_path / "page.html"
+    file.write_text(render([], [RunPart("run", [Section("map", "Map", [found])])]), encoding="utf-8")
+    browser = show(file, width=400)
+    drawn = figure(browser, "figure.map")
+    hover(browser, drawn.find_element(By.CSS_SELECTOR, "canvas"))
+    assert re.fullmatch(r"net4, steps \d00\ntemperature: 2[0-4]", tip(drawn)), "the middle of nine rows"
+    press(drawn, "Zoom in")
+    assert range_of(browser, drawn)["bottom"] - range_of(browser, drawn)["top"] < 9
+    assert browser.execute_script("return document.documentElement.scrollWidth") <= 400
 
 
 def test_a_ranked_row_says_which_it_is(single: Path, show: Open) -> None:
