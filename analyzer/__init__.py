@@ -1,7 +1,7 @@
 """Temperatures of neural networks, from recorded trajectories.
 
-Importing this package is cheap: each name is loaded when it is first used. The accessor `run.thermo` is registered by
-`open_run`, and at once where xarray is already loaded.
+Importing this package is cheap: each name is loaded when it is first used. The accessor `run.thermo` is registered with
+`open_run`; where xarray is loaded already, it is registered at once.
 """
 
 from __future__ import annotations

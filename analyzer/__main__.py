@@ -17,11 +17,11 @@ def main() -> None:
         from analyzer.cli import cli
 
         cli(prog_name="analyzer")
-    except KeyboardInterrupt:  # while modules were loaded; later it is the command line's to answer
+    except KeyboardInterrupt:  # while modules are loaded; later the command line itself answers it
         print("Interrupted: no output was written.", file=sys.stderr)
         sys.exit(130)
     finally:
-        gc.freeze()  # the process ends: its memory need not be searched for garbage once more
+        gc.freeze()  # the process ends: a last collection would cost time and free nothing that matters
 
 
 if __name__ == "__main__":

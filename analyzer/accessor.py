@@ -59,7 +59,7 @@ class _Quantity(Generic[Answer]):
 
 
 class _Picture:
-    # A method that draws the picture of the quantity of the same name. matplotlib is loaded when it is looked up.
+    # A method that draws the figure of the quantity of the same name. Looking it up loads matplotlib.
 
     def __set_name__(self, owner: type, name: str) -> None:
         self._name = name
@@ -80,10 +80,10 @@ class _Picture:
 
 
 class Plots:
-    """The pictures of the commands: each method has the name and the options of a quantity, and returns the axes.
+    """The figures of the commands. Each method has the name and the options of a quantity, and returns the axes.
 
-    `style` is a style of matplotlib, `figsize` the width and height in inches. Several axes are an array. A sweep has
-    `fit`, a run all others.
+    `style` is a style of matplotlib; `figsize` is width and height in inches. A figure of several panels returns an
+    array of axes. `fit` draws a sweep, every other method a run.
     """
 
     def __init__(self, run: xr.DataTree) -> None:
@@ -111,11 +111,11 @@ class ThermoAccessor:
 
     @property
     def plot(self) -> Plots:
-        """Pictures: `run.thermo.plot.rows(start="auto")` draws what `analyzer rows --plot` draws; returns the axes."""
+        """Figures: `run.thermo.plot.rows(start="auto")` draws the figure of `analyzer rows --plot`; returns axes."""
         return Plots(self._run)
 
     def parameter(self, name: str) -> xr.DataArray:
-        """A parameter by its dotted name, dims (row, col, step); further axes keep their number: axis_2, axis_3.
+        """A parameter by its dotted name, dims (row, col, step). Further axes: axis_2, axis_3 and so on.
 
         Parameters
         ----------
@@ -174,7 +174,7 @@ class ThermoAccessor:
                 f"{f'Did you mean {meant}?' if (meant := nearest(name, logged)) else 'Mend the name.'}",
                 available=tuple(logged),
             )
-        return logged[name].rename(name)  # a variable of a tree has no slash in its name
+        return logged[name].rename(name)  # the tree's variable may have another name: none there holds a slash
 
     def select(self, /, **hyperparameters: Any) -> Run:
         return cast("Run", _sweep.select(self._run, **hyperparameters))

@@ -39,7 +39,7 @@ class AnalyzerError(Exception):
         self.__dict__.update(facts)
 
     def __str__(self) -> str:
-        return printable(str(self.args[0]))  # names and paths in it are shown, not obeyed
+        return printable(str(self.args[0]))  # a name or a path in it may hold characters that a terminal obeys
 
 
 class StoreNotFoundError(AnalyzerError, FileNotFoundError):
@@ -147,7 +147,7 @@ LIBRARIES = frozenset(
 
 @contextmanager
 def named_if_missing() -> Iterator[None]:
-    """Turn the import of a library that is not installed into a `NotInstalledError`; leave other errors as they are."""
+    """Raise `NotInstalledError` where an import fails because a library of the extra is not installed."""
     try:
         yield
     except ModuleNotFoundError as error:
@@ -178,12 +178,12 @@ class BranchWarning(UserWarning):
 
 
 class EquilibriumWarning(UserWarning):
-    """The run was asked for its equilibrium but still drifts."""
+    """A question was asked of the equilibrium of a run that still drifts."""
 
 
 class FitWarning(UserWarning):
-    """Runs of a sweep are not in its fit, or still drift."""
+    """Runs of a sweep were left out of its fit, or are in it although they still drift."""
 
 
 class KeptSumsWarning(UserWarning):
-    """Sums that were kept of a run answer in its place, or answer a part of the question alone."""
+    """Kept sums answer in place of a run's frames, or they answer only a part of the question."""

@@ -39,7 +39,7 @@ def open_run(path: str | PathLike[str]) -> Run:
     StoreNotFoundError, NotATrajectoryError, FormatVersionError, DamagedStoreError
         There is nothing to open; see `analyzer.errors`.
     CorruptChunkError, MissingChunkError
-        A chunk of `step` or `epoch`, which are read at once.
+        A chunk of `step` or of `epoch` is damaged or missing. Both arrays are read when the run is opened.
 
     Examples
     --------
@@ -72,7 +72,7 @@ def as_run(tree: xr.DataTree) -> Run:
     Raises
     ------
     TreeError
-        It is no run; the message says what is missing.
+        The tree is not a run. The message says what is missing.
 
     Examples
     --------

@@ -25,9 +25,9 @@ from analyzer.tree import build_tree, trajectory
 
 KIND = "sweep"
 ORIGIN = "hyperparameter"
-"""Attribute of a coordinate whose name is not the one that the user gave the hyperparameter: that one."""
+"""Attribute of a coordinate that was renamed: the name that the user gave the hyperparameter."""
 _RANGE = ("start_step", "stop_step")
-"""What says of which steps an answer is: coordinates of its windows, or attributes."""
+"""First and last step of an answer: coordinates of its windows, or attributes."""
 RECORDED_RATE = "recorded_learning_rate"
 """The learning rate of windows, in answers of sweeps whose coordinate `learning_rate` is the hyperparameter."""
 WRITTEN = "written_as"
@@ -48,10 +48,10 @@ def open_sweep(paths: Paths) -> xr.DataTree:
     xarray.DataTree
         The root has the dimension `run`, every recorded hyperparameter as a coordinate (run,), and
         `inverse_batch_size` if there is a `batch_size`. The value is NaN or None if a run did not record it. Values of
-        several types, and integers beyond 64 bits, are their JSON, as text. A hyperparameter whose name our answers
-        use (`analyzer.query.names`) gets the prefix `hyperparameter_`; it is still selected, and fitted against, by
-        the name that the user gave it. The children are the runs by name, as `open_run` returns them. Only the root
-        can be indexed by run, because the runs differ in length.
+        several types, and integers beyond 64 bits, are written as JSON text. A hyperparameter whose name our answers
+        use (`analyzer.query.names`) gets the prefix `hyperparameter_`; select it, and fit against it, by the name
+        that the user gave it. The children are the runs by name, as `open_run` returns them. Only the root can be
+        indexed by run, because the runs differ in length.
 
     Raises
     ------
@@ -87,7 +87,7 @@ def assemble_sweep(runs: Mapping[str, xr.DataTree]) -> xr.DataTree:
 
 
 def hyperparameter_coords(known: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
-    """Return hyperparameters as coordinates (run,), from those of each run by the names that its user gave them."""
+    """Return hyperparameters as coordinates (run,). `known` has those of each run, by the users' names."""
     keys = dict.fromkeys(key for each in known for key in each)
     coords: dict[str, Any] = {}
     for key, name in column_names(keys).items():
@@ -99,7 +99,7 @@ def hyperparameter_coords(known: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
     if "batch_size" in coords and "inverse_batch_size" not in coords:
         sizes = coords["batch_size"][1]
         if sizes.dtype.kind in "iuf":
-            with np.errstate(divide="ignore"):  # a batch of none is left to whoever fits against it
+            with np.errstate(divide="ignore"):  # a batch size of 0 gives infinity: a fit against it refuses the run
                 inverse = 1 / sizes
             coords["inverse_batch_size"] = ("run", inverse, {"long_name": "inverse batch size"})
     return coords
@@ -141,8 +141,8 @@ def select(sweep: xr.DataTree, /, **hyperparameters: Any) -> xr.DataTree:
     sweep
         A sweep, as `open_sweep` returns it.
     **hyperparameters
-        By the name that the user gave it, a value or a list of allowed values, as in learning_rate=1e-3 or
-        batch_size=[8, 32]. Integers are equal if all their digits are, other numbers if they agree to nine.
+        For each hyperparameter, by the name that the user gave it, a value or a list of allowed values:
+        learning_rate=1e-3, batch_size=[8, 32]. Integers must agree in all digits, other numbers in nine.
 
     Returns
     -------
@@ -244,7 +244,7 @@ def over_runs(sweep: xr.DataTree, measures: Sequence[xr.Dataset]) -> xr.Dataset:
 
 
 def shared_steps(sweep: xr.DataTree, answers: Sequence[xr.Dataset], among: Collection[str] | None = None) -> str:
-    """Return a sentence on two runs that are branches of one, with windows over steps that they share; "" if none.
+    """Return a sentence that names two branches of one run whose windows hold steps that both share; "" if none.
 
     Parameters
     ----------
@@ -263,7 +263,7 @@ def shared_steps(sweep: xr.DataTree, answers: Sequence[xr.Dataset], among: Colle
             if step is not None and max(begin, start) < step:
                 return (
                     f"{other} and {name}: expected different runs, got branches of one, which share their frames up to "
-                    f"step {step}. These count twice. Choose a range after it: --start {step}"
+                    f"step {step}. The shared frames count twice. Choose a range after them: --start {step}"
                 )
         others.append((name, run, start))
     return ""
@@ -272,8 +272,8 @@ def shared_steps(sweep: xr.DataTree, answers: Sequence[xr.Dataset], among: Colle
 def in_windows(sweep: xr.DataTree, answers: Sequence[xr.Dataset]) -> xr.DataTree:
     """Return the sweep with the hyperparameters that each run had in the steps of its answer.
 
-    A run that was resumed with others is placed by those of the stretch that was measured. (Where an answer spans
-    several, it has been said: `SettingsWarning`.)
+    A run that was resumed with other hyperparameters is placed by those of the stretch that was measured. (Where an
+    answer spans several, a `SettingsWarning` has said so.)
     """
     runs = runs_of(sweep)
     moved = {}
@@ -296,7 +296,7 @@ def hyperparameters_of(run: xr.DataTree, answer: xr.Dataset) -> dict[str, Any]:
 
 
 def check_axes(sweep: xr.DataTree, by: By) -> None:
-    """Refuse groups that follow from the meaning of axes, where it is not the same in all runs.
+    """Refuse groups that follow from the meaning of axes, where the meaning differs between runs.
 
     Raises
     ------
@@ -320,7 +320,7 @@ def check_axes(sweep: xr.DataTree, by: By) -> None:
 
 
 def check_frozen(sweep: xr.DataTree, frozen: bool) -> None:
-    """Refuse runs that differ in which weights are frozen, unless these count: a group would not be the same weights.
+    """Refuse runs in which different weights are frozen: a group would hold other weights in each. `frozen` counts all.
 
     Raises
     ------

@@ -1,8 +1,8 @@
-"""Names and paths as text that is shown or kept, never obeyed.
+"""Text that is safe to show or to keep, made from names and paths that may hold any character.
 
-Names in a store, patterns and paths of a user may hold any character. There is one function for each reader that takes
-some characters for orders: a terminal (`printable`), a spreadsheet (`of_cell`), HDF5 and Arrow (`storable`), and
-netCDF's names (`variable_name`). Figures have `analyzer.plots.style.as_text`; the template of the report escapes HTML.
+Some readers take certain characters for commands. Each has a function here: a terminal (`printable`), a spreadsheet
+(`of_cell`), HDF5 and Arrow (`storable`), netCDF's names (`variable_name`). Figures have `analyzer.plots.style.as_text`;
+the template of the report escapes HTML.
 """
 
 from __future__ import annotations
@@ -12,16 +12,14 @@ import unicodedata
 from collections.abc import Sequence
 
 _UNPRINTABLE = {"Cc", "Cf", "Cs", "Zl", "Zp"}
-"""Unicode categories: controls, invisible marks (the order of writing among them), half characters, line breaks."""
+"""Unicode categories: controls, invisible marks such as those for the direction of writing, surrogates, line breaks."""
 _FORMULA = ("=", "+", "-", "@", "＝", "＋", "－", "＠")  # of wide characters, too
 _UNKEPT = re.compile("[\0\ud800-\udfff]")
 _NO_NAME = re.compile("[/\0-\x1f\x7f\ud800-\udfff]|^\\.+$| +$")
 
 
 def printable(text: str) -> str:
-    r"""Return the text in one line, with escapes for the characters that would move a terminal's cursor or colour it.
-
-    Names in a store and patterns of a user may hold anything: they are shown, never obeyed.
+    r"""Return the text in one line, with escapes for characters that a terminal would obey: cursor moves, colours.
 
     Examples
     --------
@@ -113,14 +111,15 @@ def of_cell(text: str) -> str:
 
 
 def storable(text: str) -> str:
-    """Return the text with escapes for what files of netCDF and Parquet cannot hold: null and half characters."""
+    """Return the text with escapes for what files of netCDF and Parquet cannot hold: null and surrogates."""
     return _UNKEPT.sub(lambda found: _escaped(found[0]), text)
 
 
 def variable_name(name: str) -> str:
-    """Return a name that netCDF takes for one name: a slash, which divides a path, becomes %2F, controls likewise.
+    """Return a name that netCDF takes for one name.
 
-    So does a name of dots alone, which HDF5 reads as the place itself, and spaces at the end, which netCDF drops.
+    Percent escapes replace a slash, which divides a path; control characters; a name of dots alone, which HDF5 reads
+    as the current place; and spaces at the end, which netCDF drops.
 
     Examples
     --------

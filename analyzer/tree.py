@@ -1,6 +1,6 @@
-r"""A run as an `xarray.DataTree`: build one from a store, and read one back, even if it was modified meanwhile.
+r"""A run as an `xarray.DataTree`: build one from a store, and read one back, even if a user has modified it.
 
-Every question is asked of such a tree, and whoever has frames from elsewhere can build one. What it must carry:
+Every question is asked of such a tree. Frames from elsewhere can be made into one by hand. A tree must carry:
 
 - at its root the coordinate `step` (step): integers that increase, the number of updates before each frame;
 - a group `parameters`, with as many groups below it as are wanted, of arrays of numbers that have the dimension `step`,
@@ -10,11 +10,11 @@ Every question is asked of such a tree, and whoever has frames from elsewhere ca
 
 All else is optional. On an array: `axes`, a list with the meaning of each axis (`output`, `input`, or `""`), which `by=
 "input"` and `by="output"` need; `heads` and `head_axis` for `by="head"`, and `head_blocks` where queries, keys and
-values follow each other along that axis; `original_dtype`, whose rounding the floor is of; `frozen`, True for weights
-that are held where they are. At the root: logged scalars (step); the coordinate `epoch` (step), for windows by epoch;
-the attributes `hyperparameters`, which a sweep needs, `stride`, the steps between frames, and `segments`, as
-`recorder/FORMAT.md` has them: no velocity leads into a segment that is not `continuous`. Without `stride` and
-`segments` each stretch of equal spacing is taken for one, and has a window of its own.
+values follow each other along that axis; `original_dtype`, the type whose rounding sets the floor; `frozen`, True for
+weights that are held where they are. At the root: logged scalars (step); the coordinate `epoch` (step), for windows by
+epoch; the attributes `hyperparameters`, which a sweep needs, `stride`, the steps between frames, and `segments`, as
+`recorder/FORMAT.md` describes them: no velocity leads into a segment that is not `continuous`. Without `stride` and
+`segments`, each stretch of equal spacing counts as a segment and has a window of its own.
 
 `analyzer.as_run` checks a tree and says what is missing.
 
@@ -63,7 +63,7 @@ from analyzer.store.schema import Parameter, Store, parameter_of, segments_of
 Array = np.ndarray[Any, np.dtype[Any]]
 
 _TAKEN = ("step", "epoch", "parameters", "learning_rate", "param_group")
-"""What the root of a tree holds besides logged scalars: variables, dimensions and groups."""
+"""Names at the root of a tree that no logged scalar can have: variables, dimensions and groups."""
 ENCODING = "trajectory"
 """Key of the root's encoding that holds the store from which a tree was opened, as `Opened`."""
 
@@ -81,7 +81,7 @@ class Opened:
     names
         Name of each parameter's dask array, by path.
     settings
-        What the store recorded of the settings.
+        The settings that the store recorded with its frames.
     """
 
     store: Store
@@ -104,7 +104,7 @@ class Trajectory:
     line
         Steps, segments and epochs of the frames.
     opened
-        The store behind the tree, which may be read in its place. None if the tree was modified.
+        The store behind the tree. Its chunks may be read instead of the tree's arrays. None if the tree was modified.
     lazy
         Whether any array is a dask array.
     """
@@ -122,7 +122,7 @@ class Trajectory:
 
     @property
     def identity(self) -> dict[str, str]:
-        """The store that answers come from, as attributes of a result; empty for a tree that was modified."""
+        """Attributes of a result that name the store it comes from; empty for a tree that was modified."""
         if self.opened is None:
             return {}
         return {"run_id": self.opened.store.run_id, "store": self.opened.store.location}
@@ -282,7 +282,8 @@ def trajectory(tree: xr.DataTree) -> Trajectory:
 def scalars_of(tree: xr.DataTree) -> dict[str, xr.DataArray]:
     """Return logged scalars by the names that were given to `log`; the variable of a tree may have another name.
 
-    What was logged under the name of a variable of the recorder's own, as "learning_rate", takes its place.
+    The recorder has variables of its own, such as "learning_rate". A scalar that a user logged under such a name is
+    returned instead of the recorder's.
     """
     found: dict[str, xr.DataArray] = {}
     root = tree.dataset
@@ -295,7 +296,7 @@ def scalars_of(tree: xr.DataTree) -> dict[str, xr.DataArray]:
 
 
 def _untouched(opened: object, tree: xr.DataTree, arrays: Mapping[str, xr.DataArray]) -> Opened | None:
-    """Return the store behind a tree that was not modified, else None. Compares steps and the arrays' dask names."""
+    """Return the store behind a tree that was not modified, else None. It compares steps and names of dask arrays."""
     if not isinstance(opened, Opened) or set(arrays) != {p.path for p in opened.store.parameters}:
         return None
     if not np.array_equal(tree.coords["step"].values, opened.steps):

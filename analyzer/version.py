@@ -1,9 +1,9 @@
-"""The version. It stands in the code, so that a source tree that was never installed has it too."""
+"""The version. It is in the code, so that a source tree that was never installed has it too."""
 
 from __future__ import annotations
 
 VERSION = "0.2.0"
-"""That of `recorder.version` (a test compares them): neither package imports the other."""
+"""Equal to that of `recorder.version`, as a test checks: neither package imports the other."""
 
 
 def version() -> str:

@@ -89,7 +89,7 @@ class Fit:
         Of the unweighted fit, from the density of T, so that models fitted to the same runs compare. The scatter counts
         as a parameter.
     notes
-        Sentences about the intervals and the runs that a reader of the numbers must know.
+        Sentences about the intervals and the runs, without which the numbers may mislead.
     """
 
     model: Model
@@ -336,7 +336,7 @@ def _lack_of_fit(points: Points, model: Model, solution: Solution) -> float:
 
 
 def _notes(points: Points, model: Model, *, has_replicates: bool) -> list[str]:
-    """Return sentences that a reader of the numbers must know."""
+    """Return sentences without which the numbers may mislead."""
     notes = []
     if not has_replicates:
         notes.append("no setting has two seeds: the variance between seeds is unknown")

@@ -95,9 +95,7 @@ def _reason_against_seeds(points: Points) -> str:
         return f"there is {count} seed" if count == 1 else f"there are {count} seeds"
     covered = points.cells > 0
     if 2 * covered.sum() < covered.size:  # if each run has its own seed, seeds and settings are confounded
-        return (
-            f"{count} seeds have {covered.sum()} of the {covered.size} runs that all of them at every setting would be"
-        )
+        return f"{count} seeds have only {covered.sum()} of the {covered.size} combinations of seed and setting"
     return ""
 
 

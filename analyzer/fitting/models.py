@@ -1,8 +1,8 @@
 """The models that temperatures are fitted with, in one table, `MODELS`.
 
 A model is linear in T (`relative`), linear in ln T (`log`) or nonlinear in ln T (`nonlinear`). All assume that T
-scatters by a constant fraction of itself, which is what different seeds show. With a constant absolute scatter, the
-hottest point of a sweep would decide the fit alone.
+scatters by a constant fraction of itself, as different seeds show. With a constant absolute scatter, the hottest point
+of a sweep alone would decide the fit.
 """
 
 from __future__ import annotations
@@ -30,7 +30,7 @@ class Model:
     template
         Its equation, with `{x}` (`{x1}`, `{x2}`) for the hyperparameters and `{a}` … for the coefficients.
     coefficients
-        Their names. In a model of ln T the first is a, which is fitted as ln a.
+        Names of the coefficients. In a model of ln T the first is a, which is fitted as ln a.
     method
         "relative": linear least squares in T with weights 1/T̂², iterated; "log": ordinary least squares in ln T;
         "nonlinear": nonlinear least squares in ln T.
@@ -85,7 +85,8 @@ class Model:
 
 
 STIFFEST, SOFTEST = 1 - 1e-9, -1e4
-"""Largest and smallest c·max(x) in a·x²/(1 − c·x): just below the pole at 1; so negative that it is a straight line."""
+"""Largest and smallest c·max(x) in a·x²/(1 − c·x). The largest is just below the pole at 1; at the smallest the curve
+is a straight line."""
 
 
 def _stiff(x: Array, theta: Array) -> tuple[Array, Array]:

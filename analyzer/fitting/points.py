@@ -21,12 +21,12 @@ _MOST_NAMED = 5
 
 @dataclass(frozen=True)
 class LeftOut:
-    """How many runs a fit did not use. Each run counts once, under the first reason that applies.
+    """Numbers of runs that a fit did not use. Each run counts once, under the first reason that applies.
 
     Attributes
     ----------
     runs
-        Their names, for each of the reasons in this order; empty where runs have no names.
+        Names of the runs for each reason, in the order of the numbers; empty if runs have no names.
     """
 
     unfinished: int = 0
@@ -201,7 +201,7 @@ def gather(
 
 
 def _told_apart(seed: Array | Sequence[Any], used: Array) -> tuple[tuple[Any, ...], Array]:
-    """The different labels of the used runs, and the number of each run's: labels of any types."""
+    """The different labels of the used runs, of any types, and the number of each run's label."""
     given = seed if isinstance(seed, np.ndarray) else np.array([*seed, None], dtype=object)[:-1]
     chosen = given[used]
     if chosen.dtype != object:

@@ -10,13 +10,13 @@ from analyzer.query.windows import BIN_FRAMES, Sampling
 
 
 def in_batches(drawn: Sampling, shortest: int = BIN_FRAMES, batches: int = 32) -> Sampling:
-    """The same velocities, every window's cut into some tens of batches, if it is long enough.
+    """Return the same velocities, those of each window cut into batches: some tens where the window is long enough.
 
-    At a lag beyond one stride there are at least `batches` of them, where there are as many displacements.
+    At a lag beyond one stride there are at least `batches` of them, if there are as many displacements.
 
-    Batches begin at multiples of their length, a power of two. Those of neighbouring frames are no shorter than
-    `shortest`, by default the length of a bin (`analyzer.engine.bins`), and begin where bins do, so that kept sums
-    answer. Those at a window's ends are shorter.
+    Batches begin at multiples of their length, a power of two. Batches of neighbouring frames hold at least `shortest`
+    frames, by default the length of a bin (`analyzer.engine.bins`), and begin where bins begin, so that kept sums
+    answer. Batches at the ends of a window are shorter.
     """
     velocities = drawn.windows.velocities[drawn.window]
     fewest = np.where(drawn.spacing == 1, 32, batches)
@@ -33,7 +33,8 @@ def in_batches(drawn: Sampling, shortest: int = BIN_FRAMES, batches: int = 32) -
     high = np.where(offset == cuts[index], end[index], (cell + 1) * length[index])
     window = drawn.window[index]
     apart = drawn.spacing[index]
-    # Stretches of one window, cut by a gap inside a cell, share its batch; those with a wide spacing begin anew each.
+    # Where a gap cuts a batch of neighbouring frames, both parts count as one. At a wide spacing each stretch begins a
+    # batch of its own.
     owner = np.where(apart == 1, window, index)
     fresh = np.ones(index.size, dtype=bool)
     fresh[1:] = (owner[1:] != owner[:-1]) | (cell[1:] != cell[:-1]) | (window[1:] != window[:-1])

@@ -48,7 +48,7 @@ class Change:
 
     @property
     def is_of_stride(self) -> bool:
-        """Whether the spacing of frames is all that changed: each stretch of equal spacing is a window of its own."""
+        """Whether only the spacing of frames changed. Each stretch of equal spacing has its own window anyway."""
         return all(difference.startswith("stride ") for difference in self.differences)
 
     def __str__(self) -> str:
@@ -61,7 +61,7 @@ class Change:
         return frame - 1, frame - 1 if self.continuous else frame
 
     def inside(self, steps: Array, start: int, stop: int) -> bool:
-        """Whether the velocities with start < step <= stop are of both sides."""
+        """Whether velocities with start < step <= stop lie on both sides of the change."""
         before, after = self.cuts(steps)
         if before < 0 or after >= steps.size - 1:
             return False
@@ -70,7 +70,7 @@ class Change:
 
 
 def changes_of(segments: object) -> tuple[Change, ...]:
-    """The changes that the attribute `segments` of a store tells of; none where it does not have the right form."""
+    """The changes between the segments of a store's attribute `segments`; none where the attribute has another form."""
     entries = segments if isinstance(segments, (list, tuple)) else []
     listed = [one if isinstance(one, Mapping) else {} for one in entries]
     found = []
@@ -90,9 +90,9 @@ def changes_of(segments: object) -> tuple[Change, ...]:
 
 
 def resumed_at(segments: object) -> tuple[int, ...]:
-    """The steps at which recordings of a run went on after the first, in their order: those of the weights.
+    """The steps of the weights that each further recording of a run went on from, in order.
 
-    A run that was recorded in one go may have several segments, as one with uneven spacing.
+    Not every segment is a recording: a run of uneven spacing, recorded in one go, has several.
     """
     entries = segments if isinstance(segments, (list, tuple)) else []
     listed = [one for one in entries if isinstance(one, Mapping) and isinstance(one.get("first_step"), int)]
@@ -106,7 +106,7 @@ def resumed_at(segments: object) -> tuple[int, ...]:
 
 
 def within(changes: Sequence[Change], steps: Array, start: int, stop: int) -> list[Change]:
-    """The changes of settings that the velocities with start < step <= stop lie on both sides of."""
+    """The changes of settings that have velocities with start < step <= stop on both sides."""
     return [change for change in changes if not change.is_of_stride and change.inside(steps, start, stop)]
 
 
@@ -130,7 +130,7 @@ def told(found: Sequence[Change], changes: Sequence[Change], steps: Array) -> st
     listed = "; ".join(f"at step {change.first_step}: {change}" for change in found)
     ranges = ", or ".join(f"--start {first} --stop {last}" for first, last in stretches(changes, steps))
     return (
-        f"expected one setting in the range, got several: {listed}. Means over them are of no one setting. "
+        f"expected one setting in the range, got several: {listed}. A mean over several describes none of them. "
         f"Choose a stretch with one: {ranges}"
     )
 
@@ -138,7 +138,7 @@ def told(found: Sequence[Change], changes: Sequence[Change], steps: Array) -> st
 def setting_in(key: str, attrs: Mapping[Any, Any], steps: Array, start: int, stop: int) -> Any:
     """The attribute "hyperparameters" or "optimizer" of a run, as it was for the updates with start < step <= stop.
 
-    That of the whole run where the segments have none, or where the range spans a change.
+    It is the whole run's attribute where the segments have none, or where the range spans a change.
     """
     changes = changes_of(attrs.get("segments"))
     current = first_setting(key, attrs)
@@ -153,7 +153,7 @@ def setting_in(key: str, attrs: Mapping[Any, Any], steps: Array, start: int, sto
 
 
 def settings_had(key: str, attrs: Mapping[Any, Any]) -> list[Any]:
-    """Every value that `setting_in` may give of a run: that of the whole run, and those of its segments."""
+    """Every value that `setting_in` may return for a run: the whole run's, and that of each segment."""
     current = first_setting(key, attrs)
     found = [current]
     if changes_of(attrs.get("segments")):
@@ -165,9 +165,9 @@ def settings_had(key: str, attrs: Mapping[Any, Any]) -> list[Any]:
 
 
 def _annotated(settings: Any, number: int, attrs: Mapping[Any, Any]) -> Any:
-    """The hyperparameters of a segment with those that were set afterwards (`recorder annotate`), for it among others.
+    """The hyperparameters of a segment, with those that `recorder annotate` set for it afterwards.
 
-    Those stand in the attribute of the whole run, and `annotated` says how many segments each was set for.
+    The latter are in the attribute of the whole run; `annotated` says for how many segments each was set.
     """
     counts, root = attrs.get("annotated"), attrs.get("hyperparameters")
     if not isinstance(counts, Mapping) or not isinstance(root, Mapping) or not isinstance(settings, Mapping):
@@ -195,7 +195,7 @@ def _begun(segment: Mapping[str, Any], steps: Array, stop: int) -> bool:
 
 
 def _flat(title: str, value: object) -> dict[str, Any]:
-    """The settings under a key of a segment, by a name that a reader understands."""
+    """The settings under a key of a segment, by names for display."""
     if title == "hyperparameters":
         return {str(key): one for key, one in value.items()} if isinstance(value, Mapping) else {}
     if title == "stride":
@@ -212,7 +212,7 @@ def _flat(title: str, value: object) -> dict[str, Any]:
         groups = flat_groups([optimizer])
         for m, group in enumerate(groups):
             title = owner if len(groups) == 1 else f"{owner} group {m}"
-            # What a group has of its own; in an only group that is what counts, and not the default.
+            # A group's own values. Where there is one group, they replace the defaults of the same name.
             found |= {f"{title} {key}": one for key, one in _chosen(group).items()}
     return found
 
@@ -229,9 +229,9 @@ def flat_groups(optimizer: object) -> list[Mapping[str, Any]]:
 
 
 def _chosen(group: Mapping[str, Any]) -> dict[str, Any]:
-    """What a user chose for a parameter group, without what a schedule had made of it when the segment began.
+    """The values that a user chose for a parameter group, without what a schedule had changed when the segment began.
 
-    The rate at each step is recorded; under a schedule the group holds the rate that it began with.
+    The learning rate is the one that the schedule began with; the rate at each step is recorded elsewhere.
     """
     found = {str(key): one for key, one in group.items() if key != "initial_lr"}
     if group.get("initial_lr") is not None:
@@ -246,7 +246,7 @@ def _differences(before: Mapping[str, Any], after: Mapping[str, Any]) -> list[st
         f"{key} {_shown(before, key)} → {_shown(after, key)}"
         for key in dict.fromkeys([*before, *after])
         if _text(before.get(key, _ABSENT)) != _text(after.get(key, _ABSENT))
-        # Earlier recorders did not list them.
+        # Earlier recorders did not list the parameters of a group.
         and not (key.endswith(" parameters") and (key not in before or key not in after))
     ]
 

@@ -19,13 +19,13 @@ class Clip:
     Attributes
     ----------
     first, spacing, count, window
-        (stretches,) as in `Sampling`, stretches of one frame included: their velocities are at the seams.
+        (stretches,) as in `Sampling`, with stretches of one frame: their velocities lead over the seams.
     windows, total
-        (windows,) the windows sampled here and the velocities that each has in all.
+        (windows,) numbers of the windows sampled here, and all velocities of each, also those of other ranges.
     edges
-        (windows, 2) the window's first and last sampled frame where they lie here, else -1.
+        (windows, 2) the window's first and last sampled frame; -1 for one outside this range.
     enters, leaves
-        Whether the first (last) stretch goes on from (into) a neighbouring range.
+        Whether the first stretch continues one of the range before; whether the last continues in the range after.
     batch
         (stretches,) as in `Sampling`.
     """
@@ -44,7 +44,7 @@ class Clip:
 
 def clip(sampling: Sampling, start: int, stop: int) -> Clip:
     """The part of a sampling inside frames start to stop - 1."""
-    # Stretches are in step order, and so are their ends: the ones that touch the range are a slice.
+    # Stretches and their ends are in step order, so those that touch the range form a slice.
     final = sampling.first + (sampling.count - 1) * sampling.spacing
     chosen = slice(int(np.searchsorted(final, start)), int(np.searchsorted(sampling.first, stop)))
     first, spacing, count = sampling.first[chosen], sampling.spacing[chosen], sampling.count[chosen]
@@ -56,7 +56,7 @@ def clip(sampling: Sampling, start: int, stop: int) -> Clip:
     numbers, places = np.unique(window[here], return_inverse=True)
     local = (first + skipped * spacing - start)[here]
     edges = np.full((numbers.size, 2), -1)
-    # The first stretch of a window begins it and the last ends it; np.unique gives the first, reversed the last.
+    # A window begins with its first stretch and ends with its last.
     ranges = np.searchsorted(sampling.window, np.stack([numbers, numbers + 1], axis=1))
     begins = sampling.first[ranges[:, 0]]
     ends = (sampling.first + (sampling.count - 1) * sampling.spacing)[ranges[:, 1] - 1]
@@ -78,8 +78,8 @@ def clip(sampling: Sampling, start: int, stop: int) -> Clip:
 
 
 def bin_lengths(part: Clip) -> Array:
-    """Velocities in a bin of each stretch (stretches,): a quarter of the window, at most as many as kept bins have.
+    """Velocities in a bin of each stretch (stretches,): a quarter of the window's, at most as many as kept bins have.
 
-    Bins end with their range, so that no bin is seen from two tasks.
+    Bins end with the range of the clip, so that each bin belongs to one task.
     """
     return np.asarray(np.clip(part.total[part.window] // 4, 2, BIN_FRAMES))

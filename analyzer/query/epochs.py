@@ -1,7 +1,7 @@
 """Which frames an epoch holds, and whether it was recorded from end to end.
 
-`known_epochs` answers a query: it takes nothing for granted that was not logged. `epochs_of` and `labels_of` cut runs
-into stretches about as long as an epoch, for kept sums and error bars, where a boundary some steps off does no harm.
+`known_epochs` answers a query and uses only what was logged. `epochs_of` and `labels_of` cut runs into stretches about
+as long as an epoch, for kept sums and error bars, where a boundary may be some steps off.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ class Epochs:
     number
         The recorded value; NaN for frames whose epoch nobody logged.
     first, last
-        Frame before the epoch's first update, and frame of its last.
+        The frame before the epoch's first update, and the frame after its last.
     complete
         Whether the epoch was recorded from its first update to its last.
     """
@@ -36,7 +36,7 @@ class Epochs:
     complete: Array
 
     def middle(self, line_steps: Array, stride: int) -> Array:
-        """The frame half way through each epoch, whole strides rounded down; -1 where a gap has swallowed it."""
+        """The frame in the middle of each epoch, rounded down to whole strides; -1 where that frame is missing."""
         begin = line_steps[self.first]
         wanted = begin + (line_steps[self.last] - begin) // (2 * stride) * stride
         frame = np.searchsorted(line_steps, wanted)
@@ -61,11 +61,11 @@ def filled_backward(epoch: Array) -> Array:
 
 
 def epochs_of(steps: Array, epoch: Array) -> Epochs:
-    """Stretches of frames at `steps` that kept sums are cut at, about an epoch each.
+    """Stretches of the frames at `steps`, about an epoch each. Kept sums are cut where they end.
 
     The epoch of frame t is the value logged after step t; where nothing was logged, the next value. The first and
-    the last epoch are complete when they are not shorter than the second: a run may begin or end inside one.
-    Cuts must not move: sums that were kept without their trajectory cannot be made again.
+    the last epoch are complete if they are not shorter than the second: a run may begin or end inside one.
+    This function must go on returning the same cuts: kept sums without a trajectory cannot be made again.
     """
     found = _cut(steps, filled_backward(epoch))
     length = steps[found.last] - steps[found.first]
@@ -81,8 +81,8 @@ def known_epochs(
     """The epochs of frames at `steps`, as far as they were logged, for a query of frames `low` to `high`.
 
     The epoch of frame t is the value logged after step t. Frames between two equal values have that value. Frames
-    before the first value and after the last one are of no known epoch: their number is NaN. An epoch beside such
-    frames, or at an end of the run, is complete when it is not shorter than one with known neighbours.
+    before the first value and after the last one belong to no known epoch: their number is NaN. An epoch beside such
+    frames, or at an end of the run, is complete if it is not shorter than one with known neighbours.
 
     Parameters
     ----------
@@ -108,13 +108,13 @@ def known_epochs(
     epoch = None if epoch is None else np.where(np.isfinite(epoch), epoch, np.nan)
     if epoch is None or np.isnan(epoch[1:]).all():
         raise EpochError(
-            "Epochs: expected a recorded scalar 'epoch', got none. Without it no epoch has an edge. "
+            "Epochs: expected a recorded scalar 'epoch', got none. Without it, nothing says where an epoch ends. "
             "Record it with recorder.log(epoch=epoch), or give --steps-per-epoch N"
         )
     _check_values(steps, epoch)
     value = _filled_between(epoch)
     unknown = np.isnan(value)
-    # No update ends at the first frame, nor at a break: such a frame goes with the update that follows it.
+    # No update leads to the first frame, nor to a frame after a break. Such a frame gets the epoch of the next update.
     starts = np.flatnonzero(unknown[:-1] & (breaks[:-1] | (np.arange(steps.size - 1) == 0)))
     for frame in starts[::-1].tolist():
         value[frame] = value[frame + 1]
@@ -129,7 +129,7 @@ def known_epochs(
         whole = found.complete & ~unbounded
         if whole.any():
             reference = float(length[whole][0])
-        else:  # of two epochs the longer one may be whole, if nothing else is there
+        else:  # two epochs and nothing else: the longer one may be whole
             reference = np.inf if np.isnan(number).any() else float(length.max())
         found.complete[unbounded] &= length[unbounded] >= reference
     return found
@@ -141,8 +141,7 @@ def _of_length(steps: Array, steps_per_epoch: int) -> Epochs:
     if not whole or steps_per_epoch < 1:
         raise WindowError(
             f"--steps-per-epoch: expected a positive number of steps, got {steps_per_epoch}. An epoch has at "
-            "least one. "
-            "Write --steps-per-epoch 1875",
+            "least one. Write --steps-per-epoch 1875",
             steps_per_epoch=steps_per_epoch,
         )
     found = _cut(steps, ((steps - 1) // int(steps_per_epoch)).astype(np.float64))
@@ -151,7 +150,7 @@ def _of_length(steps: Array, steps_per_epoch: int) -> Epochs:
 
 
 def _cut(steps: Array, value: Array) -> Epochs:
-    """Epochs from a value for every frame, those without a value incomplete; the first frame has no update."""
+    """Epochs from the value of each frame; an epoch without a value is incomplete. No update led to the first frame."""
     changes = value[2:] != value[1:-1]
     changes &= ~(np.isnan(value[2:]) & np.isnan(value[1:-1]))
     last = np.append(np.flatnonzero(changes) + 1, steps.size - 1)
@@ -168,7 +167,7 @@ def _filled_between(epoch: Array) -> Array:
 
 
 def _check_values(steps: Array, epoch: Array) -> None:
-    """Refuse what is not the number of the epoch that an update was made in."""
+    """Refuse logged values that cannot be the number of an update's epoch."""
     logged = ~np.isnan(epoch)
     odd = np.flatnonzero(logged & (epoch != np.rint(epoch)))
     if odd.size:
@@ -181,15 +180,15 @@ def _check_values(steps: Array, epoch: Array) -> None:
     if logged[:-1].all() and not logged[-1]:
         raise EpochError(
             f"Epochs: expected the epoch of each update, logged after it, got one before the first update and none "
-            f"after the last, at step {steps[-1]}. It was logged before each update, so that every boundary would be "
-            "one update late. Give the length of an epoch, --steps-per-epoch N, or call recorder.log(epoch=epoch) "
-            "after optimizer.step()",
+            f"after the last, at step {steps[-1]}. It was logged before each update, so every boundary would be one "
+            "update late. Give the length of an epoch, --steps-per-epoch N, or call recorder.log(epoch=epoch) after "
+            "optimizer.step()",
             step=int(steps[-1]),
         )
 
 
 def _check_boundaries(steps: Array, epoch: Array, value: Array, low: int, high: int) -> None:
-    """Refuse a range that holds updates between two epochs, of which neither was logged."""
+    """Refuse a range with updates between two different logged epochs that may belong to either."""
     known = np.flatnonzero(~np.isnan(epoch))
     between = np.isnan(value)
     between[: known[0]] = between[known[-1] :] = False

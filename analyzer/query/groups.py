@@ -1,4 +1,4 @@
-"""Which weights are averaged together: a kind of group is a rule from a weight's place to a group's number."""
+"""Which weights are averaged together. A rule maps the place of a weight in its parameter to the number of a group."""
 
 from __future__ import annotations
 
@@ -97,7 +97,7 @@ class Grouping:
 
 
 def require_whole(grouping: Grouping, why: str) -> None:
-    """Refuse groups that divide parameters; `why` says what only whole parameters have.
+    """Refuse groups that divide parameters; `why` is a sentence that says why the question needs whole ones.
 
     Raises
     ------
@@ -128,7 +128,7 @@ def select(
     *,
     frozen: bool = True,
 ) -> tuple[Parameter, ...]:
-    """The parameters whose dotted name and layer match, not excluded; without `frozen`, those that are trained.
+    """The parameters whose dotted name and layer match and that are not excluded; without `frozen`, only trained ones.
 
     Raises
     ------
@@ -280,7 +280,7 @@ def _split_groups(parameters: Sequence[Parameter], by: str) -> Grouping:
 
 
 def _split(p: Parameter, by: str) -> tuple[Literal["axis", "element"], int, int, int] | None:
-    """How a parameter is divided: kind, axis, places of a group, blocks of the axis; None if it has no such groups.
+    """How a parameter is divided: kind, axis, places in a group, parts of the axis; None if it has no such groups.
 
     An attention vector (1, heads, channels) has heads and channels, but no rows and no columns.
     """
@@ -298,7 +298,7 @@ def _split(p: Parameter, by: str) -> tuple[Literal["axis", "element"], int, int,
 
 
 def _join_biases(parameters: Sequence[Parameter], rules: dict[str, Rule], weights: Array) -> None:
-    """Join each element of a bias to its output unit: that of its module, else the only fitting one of its layer."""
+    """Join each element of a bias to an output unit: of its own module, else of the one fitting weight of its layer."""
     units = [p for p in parameters if p.name in rules]
     for bias in parameters:
         if bias.name in rules or len(bias.shape) != 1 or bias.axes != ("output",):
@@ -312,7 +312,7 @@ def _join_biases(parameters: Sequence[Parameter], rules: dict[str, Rule], weight
 
 
 def matches(glob: str, names: Sequence[str]) -> set[str]:
-    """The names that a glob matches. A name that exists is itself, whatever signs are in it."""
+    """The names that a glob matches. A glob that equals a name means that name, even with signs such as * in it."""
     return {glob} if glob in names else {name for name in names if fnmatchcase(name, glob)}
 
 

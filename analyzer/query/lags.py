@@ -1,4 +1,4 @@
-"""Lags of correlations and displacements: the default table, and what a user wrote in place of it."""
+"""Lags of correlations and displacements: the default ones, and the texts in which users give others."""
 
 from __future__ import annotations
 
@@ -16,8 +16,8 @@ Array = np.ndarray[Any, np.dtype[Any]]
 Lags = str | int | Sequence[int | str] | None
 
 LONGEST = 4096
-"""Longest lag, in frames, over which all pairs are summed: a task looks so many frames back. Longer ones are estimated
-from decimated frames (`analyzer.engine.levels`)."""
+"""Longest lag, in frames, over which all pairs are summed: a task looks back by this many frames. Longer lags are
+estimated from decimated frames (`analyzer.engine.levels`)."""
 LEAST_WINDOWS = 16
 """The default lags end at this share of a window: beyond it there is no interval (`analyzer.statistics.lagged`)."""
 TABLE = tuple(range(9)) + tuple(
@@ -29,7 +29,7 @@ _PER_OCTAVE = 4
 
 
 def default_lags(frames: int) -> Array:
-    """Return the default lags of a window of so many velocities, in frames: those of the table up to a sixteenth."""
+    """Return the default lags, in frames, of a window of `frames` velocities: those up to a sixteenth of it."""
     table = np.array(TABLE)
     return table[table <= max(frames // LEAST_WINDOWS, 1)]
 
@@ -105,7 +105,7 @@ def frames_of(line: Timeline, lags: Lags, low: int, high: int, steps_per_epoch: 
 
 
 def listed(given: Lags, option: str = "--lags") -> list[int | str]:
-    """Return what was given for an option as one list, in steps and "epoch"; at least one."""
+    """Return the lags that were given for an option as one list of steps and "epoch"; it holds at least one."""
     each = [given] if given is None or isinstance(given, (int, np.integer, str)) else list(given)
     found: list[int | str] = []
     for one in each:

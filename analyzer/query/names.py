@@ -1,4 +1,4 @@
-"""Names in answers, and the names that hyperparameters get beside them: what a user records never replaces a result."""
+"""Names of variables in answers. A hyperparameter of the same name is renamed, so that it never replaces a result."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from collections.abc import Collection, Iterable
 from analyzer.query.kinds import KINDS, PLACES
 
 PREFIX = "hyperparameter_"
-"""Stands before a hyperparameter's name where we have a variable of that name."""
+"""Put before a hyperparameter's name if a variable of our answers has that name."""
 
 _OF_RUNS = ("run", "step", "epoch", "parameters")
 _OF_QUERIES = (
@@ -42,13 +42,13 @@ RESERVED = frozenset(
     (*_OF_RUNS, *_OF_QUERIES, *KINDS, *PLACES, *_OF_TEMPERATURES, *_OF_VELOCITIES, *_OF_ROWS, *_OF_SERIES,
      *_OF_DISTRIBUTIONS, *_OF_FITS)
 ) - {"model"}  # fmt: skip
-"""Variables and dimensions of all answers about groups of weights. A test holds every answer against them: a new
-variable is added here, so that no sweep that opens today breaks on it. (No answer has a variable `model`. The one of
-`learning_rate` gives way to the hyperparameter: `analyzer.sweep.over_runs`.)"""
+"""Variables and dimensions of all answers about groups of weights. A test compares every answer with this list: a new
+variable must be added here, so that no hyperparameter of an existing sweep collides with it. (No answer has a variable
+`model`. The variable `learning_rate` is renamed instead of the hyperparameter: `analyzer.sweep.over_runs`.)"""
 
 
 def column_names(names: Iterable[str], taken: Collection[str] = RESERVED) -> dict[str, str]:
-    """From each name that users gave to the one of its column: all different, and none of those that are taken.
+    """Return the name of a column for each name that users gave: all different, and none of `taken`.
 
     A slash becomes an underscore, since a tree would read it as a path. A name that is taken gets the prefix
     `hyperparameter_`. Names that need no change keep theirs.

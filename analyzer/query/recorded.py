@@ -1,4 +1,4 @@
-"""Settings as they were recorded with the frames: the columns, and where they come from."""
+"""Settings as they were recorded with the frames, gathered into columns."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ Array = np.ndarray[Any, np.dtype[Any]]
 
 LEARNING_RATE = "learning_rate"
 EVERY_GROUP = -1
-"""Parameter group of a setting that is the whole model's."""
+"""Stands for the parameter group of a setting that applies to the whole model."""
 _LOGGED = ("lr", "momentum", "beta1", "weight_decay", "batch_size")
 """Logged scalars that are hyperparameters, whether the user listed them as such or not."""
 _PLACE = "param_group/"
@@ -34,11 +34,11 @@ class Recorded:
     Attributes
     ----------
     names
-        Of each column: "learning_rate", "momentum", …
+        Name of each column: "learning_rate", "momentum", …
     groups
         The parameter group of each column, or `EVERY_GROUP`.
     values
-        (frames, columns) of the update that led to the frame; NaN where it is not known.
+        (frames, columns) the settings of the update that led to each frame; NaN where they are not known.
     """
 
     names: tuple[str, ...]
@@ -56,12 +56,12 @@ class Recorded:
 
 
 def nothing() -> Recorded:
-    """What a run recorded whose settings nobody logged."""
+    """The record of a run whose settings nobody logged."""
     return Recorded((), (), np.empty((0, 0)))
 
 
 class Settings:
-    """What was recorded of a run's settings. Lifetime: that of an open run; read when it is first asked for."""
+    """The recorded settings of a run, read when they are first used. Lifetime: that of an open run."""
 
     def __init__(self, read: Callable[[], Recorded]) -> None:
         self._read = read
@@ -90,7 +90,7 @@ def settings_of_store(store: Store) -> Recorded:
 
 
 def settings_of_tree(tree: xr.DataTree) -> Recorded:
-    """Read the settings from the variables of a tree, as far as they still have a value for each frame."""
+    """Read the settings from those variables of a tree that still have a value for each frame."""
     known = tree.attrs.get("hyperparameters")
     hyperparameters = known if isinstance(known, Mapping) else {}
     rates, scalars = None, {}
@@ -105,7 +105,7 @@ def settings_of_tree(tree: xr.DataTree) -> Recorded:
 
 
 def recorded_of(rates: Array | None, scalars: Mapping[str, Array], optimizer: object) -> Recorded:
-    """Gather the columns of what was recorded.
+    """Gather the columns of recorded settings.
 
     Parameters
     ----------
@@ -114,7 +114,7 @@ def recorded_of(rates: Array | None, scalars: Mapping[str, Array], optimizer: ob
     scalars
         (frames,) of each logged scalar that is a setting, by the name that it was logged under.
     optimizer
-        The attribute `optimizer`: the settings that a group began with.
+        The attribute `optimizer`, with the settings that each parameter group began with.
     """
     names: list[str] = []
     groups: list[int] = []
@@ -151,7 +151,7 @@ def _first_value(group: Mapping[str, Any], key: str) -> float:
 
 
 def _filled(values: Array, first: float) -> Array:
-    """Missing values replaced by the last one before, at the beginning by `first`, else by the first one logged."""
+    """Replace missing values by the last one before; at the beginning by `first`, or by the first one logged."""
     known = np.flatnonzero(~np.isnan(values))
     if not known.size:
         return values
@@ -161,9 +161,9 @@ def _filled(values: Array, first: float) -> Array:
 
 
 def distinct_rates(recorded: Recorded, frames: Array) -> list[tuple[str, Array]]:
-    """The learning rates in some frames (a mask), each with a name that tells the parameter groups that have it.
+    """The learning rates in some frames (a mask), each with a name that lists its parameter groups.
 
-    Groups that have the same rate throughout are one. Empty where no rate is recorded in these frames.
+    Parameter groups that have the same rate in all these frames share an entry. Empty where no rate is recorded.
     """
     columns: dict[bytes, tuple[list[str], Array]] = {}
     for n, (name, group) in enumerate(zip(recorded.names, recorded.groups, strict=True)):

@@ -1,8 +1,8 @@
 """The stretches of a run within which no recorded setting changes, and what changes between them.
 
-One notion for everything that needs constant conditions: equilibrium, windows by rate, remarks on temperatures, fits.
-A *constant stretch* holds updates that were all made with the same recorded settings: learning rate of each parameter
-group, momentum and weight decay where a schedule moved them, logged hyperparameters, and those of a resumed recording.
+Whatever needs constant conditions uses them: equilibrium, windows by rate, remarks on temperatures, fits. A *constant
+stretch* holds updates that were all made with the same recorded settings: the learning rate of each parameter group,
+momentum and weight decay if a schedule changed them, logged hyperparameters, and those of a resumed recording.
 """
 
 from __future__ import annotations
@@ -44,9 +44,9 @@ class Variation:
 
 
 def constant_stretches(line: Timeline, start: int | None = None, stop: int | None = None) -> list[tuple[int, int]]:
-    """First and last step of every constant stretch of a range that spans `FEWEST_STEPS` or more.
+    """First and last step of every constant stretch in a range that is at least `FEWEST_STEPS` long.
 
-    A range without any change is one stretch, whatever its length.
+    A range without any change is one stretch of any length.
     """
     steps = line.steps
     if steps.size < 2:
@@ -70,11 +70,11 @@ def _edges(line: Timeline) -> tuple[Array, Array]:
     last_frame = line.steps.size - 1
     ends, begins = np.zeros(0, dtype=np.int64), np.zeros(0, dtype=np.int64)
     if values.size:
-        # Frames that no update led to have no rates: they are no change.
+        # A frame that no update led to has no settings, and counts as no change.
         known = np.flatnonzero(~np.isnan(values).any(axis=1))
         changed = known[1:][(values[known[1:]] != values[known[:-1]]).any(axis=1)]
         ends = changed - 1
-        # Over several steps the first displacement may hold updates of both sides: nobody recorded their rates.
+        # At a stride of several steps, the first displacement may hold updates of both sides: leave it out.
         begins = np.where(line.steps[changed] - line.steps[changed - 1] == 1, changed - 1, changed)
     changes = [change for change in line.changes if not change.is_of_stride]
     cuts = np.array([change.cuts(line.steps) for change in changes], dtype=np.int64).reshape(-1, 2)
@@ -135,7 +135,7 @@ def _variations(known: Recorded, low: Array, high: Array, groups: Collection[int
 
 
 def remarks(line: Timeline, start: Array, stop: Array, groups: Collection[int] | None = None) -> list[str]:
-    """What a reader must know of each window whose settings change; empty where they do not."""
+    """A remark on each window in which settings change; empty for the others."""
     low, high = extremes(line, start, stop)
     answer = [""] * len(start)
     spans = np.zeros(len(start), dtype=bool)
@@ -151,7 +151,7 @@ def remarks(line: Timeline, start: Array, stop: Array, groups: Collection[int] |
 
 
 def _at_resumes(line: Timeline, start: int, stop: int, known: Collection[str]) -> list[str]:
-    """What changed at the resumes inside a window, without what the recorded settings say already."""
+    """The changes at resumes inside a window, without the settings in `known`, which the remark names already."""
     said = []
     for change in within(line.changes, line.steps, start, stop):
         rest = [text for text in change.differences if text.split(" ")[0] not in known]

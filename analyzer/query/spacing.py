@@ -28,7 +28,7 @@ def whole_steps(steps: Array) -> Array:
 def segments_in(steps: Array, segments: tuple[Segment, ...], recorded: object) -> tuple[tuple[Segment, ...], int]:
     """Return the segments of a tree's own frames, and the steps between neighbouring frames.
 
-    A tree that says nothing of either was built by hand: each stretch of equal spacing is a segment.
+    A tree with neither attribute was built by hand: then each stretch of equal spacing is a segment.
     """
     apart = np.diff(steps)
     if apart.size and apart.min() < 1:

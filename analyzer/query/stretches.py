@@ -46,18 +46,16 @@ def between_epochs(
     if not first.size:
         raise EpochError(
             "--lag epoch: expected two complete epochs in a row inside a window, got "
-            f"{int(epochs.complete.sum())} complete "
-            "epochs in the run. A displacement is taken between the ends of two. Record longer, or choose a lag "
-            "in steps.",
+            f"{int(epochs.complete.sum())} complete epochs in the run. A displacement is taken between the ends of "
+            "two. Record longer, or choose a lag in steps.",
             complete=int(epochs.complete.sum()),
         )
     lengths = line.steps[last] - line.steps[first]
     if lengths.min() != lengths.max() and not unequal:
         raise EpochError(
             f"--lag epoch: expected epochs of equal length, got {lengths.min()} to {lengths.max()} steps. "
-            "Displacements over "
-            "different times do not average to one temperature. Allow it with --unequal-epochs, or choose a lag "
-            "in steps.",
+            "Displacements over different times do not average to one temperature. Allow it with --unequal-epochs, or "
+            "choose a lag in steps.",
             shortest=int(lengths.min()),
             longest=int(lengths.max()),
         )
@@ -66,8 +64,7 @@ def between_epochs(
     if not whole.any():
         raise EpochError(
             "--lag epoch: expected an epoch without a gap or a resumption inside it, got none. No displacement "
-            "may cross "
-            "one. Choose a lag in steps.",
+            "may cross one. Choose a lag in steps.",
         )
     first, last, index = first[whole], last[whole], index[whole]
     stretches = (first, last - first, np.full(first.size, 2), index)

@@ -1,4 +1,4 @@
-"""The steps of a run's frames: where velocities may lie, where their spacing changes, and what was recorded beside."""
+"""The steps of a run's frames: where velocities may lie, where the spacing changes, and what else was recorded."""
 
 from __future__ import annotations
 
@@ -23,9 +23,9 @@ _UNKNOWN = Settings(nothing)
 
 @dataclass(frozen=True)
 class Even:
-    """Neighbouring frames, from `first` to `last`, that are `stride` steps apart but for gaps.
+    """The frames from `first` to `last`, which are `stride` steps apart except at gaps.
 
-    Two of them share a frame where a velocity leads from one into the other.
+    Two such ranges share a frame if a velocity leads from one into the other.
     """
 
     first: int
@@ -50,7 +50,7 @@ class Timeline:
     changes
         Segments that began with other hyperparameters or another optimizer than the one before.
     settings
-        What was recorded of the settings with every frame.
+        The settings that were recorded with every frame.
     evens
         Where the spacing of frames changes: the ranges of equal spacing that hold a velocity. Else empty.
     """
@@ -107,7 +107,7 @@ def timeline(
 
 
 def _evens(usual: Array, breaks: Array) -> tuple[Even, ...]:
-    """The ranges of equal spacing, of (frames,) steps that lead to each frame."""
+    """The ranges of equal spacing; `usual` (frames,) is the number of steps that lead to each frame."""
     turns = 1 + np.flatnonzero(np.diff(usual))
     found, first = [], 0
     for frame in turns.tolist():

@@ -12,16 +12,16 @@ import numpy as np
 Array = np.ndarray[Any, np.dtype[Any]]
 
 _EXACT = 1 << 53
-"""Integers up to here are floating-point numbers, too."""
+"""Largest integer up to which a float64 holds every integer exactly."""
 
 
 def column_of(values: Sequence[Any]) -> tuple[Array, bool]:
     """Return the values as one array, (runs,), and whether it holds them as JSON.
 
-    Integers are int64, or uint64 where one of them is too large; numbers are float64, booleans bool, text is an array
-    of objects. A value that is missing is NaN or None. Values that no such array tells apart are their JSON, as text:
-    those of several types, larger integers, and integers beyond 2^53 beside numbers that are none. Every format that
-    we write can hold such a column.
+    Integers are int64, or uint64 if one is too large for that; other numbers are float64, booleans bool; text is an
+    array of objects. A missing value is NaN or None. Values that none of these can hold exactly become JSON text:
+    values of several types, larger integers, and integers beyond 2^53 beside other numbers. Every file format that we
+    write can hold such a column.
     """
     there = [value for value in values if value is not None]
     if there and all(isinstance(value, bool) for value in there):
@@ -36,7 +36,7 @@ def column_of(values: Sequence[Any]) -> tuple[Array, bool]:
 
 
 def _numbers(values: Sequence[Any]) -> Array | None:
-    """Numbers and missing ones as an array that has all their digits; None where there is none."""
+    """Numbers, and None for missing ones, as an array that keeps all digits; None where no type of array does."""
     integers = [value for value in values if isinstance(value, int)]
     if len(integers) == len(values):
         for kind in (np.int64, np.uint64):
@@ -57,7 +57,7 @@ def decoded(column: Array, as_json: bool) -> list[Any]:
 def same(value: Any, choice: Any) -> bool:
     """Whether a recorded value is the one that a user asks for.
 
-    Whole numbers are equal if all their digits are, others if they agree to nine. A boolean is no number.
+    Whole numbers must agree in all digits, other numbers in nine. A boolean is no number.
     """
     value, choice = (one.item() if isinstance(one, np.generic) else one for one in (value, choice))
     if isinstance(value, bool) or isinstance(choice, bool):

@@ -1,8 +1,8 @@
 """Which frames form velocities, and in which window each velocity counts.
 
-A velocity is a pair of sampled frames. The velocities of a query are described by *stretches*. A stretch samples
-`count` frames, `spacing` frames apart, from frame `first`. It lies in one window, with neither a gap nor the start of a
-segment inside. This one description serves every lag, window and gap: the engine knows about none of them.
+A velocity is a pair of sampled frames. *Stretches* describe the velocities of a query. A stretch samples `count`
+frames, `spacing` frames apart, from frame `first`. It lies in one window, with neither a gap nor the start of a segment
+inside. The engine sees only stretches, and so needs to know nothing of lags and gaps.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ from analyzer.query.timeline import Even, Timeline, uneven
 Array = np.ndarray[Any, np.dtype[Any]]
 
 BIN_FRAMES = 256
-"""Frames in a bin of kept sums: a bin takes 12 bytes a weight (Σv² and an edge frame), its frames take 1,024."""
+"""Frames in a bin of kept sums. A bin takes 12 bytes a weight (Σv² and an edge frame); its frames take 1,024."""
 Lag = int | Literal["epoch"] | None
 Ranges = tuple[tuple[int, int], ...]
 Window = int | Literal["epoch", "rate"] | Ranges | None
@@ -42,15 +42,15 @@ class Windows:
     start_step, stop_step
         The window holds the velocities with start_step < step <= stop_step.
     velocities
-        How many velocities of each weight it holds.
+        Number of velocities of each weight in the window.
     left_out
-        How many more it would hold if there were neither gaps nor segment starts.
+        Number of velocities that gaps and segment starts take away from the window.
     partial
-        Whether it is shorter than asked for: the last window of a range, or an epoch that was cut.
+        Whether the window is shorter than asked for: the last one of a range, or an epoch that was cut.
     epoch
         The epoch's number, for windows by epoch.
     steps_per_lag
-        Steps that a velocity of each window is taken over, where windows differ in it.
+        Steps that a velocity of each window spans, if windows differ in it.
     """
 
     start_step: Array
@@ -66,8 +66,8 @@ class Windows:
 class Sampling:
     """The velocities of a query: stretches (all (stretches,) int64) and the windows that they fall in.
 
-    `batch` numbers the batches that stretches were cut into for an error bar (`in_batches`), else it is None. `lag` is
-    "spacing" and `steps_per_lag` None where it differs between windows.
+    `batch` numbers the batches that stretches were cut into for an error bar (`in_batches`), else it is None. Where the
+    lag differs between windows, `lag` is "spacing" and `steps_per_lag` is None.
     """
 
     first: Array
@@ -86,7 +86,7 @@ class Sampling:
 
 
 def require_even(line: Timeline, sampling: Sampling, what: str) -> None:
-    """Refuse velocities of stretches of different spacing, for a question that takes one window.
+    """Refuse velocities over different spacings, for a question that `what` names and that has one window.
 
     Raises
     ------
@@ -241,8 +241,7 @@ def _range(line: Timeline, start: Bound, stop: Bound) -> tuple[int, int]:
     if not steps[0] <= begin < end <= steps[-1]:
         raise WindowError(
             f"Range: expected {steps[0]} <= start < stop <= {steps[-1]} (steps of this run), got start {begin} "
-            "and stop "
-            f"{end}. Give --start and --stop inside the run, in steps or percent.",
+            f"and stop {end}. Give --start and --stop inside the run, in steps or percent.",
             start=begin,
             stop=end,
         )
@@ -264,7 +263,7 @@ def _bound(line: Timeline, name: str, value: Bound, default: int) -> int:
         if text.endswith("%"):
             if _PERCENT.fullmatch(text) is None or (share := Fraction(text[:-1].rstrip())) > 100:
                 raise ValueError(text)
-            # Exact: of 100 steps 29% are 29, where floating-point numbers would say 28.
+            # Exact fractions: with floating-point numbers, 29% of 100 steps would be 28.
             first, last = int(line.steps[0]), int(line.steps[-1])
             return first + int(share * (last - first) / (100 * line.stride)) * line.stride
         return int(text)
@@ -341,7 +340,7 @@ def by_rate(line: Timeline, start: int, stop: int) -> Ranges:
     Raises
     ------
     WindowError
-        There is none of 256 steps.
+        No constant stretch in the range has 256 steps.
     """
     found = constant_stretches(line, start, stop)
     if not found:
@@ -357,7 +356,7 @@ def by_rate(line: Timeline, start: int, stop: int) -> Ranges:
 
 
 def _ranges(line: Timeline, ranges: Ranges) -> tuple[Array, Array, Array, None]:
-    """As `_windows`, of given ranges of steps, in order."""
+    """As `_windows`, for given ranges of steps, in order."""
     bounds = np.array(ranges, dtype=np.int64)
     edges = np.stack(
         [np.searchsorted(line.steps, bounds[:, 0]), np.searchsorted(line.steps, bounds[:, 1], side="right") - 1], axis=1

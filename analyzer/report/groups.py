@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -47,7 +47,7 @@ class Axis:
 def drawn(
     title: str,
     axis: Axis,
-    names: Sequence[str],
+    names: Iterable[Any],
     values: Array,
     y_title: str,
     units: str,

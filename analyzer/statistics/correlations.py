@@ -10,7 +10,7 @@ import numpy as np
 
 Array = np.ndarray[Any, np.dtype[Any]]
 
-_FEW = 1 << 18  # samples that numpy transforms sooner than scipy is loaded
+_FEW = 1 << 18  # up to so many samples, numpy is done before scipy would be loaded
 _TILE = 1 << 22  # samples transformed at once: about 200 MiB with the temporary arrays of the transforms
 
 
@@ -58,9 +58,9 @@ def _products(deviation: Array, size: int) -> Array:
 
 
 def _transforms(samples: int) -> Any:
-    """`scipy.fft`, or `numpy.fft` for few samples while the other is not loaded: both give the same bits.
+    """`scipy.fft`; but `numpy.fft` for few samples while scipy is not loaded. Both give the same bits.
 
-    For many series at once scipy takes a fifth less time; loading it takes as long as a short command.
+    For many series at once scipy takes a fifth less time, but loading it takes as long as a short command.
     """
     if samples <= _FEW and "scipy.fft" not in sys.modules:
         return np.fft
@@ -70,7 +70,7 @@ def _transforms(samples: int) -> Any:
 
 
 def _fast_length(least: int) -> int:
-    """The smallest 2^a·3^b·5^c that is not less: `scipy.fft.next_fast_len(least, real=True)`."""
+    """The smallest 2^a·3^b·5^c that is at least `least`, as `scipy.fft.next_fast_len(least, real=True)` returns it."""
     best = 1 << max(least - 1, 0).bit_length()
     five = 1
     while five < best:
@@ -94,7 +94,7 @@ def _deviations(table: Array, present: Array, count: int) -> Array:
 
 
 def is_constant(table: Array, there: Array) -> Array:
-    """Return which groups are constant to the rounding of sums, (groups,) bool; never on one sample alone."""
+    """Return which groups are constant up to the rounding of sums, (groups,) bool; False with a single sample."""
     kept = table[:, there]
     if kept.shape[1] < 2:
         return np.zeros(table.shape[0], dtype=bool)

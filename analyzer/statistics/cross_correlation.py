@@ -1,4 +1,4 @@
-"""Do two series move together? Their correlation, and its error given that each series is correlated in time."""
+"""The correlation of two series, with an error that allows for the correlation of each in time."""
 
 from __future__ import annotations
 
@@ -22,11 +22,11 @@ class CrossCorrelation:
     r
         Pearson's coefficient. NaN if a series is constant or not finite.
     standard_error
-        Of r: (1 − r²)/√(n_eff − 1).
+        Standard error of r: (1 − r²)/√(n_eff − 1).
     n_eff
         Effective number of independent pairs of samples: N/Σ_t ρ_x(t) ρ_y(t), with autocorrelations ρ.
     p_value
-        Of the hypothesis r = 0, by Fisher's z with n_eff samples. NaN for n_eff of 4 or less.
+        p-value of the hypothesis r = 0, by Fisher's z with n_eff samples. NaN for n_eff of 4 or less.
     """
 
     r: Array
@@ -39,14 +39,14 @@ def cross_correlation(series: Array) -> CrossCorrelation:
     """Correlate every series with every other at equal times.
 
     For two independent series, r has the variance Σ_t ρ_x(t) ρ_y(t)/N over lags t of both signs (Bartlett, J. R. Stat.
-    Soc. 98:536, 1935). The sum stops at the first product that is not positive, because what follows is noise, and at
-    N/8 at the latest.
+    Soc. 98:536, 1935). The sum stops at the first lag at which either autocorrelation is not positive, because what
+    follows is noise, and at N/8 at the latest.
 
     Parameters
     ----------
     series
-        (series, samples). Best batch means: autocorrelations estimated from N samples are too low by about g/N, with g
-        the statistical inefficiency, and means of long batches have g near 1.
+        (series, samples). Means of long batches are best: autocorrelations estimated from N samples are too low by
+        about g/N, with g the statistical inefficiency, and for such means g is near 1.
 
     Returns
     -------

@@ -44,16 +44,17 @@ class Equilibrium:
         Slope of a straight line through the samples from t0 on, per sample, and its standard error; ±1.96 errors are
         a 95 % interval. NaN if n_eff < 20.
     p_value
-        Of the hypothesis that there is no drift, of the test that the verdict rests on.
+        p-value of no drift, in the test that decided the verdict.
     verdict
         "stationary", "drifting" or "undecided". Undecided: the series is not finite, or n_eff < 20 and no drift was
         seen before t0.
     reason
-        The test that the verdict rests on, with its numbers.
+        The test that decided the verdict, with its numbers.
     statistic, threshold
-        |slope|/error and the value that it must pass to count as a drift; where n_eff decides, that and its least.
+        |slope|/error, and the value above which it counts as a drift. If n_eff decided: n_eff and its lower limit.
     size, size_error
-        The slope of that test times the samples from t0 on, in the units of the series: how much the mean changes.
+        The slope of that test times the number of samples from t0 on, in the units of the series: the change of the
+        mean over that time, and its error.
     """
 
     start: Array
@@ -74,7 +75,7 @@ class Equilibrium:
 
 @dataclass(frozen=True)
 class Decision:
-    """A verdict on one series, and what it rests on: see `Equilibrium`."""
+    """A verdict on one series, and the test that decided it: see `Equilibrium`."""
 
     verdict: str
     reason: str
@@ -94,7 +95,7 @@ def detect(
     function tries evenly spaced ones, so t0 is exact to N/candidates at best.
 
     The slope after t0 is tested against its standard error. That test alone would miss a run that drifts throughout,
-    because t0 is then put where the drift no longer shows. So the equally long stretch before t0 is looked at too. If
+    because t0 is then put where the drift no longer shows. So the equally long stretch before t0 is tested, too. If
     the slopes before and after t0 are not significantly different, and their mean, weighted by their errors, is
     significant, the series counts as drifting.
 
@@ -103,7 +104,7 @@ def detect(
     series
         (samples,) or (groups, samples), equally spaced. A NaN makes its group NaN and undecided.
     candidates
-        How many starts are tried, at most.
+        Most starts that are tried.
     fast
         As for `statistical_inefficiency`.
     significance
@@ -112,7 +113,7 @@ def detect(
     Returns
     -------
     Equilibrium
-        A constant series is stationary from the start, with g = 1. A constant tail after something else is worth one
+        A constant series is stationary from the start, with g = 1. A constant tail after other values counts as one
         sample, as in pymbar, because a series that is stuck carries no information.
 
     Notes
@@ -164,7 +165,7 @@ def detect(
 def _decision(
     after: tuple[float, float], before: tuple[float, float] | None, n_eff: float, significance: float
 ) -> Decision:
-    """Judge a series by its slopes and their errors after t0, NaN where n_eff is below 20, and before it."""
+    """Judge a series by (slope, error) after t0, NaN if n_eff is below 20, and before t0, None if that is too short."""
     from scipy.special import ndtri
 
     threshold = float(ndtri(1 - significance / 2))

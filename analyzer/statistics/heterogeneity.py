@@ -1,4 +1,4 @@
-"""Do the rows of a layer differ in temperature? An analysis of variance on batch means, and a ranking of the rows.
+"""Whether rows of a parameter differ in temperature: analysis of variance on batch means; and a ranking of the rows.
 
 A permutation of elements would be wrong here: the elements of one row share the error signal of their unit, so
 permuting them finds differences between equal rows. Time supplies the independent samples instead: a batch of steps
@@ -47,7 +47,7 @@ class RowsDiffer:
     numerator, denominator
         Degrees of freedom, reduced by `sphericity` and by the correlation of batches.
     p_value
-        Of the null hypothesis. NaN if there are too few rows or batches or if a mean is not finite.
+        p-value of the null hypothesis. NaN if there are too few rows or batches or if a mean is not finite.
     sphericity
         1 if the rows fluctuate independently and equally; 1/(rows − 1) if one contrast dominates.
     inefficiency
@@ -108,7 +108,7 @@ def rows_differ(means: Array) -> RowsDiffer:
 
 
 def _table(means: Array) -> Array:
-    """Means (rows, batches) by batches in memory: to the last bit, sums over batches do not depend on how many rows."""
+    """Means (rows, batches), contiguous by batch: then a row's sums have the same bits for any number of rows."""
     return np.asarray(means, dtype=np.float64, order="F")
 
 
@@ -204,9 +204,9 @@ class Judgement:
     Attributes
     ----------
     ranking
-        From all batches.
+        Ranking by the means of all batches.
     test
-        From the batches that are about equally long.
+        Test with the batches that are about equally long.
     length
         Samples in a batch of the test.
     verdict
@@ -311,7 +311,7 @@ def _undecided(
     if effective < LEAST_EFFECTIVE:  # never if nothing fluctuates: then it is NaN
         return (
             f"temperatures fluctuate slowly within the window: its {fine.batches} batches are worth {effective:.2g} "
-            f"independent ones, and {LEAST_EFFECTIVE:g} are needed; take a later or longer window"
+            f"independent ones, {LEAST_EFFECTIVE:g} are needed; take a later or longer window"
         )
     if fine.p_value < SIGNIFICANCE <= coarse.p_value:
         return (

@@ -1,11 +1,11 @@
 """Correlations and displacements with error bars, from sums of pairs in batches of time.
 
-Neighbouring pairs are correlated, those of displacements for as long as their lag. So an error bar comes from batches
-of at least max(256, 2τ) frames, with the correlation r₁ of neighbouring batches on top: variance × (1 + 2 r₁), and
-Student's t with half as many degrees of freedom as there are batches. Batches of 256 frames alone cover 39 to 90 % at
-lags of 1,000 and more (300 systems of a prototype). With fewer than eight batches, a lag beyond a sixteenth of the
-window, there is no interval: every estimator that was tried undercovers there. `tests/benchmarks/COVERAGE.md` has what
-this one covers.
+Neighbouring pairs are correlated; displacements are, for as long as their lag. So an error bar comes from batches of at
+least max(256, 2τ) frames. The correlation r₁ of neighbouring batches is allowed for: the variance is multiplied by
+1 + 2 r₁, and Student's t has half as many degrees of freedom as there are batches. Batches of 256 frames would cover
+only 39 to 90 % at lags of 1,000 and more (300 systems of a prototype). Fewer than eight batches, at a lag beyond a
+sixteenth of the window, give no interval: every estimator that was tried covers too little there. The coverage of this
+one: `tests/benchmarks/COVERAGE.md`.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ import numpy as np
 Array = np.ndarray[Any, np.dtype[Any]]
 
 NORMAL = 1.959963984540054
-"""As `analyzer.statistics.uncertainty.NORMAL`."""
+"""Equal to `analyzer.statistics.uncertainty.NORMAL`."""
 FEWEST_BATCHES = 7.25
 """Least number of batches of an error bar. Eight fit a window at a lag of a sixteenth of it. Pairs begin one lag later,
 and batches end on a grid, which leaves seven and a bit."""
@@ -52,7 +52,7 @@ class Lagged:
     ..._error
         Standard errors: mean ± 1.96 of them is a 95 % interval. NaN with fewer than eight batches.
     n_eff
-        Independent batches that the displacement (at lag 0: the correlation) is worth.
+        Effective number of independent batches in the displacement (at lag 0: in the correlation).
     time, time_error
         (groups,) integrated correlation time in frames, ½ + Σ C(τ)/C(0); NaN unless the lags begin with 0 and 1, and
         lie close up to the cutoff (`are_close`).
@@ -74,7 +74,7 @@ class Lagged:
     cutoff: Array
 
 
-@np.errstate(divide="ignore", invalid="ignore")  # of no pairs, or no velocities: NaN, as it should be
+@np.errstate(divide="ignore", invalid="ignore")  # without pairs or velocities, NaN is right
 def lagged(sums: Array, counts: Array, lags: Array, weights: Array, length: int) -> Lagged:
     """Return correlations and displacements of one window.
 
@@ -149,7 +149,7 @@ def _joined(sums: Array, counts: Array, lags: Array, reach: Array, length: int) 
 
 
 def _rebatched(sums: Array, counts: Array, batches: int, several: int | None = None) -> tuple[Array, Array]:
-    """Neighbouring batches joined, `several` to one, the last batch whole: the first has the fewest pairs anyway."""
+    """Join neighbouring batches, `several` to one. A remainder shortens the first: it has the fewest pairs anyway."""
     several = several or -(-counts.shape[0] // batches)
     lack = batches * several - counts.shape[0]
     pairs = np.concatenate([np.zeros((lack, *counts.shape[1:])), counts])
@@ -161,7 +161,7 @@ def _rebatched(sums: Array, counts: Array, batches: int, several: int | None = N
 
 
 def effective(share: Array) -> Array:
-    """How many equal batches (batches, …) of such shares are worth."""
+    """The number of equal batches that are worth as much as batches of these shares (batches, …)."""
     return np.asarray(1 / (share * share).sum(axis=0))
 
 
@@ -171,14 +171,14 @@ def _left_out(sums: Array, pairs: Array) -> Array:
 
 
 def spread(off: Array, share: Array) -> tuple[Array, Array]:
-    """Standard error of a mean, and the independent batches that it is worth.
+    """Standard error of a mean, and the effective number of independent batches in it.
 
     Parameters
     ----------
     off
-        (groups, batches, …) what each batch moves the mean by.
+        (groups, batches, …) the contribution of each batch to the deviation of the mean.
     share
-        (batches, …) of the pairs in each batch.
+        (batches, …) share of the pairs in each batch.
     """
     batches = effective(share)
     squares = (off * off).sum(axis=1)
@@ -191,7 +191,7 @@ def spread(off: Array, share: Array) -> tuple[Array, Array]:
 def student(freedom: Array) -> Array:
     """Return the quantile 0.975 of Student's t, to 3e-4 from 3.5 degrees of freedom on (Abramowitz & Stegun, 26.7.5).
 
-    scipy's function of it takes longer to import than a question from kept sums.
+    Importing scipy's function takes longer than a question from kept sums.
 
     Examples
     --------
@@ -230,7 +230,7 @@ def _exponents(sums: Array, counts: Array, lags: Array, means: Array, length: in
 
 
 def summing(lags: Array) -> Array:
-    """Return the weight of each C(τ) in Σ C over all lags from 1 on up to each lag: (ends, lags); C is linear between.
+    """Return the weight of each C(τ) in Σ C over lags 1 to each end, (ends, lags). Between two lags C is linear.
 
     Parameters
     ----------

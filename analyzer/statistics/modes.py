@@ -10,9 +10,9 @@ import numpy as np
 Array = np.ndarray[Any, np.dtype[Any]]
 
 WALK, NO_WALK = 0.7, 0.2
-"""From this cosine content on, and up to this one, there is a verdict. Of 200 walks of 500 frames in 100 dimensions the
-first mode had 0.95 or more; of 200 Ornstein-Uhlenbeck processes a hundred relaxation times long 0.06 on average, and
-0.38 at most (the frames and dimensions of tests/analyzer/statistics/test_modes.py)."""
+"""There is a verdict at cosine contents of at least the first and of at most the second. In 200 random walks of 500
+frames in 100 dimensions the first mode had 0.95 or more; in 200 Ornstein-Uhlenbeck processes a hundred relaxation times
+long it had 0.06 on average, and 0.38 at most (frames and dimensions as in tests/analyzer/statistics/test_modes.py)."""
 VERDICTS = (
     "unlike a random walk",
     "undecided",
@@ -27,9 +27,9 @@ class Modes:
     Attributes
     ----------
     share
-        (modes,) of the variance of all weights over time.
+        (modes,) share of the variance of all weights over time.
     participation_ratio
-        () (Σ λ)²/Σ λ² over all modes: the number of modes, if all were equal.
+        () (Σ λ)²/Σ λ² over all modes: the number of modes, if all had equal variance.
     projection
         (modes, frames) p of the trajectory on each mode, in units of weights; its mean is 0, and it ends no lower than
         it begins.
@@ -38,7 +38,7 @@ class Modes:
     update_angle
         (modes,) degrees between a mode and the displacement from one frame to the next, from the mean of cos².
     factors
-        (modes, frames) with which the frames add up to each mode's unit vector of weights.
+        (modes, frames) coefficients with which the frames add up to each mode's unit vector of weights.
     """
 
     share: Array
@@ -55,7 +55,7 @@ def modes_of(gram: Array, count: int) -> Modes:
     The covariance of weights over frames and the centred Gram matrix have the same eigenvalues λ. A mode's projection
     is √λ times its eigenvector. Modes beyond those that the frames span are NaN.
     """
-    from scipy.linalg import eigh  # half a second to load: only where it is needed
+    from scipy.linalg import eigh  # loaded here, since it takes half a second
 
     frames = gram.shape[0]
     empty = np.full((count, frames), np.nan)
@@ -80,7 +80,7 @@ def modes_of(gram: Array, count: int) -> Modes:
     moves = moved > 0
     squared = (steps[:, moves] ** 2 / moved[moves]).mean(axis=1) if moves.any() else np.full(values.size, np.nan)
     factors = vectors / np.sqrt(values)[:, np.newaxis]
-    factors -= factors.mean(axis=1, keepdims=True)  # so that it is all the same from which frame weights are counted
+    factors -= factors.mean(axis=1, keepdims=True)  # then Σ factor × frame does not depend on the origin of the weights
     return Modes(
         _padded(values / total, count),
         float(total**2 / (centred * centred).sum()),
@@ -115,6 +115,6 @@ def cosine_content(projection: Array) -> Array:
 
 
 def verdict_of(content: Array) -> Array:
-    """Return what a cosine content says, in words; "" where it is not known."""
+    """Return the verdict for a cosine content; "" where it is NaN."""
     found = np.array(VERDICTS, dtype=object)[np.digitize(content, [NO_WALK, WALK], right=False).clip(0, 2)]
     return np.where(np.isnan(content), "", found)

@@ -1,4 +1,4 @@
-"""Are velocities Gaussian (Maxwell-Boltzmann)? Excess kurtosis and Kolmogorov-Smirnov distance of a sample.
+"""Whether velocities are Gaussian (Maxwell-Boltzmann): excess kurtosis and Kolmogorov-Smirnov distance of a sample.
 
 The null hypothesis: each weight's velocity is Gaussian with its own mean and variance. So each weight is scaled by its
 own mean and rms over the window before weights are pooled. Without that, Gaussian weights of different temperatures
@@ -75,7 +75,7 @@ def normality(velocities: Array, *, seed: int = 0) -> Normality:
         (weights, stretches, samples), in stretches of consecutive steps with any gaps between. Weights that do not move
         are left out. A single value that is not finite makes every result NaN.
     seed
-        Of the random numbers of the simulated processes.
+        Seed of the simulated processes.
 
     Returns
     -------

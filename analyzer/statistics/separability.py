@@ -1,12 +1,12 @@
-"""Does the mean squared velocity of a matrix factorise into rows × columns? Shares of variance, factors, what is left.
+"""How far the mean squared velocity of a matrix factorises into rows × columns: shares of variance, factors, the rest.
 
-Of elements ⟨v²⟩_ij > 0 the logarithm is fitted with m + a_i + b_j (`analyzer.statistics.two_way`). The sum of squares
-of ln⟨v²⟩ about its mean is that of the fit plus that of what is left. Both are too large by what sampling errors add,
-since a window is finite: an element has an error of its own, and errors of elements are correlated. What they add is
-estimated from the same projections on slow cosines as error bars are (`analyzer.statistics.uncertainty`): relative
-deviations of the batches of every element, projected, and each projection fitted like the table itself. The means of
-their sums of squares, divided by the number of samples, are subtracted. So the share of a long window and that of a
-short one have the same expectation.
+ln⟨v²⟩_ij of the elements with ⟨v²⟩ > 0 is fitted by m + a_i + b_j (`analyzer.statistics.two_way`). The sum of squares
+of ln⟨v²⟩ about its mean is the sum of squares of the fit plus that of the residuals. In a finite window, sampling
+errors make both too large: each element has an error, and errors of elements are correlated. Their contribution is
+estimated from the projections on slow cosines that also give error bars (`analyzer.statistics.uncertainty`). The
+relative deviations of the batches of every element are projected, and each projection is fitted like the table itself.
+The mean sums of squares of these fits, divided by the number of samples, are subtracted. So a long window and a short
+one have the same expected share.
 """
 
 from __future__ import annotations
@@ -24,10 +24,10 @@ Array = np.ndarray[Any, np.dtype[Any]]
 LEAST_BATCHES = 12
 """Fewest batches for an answer, as for the test of rows: eleven projections."""
 _ROUGH = 0.5
-"""Relative error of the ⟨v²⟩ of an element, root mean square over elements, from which on its logarithm is too far
-from linear for these estimates: a share is flagged."""
+"""Relative error of an element's ⟨v²⟩ (root mean square over elements) above which a share is flagged: its logarithm is
+then too far from linear for these estimates."""
 _AT_ONCE = 1 << 23
-"""Numbers of a piece of the fits of batches, 64 MiB."""
+"""Most numbers in one piece of the fits of batches (64 MiB)."""
 
 
 @dataclass(frozen=True)
@@ -42,14 +42,13 @@ class Separability:
     measured
         The same share of ln⟨v²⟩ as measured, with its sampling errors: 1 − left/total of plain least squares.
     chance, chance_high
-        What rows and columns explain on average of elements without any structure, and what they explain of 5 % of
-        such matrices. See `chance`.
+        The mean share of matrices without structure, and the share that 5 % of them exceed. See `chance`.
     adjusted
         (share − chance)/(1 − chance): 0 on average without structure, 1 if nothing is left.
     sampling_error
         Relative standard error of the ⟨v²⟩ of an element, root mean square over elements.
     left
-        Root mean square of what is left of ln⟨v²⟩, without sampling errors.
+        Root mean square of the residuals of ln⟨v²⟩, without sampling errors.
     unreliable
         The interval cannot be trusted: the window changes slowly, or elements are known too roughly.
     scale
@@ -58,7 +57,7 @@ class Separability:
         (rows,) factor of each row, exp(a), and its 95 % interval. Their geometric mean is 1. 0 for a row at rest, NaN
         for one whose elements were all left out.
     column, column_low, column_high
-        The same of columns.
+        The same for columns.
     ratio
         (rows, columns) ⟨v²⟩ divided by the fit. 0 for an element at rest, NaN for one that was left out or whose row or
         column has no factor.
@@ -88,11 +87,11 @@ class Separability:
 
 
 def chance(cells: Layout) -> tuple[float, float]:
-    """Return the share that rows and columns explain of elements without structure: its mean and its 95 % quantile.
+    """Return the mean and the 95 % quantile of the share that rows and columns explain in a matrix without structure.
 
-    Of independent elements of one distribution the fit takes, on average, as large a part of the sum of squares as it
-    has degrees of freedom: (rows + columns − 2)/(rows·columns − 1). Where their logarithms are Gaussian, the share has
-    the distribution Beta((rows + columns − 2)/2, (rows − 1)(columns − 1)/2).
+    If elements are independent and have one distribution, the fit explains on average the share of the degrees of
+    freedom that it has: (rows + columns − 2)/(rows·columns − 1). If their logarithms are Gaussian, the share has the
+    distribution Beta((rows + columns − 2)/2, (rows − 1)(columns − 1)/2).
     """
     from scipy.special import betaincinv  # imported late: a question without factors does not need it
 
@@ -101,7 +100,7 @@ def chance(cells: Layout) -> tuple[float, float]:
 
 
 def separability(counts: Array, means: Array, least: Array | None = None) -> Separability:
-    """Fit ln⟨v²⟩ of a matrix with rows and columns, and say how much of its variance that explains.
+    """Fit ln⟨v²⟩ of a matrix by rows and columns, and return the share of its variance that they explain.
 
     Parameters
     ----------
@@ -110,7 +109,7 @@ def separability(counts: Array, means: Array, least: Array | None = None) -> Sep
     means
         (rows, columns, batches) mean of v² over each batch.
     least
-        (rows, columns) ⟨v²⟩ below which an element is left out, since rounding has made it.
+        (rows, columns) ⟨v²⟩ below which an element is left out, since it is mostly rounding.
 
     Returns
     -------
@@ -118,11 +117,11 @@ def separability(counts: Array, means: Array, least: Array | None = None) -> Sep
 
     Notes
     -----
-    The interval is for this matrix: for the share that an endless window at the same weights would give. It says
-    nothing of other matrices. To first order the share is a mean over time: its derivative by ln⟨v²⟩ of each element
-    times the relative deviations of the batches gives a series, and that its error. Where nothing is left, the interval
-    is too wide rather than too narrow (tests/benchmarks/COVERAGE_FACTORS.md). Elements are never resampled: those of
-    one row share the error signal of their unit.
+    The interval is for the share of this matrix in an endless window at the same weights; it does not hold for other
+    matrices. To first order the share is a mean over time: its derivative with respect to ln⟨v²⟩ of each element, times
+    the relative deviations of the batches, gives a series, and the series gives the error. If rows and columns explain
+    everything, the interval is too wide rather than too narrow (tests/benchmarks/COVERAGE_FACTORS.md). Elements are
+    never resampled: those of one row share the error signal of their unit.
     """
     lengths = np.asarray(counts, dtype=np.float64)
     heat = np.asarray(means @ lengths / lengths.sum())
@@ -177,11 +176,11 @@ def separability(counts: Array, means: Array, least: Array | None = None) -> Sep
 
 
 def _refused(heat: Array, rows: Array, columns: Array, batches: int) -> str:
-    """Return why there is no answer before anything is fitted; empty if there may be one."""
+    """Return a reason to give no answer without a fit; empty if there is none."""
     if not np.isfinite(heat).all():
         return "a weight is NaN or infinite"
     if batches < LEAST_BATCHES:
-        return f"{LEAST_BATCHES} batches are needed, and {batches} are there; take a longer window"
+        return f"{LEAST_BATCHES} batches are needed, and there are {batches}; take a longer window"
     if min(heat.shape) < 2:
         return f"it has only one {'row' if heat.shape[0] < 2 else 'column'}"
     if rows.sum() < 2 or columns.sum() < 2:
@@ -190,7 +189,7 @@ def _refused(heat: Array, rows: Array, columns: Array, batches: int) -> str:
 
 
 def unanswered(shape: tuple[int, ...], reason: str) -> Separability:
-    """Return the answer for a matrix of which, for some reason, nothing is known: NaN."""
+    """Return an answer of NaN, with the reason."""
     none = float("nan")
     row, column = (np.full(length, np.nan) for length in shape)
     ratio = np.broadcast_to(np.float64(np.nan), shape)  # takes no memory, however large the matrix
@@ -202,7 +201,7 @@ def unanswered(shape: tuple[int, ...], reason: str) -> Separability:
 
 @dataclass(frozen=True)
 class _Share:
-    """What a fit explains; as in `Separability`."""
+    """The share that a fit explains; attributes as in `Separability`."""
 
     share: float
     low: float
@@ -232,7 +231,7 @@ def _share_of(lengths: Array, deviations: Array, cells: Layout, log: Array, fit:
     measured = float(fit.explained) / as_measured if as_measured else float("nan")
 
     def error_of(slope: Array) -> tuple[float, bool]:
-        # Of a number with this derivative by ln⟨v²⟩ of each element.
+        # The error of a number with this derivative with respect to ln⟨v²⟩ of each element.
         error, unreliable = error_of_batches(lengths, np.einsum("rc,brc->b", slope, deviations)[np.newaxis])
         return float(error[0]), bool(unreliable[0])
 
@@ -246,7 +245,7 @@ def _share_of(lengths: Array, deviations: Array, cells: Layout, log: Array, fit:
 
 
 def _errors_of_factors(lengths: Array, deviations: Array, cells: Layout) -> tuple[Array, Array]:
-    """Standard errors of ln factors, (rows,) and (columns,): to first order, the factors of the deviations."""
+    """Standard errors of ln factors, (rows,) and (columns,): to first order, from fits of the batches' deviations."""
     step = max(_AT_ONCE // cells.there.size, 1)
     parts = [fits(deviations[begin : begin + step], cells) for begin in range(0, lengths.size, step)]
     row, column = (np.concatenate([getattr(part, name) for part in parts]).T for name in ("row", "column"))
@@ -254,7 +253,7 @@ def _errors_of_factors(lengths: Array, deviations: Array, cells: Layout) -> tupl
 
 
 def _factors(log: Array, error: Array, alive: Array, moved: Array) -> Array:
-    """Factors and the ends of their intervals, (3, rows or columns); 0 at rest, NaN where all was left out."""
+    """Factors and the ends of their intervals, (3, rows or columns); 0 at rest, NaN if all elements were left out."""
     answer = np.tile(np.where(moved, np.nan, 0.0), (3, 1))
     answer[:, alive] = np.exp([log, log - NORMAL * error, log + NORMAL * error])
     return answer

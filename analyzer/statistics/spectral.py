@@ -11,7 +11,7 @@ from analyzer.statistics.lagged import FEWEST_BATCHES, effective, spread
 Array = np.ndarray[Any, np.dtype[Any]]
 
 USUAL, SHORTEST = 1024, 16
-"""Velocities of a section where nothing else is known, and the fewest."""
+"""Velocities of a section by default, and the fewest."""
 LEAST_SECTIONS = 8
 """Fewest sections of an error bar."""
 EPOCHS = 4
@@ -52,16 +52,16 @@ def thinned(frequency: Array, density: Array, places: int = 200) -> tuple[Array,
 
 
 def section_length(velocities: int, epoch: int | None) -> int:
-    """Return the velocities of a section: a power of two of which a window holds eight or more, half overlapping.
+    """Return the length of a section in velocities: a power of two, so that eight half-overlapping ones fit a window.
 
-    1,024, or the first power of two that holds four epochs; less where the window is shorter.
+    It is 1,024, or the first power of two that holds four epochs; less in a short window.
 
     Parameters
     ----------
     velocities
-        In the longest stretch of a window.
+        Velocities in the longest stretch of a window.
     epoch
-        Velocities in an epoch, if that is known.
+        Velocities in an epoch, if known.
     """
     longest = 2 * velocities // (LEAST_SECTIONS + 1)
     wanted = USUAL
@@ -73,7 +73,7 @@ def section_length(velocities: int, epoch: int | None) -> int:
     return wanted
 
 
-@np.errstate(divide="ignore", invalid="ignore")  # of no sections: NaN, as it should be
+@np.errstate(divide="ignore", invalid="ignore")  # without sections, NaN is right
 def welch(sums: Array, counts: Array, weights: Array, length: int, apart: float) -> tuple[Array, Array, Array]:
     """Return the one-sided spectral density of groups in one window, its standard error, and its integral.
 
@@ -96,7 +96,7 @@ def welch(sums: Array, counts: Array, weights: Array, length: int, apart: float)
 
     Returns
     -------
-    (groups, frequencies) twice, the error NaN with fewer than eight batches, and (groups,).
+    Density and error, both (groups, frequencies), the error NaN with fewer than eight batches; integral (groups,).
     """
     sides = np.full(length // 2 + 1, 2.0)
     sides[0] = 1

@@ -1,4 +1,4 @@
-"""Rows and columns of a table, side by side: least squares fits of value = row + column, where cells may be missing."""
+"""Least squares fits of tables by value = mean + row + column. Cells may be missing."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ Array = np.ndarray[Any, np.dtype[Any]]
 
 @dataclass(frozen=True)
 class Layout:
-    """Which cells of a table there are, and what its fits need to know of them.
+    """Which cells of a table exist, and their counts by row, column and block.
 
     Attributes
     ----------
@@ -21,10 +21,10 @@ class Layout:
     rows, columns
         Cells of each row (rows,) and of each column (columns,), float64.
     complete
-        Whether all cells are there.
+        Whether all cells exist.
     blocks
-        (rows,) number of the block that a row is in. Rows of different blocks have no column in common, not even by way
-        of other rows: how they compare cannot be known.
+        (rows,) number of the block that a row is in. Rows of different blocks have no column in common, not even
+        through other rows, so they cannot be compared.
     """
 
     there: Array
@@ -40,12 +40,12 @@ class Layout:
 
     @property
     def freedom(self) -> int:
-        """Degrees of freedom of rows and columns together, beside the mean: rows + columns − 2 of one block."""
+        """Degrees of freedom of rows and columns, without the mean: rows + columns − 2 if there is one block."""
         return self.rows.size + self.columns.size - 1 - int(self.blocks.max() + 1)
 
 
 def layout(there: Array) -> Layout:
-    """Return the layout of a table whose cells are there or not, (rows, columns) bool.
+    """Return the layout of a table from the mask of its cells, (rows, columns) bool.
 
     Raises
     ------
@@ -102,12 +102,12 @@ class Fits:
 
     @property
     def unexplained(self) -> Array:
-        """(…,) sum of squares of what is left."""
+        """(…,) sum of squares of the residuals."""
         return np.asarray(np.einsum("...rc,...rc->...", self.left, self.left))
 
 
 def fits(tables: Array, cells: Layout) -> Fits:
-    """Fit tables (…, rows, columns) of one layout, of one block, by least squares; what is not there is ignored."""
+    """Fit tables (…, rows, columns) of one layout with a single block by least squares; missing cells are ignored."""
     values = np.where(cells.there, tables, 0.0)
     row_sums, column_sums = values.sum(axis=-1), values.sum(axis=-2)
     if cells.complete:
@@ -128,7 +128,7 @@ def fits(tables: Array, cells: Layout) -> Fits:
 
 
 def _solved(row_sums: Array, column_sums: Array, cells: Layout) -> tuple[Array, Array]:
-    """Solve the normal equations: those of the longer side are eliminated."""
+    """Solve the normal equations by eliminating the longer side."""
     there = cells.there.astype(np.float64)
     if cells.rows.size < cells.columns.size:
         column, row = _eliminated(column_sums, row_sums, there.T, cells.columns, cells.rows)
@@ -140,7 +140,7 @@ def _solved(row_sums: Array, column_sums: Array, cells: Layout) -> tuple[Array, 
 def _eliminated(many_sums: Array, few_sums: Array, there: Array, many: Array, few: Array) -> tuple[Array, Array]:
     scaled = there / many[:, np.newaxis]
     system = np.diag(few) - there.T @ scaled
-    system += few.mean() / few.size  # adding a number to all of one side changes nothing: here its sum is set to zero
+    system += few.mean() / few.size  # a constant may move from one side to the other: this sets the sum of one to zero
     right = few_sums - many_sums @ scaled
     few_values = np.linalg.solve(system, right.reshape(-1, few.size).T).T.reshape(right.shape)
     return (many_sums - few_values @ there.T) / many, few_values

@@ -23,21 +23,21 @@ from analyzer.statistics.correlations import correlations, is_constant
 Array = np.ndarray[Any, np.dtype[Any]]
 
 PROJECTIONS = 12
-"""Cosines that S is estimated from. Their t quantile is 1.11 times the normal one. More would narrow the interval by a
-few percent, and miss slow changes: a correlation time of N/100 then already lowers the coverage to 93 %."""
+"""Number of cosines from which S is estimated. Their t quantile is 1.11 times the normal one. More would narrow the
+interval by a few percent, but miss slow changes: then a correlation time of N/100 lowers the coverage to 93 %."""
 FEW_PROJECTIONS = 4
-"""Cosines that S is estimated from where the window changes slowly; their t quantile is 1.42 times the normal one."""
+"""Number of cosines in a window that changes slowly. Their t quantile is 1.42 times the normal one."""
 _BROAD = 64
-"""The slowest cosines are compared with those up to this one."""
+"""The slowest cosines are compared with the faster ones, up to this number."""
 SLOW = 0.01
 """p-value below which the four slowest cosines count as stronger than the faster ones (an F test): the window then
 changes too slowly for its length, and the error bar is flagged. So 1 % of good windows are flagged. Windows of 20
-correlation times are flagged in 9 of 10 cases, however little of the variance it is that stays correlated."""
+correlation times are flagged in 9 of 10 cases, even if only a small part of the variance is correlated that long."""
 _FULLY = (0.1, 0.001)
-"""p-values of that test from which on the four slowest cosines have a say, and at which they have the only one."""
+"""p-values of that test. Below the first, the four slowest cosines begin to count; at the second, only they count."""
 LEAST_N_EFF = 20.0
-"""Below this n_eff standard errors are NaN: a mean of so few samples is not Gaussian, and the cosines see its
-correlation."""
+"""Below this n_eff standard errors are NaN: a mean of so few samples is not Gaussian, and its correlation affects the
+cosines."""
 RELIABLE_N_EFF, RELIABLE_N_EFF_ELEMENT = 200.0, 500.0
 """Below this n_eff an error bar is flagged. A single weight needs more, because its kinetic energy is as skewed as χ²
 with one degree of freedom."""
@@ -48,7 +48,7 @@ LEAST_BATCHES = 4
 NORMAL = 1.959963984540054
 """`mean ± NORMAL * standard_error` is the 95 % interval of every estimate here: `scipy.special.ndtri(0.975)`."""
 _MOST_BINS = 1 << 10
-"""Longer series are averaged in bins first: of the 64th cosine a bin of a 1024th of the series keeps 99 %."""
+"""Longer series are averaged in this many bins first, which keeps 99 % of the 64th cosine."""
 
 _STUDENT = (
     (3, 3.1824463052837078), (4, 2.7764451051977934), (5, 2.5705818356363146), (6, 2.4469118511449786),
@@ -205,9 +205,9 @@ def from_batches(
 ) -> Uncertainty:
     """Average over time, with standard errors from sums over batches of samples. For series too long to keep.
 
-    The standard error needs the batches alone. n_eff also needs the variance of a sample. Where Σ𝒯² is not known, the
-    variance is taken to be the largest of three: that of the batch means, 2T²/weights (independent Gaussian
-    velocities), and `relative_variance`·T². All three are lower bounds in practice, and n_eff is one too.
+    The standard error needs only the batches. n_eff also needs the variance of a single sample. If Σ𝒯² is not known,
+    the largest of three is taken: the variance of the batch means, 2T²/weights (independent Gaussian velocities), and
+    `relative_variance`·T². All three are lower bounds in practice, and so is n_eff.
 
     Parameters
     ----------
@@ -218,7 +218,7 @@ def from_batches(
     weights
         () or (groups,) number of weights in each group.
     relative_variance
-        (groups,) variance of a sample over T², known from elsewhere: of a row, that of its parameter's series.
+        (groups,) variance of a sample over T², known from elsewhere; for a row, from its parameter's series.
 
     Notes
     -----
@@ -261,7 +261,7 @@ def relative_variances(series: Array, present: Array | None = None) -> Array:
 
 @dataclass(frozen=True)
 class _Density:
-    """S of groups, and how well it is known; all arrays are (groups,).
+    """S of groups, and its reliability; all arrays are (groups,).
 
     Attributes
     ----------
@@ -287,7 +287,7 @@ def _density(counts: Array, deviations: Array) -> _Density:
         return _Density(unknown, unknown, np.zeros(groups, dtype=bool))
     samples = counts.sum()
     waves = cosines(counts, most)
-    # Not a product of matrices: its last digits would depend on how many groups there are.
+    # Not a product of matrices, whose last digits would depend on the number of groups.
     squares = 2 / samples * np.einsum("gb,bj->gj", deviations, waves) ** 2
     many = min(PROJECTIONS, most)
     value, ratio = squares[:, :many].mean(axis=1), np.full(groups, _student_ratio(many))
@@ -297,7 +297,7 @@ def _density(counts: Array, deviations: Array) -> _Density:
     begin = PROJECTIONS if most >= 2 * PROJECTIONS else FEW_PROJECTIONS
     with np.errstate(divide="ignore", invalid="ignore"):
         chance = _chance(slowest / squares[:, begin:].mean(axis=1), most - begin)
-        # From the twelve cosines to the four slowest, in step with the evidence, so that no bar jumps.
+        # As the evidence grows, the weight moves from the twelve cosines to the four slowest: no error bar jumps.
         doubt = np.log(np.maximum(chance, 1e-300) / _FULLY[0]) / np.log(_FULLY[1] / _FULLY[0])
         fewer = _student_ratio(FEW_PROJECTIONS)
         wider = np.sqrt(slowest) * fewer > np.sqrt(value) * ratio
@@ -309,8 +309,8 @@ def _density(counts: Array, deviations: Array) -> _Density:
 def cosines(counts: Array, most: int = PROJECTIONS) -> Array:
     """Return the slowest cosines of a window at the middles of its batches, (batches, most).
 
-    `counts` (batches,) are the samples of each batch. A series whose batches sum up to deviations d from its mean has
-    the projections Λ = √(2/samples)·d @ cosines.
+    `counts` (batches,) are the samples of each batch. If the deviations of a series from its mean add up to d
+    (batches,) in its batches, its projections are Λ = √(2/samples)·d @ cosines.
     """
     middle = (np.cumsum(counts) - counts / 2) / counts.sum()
     return np.asarray(np.cos(np.pi * np.outer(middle, np.arange(1, most + 1))))
@@ -360,7 +360,7 @@ def _judged(
     weights: Any,
     batches: int | None = None,
 ) -> Uncertainty:
-    """Return what a density says. `unit` is that of deviations; `variance` and the density are in its square."""
+    """Return mean, error and n_eff from a density. Deviations are in `unit`, variance and density in its square."""
     with np.errstate(divide="ignore", invalid="ignore"):
         n_eff = np.minimum(samples * variance / density.value, samples)
         n_eff = np.where(constant, float(samples), n_eff)
@@ -374,7 +374,7 @@ def _judged(
 
 
 def _unit(deviations: Array) -> Array:
-    """Return the largest deviation of each group, 1 where there is none: squares near 1e-320 would underflow."""
+    """Return the largest deviation of each group, or 1 if all are 0. In these units no square underflows."""
     largest = np.abs(deviations).max(axis=1, initial=0.0)
     return np.where(largest > 0, largest, 1.0)
 

@@ -1,7 +1,7 @@
-"""The metadata of one array, as reading needs it: taken from its document here, or through zarr.
+"""The metadata of one array that reading needs: parsed here, or by zarr.
 
-Arrays of the format are understood without zarr, whose import takes longer than a question from kept sums. zarr is
-asked about any other document. So it also says what is wrong with one that is damaged.
+Arrays of the format are parsed here, since importing zarr takes longer than a question from kept sums. zarr parses any
+other document, and says what is wrong with a damaged one.
 """
 
 from __future__ import annotations
@@ -49,15 +49,15 @@ class ArrayMetadata:
     fill_value
         What zarr reads where a chunk is missing.
     names
-        Of the dimensions.
+        Names of the dimensions.
     attributes
-        Of the array.
+        The attributes of the array.
     decoder
-        From a chunk's bytes to its values; None where zarr decodes.
+        Turns a chunk's bytes into its values; None where zarr decodes.
     chunk_key
-        From a position in the grid of chunks to the key of the chunk, relative to the array.
+        Turns a position in the grid of chunks into the key of the chunk, relative to the array.
     codecs
-        Names of its codecs.
+        Names of the codecs.
     """
 
     chunks: tuple[int, ...]
@@ -71,7 +71,7 @@ class ArrayMetadata:
 
     @property
     def most_stored(self) -> int:
-        """Bytes that a chunk may have in the store."""
+        """Largest number of bytes that a chunk may take in the store."""
         return most_stored(math.prod(self.chunks) * self.dtype.itemsize)
 
     @property
@@ -81,7 +81,7 @@ class ArrayMetadata:
 
 
 def read_metadata(node: Mapping[str, Any]) -> ArrayMetadata | None:
-    """The metadata of an array of the format from its document; None where zarr has to read it."""
+    """Parse the document of an array of the format; None where zarr has to parse it."""
     try:
         return _of_the_format(node)
     except (KeyError, TypeError, ValueError, OverflowError):
@@ -118,7 +118,7 @@ def _of_the_format(node: Mapping[str, Any]) -> ArrayMetadata | None:
 
 
 def _fill_value(dtype: object, given: Any) -> Any:
-    """The fill value as an element of the array; None where it is written in another way than the format's."""
+    """The fill value as an element of the array; None where it is not written as the format writes it."""
     kind: Any = np.dtype(dtype).type if dtype in _FLOATS | _INTEGERS | {"bool"} else None
     if dtype in _FLOATS and given in _NOT_NUMBERS:
         return kind(_NOT_NUMBERS[given])

@@ -1,6 +1,6 @@
 """One chunk: its bytes in a store, at a path or behind a URL. zarr is loaded for URLs only.
 
-What can be told of chunks without decoding them stands here, too: their checksums, and stamps that change with them.
+Also what can be told of chunks without decoding them: their checksums, and stamps that change when they do.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from zarr.abc.store import Store
 
 Stamp = tuple[Any, ...]
-"""What a store says of an object, without its content: another object, or another content, has another stamp."""
+"""What a store says of an object without its content. An object that is replaced or rewritten gets another stamp."""
 
 
 @lru_cache(maxsize=16)
@@ -110,13 +110,14 @@ def _crc32c(raw: bytes) -> bytes:
 def stamps(location: str, folder: str, keys: Sequence[str], listings: dict[str, Any]) -> list[Stamp] | None:
     """A stamp of each object below a folder of a store, () for those not there; None where a store has no stamps.
 
-    A stamp is size, times and number of the file, or what a listing says: size, ETag, version and time. Objects at a
-    URL are listed together.
+    The stamp of a file is its size, times and inode. That of an object at a URL is what a listing says: size, ETag,
+    version and time. All objects of a folder are listed together.
 
     Parameters
     ----------
     listings
-        What was seen already, by folder or key; filled. It is looked at once for each such dict.
+        Stamps and listings that were read before, by key or folder. New ones are added, so that the store is asked
+        once for each such dict.
     """
     if not is_url(location):
         for key in keys:
@@ -143,7 +144,7 @@ def _stamp(path: str) -> Stamp:
 
 
 def _of_listing(entry: Any) -> Stamp:
-    """What of an entry of a listing changes with its object; () where that is its size alone."""
+    """The fields of a listing's entry that change with its object; () where the size is the only one."""
     if not isinstance(entry, dict):
         return ()
     names = (
@@ -162,7 +163,7 @@ def _of_listing(entry: Any) -> Stamp:
 
 
 def document_stamp(location: str) -> Stamp:
-    """A stamp of the root document of a store; () where there is none to be had."""
+    """A stamp of the root document of a store; () where none can be read."""
     if not is_url(location):
         return _stamp(f"{location}/zarr.json")
     filesystem, root = _filesystem(location)

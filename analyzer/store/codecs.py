@@ -18,8 +18,8 @@ from analyzer.store.trust import Untrusted, blosc_size, gzip_size, require_possi
 
 Frames = np.ndarray[Any, np.dtype[Any]]
 Decoder = Callable[[bytes, np.dtype[Any], int, int], Frames]
-"""From the bytes of a chunk with its checksum, its type, its number of values and how many of them are needed, to these
-or more, in one dimension."""
+"""Takes the bytes of a chunk with its checksum, the type and the number of its values, and how many of them are needed;
+returns these or more, in one dimension."""
 _PCODEC_BATCH = 256
 """pcodec decodes whole batches, or all."""
 
@@ -27,8 +27,8 @@ _PCODEC_BATCH = 256
 def _pcodec(raw: bytes, dtype: np.dtype[Any], count: int, needed: int) -> Frames:
     from pcodec import standalone
 
-    # Into memory of the right size: what the chunk says of its own is never allocated. It ends at a mark of its own, so
-    # that the checksum need not be cut off, which would copy.
+    # Memory is allocated by the metadata's size, never by the size that the chunk claims. pcodec marks its own end, so
+    # the checksum behind it stays: cutting it off would copy.
     values = np.empty(min(-(-needed // _PCODEC_BATCH) * _PCODEC_BATCH, count), dtype)
     found = standalone.simple_decompress_into(raw, values)
     if found.n_processed != values.size or (values.size == count and not found.finished):
@@ -52,7 +52,7 @@ def _zstd(raw: bytes, dtype: np.dtype[Any], count: int, needed: int) -> Frames:
     from numcodecs import zstd
 
     size = zstd_size(raw)
-    if size is not None:  # a stream need not say its size; it is held against the memory that it is given
+    if size is not None:  # a stream need not say its size; one that decodes to another is refused below
         require_size(size, count * dtype.itemsize)
     values = np.empty(count, dtype)
     zstd.decompress(raw[:-4], values.view(np.uint8))
@@ -65,7 +65,7 @@ DECODERS: dict[tuple[str, ...], Decoder] = {
     ("bytes", "blosc", "crc32c"): _blosc,
     ("bytes", "zstd", "crc32c"): _zstd,
 }
-"""From the names of an array's codecs to the function that decodes its chunks, which come with their checksum."""
+"""The function that decodes a chunk with its checksum, by the names of the array's codecs."""
 
 _CONFIGURATIONS: dict[str, dict[str, tuple[type, Container[Any]]]] = {
     "bytes": {"endian": (str, ("little",))},
@@ -87,19 +87,19 @@ _CONFIGURATIONS: dict[str, dict[str, tuple[type, Container[Any]]]] = {
     },
     "crc32c": {},
 }
-"""Type and values of what a codec's configuration may hold. Decoding needs none of it: a configuration with anything
-else is left to zarr, which understands it or says what is wrong."""
+"""Type and allowed values of each entry in a codec's configuration. Decoding here needs none of them. A configuration
+with any other entry is left to zarr, which understands it or says what is wrong."""
 
 
 def decoder_of(codecs: object) -> Decoder | None:
-    """How to decode the chunks of an array with these codecs, the list of its metadata; None is for zarr to decide."""
+    """The decoder for the codecs that an array's metadata lists; None where decoding is left to zarr."""
     if not isinstance(codecs, list) or not all(map(_is_plain, codecs)):
         return None
     return DECODERS.get(tuple(codec["name"] for codec in codecs))
 
 
 def _is_plain(codec: object) -> bool:
-    """Whether a codec is one of the format, configured as zarr takes it."""
+    """Whether a codec is one of the format, with a configuration that zarr accepts."""
     if not isinstance(codec, Mapping) or not set(codec) <= {"name", "configuration"}:
         return False
     name, configuration = codec.get("name"), codec.get("configuration", {})
@@ -116,7 +116,7 @@ def _is_plain(codec: object) -> bool:
 def decode(
     raw: bytes, decoder: Decoder, dtype: np.dtype[Any], shape: tuple[int, ...], rows: int | None = None
 ) -> Frames:
-    """A chunk from its bytes, or its first rows; the checksum of the last four is over the others.
+    """Decode a chunk, or its first rows. Its last four bytes are the checksum of all others.
 
     Raises
     ------
@@ -137,19 +137,20 @@ def decode(
 
 
 def checksum_of(raw: bytes, codecs: Sequence[str]) -> str:
-    """The checksum of a chunk as text: the one that it ends with, or that of all its bytes where it ends with none."""
+    """The checksum of a chunk as text: the one at its end, or one of all its bytes where it ends with none."""
     return (raw[-4:] if codecs[-1:] == ("crc32c",) else google_crc32c.value(raw).to_bytes(4, "little")).hex()
 
 
 def check_foreign(raw: bytes, codecs: Sequence[str], dtype: np.dtype[Any], count: int) -> None:
-    """Refuse a chunk that zarr would decode, if it decodes to another size than `count` values.
+    """Refuse a chunk for zarr to decode, if it decodes to another size than `count` values.
 
-    Of codecs that the format does not have, gzip and zlib are decoded for it, a megabyte at a time. Others are trusted.
+    Where the header says no size, as in gzip and zlib, the chunk is decoded once to count, a megabyte at a time. Codecs
+    that are not listed here are trusted.
 
     Raises
     ------
     ValueError
-        It does, or the metadata says more than a chunk may have; nothing of that size was allocated.
+        The size is another one, or the metadata says more than a chunk may have. Nothing of that size was allocated.
     """
     expected = count * dtype.itemsize
     require_possible(expected)

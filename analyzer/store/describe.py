@@ -1,4 +1,4 @@
-"""What a store holds, as plain values, from its metadata alone: what `analyzer info` and a report say of a run."""
+"""What a store holds, as plain values, from its metadata alone. `analyzer info` and reports show it."""
 
 from __future__ import annotations
 
@@ -65,7 +65,7 @@ def describe(store: Store) -> dict[str, Any]:
 
 
 def mapping(value: object) -> dict[str, Any]:
-    """An attribute that should be an object, or an empty one: attributes that no reading rests on may be anything."""
+    """Return the attribute if it is an object, else an empty one. Only optional attributes are read this way."""
     return dict(value) if isinstance(value, dict) else {}
 
 
@@ -96,14 +96,14 @@ def _recent(store: Store) -> dict[str, Any] | None:
 
 
 def _stretches(store: Store) -> list[dict[str, int]]:
-    """Where the spacing of frames changes: from which step on they are how far apart; else empty."""
+    """The first step and the spacing of each stretch of equal spacing; empty where the spacing never changes."""
     spaced = [(segment.first_step, segment.stride or store.stride) for segment in store.segments]
     found = [one for n, one in enumerate(spaced) if not n or one[1] != spaced[n - 1][1]]
     return [{"first_step": step, "stride": stride} for step, stride in found] if len(found) > 1 else []
 
 
 def _missing(store: Store) -> dict[str, int | str]:
-    """Frames that are missing, by what became of them, as the writer noted it."""
+    """Numbers of missing frames by the reason that the writer noted."""
     dropped, lost = store.attrs.get("dropped_frames"), store.attrs.get("lost_frames")
     stretches = [mapping(one) for one in lost] if isinstance(lost, list) else []
     sure = [n for one in stretches if isinstance(n := one.get("least"), int)]
@@ -116,7 +116,7 @@ def _missing(store: Store) -> dict[str, int | str]:
 
 
 def attempts(store: Store) -> list[dict[str, Any]]:
-    """What was recorded and is no longer part of the run: path and steps of each attempt (`recorder/FORMAT.md`)."""
+    """Path and steps of each attempt: frames that are no longer part of the run (`recorder/FORMAT.md`)."""
     listed = store.attrs.get("attempts")
     found = [mapping(one) for one in listed] if isinstance(listed, list) else []
     return [
@@ -142,7 +142,7 @@ def _itemsize(p: Parameter) -> int:
 
 
 def _sizes(path: str, linked: set[tuple[int, int]] | None = None) -> Iterator[int]:
-    """Size of every file in a folder; one that has several names there, as chunks of attempts have, counts once."""
+    """Size of every file in a folder. A file with several names (a chunk shared with an attempt) counts once."""
     linked = set() if linked is None else linked
     with os.scandir(path) as entries:
         for entry in entries:
@@ -158,7 +158,7 @@ def _sizes(path: str, linked: set[tuple[int, int]] | None = None) -> Iterator[in
 
 
 def size_text(count: float) -> str:
-    """A number of bytes in words."""
+    """A number of bytes as text with a unit."""
     for unit in ("B", "KiB", "MiB", "GiB"):
         if count < 1024:
             return f"{count:.0f} {unit}" if unit == "B" else f"{count:.1f} {unit}"

@@ -63,8 +63,7 @@ def _remote_text(url: str) -> str:
     except UnicodeDecodeError as error:
         raise DamagedStoreError(
             f"{url}: expected zarr.json to hold UTF-8 text, got byte {error.start} that is none. Without it "
-            "nobody knows "
-            "which frames are committed. Restore zarr.json from a copy of the store.",
+            "nobody knows which frames are committed. Restore zarr.json from a copy of the store.",
             location=url,
         ) from error
     except (OSError, ImportError, ValueError) as error:

@@ -1,4 +1,4 @@
-"""Temporary files beside their targets, which nobody can foretell or plant a link for."""
+"""Temporary files beside their targets, under names that nobody can guess."""
 
 from __future__ import annotations
 
@@ -11,9 +11,9 @@ from pathlib import Path
 def temporary_file(target: Path) -> Path:
     """Create an empty file beside `target`, with the same suffix; the caller renames it to `target` or deletes it.
 
-    In a folder that others may write to, a name that they can foretell may be a link of theirs to a file of this
-    user. So the name is random, and the file is created only where there is nothing, not even a link. Its permissions
-    are those of every new file, by the umask.
+    In a folder that others may write to, they could place a link to a file of this user under a name that they can
+    guess. So the name is random, and the file is created only where nothing has that name, not even a link. Its
+    permissions follow the umask, as those of every new file.
 
     Raises
     ------
@@ -39,9 +39,9 @@ def _create_file(path: Path) -> None:
 
 
 def _created(target: Path, create: Callable[[Path], None]) -> Path:
-    """Create something beside `target` under a random hidden name; returns its path.
+    """Call `create` with a random hidden path beside `target` until it succeeds; return the path.
 
-    The name does not hold the target's, which may be as long as a name can be.
+    The target's name is no part of it, since that may be as long as a name can be.
     """
     while True:
         part = target.with_name(f".{secrets.token_hex(8)}.part{target.suffix}")

@@ -10,10 +10,10 @@ from analyzer.store.parameters import Parameter
 
 
 def with_frozen(parameters: Sequence[Parameter], attrs: Mapping[Any, Any]) -> tuple[Parameter, ...]:
-    """Return the parameters of a store, with what its root attributes say of which are frozen.
+    """Return the parameters of a store, each marked as frozen or not by the root attributes.
 
-    Frozen is what required no gradient, or was in no parameter group of any optimizer. The first frame says so; what
-    was seen to move in the newest frames has been set free since, or is moved by hand.
+    A parameter is frozen if it required no gradient, or was in no parameter group of any optimizer, when the recording
+    began. One that moved in the newest frames is not: it was set free since, or somebody moves it by hand.
     """
     trained = _in_groups(attrs)
     moved = _moved(attrs)
@@ -24,7 +24,7 @@ def with_frozen(parameters: Sequence[Parameter], attrs: Mapping[Any, Any]) -> tu
 
 
 def _in_groups(attrs: Mapping[Any, Any]) -> set[str]:
-    """The parameters that an optimizer had at any time; none where not all of the groups list theirs."""
+    """The parameters that any optimizer has ever had; empty where a parameter group does not list its own."""
     segments = attrs.get("segments")
     holders = [attrs, *(segments if isinstance(segments, (list, tuple)) else [])]
     found: set[str] = set()

@@ -23,7 +23,7 @@ def heartbeat_age(store: Store) -> float | None:
 
 
 def abandoned(store: Store) -> str | None:
-    """How it shows that nobody writes a running store any more; None where somebody does, or the run has ended."""
+    """Return the sign that nobody writes a running store any more; None where somebody does, or the run has ended."""
     if store.status != "running" or not store.is_trajectory:
         return None
     if original := copied_from(store):
@@ -68,7 +68,7 @@ def _has_ended(process: object, began: object) -> bool:
 
 
 def _is_hidden(process: int) -> bool:
-    """Whether a process of this id runs that this user may not look at."""
+    """Whether a process of this id exists, although this user may not read its state."""
     try:
         os.kill(process, 0)
     except (ProcessLookupError, OverflowError):
@@ -79,7 +79,7 @@ def _is_hidden(process: int) -> bool:
 
 
 def copied_from(store: Store) -> str | None:
-    """The path of the store that a recorder writes, where this one is a copy of it; None where it is not, or unknown.
+    """Return the path of the original where this store is a copy of one that is being written; None where not known so.
 
     The writer names its folder by path and inode (`recorder/FORMAT.md`, "Owner"); a copy has neither.
     """
@@ -96,7 +96,7 @@ def copied_from(store: Store) -> str | None:
 
 
 def spooled(store: Store) -> list[str]:
-    """What a run that is not complete says of frames that are recorded and not committed yet, and what to do."""
+    """Sentences on frames of an unfinished run that are recorded but not committed yet, and what to do."""
     if store.status == "complete" or not store.is_trajectory:
         return []
     recording = store.attrs.get("recording") or {}
@@ -105,6 +105,6 @@ def spooled(store: Store) -> list[str]:
         notes.append(f"{pushed - store.frames} frames recorded but not committed yet.")
     if isinstance(spool, str) and spool and Path(spool).is_dir():
         over = store.status != "running" or abandoned(store) is not None
-        remedy = f" Bring them home: recorder recover {store.location}" if over else ""
+        remedy = f" Bring them into the store: recorder recover {store.location}" if over else ""
         notes.append(f"{spool} is on this machine and may hold frames not committed yet.{remedy}")
     return notes

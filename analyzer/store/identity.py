@@ -1,4 +1,4 @@
-"""What tells one continuation of a run from another."""
+"""Records and digests that distinguish one continuation of a run from another."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from typing import Any
 
 
 def settled(segments: Any) -> list[Any]:
-    """Segment records without `end_step`, which the writer adds when a session ends; nothing else in them changes."""
+    """Segment records without `end_step`: the writer adds it when a session ends, and changes nothing else in them."""
     return [
         {name: value for name, value in one.items() if name != "end_step"} if isinstance(one, dict) else one
         for one in segments
@@ -16,5 +16,5 @@ def settled(segments: Any) -> list[Any]:
 
 
 def digest_of(document: object) -> str:
-    """A digest of what JSON can hold, whatever the order of its names."""
+    """A digest of a JSON document that does not depend on the order of its names."""
     return hashlib.sha256(json.dumps(document, sort_keys=True).encode()).hexdigest()[:32]

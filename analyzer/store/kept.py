@@ -1,4 +1,4 @@
-"""Sums that were kept of runs, as places that a store is opened from when they are all that is left of it."""
+"""Kept sums as a place to open a run from, when they are all that is left of it."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from analyzer.errors import KeptSumsWarning, StoreNotFoundError
 from analyzer.store.trust import MOST_DOCUMENT_BYTES, file_bytes
 
 MOMENTS_FORMAT = "parameter-moments"
-"""What is kept of a run without its trajectory (`analyzer.engine.homes`): its metadata, its scalars and sums."""
+"""Format of the metadata, scalars and sums that are kept of a run without its trajectory (`analyzer.engine.homes`)."""
 SUFFIX = ".moments"
 _LONGEST_NAME = 255
 """Bytes of a file's name: no file system holds more."""
@@ -22,7 +22,7 @@ _LONGEST_NAME = 255
 def beside(location: str) -> Path:
     """The folder of kept sums beside a store: its path with ".moments".
 
-    Of a name that has no room for this, the end makes way for a digest of the whole name.
+    Where that name would be too long, a digest of the whole name replaces its end.
     """
     path = Path(location.rstrip("/") + SUFFIX)
     if len(os.fsencode(path.name)) <= _LONGEST_NAME:
@@ -34,7 +34,7 @@ def beside(location: str) -> Path:
 
 
 def root_of(folder: Path) -> dict[str, Any]:
-    """The metadata that lies with kept sums; empty where there is none."""
+    """Read the metadata beside kept sums; empty where there is none."""
     try:
         document = json.loads(file_bytes(folder / "zarr.json", MOST_DOCUMENT_BYTES))
         frames_in(document)
@@ -55,7 +55,7 @@ def runs_in(base: Path) -> list[Path]:
 
 
 def place_of(location: str) -> str:
-    """Return where a store is read: its own place, or that of sums kept of it, where these are all that is left.
+    """Return where to read a store: its own path, or that of its kept sums, if they are all that is left.
 
     Raises
     ------
@@ -75,8 +75,8 @@ def place_of(location: str) -> str:
         others = [home for home in runs_in(path) if home != path] if is_kept else []
         if others and root_of(path):
             warnings.warn(
-                f"{location}: sums of {len(others) + 1} runs are kept there. These are of the run that was kept first; "
-                f"the others: {', '.join(map(str, others))}",
+                f"{location}: expected the sums of one run, got those of {len(others) + 1}. The run that was kept "
+                f"first is opened. Open another by its own path: {', '.join(map(str, others))}",
                 KeptSumsWarning,
                 stacklevel=3,
             )
@@ -92,8 +92,8 @@ def place_of(location: str) -> str:
         )
     if runs:
         warnings.warn(
-            f"{location}: expected a trajectory, got only the sums that were kept of it. They answer in its place: "
-            f"{runs[0]}",
+            f"{location}: expected a trajectory, got only the sums that were kept of it. These sums answer in its "
+            f"place: {runs[0]}",
             KeptSumsWarning,
             stacklevel=3,
         )

@@ -1,4 +1,4 @@
-"""Names and paths: those that a store may hold, and those that a user means. `recorder/FORMAT.md` is normative."""
+"""Names and paths: which ones a store may hold, and which ones a user means. `recorder/FORMAT.md` is normative."""
 
 from __future__ import annotations
 
@@ -8,9 +8,9 @@ from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 _HALF = re.compile("[\ud800-\udfff]")
-"""Half a character, which JSON can write and UTF-8 cannot."""
+"""Half of a surrogate pair. JSON can write it alone; UTF-8 cannot."""
 _OF_OTHERS = {"val", "valid", "validation", "eval", "evaluation", "dev", "test"}
-"""Words of names of losses that are of no training."""
+"""Words in the name of a loss that say it is not the training's."""
 _LONGEST_PART = 255
 """Bytes of one level of a path: no file system holds more."""
 
@@ -47,7 +47,7 @@ def scalar_name(path: str, attributes: object) -> str:
 
 
 def titles_of(labels: Iterable[object]) -> list[str]:
-    """Layers or groups by name, all different: what lies in the model itself is "model", unless one is called so."""
+    """Names of layers or groups to show. The empty one becomes "model", or "model itself" if a layer is "model"."""
     names = [str(label) for label in labels]
     whole = "model" if "model" not in names else "model itself"
     return [name or whole for name in names]
@@ -69,8 +69,8 @@ def loss_of(names: Iterable[str]) -> str | None:
 def variable_names(scalars: Mapping[str, str], taken: Sequence[str]) -> dict[str, str]:
     """Return the variables of a tree that hold logged scalars, by path.
 
-    A variable has the scalar's own name. Where a tree cannot hold that (it reads a slash and two dots as a path), or
-    something else has the name, it has the path.
+    A variable has the scalar's own name. It has the path instead where a tree cannot hold the name (it reads a slash
+    and dots as a path), or where something else has that name.
 
     Parameters
     ----------
@@ -86,7 +86,7 @@ def variable_names(scalars: Mapping[str, str], taken: Sequence[str]) -> dict[str
 
 
 def without_halves(value: Any) -> Any:
-    r"""Return a decoded document whose texts are Unicode: half characters become escapes, as "\\udce9"."""
+    r"""Return a decoded document with escapes such as "\\udce9" in place of half surrogate pairs."""
     if isinstance(value, str):
         return value.encode("utf-8", "backslashreplace").decode() if _HALF.search(value) else value
     if isinstance(value, dict):

@@ -39,7 +39,15 @@ class Parameter:
 
 
 def parameter_of(path: str, attrs: Mapping[str, Any], shape: Sequence[int], dtype: str, **known: Any) -> Parameter:
-    """The parameter that an array's attributes describe; `KeyError` names a missing attribute."""
+    """The parameter that an array's attributes describe.
+
+    Raises
+    ------
+    KeyError
+        An attribute is missing; the error names it.
+    TypeError, ValueError, OverflowError
+        An attribute has a value that it cannot have.
+    """
     heads, head_axis, blocks = attrs.get("heads"), attrs.get("head_axis"), attrs.get("head_blocks", 1)
     return Parameter(
         name=str(attrs["name"]),

@@ -1,8 +1,8 @@
 """Frames out of a store: the only module that decodes chunks.
 
-Chunks with the codecs of the format are decoded one by one (`analyzer.store.codecs`). zarr decodes all others, as of a
-store that somebody has rewritten. zarr reads a chunk that does not exist as its fill value, without a word. So where a
-chunk that it read begins with the fill value, the chunk is looked up in the store.
+Chunks with the codecs of the format are decoded one by one (`analyzer.store.codecs`). zarr decodes all others, such as
+those of a store that somebody has rewritten. Where a chunk does not exist, zarr silently returns its fill value. So a
+chunk that begins with the fill value is looked up in the store.
 """
 
 from __future__ import annotations
@@ -34,11 +34,12 @@ if TYPE_CHECKING:
     import zarr
 
 _MANY, _VERY_MANY, _ABSURD = 64, 1 << 16, 1 << 24
-"""Chunks of one reading, and of one array, from which on it is worth a look whether the last is there; and too many."""
+"""Numbers of chunks. Beyond the first in one reading, and beyond the second in one array, the last chunk is looked up
+before anything is allocated. No array has more than the third."""
 Frames = np.ndarray[Any, np.dtype[Any]]
 Region = tuple[tuple[int, int], ...]
 
-# pcodec is outside the Zarr v3 core specification. zarr says so for every array that it opens; the format chose it.
+# pcodec is outside the Zarr v3 core specification, and zarr warns of it for every array. The format chose it knowingly.
 warnings.filterwarnings("ignore", message="Numcodecs codecs are not in the Zarr version 3", module="zarr|numcodecs")
 
 
@@ -151,18 +152,18 @@ def has_checksums(source: Source) -> bool:
 
 
 def check_length(source: Source, shape: tuple[int, ...]) -> None:
-    """Refuses a shape that only a damaged number can have said: of very many chunks, the last must exist.
+    """Refuse a shape with very many chunks of which the last does not exist: then its number is damaged.
 
     Raises
     ------
     DamagedStoreError
-        It does not. Even the list of so many chunks could fill all memory.
+        The last chunk is missing. Even the list of so many chunks could fill all memory.
     """
     array = open_array(source)
     count, _, key = _last_chunk(array, source, tuple((0, length) for length in shape))
     if count <= _VERY_MANY:
         return
-    # Of frames that were not kept there is no chunk to look for.
+    # A run without its trajectory has no chunk to look for.
     kept_alone = source.path.startswith("parameters/") and not has_frames(source)
     if count > _ABSURD if kept_alone else not chunk_exists(source.location, key):
         raise DamagedStoreError(
@@ -174,7 +175,7 @@ def check_length(source: Source, shape: tuple[int, ...]) -> None:
 
 
 def _check_last(array: ArrayMetadata, source: Source, region: Region) -> None:
-    """Of many chunks the last must exist: a length that is nothing but a damaged number would fill all memory first."""
+    """Refuse many chunks without the last one: memory for a damaged length would be allocated before decoding."""
     count, cell, key = _last_chunk(array, source, region)
     if count > _MANY and not chunk_exists(source.location, key) and not _may_be_absent(array, cell):
         raise _missing(array, source, cell, key)
@@ -233,9 +234,9 @@ def _chunk(
 
 
 def _check_foreign(array: ArrayMetadata, source: Source, region: Region, noted: dict[str, str] | None) -> None:
-    """Refuse chunks that zarr decodes before it does: what is no file, and what decodes to more than it may."""
+    """Refuse chunks before zarr decodes them: those that are no file, and those that decode to another size."""
     if "sharding_indexed" in array.codecs:
-        return  # its objects hold many chunks each
+        return  # each object holds many chunks
     for position, cell in _chunk_regions(array, region):
         key = f"{source.path}/{array.chunk_key(position)}"
         try:
@@ -249,7 +250,7 @@ def _check_foreign(array: ArrayMetadata, source: Source, region: Region, noted: 
 
 
 def _may_be_absent(array: ArrayMetadata, cell: Region) -> bool:
-    """Whether a chunk ends before its scalar was first logged: then it need not exist, and reads as fill."""
+    """Whether a chunk ends before its scalar was first logged. It need not exist: it reads as the fill value."""
     first = array.attributes.get("first_frame")
     return isinstance(first, int) and cell[array.step_axis][1] <= first
 
@@ -314,7 +315,7 @@ def _missing(array: ArrayMetadata, source: Source, cell: Region, key: str) -> Mi
 
 
 def _place(source: Source, start: int, stop: int) -> tuple[str, str]:
-    """The steps of a chunk's frames, and what to do about it, in the words of the command line."""
+    """The steps of a chunk's frames, and the options that leave it out."""
     if not source.path.startswith("parameters/"):
         return f"of frames {start} to {stop - 1}", "Restore the chunk from a copy of the store."
     of_steps = replace(source, path="step")
@@ -337,7 +338,7 @@ def _place(source: Source, start: int, stop: int) -> tuple[str, str]:
 
 
 class StoredArray:
-    """An array of a store with as much of numpy's interface as dask needs to slice it. Every read is verified."""
+    """An array of a store with the part of numpy's interface that dask needs. Every read is verified."""
 
     def __init__(self, source: Source, shape: tuple[int, ...], dtype: np.dtype[Any]) -> None:
         self.source, self.shape, self.dtype, self.ndim = source, shape, dtype, len(shape)

@@ -20,7 +20,7 @@ class Recent:
     first_step, last_step
         Its velocities have first_step < step ≤ last_step.
     velocities
-        How many there are of each weight.
+        Number of velocities of each weight.
     stride
         Steps between the frames of a velocity: its lag.
     temperatures
@@ -75,7 +75,7 @@ def recent_of(store: Store) -> Recent | None:
 
 
 def _number(value: Any) -> float:
-    """A number of JSON; null, or what should be none, is NaN."""
+    """A number of JSON; NaN for null and for anything else."""
     try:
         return float(value) if isinstance(value, (int, float)) and not isinstance(value, bool) else math.nan
     except OverflowError:

@@ -1,4 +1,4 @@
-"""The root document of a run that is open: looked at before each reading, since another may have taken its place."""
+"""The root document of a run that is open. It is checked before each reading, since another may have replaced it."""
 
 from __future__ import annotations
 
@@ -22,9 +22,9 @@ class Source:
     Attributes
     ----------
     frames
-        How many were committed when the run was opened.
+        Number of frames that were committed when the run was opened.
     segments
-        Number and digest of the segments that it had then (`Store.segments_mark`).
+        Number and digest of the segments that the run had then (`Store.segments_mark`).
     """
 
     location: str
@@ -36,14 +36,18 @@ class Source:
 
 @dataclass
 class Root:
-    """The root document of a run that is open, and what was made of it. Lifetime: until the document changes.
+    """The root document of a run that is open, and what was parsed from it. Lifetime: until the document changes.
 
     Attributes
     ----------
     stamp
-        Of the document.
+        Stamp of the document.
     asked
-        When that was found, in seconds of the monotonic clock.
+        When the stamp was read, in seconds of the monotonic clock.
+    arrays
+        Metadata of the arrays that were asked for, by path.
+    opened
+        Arrays that zarr opened, by path.
     """
 
     document: dict[str, Any]
@@ -67,16 +71,16 @@ class Root:
 _ROOTS: dict[tuple[str, str, int, tuple[int, str]], Root] = {}
 _MOST_ROOTS = 64
 _REMOTE_SECONDS = 1.0
-"""A document behind a URL is looked at so often while chunks are read, and whenever an answer is complete."""
+"""Shortest time between two checks of a document behind a URL. When an answer is complete, it is checked once more."""
 
 
 def root_now(source: Source, *, anew: bool = False) -> Root:
-    """The root document, as it is now: it is looked at each time, and read again where that shows another one.
+    """The root document as it is now. Its stamp is checked each time; where that changed, the document is read again.
 
     Raises
     ------
     StoreChangedError
-        It describes another run, or another continuation of this run, than was opened.
+        The document describes another run than was opened, or another continuation of it.
     """
     key = (source.location, source.run_id, source.frames, source.segments)
     held = _ROOTS.get(key)
@@ -104,7 +108,7 @@ def root_now(source: Source, *, anew: bool = False) -> Root:
 
 
 def check_same(source: Source) -> None:
-    """Refuse a store that is another one than was opened, by a look at its root document.
+    """Refuse a store whose root document shows that it is not the one that was opened.
 
     Raises
     ------
@@ -136,5 +140,5 @@ def _check_same(source: Source, document: Any) -> None:
 
 def one_line(error: BaseException) -> str:
     """The text of an error in one line."""
-    text = str(getattr(error, "strerror", None) or error)  # the path of an OSError is said before
+    text = str(getattr(error, "strerror", None) or error)  # the message names the path of an OSError already
     return " ".join(text.split()).rstrip(".") or type(error).__name__

@@ -28,14 +28,14 @@ from analyzer.store.parameters import parameter_of as parameter_of
 FORMAT = "parameter-trajectory"
 FORMAT_VERSION = 1
 _ESCAPED_HALF = re.compile(r"\\u[dD][89a-fA-F]")
-"""What JSON writes where a text holds half a character, or a whole one beyond the first 65,536."""
+"""What JSON writes for half of a surrogate pair, and for a character beyond the first 65,536."""
 _MOST = 1 << 48
-"""No count of frames, of weights or of a chunk is larger."""
+"""Largest number of frames, of weights, or of places along an axis of a chunk."""
 
 
 @dataclass(frozen=True)
 class Segment:
-    """An uninterrupted stretch of a run; a velocity crosses into it only when it is continuous."""
+    """An uninterrupted stretch of a run. A velocity leads into it only if it is continuous."""
 
     first_frame: int
     first_step: int
@@ -46,7 +46,7 @@ class Segment:
 
 @dataclass(frozen=True)
 class Scalar:
-    """A series with one value (or a few) a frame.
+    """A logged series: one value for each frame, or a few.
 
     Attributes
     ----------
@@ -98,7 +98,7 @@ class Store:
 def read_store(location: str | Path) -> Store:
     """The store at a path or URL, validated from its root metadata alone.
 
-    Where only sums that were kept of it are left, it is they that are opened, with a `KeptSumsWarning`.
+    Where only kept sums are left of it, these are opened instead, with a `KeptSumsWarning`.
 
     Raises
     ------
@@ -122,7 +122,7 @@ def read_store(location: str | Path) -> Store:
             "Restore zarr.json from a copy of the store, or record the run again.",
             location=location,
         ) from error
-    # Paths that are not UTF-8 are in stores of earlier recorders.
+    # Earlier recorders wrote paths that were not UTF-8 as half surrogate pairs.
     return parse_store(location, without_halves(document) if _ESCAPED_HALF.search(text) else document)
 
 
@@ -212,7 +212,7 @@ def segments_of(location: str, listed: object) -> tuple[Segment, ...]:
 
 
 def _stride(value: Any) -> int | None:
-    """The stride of a segment; None where it has none of its own."""
+    """The stride of a segment; None where the segment has none of its own."""
     if value is None:
         return None
     if not _is_count(value) or value < 1:

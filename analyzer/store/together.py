@@ -1,4 +1,4 @@
-"""Stores that are opened together: their paths, whether they are different runs of one model, and their names."""
+"""Stores that are opened together: find their paths, check that they are different runs of one model, name them."""
 
 from __future__ import annotations
 
@@ -18,9 +18,10 @@ Paths = str | PathLike[str] | Iterable[str | PathLike[str]]
 
 
 def matching(path: str) -> list[str]:
-    """Return the paths that a pattern matches, by name.
+    """Return the paths that a pattern matches, sorted by name.
 
-    A URL, and a path that exists, is itself whatever signs it holds; so is a folder that a pattern begins with.
+    A URL and a path that exists stand for themselves, even if they hold signs such as * and [. So does an existing
+    folder at the start of a pattern.
     """
     path = user_path(path)
     if is_url(path) or not glob.has_magic(path) or os.path.exists(path):  # noqa: PTH110  (a name that is too long exists nowhere; pathlib would raise)
@@ -50,7 +51,7 @@ def listed(paths: Paths) -> list[str]:
 
 
 def once(paths: Iterable[str]) -> list[str]:
-    """Return the paths without those that lead to a store a second time, by a link or in other words."""
+    """Return the paths without those that lead to the same store again, by a link or another spelling."""
     places: dict[str, str] = {}
     for path in paths:
         places.setdefault(_place(path), path)
@@ -81,7 +82,7 @@ def check_copies(stores: Sequence[Store]) -> None:
 def branched_at(one: Mapping[Any, Any], other: Mapping[Any, Any]) -> int | None:
     """Return the step from which on two continuations of one run are different runs.
 
-    None where they do not tell so: they are copies, one is an earlier state of the other, or they share no segment.
+    None where they are not branches: they are copies, one is an earlier state of the other, or they share no segment.
 
     Parameters
     ----------
@@ -114,7 +115,7 @@ def check_models(stores: Sequence[Store]) -> None:
         if not odd:
             continue
         name, one, two = odd[0], known.get(odd[0]), theirs.get(odd[0])
-        # What differs most is said: the shape, else the place in the model.
+        # The message tells the larger difference: the shape, else the place in the model.
         tell = _place_of if one and two and one.shape == two.shape else _shown
         raise SweepError(
             f"Sweep: expected runs of one model, got two: {name} is {tell(one)} in {first.location} and "
@@ -125,7 +126,7 @@ def check_models(stores: Sequence[Store]) -> None:
 
 
 def _role(p: Parameter | None) -> tuple[Any, ...] | None:
-    """What a parameter's groups follow from, but for the meaning of its axes: see `analyzer.sweep.check_axes`."""
+    """What decides a parameter's groups, except the meaning of its axes: `analyzer.sweep.check_axes` compares that."""
     return None if p is None else (p.shape, p.layer, p.module)
 
 
@@ -148,7 +149,7 @@ def names_of(locations: Sequence[str]) -> list[str]:
             if len(set(names)) == len(names):
                 return names
             best = names if len(set(names)) > len(set(best)) else best
-    # Different paths have become equal, as a/b-c and a-b/c: the later ones are numbered.
+    # Different paths may give equal names, such as a/b-c and a-b/c. Then the later ones are numbered.
     answer: list[str] = []
     for name in best:
         number, own = 1, name

@@ -1,8 +1,8 @@
-"""What a store says is a claim. Here a claim becomes a file or a size, after a check (`recorder/FORMAT.md`, "Trust").
+"""Checks of what a store claims, before a file is read or memory allocated (`recorder/FORMAT.md`, "Trust").
 
 - Only regular files are read. A symbolic link counts as what it leads to: people put chunks on other disks. A pipe, a
   socket, a device or a folder in a file's place is refused at once, neither opened nor waited for.
-- A chunk decodes to as many bytes as the metadata says, no more and no fewer. Its own header is asked first, so that
+- A chunk decodes to as many bytes as the metadata says, no more and no fewer. Its header is compared first, so that
   nothing larger is ever allocated.
 - A file has no more bytes than its content can take.
 """
@@ -15,14 +15,14 @@ import zlib
 from pathlib import Path
 
 MOST_CHUNK_BYTES = (1 << 31) - 1
-"""No chunk decodes to more. The format's take 64 MiB, or a single row; blosc's can take no more than this."""
+"""No chunk decodes to more. Chunks of the format take 64 MiB, or a single row; blosc can decode no more than this."""
 MOST_DOCUMENT_BYTES = 1 << 30
 """No document of metadata is larger."""
 _STEP = 1 << 20
 
 
 class Untrusted(OSError, ValueError):
-    """What lies there cannot be what the store says that it is."""
+    """A file cannot be what the store claims."""
 
 
 def file_bytes(path: str | Path, most: int) -> bytes:
@@ -66,7 +66,7 @@ def open_regular(path: str | Path) -> int:
         It cannot be opened.
     """
     _require_regular(Path(path).stat().st_mode)
-    # A pipe that took its place in between would let nobody in before a writer comes.
+    # Non-blocking: a pipe that replaced the file in between would block until somebody writes to it.
     descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC | os.O_NONBLOCK)
     try:
         _require_regular(os.fstat(descriptor).st_mode)
@@ -83,9 +83,9 @@ def _require_regular(mode: int) -> None:
 
 
 def most_stored(decoded: int) -> int:
-    """Return how many bytes a chunk can take in the store that decodes to `decoded` bytes.
+    """Return the largest size in the store of a chunk that decodes to `decoded` bytes.
 
-    Codecs add to what they cannot compress. The most is added by pcodec with a page for every few values.
+    Codecs add some bytes to data that they cannot compress. pcodec with a page for every few values adds the most.
     """
     return 8 * decoded + (1 << 20)
 
@@ -104,7 +104,7 @@ def require_possible(decoded: int) -> None:
 
 
 def require_size(found: int | None, expected: int) -> None:
-    """Refuse a chunk whose header says another size than the metadata; None is a header that says none.
+    """Refuse a chunk whose header says another size than the metadata. `found` is None where the header says no size.
 
     Raises
     ------
@@ -134,7 +134,7 @@ def zstd_size(raw: bytes | memoryview) -> int | None:
 
 
 def gzip_size(raw: bytes | memoryview, most: int) -> int:
-    """Return the bytes that a gzip or zlib buffer decodes to, or some number above `most`; nothing of it is kept."""
+    """Return the number of bytes that a gzip or zlib buffer decodes to; it stops counting above `most`."""
     decoder, total, rest = zlib.decompressobj(zlib.MAX_WBITS | 32), 0, bytes(raw)
     while rest and not decoder.eof and total <= most:
         total += len(decoder.decompress(rest, _STEP))

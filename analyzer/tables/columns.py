@@ -1,4 +1,4 @@
-"""The rows of an answer: one for each place along some dimensions, first the columns that identify it, then values."""
+"""The rows of an answer: one for each place along some dimensions. First come columns that identify it, then values."""
 
 from __future__ import annotations
 
@@ -11,16 +11,16 @@ import xarray as xr
 from analyzer.query.kinds import PLACES
 
 ROWS = ("group", "lag", "window")
-"""Dimensions that most answers have a row for each place along, the slowest first."""
+"""Dimensions of the rows of most answers, the slowest first."""
 _FIRST = ("group", "layer", "module", "parameter", *PLACES)
 LAST = ("partial", "left_out")
-"""Columns that come last, and only where they say something."""
+"""Columns that come last. They are left out if no row has a value other than 0."""
 _PIECE = 1 << 14
-"""Most rows of a piece of an answer. As objects of Python they take 4 KiB each."""
+"""Most rows of a piece of an answer. As Python objects they take 4 KiB each."""
 
 
 def count_of(answer: xr.Dataset, along: Sequence[str]) -> int:
-    """Return the number of rows of an answer that has one for each place along these dimensions."""
+    """Return the number of rows of an answer, one for each place along these dimensions."""
     return math.prod(answer.sizes[name] for name in along if name in answer.sizes)
 
 
@@ -30,12 +30,12 @@ def pieces_of(answer: xr.Dataset, along: Sequence[str], most: int = _PIECE) -> I
     Parameters
     ----------
     answer
-        In memory.
+        An answer in memory.
     along
-        The dimensions of its rows, the slowest first; those that it has not are passed over. Without any, the answer is
-        one piece.
+        The dimensions of its rows, the slowest first; those that the answer lacks are ignored. Without any, the answer
+        is one piece.
     most
-        Rows of a piece.
+        Most rows of a piece.
     """
     dims = [name for name in along if name in answer.sizes]
     if not dims or count_of(answer, dims) <= most:
@@ -48,7 +48,7 @@ def pieces_of(answer: xr.Dataset, along: Sequence[str], most: int = _PIECE) -> I
 
 
 def told(answer: xr.Dataset) -> xr.Dataset:
-    """Return the answer without what its rows need not say: `partial` and `left_out` where no window is either."""
+    """Return the answer without `partial` and `left_out`, if these are 0 in all windows."""
     return answer.drop_vars([name for name in LAST if name in answer.variables and not answer[name].any()])
 
 

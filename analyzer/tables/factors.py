@@ -1,4 +1,4 @@
-"""What the factors of rows and columns add to the rows of an answer."""
+"""Columns that the factors of rows and columns add to the rows of an answer."""
 
 from __future__ import annotations
 
@@ -8,9 +8,9 @@ import pandas as pd
 import xarray as xr
 
 ADDED = ("factor_row", "factor_column", "element")
-"""Dimensions that the rows of a table have not."""
+"""Dimensions of factors, which a table of rows leaves out."""
 SHARES = ("separable_share", "separable_share_low", "separable_share_high", "chance_share")
-"""What is said of a whole matrix."""
+"""Columns that describe a whole matrix."""
 _ENDS = ("", "_low", "_high")
 
 
@@ -29,7 +29,7 @@ def columns_of(frame: pd.DataFrame) -> list[str]:
 
 
 def factors_table(answer: xr.Dataset, kind: str) -> pd.DataFrame:
-    """Return one line for each row, or for each column, of every matrix, with its factor and the interval of it."""
+    """Return one line for each row, or each column, of every matrix, with its factor and the factor's interval."""
     columns: dict[str, Any] = {"parameter": answer[f"{kind}_of"].values, kind: answer[f"{kind}_number"].values}
     columns |= {f"factor{end}": answer[f"{kind}_factor{end}"].values for end in _ENDS}
     return pd.DataFrame(columns)

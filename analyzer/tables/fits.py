@@ -31,7 +31,7 @@ def frame_of(answer: xr.Dataset) -> pd.DataFrame:
 
 
 def held_parts(answer: xr.Dataset) -> list[xr.Dataset]:
-    """Return the fits of each value that is held fixed, with its own runs alone."""
+    """Return the fits of each value that is held fixed, each with its own runs only."""
     parts = [answer.isel(held=n, drop=True) for n in range(answer.sizes["held"])]
     found = []
     for part in parts:

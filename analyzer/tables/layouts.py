@@ -14,7 +14,7 @@ from analyzer.tables.columns import ROWS, frame_of, pieces_of, told
 from analyzer.tables.factors import ADDED, with_factors
 
 TESTS = ("verdict", "p_value", "hottest_over_coldest", "rank_stability")
-"""What a row says of the test of its parameter."""
+"""Columns of a row that describe the test of its parameter."""
 _DISTRIBUTION = ("lower", "upper", "density", "density_error", "density_by_weight", "density_by_weight_error",
                  "maxwell_boltzmann", "rms_velocity")  # fmt: skip
 
@@ -26,9 +26,9 @@ class Layout:
     Attributes
     ----------
     along
-        Dimensions of the rows, the slowest first: along them an answer may be cut into pieces. Without any, it is one.
+        Dimensions of the rows, the slowest first. An answer may be cut into pieces along them; without any, it is one.
     frame
-        The rows and columns of an answer, or of a piece.
+        Makes the rows and columns of an answer, or of a piece.
     """
 
     along: tuple[str, ...] = ROWS
@@ -40,7 +40,7 @@ class Layout:
 
 
 def layout_of(answer: xr.Dataset) -> Layout:
-    """Return how an answer becomes rows, by what was asked."""
+    """Return the layout of an answer, by its quantity."""
     quantity = str(answer.attrs.get("quantity", ""))
     if quantity in _LAYOUTS and set(_NEEDED.get(quantity, ())) <= set(answer.dims):
         return _LAYOUTS[quantity]
@@ -78,7 +78,7 @@ def _findings(answer: xr.Dataset) -> pd.DataFrame:
 
 
 def _plain(answer: xr.Dataset) -> pd.DataFrame:
-    """One row for each place along all dimensions: a part of an answer of several tables."""
+    """One row for each place along all dimensions, for one table of an answer of several."""
     return frame_of(answer, [str(dim) for dim in answer.dims]).rename(columns={"tested": "parameter"})
 
 
@@ -92,6 +92,6 @@ _LAYOUTS = {
     "modes": Layout(("group", "mode"), _modes),
     "checks": Layout((), _findings),
 }
-"""Of the quantities whose rows are other than one for each group, lag and window."""
+"""Layouts of the quantities whose rows differ from one for each group, lag and window."""
 _NEEDED = {"rows": ("group", "tested"), "fit": ("group", "coefficient"), "modes": ("group", "mode", "frame")}
-"""Dimensions that the layout of a quantity needs. An answer without them is one of several tables."""
+"""Dimensions that the layout of a quantity needs. An answer without them is one table of an answer of several."""

@@ -11,15 +11,15 @@ import xarray as xr
 
 
 def of_run(frame: pd.DataFrame, facts: Mapping[str, Any]) -> pd.DataFrame:
-    """Return the rows of one run with columns before them that say which: each of one value, an array of length one."""
+    """Put columns that identify a run before its rows. `facts` has an array of length one for each column."""
     first = {name: np.repeat(value, len(frame)) for name, value in facts.items()}
     return pd.DataFrame({**first, **{str(name): frame[name].to_numpy() for name in frame.columns}})
 
 
 def runs_in(answer: xr.Dataset) -> Iterator[tuple[dict[str, Any], xr.Dataset]]:
-    """Yield the run and the hyperparameters, each an array of length one, and the answer of each run of a sweep.
+    """Yield each run of a sweep: its name and hyperparameters, each in an array of length one, and its answer.
 
-    A run's answer has its own windows alone: where runs differ in length, the joined answer is NaN for the others.
+    The answer has only the run's own windows: if runs differ in length, the joined answer has NaN for the others.
     """
     known = [str(name) for name, coord in answer.coords.items() if coord.dims == ("run",) and name != "run"]
     for n in range(answer.sizes["run"]):
@@ -28,7 +28,7 @@ def runs_in(answer: xr.Dataset) -> Iterator[tuple[dict[str, Any], xr.Dataset]]:
 
 
 def _of_its_windows(one: xr.Dataset) -> xr.Dataset:
-    """Return the answer of a run without windows that it has not; what counts steps is whole numbers again."""
+    """Drop the windows that a run does not have; turn columns that NaN made floats back into integers and booleans."""
     if "window" in one.dims and "start_step" in one.variables:
         one = one.isel(window=np.isfinite(one["start_step"].values.astype(np.float64)))
     for name in _WHOLE:
@@ -42,4 +42,4 @@ def _of_its_windows(one: xr.Dataset) -> xr.Dataset:
 
 _WHOLE = ("start_step", "stop_step", "left_out", "velocities", "velocities_half_phase", "rank")
 _TRUTH = ("partial", "unreliable")
-"""Columns that NaN made numbers of."""
+"""Columns of whole numbers and of booleans."""

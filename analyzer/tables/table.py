@@ -18,21 +18,21 @@ def table(answer: xr.Dataset | Tables) -> pd.DataFrame:
     Parameters
     ----------
     answer
-        What any function of this package returned, or a part of it. One that is lazy is computed. Of an answer of two
-        tables the records are its rows, as those of `rows` with the test of their parameter; each table alone is
-        `answer.tests` or `answer.points`.
+        An answer of any function of this package, or a part of it. A lazy one is computed. An answer of `rows` gives a
+        record for each row, with the test of its parameter; one of `fit` gives a record for each coefficient. Pass
+        `answer.tests` or `answer.points` for the other table.
 
     Returns
     -------
     pandas.DataFrame
-        First the columns that identify a group (and of a sweep: `run` and each hyperparameter), then lag and window,
-        then values in the units of the answer, whose attributes are in `.attrs`. `partial` and `left_out` are there
-        where a window is either.
+        First the columns that identify a group (for a sweep, before them `run` and each hyperparameter), then lag and
+        window, then values in the units of the answer. `.attrs` has the attributes of the answer. The columns
+        `partial` and `left_out` exist only if a window is partial or has velocities left out.
 
     Raises
     ------
     OptionError
-        The object is no answer.
+        The object is not an answer.
 
     Examples
     --------

@@ -137,7 +137,7 @@ def test_why_an_interval_is_pooled() -> None:
     x = np.tile(RATES, 2)
     found = fit("power", x, x**2 * np.linspace(1, 1.1, 14), seed=np.arange(14))
     assert found.uncertainty.kind == "pooled"
-    assert found.notes[0].endswith("because 14 seeds have 14 of the 98 runs that all of them at every setting would be")
+    assert found.notes[0].endswith("because 14 seeds have only 14 of the 98 combinations of seed and setting")
     assert np.isfinite(found.between_seed)
     lone = fit("power", x, x**2 * np.linspace(1, 1.1, 14), seed=np.zeros(14))
     assert np.isnan(lone.between_seed), "one seed twice says nothing about other seeds"

@@ -205,7 +205,7 @@ def test_epochs_logged_at_their_top_stand_a_frame_early() -> None:
     with pytest.raises(errors.EpochError, match=r"between step 0 \(epoch 0\) and step 20 \(epoch 1\)"):
         windows(top)
     before_each = np.append(true_epochs()[1:], np.nan)
-    with pytest.raises(errors.EpochError, match="It was logged before each update, so that every boundary"):
+    with pytest.raises(errors.EpochError, match="It was logged before each update, so every boundary"):
         windows(before_each)
     assert windows(before_each, steps_per_epoch=LENGTH).stop_step.tolist() == [20, 40, 60, 80]
 

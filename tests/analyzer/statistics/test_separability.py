@@ -206,7 +206,7 @@ def test_few_batches_and_elements_that_are_equal_but_for_chance_give_no_share() 
     rng = np.random.default_rng(6)
     squares = rng.chisquare(8, size=(6, 6, 16)) / 8
     assert "sampling errors" in separability(np.full(16, 8.0), squares).reason
-    assert "12 batches are needed, and 11 are there" in separability(np.full(11, 8.0), squares[..., :11]).reason
+    assert "12 batches are needed, and there are 11" in separability(np.full(11, 8.0), squares[..., :11]).reason
 
 
 def test_errors_of_batches_are_those_of_their_mean() -> None:
