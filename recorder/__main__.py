@@ -29,9 +29,16 @@ class Commands(click.Group):
         except RecorderError as error:
             print(printable(f"{type(error).__name__}: {error}"), file=sys.stderr)
             sys.exit(1)
+        except OSError as error:
+            if isinstance(error, BrokenPipeError):
+                raise
+            place, reason = error.filename or "a file", error.strerror or error
+            told = f"System: {place}: expected to read and write it, got: {reason}. Mend that, then try again."
+            print(printable(told), file=sys.stderr)
+            sys.exit(1)
         except UnicodeEncodeError as error:
             told = (
-                f"System: expected file names in UTF-8, but this system uses {error.encoding}, which cannot hold the "
+                f"System: expected file names in UTF-8, got {error.encoding}, which cannot hold the "
                 f"name {ascii(error.object)[:200]}. Set PYTHONUTF8=1, and try again."
             )
             print(told, file=sys.stderr)
@@ -75,9 +82,10 @@ def recover(store: Path) -> None:
     for message in result.messages:
         _tell(message)
     if result.rejected:
-        plural = "s" * (result.rejected != 1)
-        _tell(f"{result.rejected:,} frame{plural} left out, because the checksum did not match")
-    print(f"{printable(str(store))}: {result.frames:,} frames, {result.recovered:,} of them recovered from the spool")
+        _tell(f"frames left out because their checksum did not match: {result.rejected:,}")
+    plural = "s" * (result.frames != 1)
+    place = printable(str(store))
+    print(f"{place}: {result.frames:,} frame{plural}, {result.recovered:,} of them recovered from the spool")
 
 
 _COMPRESSION = click.option(

@@ -63,8 +63,8 @@ class Commands(click.Group):
             raise _shown(click.ClickException(of_a_file(error))) from error
         except UnicodeEncodeError as error:
             raise _shown(click.ClickException(
-                f"System: expected file names in UTF-8, got a system that has {error.encoding}. The name "
-                f"{ascii(error.object)[:200]} has no form in it. Nothing was answered. Set PYTHONUTF8=1, and try again."
+                f"System: expected file names in UTF-8, got {error.encoding}, which cannot hold the "
+                f"name {ascii(error.object)[:200]}. Nothing was answered. Set PYTHONUTF8=1, and try again."
             )) from error  # fmt: skip
         except MemoryError as error:
             raise click.ClickException(

@@ -44,6 +44,21 @@ def test_errors_are_one_line_and_exit_code_1(arguments, message):
     assert ended.stdout == ""
 
 
+def test_a_file_that_cannot_be_written_is_one_line(tmp_path):
+    store = tmp_path / "run.zarr"
+    with Recorder(store, torch.nn.Linear(2, 2)) as recorder:
+        recorder.start()
+    before = (store / "zarr.json").read_bytes()
+    (store / ".zarr.json.tmp").mkdir()  # in the place of the temporary file
+    shown = invoke("annotate", str(store), "seed=0")
+    assert shown.exit_code == 1
+    place = f"{store}/.zarr.json.tmp"
+    assert shown.stderr == (
+        f"System: {place}: expected to read and write it, got: Is a directory. Mend that, then try again.\n"
+    )
+    assert (store / "zarr.json").read_bytes() == before
+
+
 def test_wrong_usage_is_exit_code_2():
     assert invoke("plan").exit_code == 2
     assert invoke("recover").exit_code == 2
@@ -71,5 +86,5 @@ def test_recover_of_a_complete_store_changes_nothing(tmp_path):
     with Recorder(tmp_path / "run.zarr", torch.nn.Linear(2, 2)) as recorder:
         recorder.start()
     before = (tmp_path / "run.zarr/zarr.json").stat().st_mtime_ns
-    assert "1 frames, 0 of them recovered" in invoke("recover", str(tmp_path / "run.zarr")).output
+    assert "1 frame, 0 of them recovered" in invoke("recover", str(tmp_path / "run.zarr")).output
     assert (tmp_path / "run.zarr/zarr.json").stat().st_mtime_ns == before

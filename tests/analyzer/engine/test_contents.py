@@ -128,7 +128,7 @@ def test_branches_of_a_run_in_one_folder_have_their_own_sums(
         assert [heat(store, cache=chosen) for store in stores] == bare
     assert [decoded(store, cache=chosen) for store in stores] == [(bare[0], 0), (bare[1], 0)]
     base = tmp_path / "kept" / f"{'b' * 32}.moments"
-    with pytest.warns(errors.KeptSumsWarning, match="sums of 2 runs are kept there"):
+    with pytest.warns(errors.KeptSumsWarning, match="expected the sums of one run, got those of 2"):
         assert heat(base) == bare[0]
     assert heat(base / ("b" * 32)) == bare[1]
 
@@ -147,7 +147,7 @@ def test_a_restored_backup_with_fewer_frames(make: Callable[..., Path], frames: 
     fewer = {name: values[..., :50] for name, values in frames.items()}
     backup = make(run_id="b" * 32, scalars={}, parameters=fewer)
     assert heat(backup) == heat(backup, cache=False) != whole
-    with pytest.warns(errors.KeptSumsWarning, match="sums of 2 runs are kept there"):
+    with pytest.warns(errors.KeptSumsWarning, match="expected the sums of one run, got those of 2"):
         assert heat(Path(f"{backup}.moments")) == whole, "what was kept of the whole run stays"
 
 
