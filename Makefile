@@ -7,7 +7,7 @@ BIN := .venv/bin
 # them takes longer than to install them.
 export PYTHONDONTWRITEBYTECODE :=
 
-.PHONY: demo test check benchmarks trainers docs dist wheels gpu-check clean
+.PHONY: demo test check warm benchmarks reproduction trainers docs dist wheels gpu-check clean
 
 # The environment is made again when the files that define it change. pip is updated first: the one that comes with an
 # older Python resolves versions much more slowly.
@@ -26,26 +26,37 @@ demo: .venv/installed
 	$(BIN)/analyzer fit 'runs/demo-rates/*.zarr' --against learning_rate --by model --model power --plot runs/demo-rates.png
 	$(BIN)/analyzer report runs/demo.zarr 'runs/demo-rates/*.zarr' -o runs/demo.html
 
+# Twice: scripts among the examples import their neighbours as if each were alone, packages do not.
 check: .venv/installed
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
-	$(BIN)/mypy
+	$(BIN)/mypy --package recorder --package analyzer --package examples.paper --module examples.demo
 	MYPYPATH=examples $(BIN)/mypy --explicit-package-bases --exclude 'examples/(paper|demo)' examples
-	$(BIN)/mypy --package examples.paper --module examples.demo
 	$(BIN)/lint-imports
+
+# What every worker would compile for itself when it first begins: the modules of libraries, and our kernels. It takes the
+# core that the checks leave idle.
+warm: .venv/installed
+	$(BIN)/python -W ignore -c 'import analyzer.cli, analyzer.engine.compiled, analyzer.engine.pairs_compiled, distributed, \
+	matplotlib.pyplot, scipy.stats, torch._dynamo, torch_geometric.nn, xarray'
 
 # In parallel, three workers on two cores, since many tests wait. Tests that share a slow fixture are in one xdist_group
 # and run on one worker. Tests that train or measure have a core for each worker.
 PYTEST := $(BIN)/pytest --numprocesses $(WORKERS) --dist loadgroup --no-loadscope-reorder --durations 10
 
-# What the build of the documentation runs is left to it (`make docs`).
-test: check
-	$(PYTEST) -m 'not built' --ignore tests/benchmarks --ignore tests/integrations --ignore tests/wheels
-	$(MAKE) benchmarks
+# What is heavy has targets of its own, which continuous integration runs, too: benchmarks, reproduction, trainers, wheels,
+# and docs, whose build runs the blocks of code of its pages.
+test: .venv/installed
+	$(MAKE) --jobs 2 check warm
+	$(PYTEST) -m 'not built and not reproduction' --ignore tests/benchmarks --ignore tests/integrations --ignore tests/wheels
 
 # Every benchmark once, small, and what their tables claim.
 benchmarks: .venv/installed
 	$(PYTEST) --numprocesses 2 tests/benchmarks
+
+# The paper's chain at toy scale, from trainings to figures and verdicts; that of the trained networks; how they move.
+reproduction: .venv/installed
+	$(PYTEST) --numprocesses 2 -m reproduction tests/examples
 
 # Trainings by Lightning, transformers, accelerate and ignite themselves. Their libraries are heavy: no other test needs them.
 trainers: .venv/installed

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 import warnings
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -124,12 +124,24 @@ def is_sweep(tree: xr.DataTree) -> bool:
     return tree.attrs.get("kind") == KIND and "run" in tree.dims
 
 
-def runs_of(sweep: xr.DataTree) -> dict[str, xr.DataTree]:
-    """Return the runs of a sweep by name, in the root's order, without the coordinates inherited from the root."""
-    return {name: sweep.children[name].copy(inherit=False) for name in _labels(sweep)}
+def runs_of(sweep: xr.DataTree, places: Iterable[int] | None = None) -> dict[str, xr.DataTree]:
+    """Return the runs of a sweep by name, in the root's order, without the coordinates inherited from the root.
+
+    They are copies, and copying a tree takes long: `children_of` and `run_names` do without, and `places` in the
+    root's order choose some.
+    """
+    names = run_names(sweep)
+    chosen = names if places is None else [names[place] for place in places]
+    return {name: sweep.children[name].copy(inherit=False) for name in chosen}
 
 
-def _labels(sweep: xr.DataTree) -> list[str]:
+def children_of(sweep: xr.DataTree) -> dict[str, xr.DataTree]:
+    """Return the runs as the sweep has them: for their attributes and arrays. They inherit the coordinate `run`."""
+    return {name: sweep.children[name] for name in run_names(sweep)}
+
+
+def run_names(sweep: xr.DataTree) -> list[str]:
+    """Return the names of the runs of a sweep, in the root's order."""
     return [str(name) for name in sweep.coords["run"].to_numpy()]
 
 
@@ -170,7 +182,7 @@ def select(sweep: xr.DataTree, /, **hyperparameters: Any) -> xr.DataTree:
         keep &= found
     if not keep.any():
         raise SweepError(f"select: expected a run with all of {hyperparameters}, got none. Ask for fewer of them.")
-    return assemble_sweep({name: run for (name, run), kept in zip(runs_of(sweep).items(), keep, strict=True) if kept})
+    return assemble_sweep(runs_of(sweep, np.flatnonzero(keep)))
 
 
 def hyperparameter(sweep: xr.DataTree, name: str, *, partial: bool = False) -> np.ndarray[Any, Any]:
@@ -183,7 +195,7 @@ def hyperparameter(sweep: xr.DataTree, name: str, *, partial: bool = False) -> n
     """
     column = column_name(sweep, name)
     if column is None:
-        lists = [run for run, tree in runs_of(sweep).items() if isinstance(_recorded(tree).get(name), (list, dict))]
+        lists = [run for run, tree in children_of(sweep).items() if isinstance(_recorded(tree).get(name), (list, dict))]
         if lists:
             raise SweepError(
                 f"Hyperparameter {name!r}: expected one value a run, got a list or an object in "
@@ -198,7 +210,7 @@ def hyperparameter(sweep: xr.DataTree, name: str, *, partial: bool = False) -> n
             available=tuple(known),
         )
     values = sweep.coords[column].to_numpy()
-    missing = [run for run, value in zip(_labels(sweep), values, strict=True) if value is None or value != value]
+    missing = [run for run, value in zip(run_names(sweep), values, strict=True) if value is None or value != value]
     if missing and not partial:
         raise SweepError(
             f"Hyperparameter {name!r}: expected every run to have recorded it, got {len(missing)} without: "
@@ -254,7 +266,7 @@ def shared_steps(sweep: xr.DataTree, answers: Sequence[xr.Dataset], among: Colle
         Names of the runs that count; default: all.
     """
     seen: dict[str, list[tuple[str, xr.DataTree, int]]] = {}
-    for (name, run), answer in zip(runs_of(sweep).items(), answers, strict=True):
+    for (name, run), answer in zip(children_of(sweep).items(), answers, strict=True):
         start = int(answer["start_step"].min())
         run_id = str(run.attrs.get("run_id") or "") if among is None or name in among else ""
         others = seen.setdefault(run_id, []) if run_id else []
@@ -275,14 +287,17 @@ def in_windows(sweep: xr.DataTree, answers: Sequence[xr.Dataset]) -> xr.DataTree
     A run that was resumed with other hyperparameters is placed by those of the stretch that was measured. (Where an
     answer spans several, a `SettingsWarning` has said so.)
     """
-    runs = runs_of(sweep)
     moved = {}
-    for (name, run), answer in zip(runs.items(), answers, strict=True):
+    for (name, run), answer in zip(children_of(sweep).items(), answers, strict=True):
         own = hyperparameters_of(run, answer)
         if own != _recorded(run):
-            moved[name] = run.copy()
-            moved[name].attrs = {**run.attrs, "hyperparameters": own}
-    return assemble_sweep({**runs, **moved}) if moved else sweep
+            moved[name] = {**run.attrs, "hyperparameters": own}
+    if not moved:
+        return sweep
+    runs = runs_of(sweep)
+    for name, attrs in moved.items():
+        runs[name].attrs = attrs
+    return assemble_sweep(runs)
 
 
 def hyperparameters_of(run: xr.DataTree, answer: xr.Dataset) -> dict[str, Any]:
@@ -306,7 +321,7 @@ def check_axes(sweep: xr.DataTree, by: By) -> None:
     if by not in ("output", "input", "head"):
         return
     first: tuple[str, dict[str, Any]] | None = None
-    for name, run in runs_of(sweep).items():
+    for name, run in children_of(sweep).items():
         axes = {p.name: (list(p.axes), p.heads, p.head_axis) for p in trajectory(run).parameters}
         first = first or (name, axes)
         odd = [parameter for parameter in axes if axes[parameter] != first[1].get(parameter, axes[parameter])]
@@ -328,7 +343,7 @@ def check_frozen(sweep: xr.DataTree, frozen: bool) -> None:
         The message names two runs.
     """
     first: tuple[str, set[str]] | None = None
-    for name, run in runs_of(sweep).items() if not frozen else ():
+    for name, run in children_of(sweep).items() if not frozen else ():
         held = {p.name for p in trajectory(run).parameters if p.frozen}
         first = first or (name, held)
         if odd := sorted(held ^ first[1]):
@@ -360,7 +375,7 @@ def common_lag(
         The default is not the stride of every run.
     """
     asked: list[Lag] = [lag] if lag is None or isinstance(lag, (int, str)) else list(lag)
-    strides = {name: _stride(name, trajectory(run).line, start, stop) for name, run in runs_of(sweep).items()}
+    strides = {name: _stride(name, trajectory(run).line, start, stop) for name, run in children_of(sweep).items()}
     if len(set(strides.values())) < 2:
         return lag if lag is None or isinstance(lag, (int, str)) else asked
     common = math.lcm(*strides.values())

@@ -11,9 +11,13 @@ ROOT = HERE.parent
 sys.path[:0] = [str(ROOT), str(HERE / "extensions")]
 os.environ["PYTHONPATH"] = os.pathsep.join([str(ROOT), os.environ.get("PYTHONPATH", "")])  # for kernels of notebooks
 os.environ.setdefault("OMP_NUM_THREADS", "1")
-os.environ["MPLBACKEND"] = "agg"
+os.environ.pop("MPLBACKEND", None)  # kernels of notebooks choose their own, which shows the figures
+
+import matplotlib  # noqa: E402
 
 from recorder.version import VERSION  # noqa: E402
+
+matplotlib.use("agg")  # for blocks of code, which are run in this process
 
 project = "thermotrace"
 author = "the thermotrace authors"

@@ -44,12 +44,13 @@ from analyzer.query.recorded import LEARNING_RATE
 from analyzer.sweep import (
     check_axes,
     check_frozen,
+    children_of,
     common_lag,
     hyperparameter,
     in_windows,
     is_sweep,
     over_runs,
-    runs_of,
+    run_names,
     select,
     shared_steps,
 )
@@ -208,7 +209,7 @@ def fit_of(sweep: xr.DataTree, curve: Curve, **options: Any) -> tuple[xr.Dataset
     lag = common_lag(sweep, *(options.get(name) for name in ("lag", "start", "stop")))
     options |= {} if lag is None else {"lag": lag}
     lazy, said = measured_lazily(sweep, options)
-    check_settings(runs_of(sweep), lazy, curve.unfinished)
+    check_settings(children_of(sweep), lazy, curve.unfinished)
     sweep = in_windows(sweep, lazy)
     if LEARNING_RATE in curve.against:
         sweep = with_recorded_rates(sweep, lazy)
@@ -216,7 +217,7 @@ def fit_of(sweep: xr.DataTree, curve: Curve, **options: Any) -> tuple[xr.Dataset
         hyperparameter(sweep, name, partial=name in curve.pool)
     model = model_of(curve.model)
     parts = held_fixed(sweep, curve.against, curve.pool, len(model.coefficients) + 3)
-    fitted = {name for name, run in runs_of(sweep).items() if curve.unfinished or is_finished(run)}
+    fitted = {name for name, run in children_of(sweep).items() if curve.unfinished or is_finished(run)}
     for part in parts:
         if shared := shared_steps(part_of(sweep, part), [lazy[n] for n in part.places], fitted):
             raise FitError(shared)
@@ -225,7 +226,7 @@ def fit_of(sweep: xr.DataTree, curve: Curve, **options: Any) -> tuple[xr.Dataset
     answers, found = [], []
     for part in parts:
         own = part_of(sweep, part)
-        measured = [computed(name, lazy[n]) for name, n in zip(runs_of(own), part.places, strict=True)]
+        measured = [computed(name, lazy[n]) for name, n in zip(run_names(own), part.places, strict=True)]
         if several:
             answers.append(_by_lag(own, _asked(own, curve), measured))
         else:
@@ -233,12 +234,12 @@ def fit_of(sweep: xr.DataTree, curve: Curve, **options: Any) -> tuple[xr.Dataset
             answers.append(found[-1].answer)
     if len(parts) == 1:
         return answers[0].assign_attrs({"held": parts[0].label} if parts[0].label else {}), tuple(found)
-    return along_held(answers, [part.label for part in parts], list(runs_of(sweep))), tuple(found)
+    return along_held(answers, [part.label for part in parts], run_names(sweep)), tuple(found)
 
 
 def _warn(sweep: xr.DataTree, parts: Sequence[Held], said: Mapping[str, list[str]]) -> None:
     """Say once which runs are left out, and which still drift."""
-    names = list(runs_of(sweep))
+    names = run_names(sweep)
     used = {n for part in parts for n in part.places}
     left = [name for n, name in enumerate(names) if n not in used]
     lines = [f"{len(runs)} of {len(names)} runs {what} ({_listed(runs)})" for what, runs in said.items()]
@@ -314,7 +315,7 @@ def _check_curve(sweep: xr.DataTree, curve: Curve) -> None:
 
 def _asked(sweep: xr.DataTree, curve: Curve) -> _Asked:
     names, chosen = curve.against, model_of(curve.model)
-    return _Asked(curve, runs_of(sweep), np.stack([numbers_of(sweep, name) for name in names], axis=1), chosen)
+    return _Asked(curve, children_of(sweep), np.stack([numbers_of(sweep, name) for name in names], axis=1), chosen)
 
 
 def _fitted(sweep: xr.DataTree, asked: _Asked, answers: Sequence[xr.Dataset]) -> SweepFit:

@@ -11,7 +11,7 @@ import xarray as xr
 
 from analyzer.errors import FitError
 from analyzer.query.recorded import LEARNING_RATE
-from analyzer.sweep import ORIGIN, assemble_sweep, column_name, runs_of
+from analyzer.sweep import ORIGIN, assemble_sweep, column_name, run_names, runs_of
 
 Array = np.ndarray[Any, np.dtype[Any]]
 
@@ -59,7 +59,7 @@ def held_fixed(sweep: xr.DataTree, against: Sequence[str], pool: Sequence[str], 
     FitError
         None has enough runs, though all together have.
     """
-    runs = list(runs_of(sweep))
+    runs = run_names(sweep)
     columns = _varying(sweep, against, pool)
     if not columns:
         return [Held("", tuple(range(len(runs))))]
@@ -145,5 +145,4 @@ def with_recorded_rates(sweep: xr.DataTree, answers: Sequence[xr.Dataset]) -> xr
 
 def part_of(sweep: xr.DataTree, held: Held) -> xr.DataTree:
     """Return the sweep of the runs that are held at one value."""
-    runs = list(runs_of(sweep).items())
-    return sweep if len(held.places) == len(runs) else assemble_sweep(dict(runs[n] for n in held.places))
+    return sweep if len(held.places) == sweep.sizes["run"] else assemble_sweep(runs_of(sweep, held.places))

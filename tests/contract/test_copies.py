@@ -32,6 +32,9 @@ def record(store: Path, first: int = 0) -> None:
                 recorder.log(loss=float(step))  # its array has no first chunk
 
 
+pytestmark = pytest.mark.xdist_group("copies")
+
+
 @pytest.fixture(scope="module")
 def recorded(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("copies")

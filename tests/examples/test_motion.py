@@ -31,6 +31,7 @@ def test_what_the_page_says_of_an_interval() -> None:
     assert "Measured at τ = 1, C is negative in\nconv1; positive in no layer." in page(answers)
 
 
+@pytest.mark.reproduction
 @pytest.mark.filterwarnings("ignore:.*torch.jit.*:DeprecationWarning")
 def test_the_chain(tmp_path: Path) -> None:
     sizes = ["--epochs", "4", "--short", "130", "--settle", "1"]

@@ -15,7 +15,7 @@ from examples.paper import analyse, prune, results, run
 from examples.paper.place import Place
 from examples.paper.plan import SCALES, branches, judged_apart
 
-pytestmark = pytest.mark.xdist_group("paper chain")
+pytestmark = [pytest.mark.xdist_group("paper chain"), pytest.mark.reproduction]
 
 HARDWARE = {
     "processor": "a processor",
@@ -95,7 +95,7 @@ def test_what_is_finished_is_skipped(made: Path) -> None:
     assert [path.stat().st_mtime_ns for path in accounts] == before
 
 
-def test_sums_suffice_for_what_they_can_answer(made: Path, tmp_path: Path) -> None:
+def test_sums_suffice_for_what_they_can_answer(made: Path, tmp_path: Path, undrawn: None) -> None:
     """Runs whose trajectories were deleted: fits at lag 1 and one epoch are there, others refuse in a sentence."""
     gone = tmp_path / "runs" / "toy" / "gcn"
     source = made / "runs" / "toy" / "gcn"

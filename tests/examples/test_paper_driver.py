@@ -30,7 +30,7 @@ from examples.paper.together import finish, together
 from examples.paper.train import Task, branch, branch_steps, fresh_model, optimizer_of, train
 from examples.paper.updates import compiled_loss, load_moments, loss_of, portable, tensors_of, update_of, usable_loss
 
-pytestmark = pytest.mark.xdist_group("paper driver")
+pytestmark = [pytest.mark.xdist_group("paper driver"), pytest.mark.reproduction]
 
 TOY = replace(SCALES["toy"], graphs=100, epochs=2, discard=1, steps=9, branch_epochs=2)
 RUNS = [Branch("sgd", 1e-3, 32, 0), Branch("adam", 2e-3, 20, 0), Branch("sgd", 1e-3, 50, 1)]

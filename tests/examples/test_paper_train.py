@@ -23,7 +23,7 @@ from examples.paper.run import chosen, settle
 from examples.paper.train import Task, branch, fresh_model, optimizer_of, train
 from examples.paper.updates import rehearse, tensors_of, update_of
 
-pytestmark = pytest.mark.xdist_group("paper training")
+pytestmark = [pytest.mark.xdist_group("paper training"), pytest.mark.reproduction]
 
 TOY = replace(SCALES["toy"], graphs=100, discard=1, steps=9, branch_epochs=3)
 

@@ -17,13 +17,12 @@ from examples.data.loader import SHIPPED
 from examples.paper import analyse, prune, run, weights
 from examples.paper import train as stages
 from examples.paper.answers import answered, file_of, read
-from examples.paper.commands import analyzer_command
 from examples.paper.place import Place, read_json
 from examples.paper.place import load as loaded
 from examples.paper.plan import BATCH, RATE, SCALES, Branch, branches, epochs_of, kept, sweeps
 from examples.paper.weights import account, restored
 
-pytestmark = pytest.mark.xdist_group("paper trained")
+pytestmark = [pytest.mark.xdist_group("paper trained"), pytest.mark.reproduction]
 
 TINY = replace(
     SCALES["trained"],
@@ -115,13 +114,7 @@ def test_a_finished_branch_is_recognised_where_only_its_answers_are(
     assert before["lags"] == after["lags"]
 
 
-def test_fits_of_the_answers_are_those_of_the_command(
-    made: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    def undrawn(*words: object, output: Path, plot: Path | None = None) -> Any:
-        return analyzer_command(*words, output=output)
-
-    monkeypatch.setattr(analyse, "analyzer_command", undrawn)
+def test_fits_of_the_answers_are_those_of_the_command(made: Path, tmp_path: Path, undrawn: None) -> None:
     place = Place(made / "runs/trained/gcn")
     into = made / "results/trained/gcn"
     assert len(answered(into, branches(TINY, "gcn"))) == len(branches(TINY, "gcn"))

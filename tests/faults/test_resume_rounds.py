@@ -28,6 +28,8 @@ from tests.faults.trainers import every_round
 from tests.recorder.resumes import assert_whole, attributes_of
 from tests.recorder.runs import open_tree, read_array, store_path
 
+pytestmark = pytest.mark.xdist_group("resume rounds")
+
 STEPS = 260
 EVERY = 10  # steps between checkpoints
 

@@ -144,13 +144,17 @@ def test_a_missing_chunk_is_named_and_nothing_stays(store: Path, tmp_path: Path,
     assert [path.name for path in tmp_path.iterdir()] == ["run.zarr"]
 
 
+on_a_long_run = pytest.mark.xdist_group("raw velocities of a long run")
+
+
 @pytest.fixture(scope="module")
 def long_run(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A GCN of 16,384 frames, few MB on disk: its raw velocities are 1.5 GB."""
     folder = tmp_path_factory.mktemp("long")
-    return lengthen(gcn_store(folder / "short.zarr", 2048), folder / "long.zarr", 16 * 1024)
+    return lengthen(gcn_store(folder / "short.zarr", 1024), folder / "long.zarr", 16 * 1024)
 
 
+@on_a_long_run
 @either
 def test_a_full_disk_is_one_line_and_nothing_stays(long_run: Path, tmp_path: Path, suffix: str) -> None:
     """Files larger than 2 MB fail in this shell, in the midst of a zarr chunk or before the netCDF file is begun."""
@@ -162,6 +166,7 @@ def test_a_full_disk_is_one_line_and_nothing_stays(long_run: Path, tmp_path: Pat
     assert list(tmp_path.iterdir()) == []
 
 
+@on_a_long_run
 @either
 def test_an_interrupt_leaves_nothing(long_run: Path, tmp_path: Path, suffix: str) -> None:
     command = [sys.executable, "-m", "analyzer", "velocity", str(long_run), "--raw", "--output", f"v{suffix}"]
@@ -216,6 +221,7 @@ def _begun(folder: Path) -> bool:
     return any(part.is_file() or next(part.rglob("c/*/*"), None) for part in parts)
 
 
+@on_a_long_run
 def test_memory_is_bounded_by_chunks_not_by_the_run(long_run: Path, tmp_path: Path) -> None:
     """1.5 GB of velocities, and 0.8 GB of frames that they are made from, at a peak of less than 0.8 of the former.
 

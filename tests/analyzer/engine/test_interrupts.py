@@ -24,13 +24,20 @@ from tests.patience import PATIENCE, wait_until
 pytestmark = pytest.mark.xdist_group("interrupts")
 
 ANALYZER = [sys.executable, "-m", "analyzer"]
+BY_ROW = ("temperature", "--by", "row", "--no-cache", "--format", "json")
 
 
 @pytest.fixture(scope="module")
 def long_run(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A run whose decoding takes seconds (2.3 GB of frames), of a few MB on disk: its chunks are links to two."""
+    """A run whose decoding takes seconds (2.3 GB of frames), of a few MB on disk: its chunks are links to one."""
     folder = tmp_path_factory.mktemp("long")
-    return lengthen(gcn_store(folder / "short.zarr", 2048), folder / "long.zarr", 48 * 1024)
+    return lengthen(gcn_store(folder / "short.zarr", 1024), folder / "long.zarr", 48 * 1024)
+
+
+@pytest.fixture(scope="module")
+def by_threads(long_run: Path) -> subprocess.CompletedProcess[str]:
+    """What the command says in a pipe: temperatures of rows, by threads."""
+    return shell(*BY_ROW, long_run)
 
 
 def parts(*folders: Path) -> list[Path]:
@@ -72,11 +79,11 @@ def test_an_interrupt_leaves_nothing_half_written(
 
 @pytest.mark.filterwarnings("ignore::ResourceWarning")
 @pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")
-def test_a_worker_that_dies_is_retried_and_the_bits_are_the_same(long_run: Path, tmp_path: Path) -> None:
-    options = ("temperature", long_run, "--by", "row", "--no-cache", "--format", "json")
-    threads = shell(*options)
+def test_a_worker_that_dies_is_retried_and_the_bits_are_the_same(
+    long_run: Path, by_threads: subprocess.CompletedProcess[str], tmp_path: Path
+) -> None:
     with cluster(tmp_path) as started:
-        arguments = [*ANALYZER, *map(str, options), "--scheduler", started.address]
+        arguments = [*ANALYZER, *BY_ROW, str(long_run), "--scheduler", started.address]
         process = subprocess.Popen(arguments, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
         assert process.stderr is not None
         assert process.stderr.readline().startswith("Decoding 2.3 GB")
@@ -87,7 +94,7 @@ def test_a_worker_that_dies_is_retried_and_the_bits_are_the_same(long_run: Path,
         out, err = process.communicate(timeout=PATIENCE)
     assert process.returncode == 0, err
     assert "Traceback" not in err
-    assert json.loads(out)["records"] == json.loads(threads.stdout)["records"]
+    assert json.loads(out)["records"] == json.loads(by_threads.stdout)["records"]
 
 
 def _wait_until_it_decodes(pid: int) -> None:
@@ -157,9 +164,8 @@ def test_a_cluster_has_the_bar_too(long_run: Path, tmp_path: Path) -> None:
     assert BAR.search(told), told[-2000:]
 
 
-def test_no_bar_in_a_pipe(long_run: Path) -> None:
-    done = shell("temperature", long_run, "--no-cache")
-    assert done.stderr.splitlines() == ["Decoding 2.3 GB in 6 tasks"]
+def test_no_bar_in_a_pipe(by_threads: subprocess.CompletedProcess[str]) -> None:
+    assert by_threads.stderr.splitlines() == ["Decoding 2.3 GB in 6 tasks"]
 
 
 def test_a_reader_that_has_seen_enough_ends_a_command_without_a_word(tmp_path: Path) -> None:

@@ -28,6 +28,9 @@ def segment(first_step: int, continuous: bool = False, **rest: object) -> dict[s
     return {"first_frame": 0, "first_step": first_step, "continuous": continuous, "user_step": None, **rest}
 
 
+pytestmark = pytest.mark.xdist_group("trim")
+
+
 @pytest.fixture(scope="module")
 def recorded(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A run of 300 steps, resumed at 200 from its last frame, in float32 and bfloat16, with tied and scalar weights."""
