@@ -29,3 +29,22 @@ def add_squares(frames: Array, series: Array) -> None:
     """`add_squares` in plain numpy."""
     for row in frames:
         series += np.diff(row.astype(np.float64)) ** 2
+
+
+def add_pairs(
+    frames: Array, slopes: Array, groups: Array, strips: Array, lags: Array, splits: Array, order: Array, sums: Array
+) -> None:
+    """`add_pairs` in plain numpy; `order` changes nothing but speed there."""
+    w = frames.astype(np.float64) - slopes[:, np.newaxis] * np.arange(frames.shape[1])
+    v = np.zeros_like(w)
+    v[:, 1:] = np.diff(w, axis=1)
+    for low, high, base, first, number in strips.tolist():
+        for n, lag in enumerate(lags.tolist()):
+            for kind in range(2):
+                begin, cut = max(low, first + 1 - kind + lag), base + int(splits[kind, n])
+                for one, (i, j) in enumerate(((max(begin, cut), high), (begin, min(high, cut)))):
+                    if i < j:
+                        x = (v, w)[kind]
+                        later, earlier = x[:, i:j], x[:, i - lag : j - lag]
+                        found = (later * earlier if kind == 0 else (later - earlier) ** 2).sum(axis=1)
+                        np.add.at(sums[:, number, n, kind, one], groups, found)

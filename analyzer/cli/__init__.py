@@ -29,7 +29,7 @@ COMMANDS = (
     "verify",
     "cache",
 )
-"""Each is a module of this package, and the command of that name in it."""
+"""Each is a module of `analyzer.cli.commands`, and the command of that name in it."""
 
 
 _HELP: Any = getattr(click.exceptions, "NoArgsIsHelpError", ())
@@ -113,4 +113,4 @@ def cli() -> None:
 
 
 for name in COMMANDS:
-    cli.add_command(getattr(import_module(f"{__name__}.{name}"), name))
+    cli.add_command(getattr(import_module(f"{__name__}.commands.{name}"), name))

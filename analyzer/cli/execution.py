@@ -29,8 +29,8 @@ from analyzer.engine.makers import check_workers
 from analyzer.errors import AnalyzerError, NonFiniteWarning
 
 if TYPE_CHECKING:
+    from analyzer.engine.lookback.passage import Passed
     from analyzer.engine.measure import Measurement
-    from analyzer.engine.passage import Passed
 
 Options = Mapping[str, Any]
 """What a command was given, by the names of its click parameters."""

@@ -7,12 +7,14 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
+import dask.array as da
 import numpy as np
+from dask.highlevelgraph import HighLevelGraph
 
+from analyzer.engine.kept.remains import Remains, preserve
 from analyzer.engine.makers import maker, require_maker
 from analyzer.engine.moments import Partial, squares_by_window
 from analyzer.engine.pieces import Bundle, bundle_groups, piece_groups
-from analyzer.engine.remains import Remains, preserve
 from analyzer.engine.spans import Series
 from analyzer.engine.sums import MOMENTS, SQUARES
 from analyzer.errors import NonFiniteWarning
@@ -166,6 +168,37 @@ def _by_batch(assembly: Assembly, partials: Sequence[Partial]) -> Array:
         for batch, sums in partial.batches:
             np.add.at(table, (numbers[:, np.newaxis], batch), sums * mass)
     return table
+
+
+def arrays_over(
+    graph: dict[Any, Any],
+    whole: str,
+    name: str,
+    parts: Mapping[str, tuple[Any, tuple[int, ...], Any]],
+    dependencies: Sequence[Any],
+) -> dict[str, da.Array]:
+    """Arrays out of what one task makes: small layers over a shared one, so that dask computes the pass once.
+
+    Parameters
+    ----------
+    graph, whole
+        The tasks, and the key of the last one.
+    name
+        Of the layers, after the title of each array.
+    parts
+        By title: the task that takes the array out of the whole, its shape and its dtype.
+    dependencies
+        The dask arrays that the graph reads.
+    """
+    base = HighLevelGraph.from_collections(whole, graph, dependencies=dependencies)
+    made: dict[str, da.Array] = {}
+    for title, (task, shape, dtype) in parts.items():
+        layer = f"{title}-{name}"
+        graph_of_it = HighLevelGraph(
+            {**base.layers, layer: {(layer, *(0 for _ in shape)): task}}, {**base.dependencies, layer: {whole}}
+        )
+        made[title] = da.Array(graph_of_it, layer, tuple((n,) for n in shape), dtype=dtype)  # type: ignore[no-untyped-call]
+    return made
 
 
 def table_of(assembled: Assembled) -> Array:

@@ -9,10 +9,10 @@ from typing import Any
 import dask.array as da
 import numpy as np
 from dask.base import tokenize
-from dask.highlevelgraph import HighLevelGraph
 
 from analyzer.engine.assembly import (
     Assembly,
+    arrays_over,
     assemble,
     assemble_series,
     batches_in,
@@ -21,10 +21,10 @@ from analyzer.engine.assembly import (
     table_of,
 )
 from analyzer.engine.frames import Chunks, Frames
+from analyzer.engine.kept.remains import Remains
 from analyzer.engine.moments import Partial, merge
 from analyzer.engine.pieces import Bundle, bundle_groups, bundle_pieces
 from analyzer.engine.plan import FAN_IN, Plan, Span
-from analyzer.engine.remains import Remains
 from analyzer.engine.spans import Cell, Series, join_series, reduce_cell, reduce_span, series_of
 from analyzer.engine.sums import MOMENTS
 
@@ -244,8 +244,7 @@ def _arrays(
     spans: Sequence[Span],
     dependencies: Sequence[Any] = (),
 ) -> Moments:
-    """What the last key makes, as arrays: small layers over a shared one, so that dask computes the pass once."""
-    base = HighLevelGraph.from_collections(whole, graph, dependencies=dependencies)
+    """What the last key makes, as arrays."""
     windows = assembly.sampling.windows.velocities.size
     shapes = {"table": (MOMENTS, assembly.groups, windows), "nonfinite": ()}
     if spans:
@@ -253,15 +252,11 @@ def _arrays(
     if assembly.sampling.batches:
         shapes["batches"] = (assembly.groups, assembly.sampling.batches)
     takes = {"table": table_of, "nonfinite": nonfinite_of, "series": series_in, "batches": batches_in}
-    made: dict[str, Any] = {}
-    for title, shape in shapes.items():
-        layer = f"{title}-{name}"
-        graph_of_it = HighLevelGraph(
-            {**base.layers, layer: {(layer, *(0 for _ in shape)): (takes[title], whole)}},
-            {**base.dependencies, layer: {whole}},
-        )
-        dtype = object if title == "nonfinite" else np.float64
-        made[title] = da.Array(graph_of_it, layer, tuple((n,) for n in shape), dtype=dtype)  # type: ignore[no-untyped-call]
+    parts = {
+        title: ((takes[title], whole), shape, object if title == "nonfinite" else np.float64)
+        for title, shape in shapes.items()
+    }
+    made: dict[str, Any] = arrays_over(graph, whole, name, parts, dependencies)
     return Moments(
         table=made["table"],
         squares=made["table"],

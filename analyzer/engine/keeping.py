@@ -12,14 +12,14 @@ from typing import Any
 import numpy as np
 import xarray as xr
 
-from analyzer.engine.cache import fault_of
-from analyzer.engine.homes import files_of, homes_for
+from analyzer.engine.kept.cache import fault_of
+from analyzer.engine.kept.homes import files_of, homes_for
+from analyzer.engine.kept.remains import Remains, missing_of, preserve
+from analyzer.engine.lookback.pair_plan import plan_pairs
+from analyzer.engine.lookback.passage import Passage, ask
 from analyzer.engine.measure import base_for, measure
-from analyzer.engine.pair_plan import plan_pairs
-from analyzer.engine.passage import Passage, ask
 from analyzer.engine.pieces import Bundle
 from analyzer.engine.plan import Plan
-from analyzer.engine.remains import Remains, missing_of, preserve
 from analyzer.errors import AnalyzerError, OptionError, SettingsWarning
 from analyzer.query.lags import default_lags
 from analyzer.query.query import Query

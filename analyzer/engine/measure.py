@@ -20,12 +20,12 @@ import xarray as xr
 
 from analyzer.engine.frames import Arrays, Frames
 from analyzer.engine.graph import Moments, moments, moments_together
-from analyzer.engine.homes import base_of
+from analyzer.engine.kept.homes import base_of
+from analyzer.engine.kept.remains import Remains
 from analyzer.engine.makers import check_default_workers
 from analyzer.engine.masses import Mass, masses_of
 from analyzer.engine.pieces import Piece
 from analyzer.engine.plan import SPAN_FRAMES, Plan, check_memory, plan, plan_arrays, size_text
-from analyzer.engine.remains import Remains
 from analyzer.errors import (
     KeptSumsWarning,
     MemoryLimitError,

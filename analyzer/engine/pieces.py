@@ -10,7 +10,7 @@ from typing import Any
 
 import numpy as np
 
-from analyzer.engine.cache import Shelf
+from analyzer.engine.kept.cache import Shelf
 from analyzer.query.groups import Region, Rule, local_groups
 from analyzer.store.schema import Parameter
 

@@ -16,8 +16,8 @@ from typing import Any
 import numpy as np
 
 from analyzer.engine.bins import Cut, cut, is_aligned
-from analyzer.engine.cache import Extent, edges_of
 from analyzer.engine.frames import Chunks, Frames
+from analyzer.engine.kept.cache import Extent, edges_of
 from analyzer.engine.pieces import BUNDLE_BYTES, Bundle, Piece, bundled, chunk_regions
 from analyzer.engine.shelves import Files, shelves_for
 from analyzer.engine.sums import MOMENTS
@@ -141,7 +141,7 @@ def plan(
     sources
         Where each parameter lies, by name.
     base
-        Where sums are kept (`analyzer.engine.homes`), or None to keep and use none.
+        Where sums are kept (`analyzer.engine.kept.homes`), or None to keep and use none.
     listings
         What was seen for other plans of the same question (`analyzer.store.chunks.stamps`); filled.
     """

@@ -7,11 +7,11 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from analyzer.engine.cache import OTHER, SAME, SUFFIXES, Extent, Look, Shelf, compare, shelf_folder
-from analyzer.engine.contents import continuation, look, places_of
-from analyzer.engine.earlier import earlier_homes, link
 from analyzer.engine.frames import Frames
-from analyzer.engine.homes import homes_for
+from analyzer.engine.kept.cache import OTHER, SAME, SUFFIXES, Extent, Look, Shelf, compare, shelf_folder
+from analyzer.engine.kept.contents import continuation, look, places_of
+from analyzer.engine.kept.earlier import earlier_homes, link
+from analyzer.engine.kept.homes import homes_for
 from analyzer.engine.pieces import Bundle
 from analyzer.engine.sums import KERNELS
 from analyzer.store.roots import Source, root_now

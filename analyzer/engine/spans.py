@@ -10,9 +10,9 @@ from typing import Any
 import numpy as np
 
 from analyzer.engine.bins import BinSums, Cut, SpanSums, coarser, is_aligned, stretches_from_bins, sum_bins
-from analyzer.engine.cache import keep, load
-from analyzer.engine.contents import noted_of, places_of
 from analyzer.engine.frames import Chunks, Frames, Noted, rows_of
+from analyzer.engine.kept.cache import keep, load
+from analyzer.engine.kept.contents import noted_of, places_of
 from analyzer.engine.makers import require_maker
 from analyzer.engine.moments import Partial, is_finite, reduce_frames, reduce_sums, seam_squares, stack
 from analyzer.engine.pieces import Bundle, Piece, bundle_groups, bundle_pieces, piece_groups

@@ -9,10 +9,10 @@ import dask.array as da
 import numpy as np
 import xarray as xr
 
-from analyzer.engine.gram import plan_gram
+from analyzer.engine.lookback.gram import plan_gram
+from analyzer.engine.lookback.passage import Lazy, Passed, ask
+from analyzer.engine.lookback.two_times import two_time_arrays
 from analyzer.engine.measure import attrs_of, coords_of, in_memory_as, own_groups
-from analyzer.engine.passage import Lazy, Passed, ask
-from analyzer.engine.two_times import two_time_arrays
 from analyzer.errors import WindowError
 from analyzer.quantities.equilibration import from_equilibrium
 from analyzer.query.groups import By, Globs

@@ -10,11 +10,11 @@ import dask.array as da
 import numpy as np
 import xarray as xr
 
+from analyzer.engine.lookback.pair_plan import PairPlan, plan_pairs
+from analyzer.engine.lookback.pairs import PairSums, pair_arrays
+from analyzer.engine.lookback.passage import Asked, Lazy, Passed, ask
+from analyzer.engine.lookback.strips import SQUARES
 from analyzer.engine.measure import attrs_of, coords_of, in_memory_as, own_groups, unit_of
-from analyzer.engine.pair_plan import PairPlan, plan_pairs
-from analyzer.engine.pairs import PairSums, pair_arrays
-from analyzer.engine.passage import Asked, Lazy, Passed, ask
-from analyzer.engine.strips import SQUARES
 from analyzer.quantities.equilibration import from_equilibrium
 from analyzer.quantities.per_rate import check_per, require_rate
 from analyzer.quantities.schedule import columns_of, rates_of
@@ -97,7 +97,7 @@ def dynamics(
         The coordinates `origin_spacing` and `averaged_over` say in steps what a lag is estimated from. Up to 4,096
         frames they are the stride: all origins, single velocities. Beyond, origins are `origin_spacing` apart, and the
         autocorrelation is that of mean velocities over `averaged_over` steps, a sixteenth of the lag or less
-        (`analyzer.engine.levels`).
+        (`analyzer.engine.lookback.levels`).
         With `per`: `autocorrelation_per_eta2`, `mean_squared_displacement_per_eta2`, `diffusion_coefficient_per_eta2`
         with errors, in units of learning_rate⁻²; NaN in a window in which the rate changes, which `remark` tells.
 

@@ -20,6 +20,7 @@ from analyzer.fitting.intervals import Intervals
 from analyzer.fitting.many import GroupFits, fit_groups
 from analyzer.fitting.models import Model, model_of
 from analyzer.quantities.answers import FitTables
+from analyzer.quantities.fit_held import Held, held_fixed, part_of, with_recorded_rates
 from analyzer.quantities.fit_runs import (
     check_rates,
     check_settings,
@@ -38,7 +39,6 @@ from analyzer.quantities.fit_tables import (
     name_variables,
     per_run,
 )
-from analyzer.quantities.held import Held, held_fixed, part_of, with_recorded_rates
 from analyzer.query.groups import By
 from analyzer.query.recorded import LEARNING_RATE
 from analyzer.sweep import (

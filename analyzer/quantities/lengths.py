@@ -29,7 +29,7 @@ def for_error_bars(answer: xr.Dataset) -> str:
     if "remark" in answer:
         loose &= answer["remark"] == ""
     span = (answer["stop_step"] - answer["start_step"]).astype(np.float64)
-    needed = xr.where(answer["weights"] == 1, RELIABLE_N_EFF_ELEMENT, RELIABLE_N_EFF)
+    needed = xr.where(answer["weights"] == 1, RELIABLE_N_EFF_ELEMENT, RELIABLE_N_EFF)  # type: ignore[no-untyped-call]
     samples = answer["n_eff"].fillna(1.0).clip(min=1.0)
     enough = answer["velocities"] >= needed
     slow = loose & ((samples >= needed) | (enough & (samples < LEAST_N_EFF)))
@@ -86,4 +86,4 @@ def _span(span: xr.DataArray) -> str:
 def _round_up(length: float) -> int:
     """Return a length in two significant digits, not below it."""
     unit = 10 ** max(math.floor(math.log10(length)) - 1, 0)
-    return math.ceil(length / unit) * unit
+    return int(math.ceil(length / unit) * unit)

@@ -8,9 +8,9 @@ from typing import Any
 import numpy as np
 import xarray as xr
 
-from analyzer.engine.gram import GramPlan, gram_arrays, plan_gram, projections
+from analyzer.engine.lookback.gram import GramPlan, gram_arrays, plan_gram, projections
+from analyzer.engine.lookback.passage import Asked, Lazy, Passed, ask
 from analyzer.engine.measure import attrs_of, coords_of, in_memory_as, own_groups
-from analyzer.engine.passage import Asked, Lazy, Passed, ask
 from analyzer.errors import OptionError, TooFewFramesError, WindowError
 from analyzer.quantities.equilibration import from_equilibrium
 from analyzer.query.groups import By, Globs

@@ -8,9 +8,9 @@ from typing import Any
 import numpy as np
 import xarray as xr
 
+from analyzer.engine.lookback.passage import Asked, Lazy, Passed, ask
+from analyzer.engine.lookback.spectra import plan_spectrum, spectrum_arrays
 from analyzer.engine.measure import attrs_of, coords_of, in_memory_as, own_groups, unit_of
-from analyzer.engine.passage import Asked, Lazy, Passed, ask
-from analyzer.engine.spectra import plan_spectrum, spectrum_arrays
 from analyzer.errors import EpochError, WindowError
 from analyzer.quantities.equilibration import from_equilibrium
 from analyzer.query.epochs import known_epochs

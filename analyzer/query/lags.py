@@ -17,7 +17,7 @@ Lags = str | int | Sequence[int | str] | None
 
 LONGEST = 4096
 """Longest lag, in frames, over which all pairs are summed: a task looks back by this many frames. Longer lags are
-estimated from decimated frames (`analyzer.engine.levels`)."""
+estimated from decimated frames (`analyzer.engine.lookback.levels`)."""
 LEAST_WINDOWS = 16
 """The default lags end at this share of a window: beyond it there is no interval (`analyzer.statistics.lagged`)."""
 TABLE = tuple(range(9)) + tuple(

@@ -13,7 +13,7 @@ from analyzer.errors import KeptSumsWarning, StoreNotFoundError
 from analyzer.store.trust import MOST_DOCUMENT_BYTES, file_bytes
 
 MOMENTS_FORMAT = "parameter-moments"
-"""Format of the metadata, scalars and sums that are kept of a run without its trajectory (`analyzer.engine.homes`)."""
+"""Format of the metadata, scalars and sums that are kept of a run without its trajectory (`engine.kept.homes`)."""
 SUFFIX = ".moments"
 _LONGEST_NAME = 255
 """Bytes of a file's name: no file system holds more."""

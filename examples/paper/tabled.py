@@ -15,7 +15,7 @@ import numpy as np
 import xarray as xr
 
 from analyzer import __version__
-from analyzer.cli.fit import documents
+from analyzer.cli.commands.fit import documents
 from analyzer.errors import FitError
 from analyzer.fitting.many import fit_groups
 from analyzer.fitting.models import model_of

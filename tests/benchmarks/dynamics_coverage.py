@@ -15,7 +15,7 @@ from dataclasses import dataclass
 import numpy as np
 from scipy.signal import lfilter
 
-from analyzer.engine.strips import GRID, MOST_BATCHES
+from analyzer.engine.lookback.strips import GRID, MOST_BATCHES
 from analyzer.quantities.dynamics import _diffusion as diffusion
 from analyzer.query.lags import default_lags
 from analyzer.statistics.lagged import NORMAL, Lagged, lagged

@@ -9,7 +9,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from analyzer.engine.verify_chunks import outdated
+from analyzer.engine.verify.chunks import outdated
 from analyzer.store.heartbeat import abandoned, copied_from
 from analyzer.store.schema import read_store
 from recorder import Recorder

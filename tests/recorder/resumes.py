@@ -12,7 +12,7 @@ import numpy as np
 import torch
 from torch import nn
 
-from analyzer.engine.verify import verify
+from analyzer.engine.verify.store import verify
 from analyzer.store.schema import read_store
 from recorder import Recorder
 from tests.recorder.runs import open_tree, read_array, store_path, weights_at, widened

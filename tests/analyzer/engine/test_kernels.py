@@ -9,7 +9,16 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from analyzer.engine import compiled, kernels, plain
+from analyzer.engine.sums import MOMENTS, SUMS, WEIGHT_SUMS
 from tests import kernel_twins
+
+
+def room(weights: int, stretches: int, dtype: Any) -> list[np.ndarray]:
+    """Where a kernel writes the sums and ends of stretches; NaN until it does."""
+    return [
+        np.full((weights, len(SUMS), stretches), np.nan),
+        np.full((weights, 2, stretches), np.nan, dtype),
+    ]
 
 
 @settings(deadline=None, max_examples=100)
@@ -27,7 +36,7 @@ def test_reduce_stretches_equals_its_numpy_twin(dtype: type, data: st.DataObject
     table = np.array([(*s, data.draw(st.integers(1, 20))) for s in stretches], dtype=np.int64).reshape(-1, 4)
     answers = []
     for kernel in (compiled.reduce_stretches, kernel_twins.reduce_stretches):
-        out = [np.full((len(values), 2, len(stretches)), np.nan, kind) for kind in (np.float64, dtype)]
+        out = room(len(values), len(stretches), dtype)
         kernel(values, np.ascontiguousarray(table.T), *out)
         answers.append(out)
     for fast, slow in zip(*answers, strict=True):
@@ -37,7 +46,7 @@ def test_reduce_stretches_equals_its_numpy_twin(dtype: type, data: st.DataObject
 def test_not_a_number_is_never_skipped() -> None:
     values = np.ones((2, 64), dtype=np.float32)
     values[1, 40] = np.nan
-    sums, ends = np.empty((2, 2, 1)), np.empty((2, 2, 1), dtype=np.float32)
+    sums, ends = room(2, 1, np.float32)
     compiled.reduce_stretches(values, np.array([[0], [1], [64], [8]]), sums, ends)
     assert (sums[0] == 0).all()
     assert np.isnan(sums[1]).all()
@@ -73,7 +82,7 @@ def any_numbers(rng: np.random.Generator, shape: tuple[int, ...]) -> np.ndarray:
 @pytest.mark.parametrize("seed", range(20))
 def test_add_batches_equals_its_numpy_twin_to_the_bit(seed: int) -> None:
     rng = np.random.default_rng(seed)
-    groups, values = rng.integers(0, 4, 100), any_numbers(rng, (100, 2, 5))
+    groups, values = rng.integers(0, 4, 100), any_numbers(rng, (100, len(SUMS), 5))
     fast, slow = np.repeat(rng.normal(size=(1, 4, 5)), 2, axis=0)
     compiled.add_batches(groups, values, fast)
     plain.add_batches(groups, values, slow)
@@ -83,8 +92,8 @@ def test_add_batches_equals_its_numpy_twin_to_the_bit(seed: int) -> None:
 @pytest.mark.parametrize("seed", range(20))
 def test_add_moments_equals_its_numpy_twin_to_the_bit(seed: int) -> None:
     rng = np.random.default_rng(seed)
-    groups, values = rng.integers(0, 4, 100), any_numbers(rng, (4, 100, 5))
-    fast, slow = np.repeat(rng.normal(size=(1, 5, 4, 5)), 2, axis=0)
+    groups, values = rng.integers(0, 4, 100), any_numbers(rng, (WEIGHT_SUMS, 100, 5))
+    fast, slow = np.repeat(rng.normal(size=(1, MOMENTS, 4, 5)), 2, axis=0)
     compiled.add_moments(groups, values, fast)
     plain.add_moments(groups, values, slow)
     np.testing.assert_array_equal(fast, slow)
@@ -96,13 +105,13 @@ def test_add_moments_equals_its_numpy_twin_to_the_bit(seed: int) -> None:
 def test_gather_stretches_equals_its_numpy_twin_to_the_bit(dtype: type, data: st.DataObject) -> None:
     rng = np.random.default_rng(data.draw(st.integers(0, 2**32 - 1)))
     weights, bins, stretches = (data.draw(st.integers(*bounds)) for bounds in ((0, 150), (1, 9), (0, 5)))
-    held = any_numbers(rng, (2, bins, weights))
+    held = any_numbers(rng, (len(SUMS), bins, weights))
     frames = any_numbers(rng, (bins + 1, weights)).astype(dtype)
     places = rng.integers(0, bins + 1, size=(4, stretches))
     places[:2].sort(axis=0)
     answers = []
     for kernel in (compiled.gather_stretches, plain.gather_stretches):
-        out = [np.full((weights, 2, stretches), np.nan, kind) for kind in (np.float64, dtype)]
+        out = room(weights, stretches, dtype)
         kernel(held, frames, places, *out)
         answers.append(out)
     for fast, slow in zip(*answers, strict=True):
@@ -116,15 +125,15 @@ def test_add_windows_equals_its_numpy_twin_to_the_bit(dtype: type, data: st.Data
     rng = np.random.default_rng(data.draw(st.integers(0, 2**32 - 1)))
     weights, windows = data.draw(st.integers(0, 20)), data.draw(st.integers(1, 6))
     window = np.repeat(np.arange(windows), rng.integers(1, 12, size=windows))
-    sums = any_numbers(rng, (weights, 2, window.size))
+    sums = any_numbers(rng, (weights, len(SUMS), window.size))
     ends = any_numbers(rng, (weights, 2, window.size)).astype(dtype)
     whole = rng.integers(0, 2, size=windows).astype(bool)
     place = np.where(whole, np.cumsum(whole) - 1, ~(np.cumsum(~whole) - 1))
     stretches = np.stack([place[window], *rng.integers(0, 2, size=(2, window.size))])
     answers = []
     for kernel in (compiled.add_windows, plain.add_windows):
-        table = np.full((5, 3, int(whole.sum())), 0.1)
-        open_ = np.full((4, int((~whole).sum()), weights), np.nan)
+        table = np.full((MOMENTS, 3, int(whole.sum())), 0.1)
+        open_ = np.full((WEIGHT_SUMS, int((~whole).sum()), weights), np.nan)
         groups = np.arange(weights) % 3
         ulps = kernels.ulps_by_exponent(ends.dtype.name, ends.dtype.name)
         kernel(groups, stretches, sums, ends, ends.view(f"u{ends.dtype.itemsize}"), ulps, table, open_)

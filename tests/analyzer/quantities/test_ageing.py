@@ -11,7 +11,8 @@ import pytest
 
 import analyzer
 from analyzer import errors
-from analyzer.engine import plan, two_times
+from analyzer.engine import plan
+from analyzer.engine.lookback import two_times
 from tests.analyzer.shell import invoke
 from tests.stores import write_store
 

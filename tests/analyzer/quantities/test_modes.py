@@ -12,7 +12,8 @@ import xarray as xr
 
 import analyzer
 from analyzer import errors
-from analyzer.engine import gram, plan
+from analyzer.engine import plan
+from analyzer.engine.lookback import gram
 from tests.analyzer.shell import invoke, shell
 from tests.stores import segment, write_store
 

@@ -19,7 +19,7 @@ from pcodec import ChunkConfig, standalone
 
 import analyzer
 from analyzer import errors
-from analyzer.engine import cache
+from analyzer.engine.kept import cache
 from analyzer.store import trust
 from tests.stores import chunk_file, edit_root, write_store
 

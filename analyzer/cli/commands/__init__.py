@@ -1,0 +1,1 @@
+"""The commands: each module is one, and has its options and what it does with an answer."""

@@ -1,0 +1,159 @@
+"""`analyzer dynamics`: correlation of velocities and mean squared displacement, by lag."""
+
+from __future__ import annotations
+
+from functools import partial
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from analyzer.cli.argument import over_stores
+from analyzer.cli.options import dynamics_options, execution_options, output_options
+
+if TYPE_CHECKING:
+    import pandas as pd
+    import xarray as xr
+    from matplotlib.figure import Figure
+
+_EMPTY = "se: standard error; empty beyond a sixteenth of the window, where one run gives no interval"
+_SHOWN = 12
+"""Lags of a group and window that a table shows; every lag is in all other formats."""
+
+
+@click.command(short_help="How weights move: velocity correlation and mean squared displacement by lag.")
+@over_stores
+@dynamics_options
+@click.option(
+    "--lags",
+    metavar="LAGS",
+    help="Lags in steps: 1,2,5 or 1:100 or 1:1000:log or epoch; default: 0 to 8, then four to an octave, up to a "
+    "sixteenth of the window and 4,096 frames. Longer ones are estimated from decimated frames.",
+)
+@click.option(
+    "--waiting",
+    metavar="STEPS",
+    help="In place of means over all origins: the displacement from single frames, so many steps after the first, as "
+    "in 1:10000:log. It shows whether the run ages.",
+)
+@click.option("--remove-drift", is_flag=True, help="Take each weight's mean velocity off.")
+@click.option(
+    "--per-eta2", is_flag=True, help="Also C, MSD and the diffusion coefficient over the learning rate squared."
+)
+@output_options
+@execution_options
+def dynamics(lags: str | None, waiting: str | None, remove_drift: bool, per_eta2: bool, **options: Any) -> None:
+    """How the weights of the run in STORE move in time: velocity autocorrelation, mean squared displacement with its
+    local exponent, diffusion coefficient and correlation time, by group, window and lag.
+
+    Lags beyond a sixteenth of the window are given without an error bar: one run says too little there.
+
+    \b
+    analyzer dynamics runs/gcn.zarr --start auto --plot dynamics.png
+    analyzer dynamics runs/gcn.zarr --by parameter --lags 1,2,5,10,epoch --format json
+    analyzer dynamics runs/gcn.zarr --window 16384 --format csv --output windows.csv
+    analyzer dynamics runs/gcn.zarr --lags 1:20000:log --remove-drift --per-eta2
+    analyzer dynamics runs/gcn.zarr --waiting 1:10000:log --plot ageing.png
+    """
+    from analyzer.cli.answer import Shape, asked, give
+    from analyzer.cli.execution import computed
+    from analyzer.quantities.dynamics import dynamics_of
+
+    if waiting is not None and options["window"] is not None:
+        raise click.UsageError("--waiting: expected one range of steps, got --window as well.")
+    if waiting is not None and (remove_drift or per_eta2):
+        given = "--remove-drift" if remove_drift else "--per-eta2"
+        raise click.UsageError(
+            f"--waiting: expected displacements from single frames as they are, got {given} as well."
+        )
+    run, query = asked(options)
+    if waiting is not None:
+        _give_ageing(options, run, query, waiting, lags)
+        return
+    per = "eta2" if per_eta2 else None
+    answer = computed(options, *dynamics_of(run, query, lags, remove_drift=remove_drift, per=per))
+
+    def draw() -> Figure:
+        from analyzer.plots.dynamics import dynamics as figure
+
+        return figure(answer)
+
+    give(options, answer, Shape(partial(_table, wide=options["wide"])), draw=draw)
+
+
+def _give_ageing(options: Any, run: Any, query: Any, waiting: str, lags: str | None) -> None:
+    """Give the two-time displacement: a row for each group, waiting time and lag."""
+    from analyzer.cli.answer import give
+    from analyzer.cli.execution import computed
+    from analyzer.quantities.ageing import ageing_of
+
+    answer = computed(options, *ageing_of(run, query, waiting, lags))
+
+    def draw() -> Figure:
+        from analyzer.plots.dynamics import ageing as figure
+
+        return figure(answer)
+
+    give(options, answer, draw=draw)
+
+
+def _table(answer: xr.Dataset, frame: pd.DataFrame, wide: bool) -> str:
+    """Some lags of each group and window, and the correlation times."""
+    from analyzer.cli.columns import columns_of
+    from analyzer.cli.table import fewer_of, table_text
+    from analyzer.quantities.lengths import for_lags
+
+    names = {
+        "normalised_autocorrelation": "C/C(0)",
+        "normalised_autocorrelation_error": "± (se)",
+        "mean_squared_displacement": "MSD",
+        "mean_squared_displacement_error": "MSD se",
+        "exponent": "exponent",
+        "exponent_error": "exponent se",
+    }
+    if "mean_squared_displacement_per_eta2" in answer:
+        names["mean_squared_displacement_per_eta2"] = "MSD/η²"
+        names["mean_squared_displacement_per_eta2_error"] = "MSD/η² se"
+    lags = answer["lag"].values
+    shown = lags if lags.size <= _SHOWN else lags[[*range(1, 4), *range(5, lags.size - 1, max(lags.size // 8, 1)), -1]]
+    some = frame[frame["lag"].isin(shown)]
+    hidden = {"steps_per_lag", "origin_spacing", "averaged_over"}
+    first = [name for name in some.columns if name not in answer.data_vars and name not in hidden]
+    if answer.sizes["window"] == 1:
+        first = [name for name in first if name not in ("start_step", "stop_step")]
+    told, said = columns_of(some[[*first, *names]].rename(columns=names), wide)
+    text = table_text(told)
+    notes = [f"dynamics by {answer.attrs['by']}: {len(shown)} of {lags.size} lags; all: --format csv",
+             for_lags(answer) or _EMPTY]  # fmt: skip
+    if far := _told_of_far(answer):
+        notes.append(far)
+    if answer.attrs["drift_removed"]:
+        notes.append("without the mean velocity of each weight in the window")
+    times = []
+    for group in range(answer.sizes["group"]):
+        for window in range(answer.sizes["window"]):
+            one = answer.isel(group=group, window=window)
+            title = str(one["group"].values) or "model"
+            where = f", steps {int(one['start_step'])} to {int(one['stop_step'])}" if answer.sizes["window"] > 1 else ""
+            time, error = float(one["correlation_time"]), float(one["correlation_time_error"])
+            if time == time:
+                times.append(f"{title}{where}: {time:.3g} " + (f"(se {error:.2g})" if error == error else "(no se)"))
+    if times and len(times) <= 2 * _SHOWN:
+        notes.append(f"integrated correlation time in steps: {'; '.join(times)}")
+        if any(said.endswith("(no se)") for said in times):
+            notes.append("no se: too few batches, or the MSD at long lags tells of correlation that C does not show")
+    return f"{text}\n\n" + "\n".join([*notes, *said, *fewer_of(answer, len(told))]) + "\n"
+
+
+def _told_of_far(answer: xr.Dataset) -> str:
+    """Say what lags are estimated from for which not all pairs are summed; "" where there are none."""
+    from analyzer.query.lags import LONGEST
+
+    far = answer.isel(lag=answer["averaged_over"].values > int(answer.attrs["lag"]))
+    if not far.sizes["lag"]:
+        return ""
+    apart, over = (
+        " to ".join(f"{one:,}" for one in sorted({int(values.min()), int(values.max())}))
+        for values in (far["origin_spacing"], far["averaged_over"])
+    )
+    longest = LONGEST * int(answer.attrs["lag"])
+    return f"lags beyond {longest:,}: origins every {apart} steps, C of velocities averaged over {over} steps"

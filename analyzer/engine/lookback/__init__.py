@@ -1,0 +1,1 @@
+"""Passes that look at several frames at once: pairs at a lag, sections of a spectrum, single frames far apart."""

@@ -1,0 +1,212 @@
+"""Gram matrices of equally spaced frames, summed over the weights of groups, and projections of weights on them.
+
+G(s, t) = Σ_weights x(s) x(t), with x(t) = w(t) − w(first frame): the difference is taken in float64, since products of
+the weights themselves would lose the small differences (1e-6 from raw float32, 7e-15 so). G is n × n for n frames,
+whatever the number of weights, and never are all weights in memory: the Grams of bundles are added one to another.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
+from typing import Any
+
+import dask.array as da
+import numpy as np
+from dask.base import tokenize
+
+from analyzer.engine.assembly import note_first, require_same
+from analyzer.engine.frames import Frames
+from analyzer.engine.lookback.parts import Assembly, answered, arrays_of, none_kept, tasks_of
+from analyzer.engine.lookback.passage import Asked, Passage, Reach, check_memory, cut, task_bytes
+from analyzer.engine.lookback.picks import Picked, PickJob, joined, pick_frames, pick_jobs
+from analyzer.engine.makers import maker
+from analyzer.engine.pieces import Bundle, bundle_groups
+
+Array = np.ndarray[Any, np.dtype[Any]]
+
+_TILE = 1024
+"""Weights that are widened to float64 at once."""
+
+
+@dataclass(frozen=True)
+class GramSums:
+    """The Gram matrices of groups, (groups, frames, frames), each times its number in the query, and what is amiss."""
+
+    numbers: Array
+    grams: Array
+    nonfinite: tuple[tuple[str, int], ...]
+
+
+@dataclass(frozen=True)
+class GramPlan:
+    """A question about some frames of a run, cut into tasks; `frames` are their numbers."""
+
+    passage: Passage
+    jobs: tuple[PickJob, ...]
+    frames: Array
+
+
+def plan_gram(asked: Asked, frames: Array) -> GramPlan:
+    """Plan the Gram matrices of groups over some frames.
+
+    Raises
+    ------
+    MemoryLimitError
+        At once.
+    """
+    passage = cut(asked, 0)
+    jobs = pick_jobs(passage, frames)
+    count, groups, workers = frames.size, asked.grouping.weights.size, asked.query.workers
+    picked = max(sum(8 * piece.weights for piece in bundle.chosen) for bundle in passage.bundles) * count
+    one = 8 * count * count
+    per_bundle = max(int(np.unique(bundle_groups(bundle)[1]).size) for bundle in passage.bundles)
+    at_work = max(task_bytes(passage), picked + 8 * _TILE * count + one * per_bundle)
+    needed = workers * at_work + picked + (2 * groups + 3) * one
+    passage = replace(passage, memory=needed)
+    what = f"{groups:,} groups × {count:,} × {count:,} frames × 8 bytes, twice"
+    check_memory(passage, workers, asked.query.memory_limit, what, "Take fewer --frames, a coarser --by")
+    return GramPlan(passage, jobs, frames)
+
+
+def gram_arrays(
+    plan: GramPlan,
+    finish: Callable[[Array], dict[str, Array]],
+    shapes: dict[str, tuple[tuple[int, ...], Any]],
+) -> tuple[dict[str, da.Array], da.Array]:
+    """The lazy answer of a plan: arrays by name as `finish` makes them from the Gram matrices, and what is not finite.
+
+    Parameters
+    ----------
+    finish
+        From (groups, frames, frames) to the arrays; other processes can load it.
+    shapes
+        Shape and dtype of each array.
+    """
+    passage = plan.passage
+    name = str(tokenize("gram", passage.bundles, passage.frames, passage.reaches, plan.jobs, finish))
+    graph, keys = tasks_of(passage, name, pick_frames, plan.jobs, none_kept)
+    total: Any = None
+    for number, bundle in enumerate(passage.bundles):
+        graph[f"gram-{name}", number] = (gram_of, bundle, keys[number])
+        graph[f"sum-{name}", number] = (add_grams, total, (f"gram-{name}", number), passage.grouping.weights.size)
+        total = (f"sum-{name}", number)
+    assembly = Assembly(passage.bundles, passage.grouping.weights.size, passage.source, maker())
+    whole = f"modes-{name}"
+    graph[whole] = (assemble_grams, assembly, finish, total)
+    made = arrays_of(passage, graph, whole, shapes | {"nonfinite": ((), object)})
+    return made, made.pop("nonfinite")
+
+
+@np.errstate(invalid="ignore", over="ignore")  # of weights that are not finite, which are noted
+def gram_of(bundle: Bundle, parts: Sequence[Sequence[Picked]]) -> GramSums:
+    """The Gram matrices of a bundle's groups, from its picked frames in order."""
+    picked = [one for several in parts for one in several]
+    values = joined(picked)
+    labels, numbers = bundle_groups(bundle)
+    own, of_weight = np.unique(numbers[labels], return_inverse=True)
+    grams = np.zeros((own.size, values.shape[1], values.shape[1]))
+    for group in range(own.size):
+        places = np.flatnonzero(of_weight == group)
+        for begin in range(0, places.size, _TILE):
+            some = values[places[begin : begin + _TILE]].astype(np.float64)
+            some -= some[:, :1]
+            grams[group] += some.T @ some
+    return GramSums(own, grams, tuple(found for one in picked for found in one.nonfinite))
+
+
+def add_grams(total: GramSums | None, more: GramSums, groups: int) -> GramSums:
+    """The Gram matrices of all groups, with those of one more bundle."""
+    if total is None:
+        count = more.grams.shape[1]
+        total = GramSums(np.arange(groups), np.zeros((groups, count, count)), ())
+    grams = total.grams.copy()
+    grams[more.numbers] += more.grams
+    return GramSums(total.numbers, grams, total.nonfinite + more.nonfinite)
+
+
+def assemble_grams(assembly: Assembly, finish: Callable[[Array], dict[str, Array]], total: GramSums) -> dict[str, Any]:
+    """The answer, from the Gram matrices of all groups.
+
+    Raises
+    ------
+    StoreChangedError
+        The store was replaced since it was opened.
+    """
+    require_same(assembly.maker, assembly.source)
+    found: dict[str, int] = {}
+    note_first(found, total.nonfinite)
+    return answered(finish(total.grams), found)
+
+
+@dataclass(frozen=True)
+class ProjectJob:
+    """What one task adds up: (groups, factors, frames) f of the frames that it picks."""
+
+    pick: PickJob
+    factors: Array
+
+
+def projections(plan: GramPlan, factors: Array, shapes: dict[str, tuple[int, ...]]) -> dict[str, da.Array]:
+    """Return Σ_t w(t) f(t) of every chosen weight, lazy, by parameter: (factors, *shape of the parameter).
+
+    Parameters
+    ----------
+    factors
+        (groups, factors, frames) f(t) of each group.
+    shapes
+        Shape of each chosen parameter.
+    """
+    passage = plan.passage
+    ends = np.cumsum([job.frames.size for job in plan.jobs])
+    jobs = [
+        ProjectJob(job, factors[:, :, end - job.frames.size : end]) for job, end in zip(plan.jobs, ends, strict=True)
+    ]
+    name = str(tokenize("project", passage.bundles, passage.frames, passage.reaches, plan.jobs, factors))
+    graph, keys = tasks_of(passage, name, project_frames, jobs, none_kept)
+    assembly = Assembly(passage.bundles, passage.grouping.weights.size, passage.source, maker())
+    whole = f"projected-{name}"
+    graph[whole] = (assemble_projections, assembly, keys, factors.shape[1], shapes)
+    of_parameter = {title: ((factors.shape[1], *shape), np.float64) for title, shape in shapes.items()}
+    return arrays_of(passage, graph, whole, of_parameter)
+
+
+def project_frames(job: ProjectJob, bundle: Bundle, frames: Sequence[Frames], reach: Reach) -> Array:
+    """Σ_t w(t) f(t) over the picked frames of a reach, (weights, factors)."""
+    picked = pick_frames(job.pick, bundle, frames, reach).values
+    labels, numbers = bundle_groups(bundle)
+    found = np.zeros((picked.shape[0], job.factors.shape[1]))
+    of_weight = numbers[labels]
+    for group in np.unique(of_weight):
+        places = np.flatnonzero(of_weight == group)
+        for begin in range(0, places.size, _TILE):
+            some = places[begin : begin + _TILE]
+            found[some] = picked[some].astype(np.float64) @ job.factors[group].T
+    return found
+
+
+def assemble_projections(
+    assembly: Assembly,
+    parts: Sequence[Sequence[Sequence[Array]]],
+    factors: int,
+    shapes: dict[str, tuple[int, ...]],
+) -> dict[str, Array]:
+    """The sums of all weights by parameter, spans added in order.
+
+    Raises
+    ------
+    StoreChangedError
+        The store was replaced since it was opened.
+    """
+    require_same(assembly.maker, assembly.source)
+    answer = {name: np.full((factors, *shape), np.nan) for name, shape in shapes.items()}
+    for bundle, of_bundle in zip(assembly.bundles, parts, strict=True):
+        total = sum(part for several in of_bundle for part in several)
+        low = 0
+        for piece in bundle.chosen:
+            region = tuple(slice(*bounds) for bounds in piece.region)
+            lengths = [stop - start for start, stop in piece.region]
+            own = np.asarray(total)[low : low + piece.weights].T
+            answer[piece.parameter][(slice(None), *region)] = own.reshape(factors, *lengths)
+            low += piece.weights
+    return answer

@@ -1,0 +1,237 @@
+"""Which pairs of frames a question needs, and in which tasks they are summed.
+
+Groups of whole parameters in windows on the grid (`engine.lookback.strips`) are answered from the sums of strips of 256
+frames of the whole run, which are kept by parameter. For 187,500 steps of a GCN they take 9.4 MB; those of every row
+would take 439, and those of every weight 11.1 GB. So all other questions decode, and sum each window's batches alone.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from typing import Any
+
+import numpy as np
+
+from analyzer.engine.kept.cache import Extent
+from analyzer.engine.lookback.levels import Levels, level_bytes, plan_levels
+from analyzer.engine.lookback.passage import Asked, Passage, check_memory, cut, task_bytes
+from analyzer.engine.lookback.picks import PickJob, pick_jobs
+from analyzer.engine.lookback.slopes import Slopes, plan_slopes
+from analyzer.engine.lookback.strips import (
+    GRID,
+    Batches,
+    Strips,
+    counts,
+    is_on_grid,
+    sampled_strips,
+    splits_of,
+    stretches_of,
+    strips_of,
+)
+from analyzer.engine.pieces import Bundle, bundle_groups
+from analyzer.engine.plan import unanswered
+from analyzer.query.lags import LEAST_WINDOWS, LONGEST, TABLE
+
+Array = np.ndarray[Any, np.dtype[Any]]
+
+_KERNEL = 2
+"""Number of the kernel: sums that another one made are others in their last bits, and are not used."""
+_KEPT_LONGEST = (256, 1024, LONGEST)
+"""Longest lag of kept sums, by the length of the run: a run that grows has them made anew twice at most."""
+
+
+@dataclass(frozen=True)
+class PairJob:
+    """What one task sums.
+
+    Attributes
+    ----------
+    strips
+        (strips, 5) in the reach, as the kernel takes them; records count from the first of them.
+    record
+        Number of that first record.
+    lags, splits
+        In frames; of one class where the strips are those of windows.
+    extent
+        Of the file in which the sums are kept, if they are kept.
+    window
+        (strips,) the window of each, where the drift is taken off.
+    """
+
+    strips: Array
+    record: int
+    lags: Array
+    splits: Array
+    by_class: bool
+    unit: int
+    extent: Extent | None
+    window: Array | None = None
+
+    @property
+    def records(self) -> int:
+        """How many records there are."""
+        return int(self.strips[-1, 4]) + 1 if len(self.strips) else 0
+
+
+@dataclass(frozen=True)
+class Selection:
+    """Which strips of the run make up the batches of a question.
+
+    Attributes
+    ----------
+    strip, batch
+        (parts,) the run's strip and the question's batch of each part.
+    allowed
+        (parts, lags, 2, 2) which classes of pairs lie in the window.
+    lags
+        Places of the question's lags in those of the sums.
+    """
+
+    strip: Array
+    batch: Array
+    allowed: Array
+    lags: Array
+
+
+@dataclass(frozen=True)
+class PairPlan:
+    """A question about pairs, cut into tasks.
+
+    Attributes
+    ----------
+    lags
+        All that are asked for, in frames, in order: the near ones of `jobs`, then those of `levels`.
+    counts
+        (batches, lags, 2) pairs of each weight.
+    levels, slopes
+        What is summed at far lags, and which mean velocities are taken off; None where nothing is.
+    picks
+        Of the frames that both need.
+    """
+
+    passage: Passage
+    jobs: tuple[PairJob, ...]
+    lags: Array
+    batches: Batches
+    records: int
+    by_class: bool
+    counts: Array
+    selection: Selection | None
+    levels: Levels | None = None
+    slopes: Slopes | None = None
+    picks: tuple[tuple[PickJob, ...], tuple[PickJob, ...]] = ((), ())
+
+
+def plan_pairs(asked: Asked, lags: Array, *, remove_drift: bool = False) -> PairPlan:
+    """Plan the sums of a question at these lags, in frames and in order.
+
+    Raises
+    ------
+    MemoryLimitError
+        At once.
+    TrajectoryMissingError
+        Only sums were kept of the run, and they do not answer.
+    """
+    line, sampling, grouping = asked.run.line, asked.sampling, asked.grouping
+    near, far = lags[lags <= LONGEST], lags[lags > LONGEST]
+    table = table_of(line.steps.size)
+    by_class = asked.run.opened is not None and grouping.is_whole and is_on_grid(line, sampling)
+    by_class = by_class and not remove_drift and bool(near.size and np.isin(near, table).all())
+    selection, window = None, None
+    if by_class:
+        own, summed, splits = _strips_of_run(line), table, splits_of(table)
+        strips, batches = sampled_strips(sampling, GRID)
+        selection = _selection(own, strips, batches, near, table)
+        found = counts(_table_of(own), table, splits)[selection.strip][:, selection.lags]
+        found, number = np.where(selection.allowed, found, 0), selection.batch
+    else:
+        own, batches = sampled_strips(sampling)
+        summed, splits, number = near, np.zeros((2, near.size), dtype=np.int64), own.number
+        found = counts(_table_of(own), near, splits)
+        window = batches.window[own.number] if remove_drift else None
+    per_batch = np.zeros((batches.window.size, near.size, 2), dtype=np.int64)
+    np.add.at(per_batch, number, found.sum(axis=-1))
+    jobs, passage = _jobs(asked, own, summed, splits, by_class, window)
+    plan = PairPlan(passage, jobs, lags, batches, int(own.number[-1]) + 1, by_class, per_batch, selection)
+    if remove_drift:
+        slopes = plan_slopes(sampling)
+        plan = replace(plan, slopes=slopes, picks=(pick_jobs(passage, slopes.frames), ()))
+    if far.size:
+        if asked.run.opened is not None and not asked.run.opened.store.is_trajectory:
+            raise unanswered(asked.run.opened.store)
+        levels = plan_levels(far, sampled_strips(sampling)[0], batches.window)
+        every = np.concatenate([per_batch, levels.counts], axis=1)
+        plan = replace(plan, levels=levels, counts=every, picks=(plan.picks[0], pick_jobs(passage, levels.frames)))
+    plan = replace(plan, passage=replace(passage, memory=_memory(plan, asked.query.workers)))
+    groups, count = grouping.weights.size, batches.window.size
+    what = f"{groups:,} groups × {count:,} batches × {lags.size} lags × 16 bytes, four times"
+    if far.size and plan.levels is not None:
+        what += f", {plan.levels.frames.size:,} frames for lags beyond {LONGEST:,}"
+    remedy = "Choose a coarser --by, fewer --lags, fewer parameters (--parameter), fewer --workers"
+    check_memory(plan.passage, asked.query.workers, asked.query.memory_limit, what, remedy)
+    return plan
+
+
+def table_of(frames: int) -> Array:
+    """The lags of the kept sums of a run of so many frames."""
+    longest = next((n for n in _KEPT_LONGEST if n * LEAST_WINDOWS >= frames), LONGEST)
+    return np.array([lag for lag in TABLE if lag <= longest])
+
+
+def _jobs(
+    asked: Asked, own: Strips, lags: Array, splits: Array, by_class: bool, window: Array | None
+) -> tuple[tuple[PairJob, ...], Passage]:
+    """The tasks that sum strips, and the passage that they are cut from."""
+
+    def layout(start: int, stop: int) -> list[Any]:
+        there = own.within(start, stop)
+        return [lags.tolist(), GRID, there[:, [0, 1, 3]].tolist(), _KERNEL]
+
+    longest = int(lags.max(initial=0))
+    passage = cut(asked, longest + 1, layout if by_class else None, f".{longest}.pairs")
+    jobs = []
+    for reach in passage.reaches:
+        strips = own.within(reach.start, reach.stop)
+        record = int(strips[0, 4]) if len(strips) else 0
+        strips[:, 4] -= record
+        extent = Extent(reach.start, reach.stop, reach.first, layout(reach.start, reach.stop)) if reach.full else None
+        there = None if window is None else window[(own.low < reach.stop) & (own.high > reach.start)]
+        jobs.append(PairJob(strips, record, lags, splits, by_class, passage.unit, extent, there))
+    return tuple(jobs), passage
+
+
+def _memory(plan: PairPlan, workers: int) -> int:
+    """Projected peak: what the tasks have at work, what they gave, and the sums of all, with copies for statistics."""
+    passage, per_record = plan.passage, 8 * plan.jobs[0].lags.size * 2 * (2 if plan.by_class else 1)
+    rows = [_rows(bundle, plan.by_class) for bundle in passage.bundles]
+    given = sum(rows) * per_record * sum(job.records for job in plan.jobs)
+    at_work = max(rows) * per_record * max(job.records for job in plan.jobs)
+    groups = passage.grouping.weights.size
+    answer = 16 * groups * plan.batches.window.size * plan.lags.size
+    more = 0 if plan.levels is None else level_bytes(plan.levels, passage.bundles, groups, workers)
+    if plan.slopes is not None:
+        weights = sum(piece.weights for bundle in passage.bundles for piece in bundle.chosen)
+        more += 8 * weights * (plan.slopes.velocities.size + 2 * plan.slopes.frames.size)
+    return workers * (task_bytes(passage) + 2 * at_work) + 2 * given + 4 * answer + more
+
+
+def _rows(bundle: Bundle, by_class: bool) -> int:
+    return len(bundle.pieces) if by_class else int(bundle_groups(bundle)[1].size)
+
+
+def _strips_of_run(line: Any) -> Strips:
+    first, last = stretches_of(line)
+    return strips_of(first, last, np.full(first.size, GRID))[0]
+
+
+def _table_of(strips: Strips) -> Array:
+    return np.stack([strips.low, strips.high, strips.base, strips.first, strips.number], axis=1)
+
+
+def _selection(run: Strips, asked: Strips, batches: Batches, lags: Array, table: Array) -> Selection:
+    """The strips of the run that a question on the grid is made of, and the classes that its windows hold."""
+    strip = np.searchsorted(run.low, asked.low)
+    place = (asked.base - 1) // GRID - asked.first // GRID  # places of the window before this one
+    back = np.stack([lags // GRID, np.maximum(lags - 1, 0) // GRID], axis=1)[:, :, np.newaxis] + np.arange(2)
+    allowed = place[:, np.newaxis, np.newaxis, np.newaxis] >= back
+    return Selection(strip, batches.of_strip, allowed, np.searchsorted(table, lags))
