@@ -37,7 +37,7 @@ check: .venv/installed
 # What every worker would compile for itself when it first begins: the modules of libraries, and our kernels. It takes the
 # core that the checks leave idle.
 warm: .venv/installed
-	$(BIN)/python -W ignore -c 'import analyzer.cli, analyzer.engine.compiled, analyzer.engine.pairs_compiled, distributed, \
+	$(BIN)/python -W ignore -c 'import analyzer.cli, analyzer.engine.compiled, analyzer.engine.lookback.pairs_compiled, distributed, \
 	matplotlib.pyplot, scipy.stats, torch._dynamo, torch_geometric.nn, xarray'
 
 # In parallel, three workers on two cores, since many tests wait. Tests that share a slow fixture are in one xdist_group

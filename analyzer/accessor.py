@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from functools import wraps
 from importlib import import_module
+from inspect import signature
 from types import MethodType
 from typing import TYPE_CHECKING, Any, Generic, TypeVar, cast
 
@@ -201,6 +202,8 @@ class ThermoAccessor:
         _sweep.check_axes(self._run, options.get("by", "layer"))
         _sweep.check_frozen(self._run, options.get("frozen", False))
         lag = _sweep.common_lag(self._run, *(options.get(name) for name in ("lag", "start", "stop")))
+        if lag is not None and "lag" not in signature(measure).parameters:
+            raise _sweep.several_strides(self._run, measure.__name__)
         options |= {} if lag is None else {"lag": lag}
         answers = [measure(run, **options) for run in _sweep.runs_of(self._run).values()]
         wholes = [whole_of(answer) for answer in answers]

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 import warnings
 from collections.abc import Collection, Iterable, Mapping, Sequence
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
 import xarray as xr
@@ -18,7 +18,7 @@ from analyzer.query.recorded import LEARNING_RATE
 from analyzer.query.timeline import Timeline
 from analyzer.query.values import column_of, decoded, same
 from analyzer.query.windows import Bound, Lag, stride_in
-from analyzer.store.schema import read_store
+from analyzer.store.schema import Parameter, read_store
 from analyzer.store.together import Paths, branched_at, check_copies, check_models, listed, names_of
 from analyzer.store.together import matching as matching
 from analyzer.tree import build_tree, trajectory
@@ -320,18 +320,24 @@ def check_axes(sweep: xr.DataTree, by: By) -> None:
     """
     if by not in ("output", "input", "head"):
         return
-    first: tuple[str, dict[str, Any]] | None = None
+    first: tuple[str, dict[str, str]] | None = None
     for name, run in children_of(sweep).items():
-        axes = {p.name: (list(p.axes), p.heads, p.head_axis) for p in trajectory(run).parameters}
+        axes = {p.name: _meaning_of_axes(p) for p in trajectory(run).parameters}
         first = first or (name, axes)
         odd = [parameter for parameter in axes if axes[parameter] != first[1].get(parameter, axes[parameter])]
         if odd:
             raise SweepError(
-                f"--by {by}: expected axes of one meaning in all runs, got {first[1][odd[0]][0]} of {odd[0]} in "
-                f"{first[0]} and {axes[odd[0]][0]} in {name}. Their groups differ. Ask by row or column, or open the "
+                f"--by {by}: expected axes of one meaning in all runs, got {first[1][odd[0]]} of {odd[0]} in "
+                f"{first[0]} and {axes[odd[0]]} in {name}. Their groups differ. Ask by row or column, or open the "
                 "runs separately.",
                 parameter=odd[0],
             )
+
+
+def _meaning_of_axes(p: Parameter) -> str:
+    """The meaning of a parameter's axes in words: all that decides its groups by output, input and head."""
+    heads = "" if p.heads is None else f" with {p.heads} heads along axis {p.head_axis}"
+    return f"{list(p.axes)}{heads}" + (f" in {p.head_blocks} blocks" if heads and p.head_blocks > 1 else "")
 
 
 def check_frozen(sweep: xr.DataTree, frozen: bool) -> None:
@@ -374,15 +380,16 @@ def common_lag(
     StrideWarning
         The default is not the stride of every run.
     """
-    asked: list[Lag] = [lag] if lag is None or isinstance(lag, (int, str)) else list(lag)
+    is_one = isinstance(lag, str) or not np.iterable(lag)
+    asked: list[Any] = [lag] if is_one else list(cast("Sequence[Lag]", lag))
     strides = {name: _stride(name, trajectory(run).line, start, stop) for name, run in children_of(sweep).items()}
     if len(set(strides.values())) < 2:
-        return lag if lag is None or isinstance(lag, (int, str)) else asked
+        return asked[0] if is_one else asked
     common = math.lcm(*strides.values())
     low, high = min(strides, key=lambda name: strides[name]), max(strides, key=lambda name: strides[name])
     found = f"{low} has a frame every {strides[low]} steps and {high} every {strides[high]}"
     for one in asked:
-        if isinstance(one, int) and one > 0 and one % common:
+        if isinstance(one, (int, np.integer)) and one > 0 and one % common:
             raise SweepError(
                 f"--lag: expected a time that all runs have frames for, a multiple of {common} steps, got {one}: "
                 f"{found}. Displacements over different times are not one quantity. Write --lag {common}",
@@ -397,7 +404,18 @@ def common_lag(
             stacklevel=2,
         )
     answer: list[Lag] = [common if one is None else one for one in asked]
-    return answer[0] if lag is None or isinstance(lag, (int, str)) else answer
+    return answer[0] if is_one else answer
+
+
+def several_strides(sweep: xr.DataTree, quantity: str) -> SweepError:
+    """The error for a quantity at the lag of one stride, asked of runs that have several strides."""
+    strides = {name: trajectory(run).line.stride for name, run in runs_of(sweep).items()}
+    listed = ", ".join(f"{stride} in {name}" for name, stride in list(strides.items())[:5])
+    return SweepError(
+        f"{quantity}: expected one stride in all runs, got {listed}. Their velocities are displacements over different "
+        "times, which are not one quantity. Ask the runs of each stride separately.",
+        strides=strides,
+    )
 
 
 def _stride(name: str, line: Timeline, start: Bound, stop: Bound) -> int:

@@ -32,9 +32,9 @@ def printable(text: str) -> str:
 
 
 def differing(names: Sequence[str]) -> tuple[str, list[str]]:
-    """Return what dotted names begin with in common, and what is left of each: no name is empty.
+    """Return the common beginning of dotted names, and the rest of each, which is never empty.
 
-    As `layers.3.` and `["q.weight", "k.weight"]`.
+    For example `layers.3.` and `["q.weight", "k.weight"]`.
     """
     parts = [name.split(".") for name in names]
     shared = 0

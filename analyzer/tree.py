@@ -153,6 +153,7 @@ def build_tree(store: Store) -> xr.DataTree:
         return read(source_of(store, path), ((0, store.frames),))
 
     steps = eager("step")
+    steps = steps.astype(np.int64) if steps.dtype.kind == "u" else steps  # their differences would wrap around
     if steps.size and (steps.min() < 0 or (np.diff(steps) <= 0).any()):
         place = int(np.argmax(np.append(np.diff(steps) <= 0, True)))
         raise DamagedStoreError(
@@ -206,9 +207,14 @@ def trajectory(tree: xr.DataTree) -> Trajectory:
         The object is not the tree of a run, its arrays lost the attributes that name their layers, or its steps do not
         increase.
     """
-    if not isinstance(tree, xr.DataTree) or "parameters" not in tree.children or "step" not in tree.coords:
+    is_tree = isinstance(tree, xr.DataTree)
+    missing = [] if is_tree and "step" in tree.coords else ["coordinate"]
+    missing += [] if is_tree and "parameters" in tree.children else ["group"]
+    if missing:
+        lacks = f" without the {' and the '.join(missing)}" if is_tree else ""
         raise TreeError(
-            f"Run: expected a DataTree with a coordinate 'step' and a group 'parameters', got {type(tree).__name__}. "
+            f"Run: expected a DataTree with a coordinate 'step' and a group 'parameters', got "
+            f"{type(tree).__name__}{lacks}. "
             "Temperatures are defined for a whole run. Open one: analyzer.open_run(path)"
         )
     arrays: dict[str, xr.DataArray] = {}
@@ -230,6 +236,12 @@ def trajectory(tree: xr.DataTree) -> Trajectory:
                 raise TreeError(
                     f"{path}: expected the attribute {error}, got an array without it. It says to which layer the "
                     "weights belong. Keep attributes: with xarray.set_options(keep_attrs=True): ... "
+                    "(help(analyzer.tree) says what a tree must carry)",
+                    path=path,
+                ) from error
+            except (TypeError, ValueError, OverflowError) as error:
+                raise TreeError(
+                    f"{path}: expected attributes of the right types, got: {error}. Mend the attribute "
                     "(help(analyzer.tree) says what a tree must carry)",
                     path=path,
                 ) from error

@@ -29,11 +29,11 @@ COMMANDS = (
     "verify",
     "cache",
 )
-"""Each is a module of `analyzer.cli.commands`, and the command of that name in it."""
+"""Commands. Each is a function of this name in a module of this name, in `analyzer.cli.commands`."""
 
 
 _HELP: Any = getattr(click.exceptions, "NoArgsIsHelpError", ())
-"""What click 8.2 and later raise where a command without arguments shows its help, which has many lines."""
+"""Raised by click 8.2 and later if a command without arguments shows its help. The help has many lines."""
 
 
 class Commands(click.Group):
@@ -58,7 +58,7 @@ class Commands(click.Group):
         except click.ClickException as error:
             raise _shown(error) from error.__cause__
         except BrokenPipeError:
-            raise  # whoever reads has seen enough, as in `| head`: click ends without a word
+            raise  # the reader has closed the pipe, as `| head` does: click then ends without a message
         except OSError as error:
             raise _shown(click.ClickException(of_a_file(error))) from error
         except UnicodeEncodeError as error:
@@ -68,11 +68,11 @@ class Commands(click.Group):
             )) from error  # fmt: skip
         except MemoryError as error:
             raise click.ClickException(
-                f"Memory: expected enough for this question, got none left ({error or 'no more is said'}). Nothing was "
-                "answered. Take fewer --workers, a coarser --by or longer windows."
+                f"Memory: expected enough for this question, got none left ({error or 'no details given'}). Nothing "
+                "was answered. Take fewer --workers, a coarser --by or longer windows."
             ) from error
         except KeyboardInterrupt:
-            # Objects that a library was making are dropped half made: what their `__del__` says then concerns nobody.
+            # Libraries may leave objects half made. What Python prints about errors in their `__del__` helps nobody.
             sys.unraisablehook = _say_nothing
             say("Interrupted: no output was written.", err=True)
             raise click.exceptions.Exit(130) from None
@@ -83,7 +83,7 @@ def _say_nothing(_: object) -> None:
 
 
 def _shown(error: click.ClickException) -> click.ClickException:
-    """The error, its message safe to print, with what users wrote in it; it goes to the stream that `say` writes to."""
+    """The error, ready to print: texts of users in its message are made safe, and it goes to the stream of `say`."""
     if not isinstance(error, _HELP):
         vars(error)["message"] = printable(error.message)
     vars(error)["show"] = partial(error.show, file=sys.stderr)

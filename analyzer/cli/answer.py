@@ -1,7 +1,7 @@
-"""What every command that answers a question does: open the run, give the answer in a form, draw it.
+"""What every command that answers a question does: open the run, write the answer in a format, draw the figure.
 
-A command is its options, the function of `analyzer.quantities` that it calls, and a `Shape` where its answer is shown
-otherwise than group by group:
+A command is its options, the function of `analyzer.quantities` that it calls, and a `Shape` if its answer is not shown
+group by group:
 
     run, query = asked(options)
     answer = computed(options, *temperature_of(run, query))
@@ -40,21 +40,21 @@ if TYPE_CHECKING:
     from analyzer.query.query import Query
 
 _DOTS = 160
-"""Dots per inch of a picture, unless others are asked for."""
+"""Dots per inch of a figure; default of --dpi."""
 _SUFFIXES = {".csv": "csv", ".json": "json", ".nc": "netcdf", ".parquet": "parquet"}
 
 
 @dataclass(frozen=True)
 class Shape:
-    """What a command makes of the rows of its answer (`analyzer.tables.layouts`).
+    """How a command shows the rows of its answer (`analyzer.tables.layouts`).
 
     Attributes
     ----------
     table
         Text for a person, from the answer and its frame.
     document
-        The object of json, from the answer, its frames in order and the store as the user named it. They are frames of
-        a few rows, so that csv, json and parquet have the objects of few in memory at a time.
+        The object of json, from the answer, its frames in order and the store as the user named it. Each frame has a
+        few rows, so that csv, json and parquet hold the objects of few rows in memory at a time.
     """
 
     table: Callable[[xr.Dataset, pd.DataFrame], str] = table_of
@@ -64,7 +64,7 @@ class Shape:
 def asked(options: Options) -> tuple[xr.DataTree, Query]:
     """Return the run and the query that a command's options ask of it.
 
-    Refuses an output that cannot be written first, then a store that cannot be opened: before anything is computed.
+    Before anything is computed, it refuses an output that cannot be written, then a store that cannot be opened.
     """
     check_output(options)
     run = open_run(options["store"])
@@ -72,7 +72,7 @@ def asked(options: Options) -> tuple[xr.DataTree, Query]:
 
 
 def check_output(options: Options) -> None:
-    """Refuse an output that cannot be written: a binary format without a file, or a file that has no place."""
+    """Refuse an output that cannot be written: a binary format without a file, or a file without a folder."""
     form = form_of(options)
     if form in ("netcdf", "parquet") and options["output"] is None:
         raise click.UsageError(f"--format {form} is binary: give --output FILE.")
@@ -80,7 +80,7 @@ def check_output(options: Options) -> None:
     check_place(options.get("plot"), "--plot")
     given = [name for name in ("figsize", "dpi", "style") if options.get(name) is not None]
     if given and not options.get("plot"):
-        raise click.UsageError(f"--{given[0]}: expected a picture that it is for, got none. Add --plot FILE.png.")
+        raise click.UsageError(f"--{given[0]}: expected --plot as well, got none. Add --plot FILE.png.")
 
 
 def give(
@@ -91,20 +91,20 @@ def give(
     draw: Callable[[], Figure | None] | None = None,
     also: Callable[[], None] | None = None,
 ) -> None:
-    """Give an answer: data to stdout or a file, a picture to a file, all else to stderr.
+    """Write an answer: data to stdout or a file, a figure to a file, all else to stderr.
 
     Parameters
     ----------
     options
-        The command's, with its store, format, output and plot; of several stores also `take`, which takes the answer.
+        The command's, with its store, format, output and plot. If several stores are asked, `take` receives the answer.
     answer
         In memory.
     shape
         How the answer is shown.
     draw
-        Draws the picture, if one is asked for: before the answer is written, since drawing may be refused.
+        Draws the figure, if one is asked for: before the answer is written, since drawing may be refused.
     also
-        What else the command writes or says, after the answer and before the picture.
+        Writes or says what else the command has, after the answer and before the figure.
     """
     if take := options.get("take"):  # one of several stores
         take(answer)
@@ -124,39 +124,40 @@ def give(
 
 
 def refuse_table(options: Options, answer: xr.Dataset) -> None:
-    """Refuse an answer that is too long for a table, before it is computed; one row for each group, lag and window."""
+    """Before it is computed, refuse an answer too long for a table. A table has a row per group, lag and window."""
     if form_of(options) == "table":
         columns = sum(name not in ROWS for name in answer.variables)
         refuse_long(count_of(answer, ROWS), columns, memory_limit_of(options))
 
 
 def _drawn(options: Options, draw: Callable[[], Figure | None]) -> Figure | None:
-    # Where matplotlib finds no folder of its own to write to, it says so in several lines, and goes on without.
+    # Without a folder for its settings, matplotlib logs several lines and goes on.
     logging.getLogger("matplotlib").setLevel(logging.ERROR)
     with _drawing(options):
         return draw()
 
 
 def _drawing(options: Options) -> AbstractContextManager[None]:
-    """The style and size of a picture, for drawing it and for writing it."""
+    """The style and size of a figure, while it is drawn and while it is written."""
     from analyzer.plots.style import drawing
 
     return drawing(options.get("style"), options.get("figsize"))
 
 
 def warn_of_floor(answer: xr.Dataset) -> None:
-    """Say on stderr how many temperatures are within ten times of what rounding alone gives; T = 0 is one of them."""
+    """Say on stderr how many temperatures are below ten times what rounding alone gives; T = 0 counts."""
     low = answer["temperature"] < 10 * answer["floor"]
     if count := int(low.sum()):
         say(
-            f"Warning: {count:,} of {low.size:,} temperatures are below 10 times their floor, which rounding alone "
-            "gives: they say little of the training. Take a longer --lag, or record weights of higher precision.",
+            f"Warning: {count:,} of {low.size:,} temperatures are below 10 times their floor, the temperature that "
+            "rounding alone gives. They may be mostly rounding. Take a longer --lag, or record weights of higher "
+            "precision.",
             err=True,
         )
 
 
 def form_of(options: Options) -> str:
-    """The format that was asked for, in words or by a file's suffix."""
+    """The format that was asked for, by --format or by the suffix of the file."""
     return str(options["format_"] or _SUFFIXES.get(Path(options["output"] or "").suffix.lower(), "table"))
 
 
@@ -171,18 +172,18 @@ def _write(options: Options, answer: xr.Dataset, shape: Shape) -> None:
 
 
 def deliver(options: Options, content: Callable[[Path], None] | Iterable[str]) -> None:
-    """Write text to stdout, or to a file that appears whole or not at all; what is no text is a function of the file.
+    """Write text to stdout, or text or binary data to a file that appears whole or not at all.
 
     Parameters
     ----------
     options
         The command's, with its output.
     content
-        Pieces of text, or a function that writes an empty file.
+        Pieces of text, or a function that writes binary data to an empty file.
     """
     output = options["output"]
     if output is None:
-        assert not callable(content), "binary formats without a file are refused at once"
+        assert not callable(content), "check_output refuses binary formats without a file"
         say_all(content)
         return
     with replaced(output) as part:

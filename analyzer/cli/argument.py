@@ -1,4 +1,4 @@
-"""Commands that answer for one store, let to take several."""
+"""Commands that answer for one store are made to take several."""
 
 from __future__ import annotations
 
@@ -10,16 +10,16 @@ import click
 from analyzer.cli.stores import Body, is_one
 
 _SEVERAL = """
-    Of several STORES, or of a pattern as 'runs/*.zarr', it gives one table: the run and its hyperparameters are
-    columns. A store without an answer is named on stderr, and the exit code is then 1.
+    Several STORES, or a pattern such as 'runs/*.zarr', give one table: the run and its hyperparameters are columns. A
+    store without an answer is named on stderr, and the exit code is then 1.
     """
 
 
 def over_stores(body: Body) -> Body:
-    """Let a command that answers for `store` take several stores, or a pattern: then it gives one table of all.
+    """Let a command that answers for `store` take several stores, or a pattern, and give one table of all.
 
-    The command is called for each store in turn. Its option `take` is a function that takes the answer in place of
-    stdout or a file (`analyzer.cli.answer.give`).
+    The command is called for each store in turn. Its option `take` is a function that receives the answer, which then
+    goes neither to stdout nor to a file (`analyzer.cli.answer.give`).
     """
 
     @wraps(body)

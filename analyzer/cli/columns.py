@@ -1,8 +1,8 @@
 """Which columns of an answer a printed table has: those that fit 100 characters, or with --wide all.
 
-A value and its standard error are one column, so are start and stop of a window, and what is the same in all rows is
-said once, below the table. Names that are too long are cut in the middle. Files, csv and json have every column and
-whole names, whatever a table shows.
+A value and its standard error share one column, and so do start and stop of a window. What is the same in all rows is
+said once, below the table. Names that are too long are cut in the middle. Files, csv and json always have every column
+and whole names.
 """
 
 from __future__ import annotations
@@ -17,17 +17,17 @@ import pandas as pd
 from analyzer.text import narrowed, printable
 
 WIDTH = 100
-"""Characters of a line that a table without --wide has at most, unless it has very many columns."""
+"""Most characters in a line of a table without --wide, unless it has very many columns."""
 BETWEEN = 3
 """Characters between two columns."""
 MANY = 60
-"""More rows than this fill more than a screen: the table says how to get fewer."""
+"""Rows that fit a screen. Below a longer table, a line says how to get fewer."""
 
 _NOT_IN_TABLES = (
     "velocities", "temperature_thermal", "velocities_half_phase", "drift_null", "steps_per_lag",
     "learning_rate_change", "expected_low", "expected_high", "expectation", "statistic", "threshold",
 )  # fmt: skip
-"""Follow from other columns, or are looked up rarely; other formats have them."""
+"""Columns that follow from others or are needed rarely. Other formats have them."""
 _JOINED = {
     "temperature": ("standard_error", "T ± standard error"),
     "temperature_per_eta2": ("temperature_per_eta2_error", "T/η² ± standard error"),
@@ -39,7 +39,7 @@ _JOINED = {
 }
 """Columns of values, those of their errors, and the heading of both together."""
 _LOOKED_UP = ("temperature_drift", "floor", "participation_ratio", "r_squared", "aicc")
-"""Columns that are looked up rarely."""
+"""Columns that are needed rarely: only --wide shows them."""
 _SPARE = (
     "velocities",
     "integral",
@@ -51,9 +51,9 @@ _SPARE = (
     "learning_rate",
     "p_value",
 )
-"""What is left out, in this order, where a table is still too wide."""
+"""Columns that are left out, in this order, while a table is too wide."""
 _NAMES = ("run", "group", "module", "layer", "parameter", "of")
-"""Columns of names, which are cut in the middle where a table is too wide without its spare columns, too."""
+"""Columns of names. They are cut in the middle if a table is too wide even without its spare columns."""
 _HEADINGS = {"temperature_drift": "temperature of the drift"}
 _WITHIN = " within this window"
 _COARSER = {"layer": "model", "module": "layer", "parameter": "layer"}
@@ -62,7 +62,7 @@ _COARSER = {"layer": "model", "module": "layer", "parameter": "layer"}
 def columns_of(frame: pd.DataFrame, wide: bool) -> tuple[pd.DataFrame, list[str]]:
     """Return the columns of a table, and sentences on what is the same in all rows and what --wide adds.
 
-    With `wide`, all columns stay that say something.
+    With `wide`, only columns without information are left out.
     """
     frame = _filled(frame)
     if wide:
@@ -126,7 +126,7 @@ def cell(value: Any) -> str:
 
 
 def is_number(frame: pd.DataFrame, name: Any) -> bool:
-    """Return whether a column stands at the right: numbers, ranges of steps, and values with their errors."""
+    """Return whether a column is aligned to the right: numbers, ranges of steps, and values with their errors."""
     return bool(pd.api.types.is_numeric_dtype(frame[name])) or name == "steps" or "±" in str(name)
 
 
@@ -137,7 +137,7 @@ def width_of(frame: pd.DataFrame) -> int:
 
 
 def has_one_rate(frame: pd.DataFrame) -> bool:
-    """Return whether all rows have one learning rate: then no column says it."""
+    """Return whether all rows have one learning rate. Then it is said below the table, not in a column."""
     return (
         "learning_rate" in frame
         and frame["learning_rate"].nunique(dropna=False) == 1
@@ -160,7 +160,7 @@ def _filled(frame: pd.DataFrame) -> pd.DataFrame:
 
 
 def _with_steps(frame: pd.DataFrame, said: list[str]) -> pd.DataFrame:
-    """Start and stop of windows as one column; none if there is one window, which `said` then tells."""
+    """Join start and stop of windows to one column. A single window moves to `said` instead."""
     if not {"start_step", "stop_step"} <= set(frame.columns) or frame.empty:
         return frame
     steps = [f"{start:,} to {stop:,}" for start, stop in zip(frame["start_step"], frame["stop_step"], strict=True)]
@@ -173,7 +173,7 @@ def _with_steps(frame: pd.DataFrame, said: list[str]) -> pd.DataFrame:
 
 
 def _with_short_remarks(frame: pd.DataFrame, said: list[str]) -> pd.DataFrame:
-    """Remarks without what all of them say; none if all rows have one, which `said` then tells."""
+    """Shorten remarks by the words that all share. A remark that all rows have moves to `said` instead."""
     if "remark" not in frame or not frame["remark"].any():
         return frame
     if frame["remark"].nunique() == 1:
@@ -185,7 +185,7 @@ def _with_short_remarks(frame: pd.DataFrame, said: list[str]) -> pd.DataFrame:
 
 
 def _with_errors(frame: pd.DataFrame) -> pd.DataFrame:
-    """Values and their standard errors as one column of text; the signs stand below each other."""
+    """Join values and their standard errors to one column of text, with the signs ± aligned."""
     for value, (error, both) in _JOINED.items():
         if value in frame and error in frame:
             texts = _plus_minus(frame[value], frame[error])

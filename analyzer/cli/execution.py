@@ -33,7 +33,7 @@ if TYPE_CHECKING:
     from analyzer.engine.measure import Measurement
 
 Options = Mapping[str, Any]
-"""What a command was given, by the names of its click parameters."""
+"""The values of a command's options, by the names of its click parameters."""
 _Pool = TypeVar("_Pool", bound=Executor)
 _LOUD_BYTES = 1 << 28  # less is decoded in a fraction of a second
 
@@ -41,11 +41,11 @@ _LOUD_BYTES = 1 << 28  # less is decoded in a fraction of a second
 def _load_dask_array() -> None:
     """Load dask.array as if scipy.fftpack and scipy.sparse were not installed.
 
-    It would load both, to offer transforms and sparse arrays that no command asks it for. They are hidden while it is
-    loaded, and can be imported afterwards.
+    It would load both, for transforms and sparse arrays that no command uses. They are hidden while it is loaded, and
+    can be imported afterwards.
     """
     hidden = [name for name in ("scipy.fftpack", "scipy.sparse") if name not in sys.modules]
-    sys.modules.update(dict.fromkeys(hidden))  # type: ignore[arg-type]  # None in the place of a module: no such one
+    sys.modules.update(dict.fromkeys(hidden))  # type: ignore[arg-type]  # None there makes an import fail
     try:
         import dask.array  # noqa: F401
     finally:
@@ -62,7 +62,7 @@ def workers_of(asked: int | None) -> int:
 
 
 def free_memory() -> int | None:
-    """Return the bytes of memory that are free on this machine, or None where the system does not say."""
+    """Return the bytes of memory that are free on this machine, or None if the system does not tell."""
     try:
         fields = dict(line.split(":", 1) for line in Path("/proc/meminfo").read_text().splitlines())
         return int(fields["MemAvailable"].split()[0]) * 1024
@@ -78,7 +78,7 @@ def memory_limit_of(options: Options) -> int | None:
 def computed(options: Options, dataset: xr.Dataset, measured: Sequence[Measurement | Passed]) -> xr.Dataset:
     """Return the dataset in memory; weights that are not finite are named on stderr.
 
-    It rests on measurements that decode their frames in one pass: the first to decode most stands for all.
+    Its measurements share one pass over the frames: the first of those with the most bytes to decode gives the size.
     """
     planned = max((one.plan for one in measured), key=lambda plan: plan.bytes)
     _name_empty(dataset, measured)
@@ -108,16 +108,16 @@ def computed(options: Options, dataset: xr.Dataset, measured: Sequence[Measureme
 _OF_TEMPERATURE = ("temperature", "velocity")
 """Quantities whose columns are temperatures, or follow from the same sums."""
 _OF_FRAMES = ("temperature_drift", "drift_null", "temperature_thermal", "floor", "mean_velocity")
-"""Columns that take more than Σv²."""
+"""Columns that need more than Σv²."""
 
 
 def _name_empty(dataset: xr.Dataset, measured: Sequence[Measurement | Passed]) -> None:
-    """Say on stderr which columns are empty since kept sums hold only Σv² for this question."""
+    """Say on stderr which columns are empty because the kept sums have only Σv² for this question."""
     empty = [name for name in _OF_FRAMES if name in dataset]
     if empty and all(one.plan.squares_only for one in measured):
         say(
-            f"Warning: {', '.join(empty)}: empty, since only sums were kept of the run and these take its frames in "
-            "this window. Ask for the whole run or epochs, or restore the trajectory.",
+            f"Warning: {', '.join(empty)}: empty, since they need the frames in this window, and only sums of the run "
+            "were kept. Ask for the whole run or epochs, or restore the trajectory.",
             err=True,
         )
 
@@ -134,14 +134,14 @@ def _run(options: Options, dataset: xr.Dataset, show: Callable[[float], None]) -
 
 @contextmanager
 def computing(options: Options, title: str = "Decoding") -> Iterator[None]:
-    """Compute what is asked of dask inside as the options say, under a bar; warnings are printed in a line each."""
+    """Run dask inside as the options say, with a progress bar; each warning is printed in one line."""
     with warnings_in_a_line(), bar(title, 1, "passes") as show, scheduled(options, show):
         yield
 
 
 @contextmanager
 def scheduled(options: Options, show: Callable[[float], None] = lambda share: None) -> Iterator[Any]:
-    """Let threads, processes or a cluster compute what is asked of dask inside; yields the client of a cluster.
+    """Let threads, processes or a cluster run dask inside; yield the client of a cluster.
 
     Parameters
     ----------
@@ -161,7 +161,7 @@ def scheduled(options: Options, show: Callable[[float], None] = lambda share: No
             except BrokenProcessPool as error:
                 raise click.ClickException(
                     "--scheduler processes: expected every worker process to live to the end, got one that was killed. "
-                    "The answer would not be whole; most often memory has run out. Take fewer --workers, or threads."
+                    "The answer would be incomplete. Most often memory has run out. Take fewer --workers, or threads."
                 ) from error
     else:
         with _client(scheduler) as client:
@@ -170,7 +170,7 @@ def scheduled(options: Options, show: Callable[[float], None] = lambda share: No
 
 @contextmanager
 def in_threads(workers: int, show: Callable[[float], None]) -> Iterator[None]:
-    """Let threads compute what is asked of dask inside; their tasks have ended when the block has.
+    """Let threads run dask inside; their tasks have ended when the block ends.
 
     Parameters
     ----------
@@ -179,7 +179,7 @@ def in_threads(workers: int, show: Callable[[float], None]) -> Iterator[None]:
     show
         Is told how large a share is done.
     """
-    # Not by its name, for which dask would import distributed, to look for a cluster first.
+    # A function, not its name: for a name, dask would import distributed to look for a cluster first.
     threads = dask.threaded.get
     with ended(ThreadPoolExecutor(workers)) as pool, dask.config.set(scheduler=threads, pool=pool), _Share(show):
         yield
@@ -198,9 +198,9 @@ class _Share(Callback):
 
 
 class _Workers(ProcessPoolExecutor):
-    """Worker processes that Ctrl-C does not reach: the main process ends them, once their tasks are whole.
+    """Worker processes that Ctrl-C does not reach: the main process ends them, once their tasks are done.
 
-    They are born inside `submit`, and a process inherits the signals that are blocked where it is born. Lifetime: one
+    `submit` starts them, and a process inherits the blocked signals of the thread that starts it. Lifetime: one
     computation.
     """
 
@@ -213,7 +213,7 @@ class _Workers(ProcessPoolExecutor):
 
 
 def _processes(workers: int) -> _Workers:
-    resource_tracker.ensure_running()  # else the first birth starts it, which unblocks the signals again
+    resource_tracker.ensure_running()  # else the first process starts it, which unblocks the signals again
     return _Workers(workers, mp_context=multiprocessing.get_context("spawn"))
 
 
@@ -290,5 +290,5 @@ def _watch(future: Any, show: Callable[[float], None]) -> None:
         def _draw_stop(self, **rest: Any) -> None:
             pass
 
-    with suppress(Exception):  # a bar that fails is no reason to fail; what the computation says comes with its result
+    with suppress(Exception):  # a failed bar must not end the command; errors of the computation come with its result
         Watched([future])  # type: ignore[no-untyped-call]

@@ -1,4 +1,4 @@
-"""What `analyzer rows --factors` adds to the answer of `analyzer rows`: shares, factors, a line of text for each."""
+"""What `analyzer rows --factors` adds to `analyzer rows`: shares, factors, and a line of text for each matrix."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ _NAMED = 8
 
 
 def check_by(by: str) -> None:
-    """Refuse factors beside anything but rows: the factors of columns come with them."""
+    """Refuse factors with another kind of group than rows. The factors of columns come with those of rows."""
     if by != "row":
         raise OptionError(
             f"--factors: expected --by row, got --by {by}. Factors of rows and columns come together, beside the "
@@ -34,7 +34,7 @@ def document(answer: xr.Dataset) -> dict[str, Any]:
 
 
 def lines(answer: xr.Dataset) -> list[str]:
-    """Return a line of text for each matrix, and one that says what the shares are."""
+    """Return a line of text for each matrix, and one that explains the shares."""
     told = [printable(_line(answer, name)) for name in answer["tested"].values]
     return [
         *told,
@@ -51,7 +51,7 @@ def _line(answer: xr.Dataset, name: str) -> str:
     from analyzer.tables.factors import SHARES
 
     share, low, high, chance = (100 * float(own[column]) for column in SHARES)
-    loose = ", not to be relied on" if own["separable_share_unreliable"].item() else ""
+    loose = ", unreliable" if own["separable_share_unreliable"].item() else ""
     spans = [f"{kind} factors span {_span(answer, name, kind)}" for kind in ("row", "column")]
     left = math.exp(float(own["left_rms"]))
     return (
@@ -67,7 +67,7 @@ def _span(answer: xr.Dataset, name: str, kind: str) -> str:
 
 
 def _at_rest(answer: xr.Dataset, name: str) -> str:
-    """What did not move, by number, and what hardly did; empty if there is none."""
+    """The numbers of weights at rest and of weights near the floor; "" if there are none."""
     own = answer.sel(tested=name)
     weights, near = float(own["weights_at_rest"]), float(own["weights_near_floor"])
     parts = []

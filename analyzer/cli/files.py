@@ -34,9 +34,9 @@ def check_place(output: str | None, option: str = "--output") -> None:
 
 @contextmanager
 def replaced(output: str, option: str = "--output") -> Iterator[Path]:
-    """Yield the path of a temporary file; it replaces `output` when the block ends well, and is deleted when not.
+    """Yield the path of a temporary file. It replaces `output` if the block ends without an error, else it is deleted.
 
-    A pipe or a device (/dev/stdout) is written to directly: to replace it would destroy it.
+    A pipe or a device (/dev/stdout) is written to directly: replacing would destroy it.
     """
     target = Path(output).resolve()
     special = target.exists() and not target.is_file()

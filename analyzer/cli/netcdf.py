@@ -1,4 +1,4 @@
-"""Answers as netCDF files: names that netCDF holds, and a full disk that is noticed before HDF5 begins to write."""
+"""Answers as netCDF files, with names that netCDF allows. A full disk is noticed before HDF5 begins to write."""
 
 from __future__ import annotations
 
@@ -18,9 +18,9 @@ if TYPE_CHECKING:
     import xarray as xr
 
 _A_TEXT = 64
-"""Bytes that HDF5 takes for a text beside its characters: a reference, and a place in a heap."""
+"""Bytes that HDF5 needs for a text besides its characters: a reference, and an entry in a heap."""
 _A_VARIABLE = 1 << 14
-"""Bytes that it takes at most for a variable beside its values and attributes."""
+"""Most bytes that it needs for a variable besides its values and attributes."""
 
 
 def write_netcdf(answer: xr.Dataset, part: Path) -> None:
@@ -32,7 +32,7 @@ def write_netcdf(answer: xr.Dataset, part: Path) -> None:
         There is not enough space.
     """
     held = storable_dataset(answer)
-    if not part.is_file():  # a pipe or a device: HDF5 goes back and forth in what it writes
+    if not part.is_file():  # HDF5 seeks in what it writes, which a pipe or a device cannot
         memory = io.BytesIO()
         _dump(held, memory)
         part.write_bytes(memory.getbuffer())
@@ -56,10 +56,10 @@ def _dump(dataset: xr.Dataset, file: Any) -> None:
 
 
 class _Space(io.RawIOBase):
-    """A file that HDF5 sees grow from nothing, while its space is already there. Lifetime: one writing.
+    """A file whose space is already reserved, but which looks empty to HDF5. Lifetime: one writing.
 
-    A write that fails inside HDF5 leaves it in a state in which the process dies at its end. HDF5 itself would give
-    the space back when it creates the file.
+    If a write fails inside HDF5, the process crashes when it ends. The space must be reserved behind the back of HDF5:
+    it would truncate the file when it creates it.
     """
 
     def __init__(self, file: io.FileIO) -> None:
@@ -103,7 +103,7 @@ class _Space(io.RawIOBase):
 
 
 def storable_dataset(dataset: xr.Dataset) -> xr.Dataset:
-    """Return the dataset with names and texts that netCDF holds; it has the same arrays where nothing is in the way."""
+    """Return the dataset with names and texts that netCDF allows; arrays that need no change are shared."""
     names = _names([*dataset.variables, *dataset.dims])
     held = dataset.rename({name: other for name, other in names.items() if name != other})
     held.attrs = _texts(held.attrs)
@@ -119,7 +119,7 @@ def storable_dataset(dataset: xr.Dataset) -> xr.Dataset:
 
 
 def _names(given: Sequence[Hashable]) -> dict[Hashable, str]:
-    """A name that netCDF holds for each of some, all different: it takes Unicode in one normal form."""
+    """A different name that netCDF allows for each of some names: it allows Unicode in one normal form."""
     plain = {name: unicodedata.normalize("NFC", variable_name(str(name))) for name in given}
     names: dict[Hashable, str] = {}
     taken: set[str] = set()
@@ -137,7 +137,7 @@ def _texts(attrs: Any) -> dict[Any, Any]:
 
 
 def room_of(dataset: xr.Dataset) -> int:
-    """Return the bytes that the HDF5 file of a dataset takes at most."""
+    """Return the most bytes that the HDF5 file of a dataset needs."""
     room = 1 << 18
     for attrs in (dataset.attrs, *(variable.attrs for variable in dataset.variables.values())):
         room += _A_VARIABLE + sum(_A_TEXT + _length(name) + _length(value) for name, value in attrs.items())

@@ -74,7 +74,7 @@ class Bound(_Type):
 
 
 class UserPath(click.Path):
-    """A path in which `~` is the home, also where no shell has seen it, as in --output=~/a.csv."""
+    """A path in which `~` is the home, even where the shell does not replace it, as in --output=~/a.csv."""
 
     def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:
         return super().convert(user_path(value), param, ctx)
@@ -106,12 +106,12 @@ class Inches(_Type):
 
 
 class Style(_Type):
-    """Passes on a style of matplotlib; a name that matplotlib does not have is refused before anything is computed."""
+    """Checks a matplotlib style: a name that matplotlib does not know is refused before anything is computed."""
 
     name = "STYLE"
 
     def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:
-        from analyzer.plots.style import wrong_style  # loads matplotlib: only a picture asks for it
+        from analyzer.plots.style import wrong_style  # loads matplotlib, which only a picture needs
 
         path = user_path(value)
         if (wrong := wrong_style(path)) is not None:
@@ -132,7 +132,7 @@ class Bytes(_Type):
             self.fail(f"expected a size such as 2GB or 512MiB, got {value!r}.", param, ctx)
         power = "kMGT".find(found[2]) + 1 if found[2] else 0
         size = float(found[1]) * (1024 if found[3] else 1000) ** power
-        return int(min(size, 1 << 62))  # more than any machine has is all the same
+        return int(min(size, 1 << 62))  # more than any machine has
 
 
 class Masses(_Type):
@@ -180,7 +180,7 @@ class Choice(_Type):
 
 
 def refuse_cluster(scheduler: str, asks: str) -> None:
-    """Refuse a scheduler other than threads and processes for a question that asks for many small answers."""
+    """Refuse a cluster for a command that reads many small answers."""
     if scheduler not in ("threads", "processes"):
         raise click.UsageError(
             f"--scheduler: expected threads or processes, got {scheduler}. {asks} reads many small answers. "
@@ -194,7 +194,7 @@ _GROUP = click.option(
     "groups",
     type=Groups(),
     multiple=True,
-    help="In place of --by: parameters that match GLOB form the group NAME. Repeatable; a NAME may have several GLOBs.",
+    help="Instead of --by: parameters that match GLOB form the group NAME. Repeatable, also with the same NAME.",
 )
 _START = click.option(
     "--start",
@@ -217,27 +217,27 @@ _EPOCHS = (
         "--steps-per-epoch",
         type=click.IntRange(min=1),
         metavar="N",
-        help="Length of an epoch, in place of the recorded ones: epochs end at steps N, 2 N, ...",
+        help="Length of an epoch, instead of the recorded epochs: they end at steps N, 2 N, ...",
     ),
     click.option("--unequal-epochs", is_flag=True, help="Allow --lag epoch where epochs differ in length."),
 )
 _STOP = click.option("--stop", type=Bound(), help="Last frame; default: the last of the run.")
 _SELECTION = (
-    click.option("--parameter", multiple=True, metavar="GLOB", help="Only parameters with such names. Repeatable."),
-    click.option("--layer", multiple=True, metavar="GLOB", help="Only such layers. Repeatable."),
+    click.option("--parameter", multiple=True, metavar="GLOB", help="Only parameters whose names match. Repeatable."),
+    click.option("--layer", multiple=True, metavar="GLOB", help="Only layers whose names match. Repeatable."),
     click.option(
         "--exclude",
         multiple=True,
         metavar="GLOB",
-        help="Leave parameters out, of the degrees of freedom too. Repeatable.",
+        help="Leave these parameters out; they do not count as degrees of freedom. Repeatable.",
     ),
-    click.option("--frozen", is_flag=True, help="Count weights that are not trained, too; they are left out else."),
+    click.option("--frozen", is_flag=True, help="Also count weights that are not trained; default: leave them out."),
 )
 _FILES = (
     click.option(
         "--format", "format_", type=click.Choice(FORMATS), help="Default: by the suffix of --output, else table."
     ),
-    click.option("--output", type=UserPath(writable=True), help="Write there, not to stdout."),
+    click.option("--output", type=UserPath(writable=True), help="Write to this file, not to stdout."),
 )
 
 WIDE = click.option(
@@ -245,9 +245,11 @@ WIDE = click.option(
 )
 _PICTURE = (
     click.option("--plot", type=Picture(), help="Also draw a picture: .png, .pdf or .svg."),
-    click.option("--figsize", type=Inches(), help="Its width and height in inches, as in 8x4.5."),
-    click.option("--dpi", type=click.FloatRange(20, 1200), help="Its dots per inch; default: 160."),
-    click.option("--style", type=Style(), help="A style of matplotlib, or a file of one, as in dark_background."),
+    click.option("--figsize", type=Inches(), help="Width and height of the picture in inches, as in 8x4.5."),
+    click.option(
+        "--dpi", type=click.FloatRange(20, 1200), help="Resolution of the picture in dots per inch; default: 160."
+    ),
+    click.option("--style", type=Style(), help="A matplotlib style, as in dark_background, or a style file."),
 )
 
 
@@ -289,7 +291,7 @@ def range_options(command: Callable[..., Any]) -> Callable[..., Any]:
 
 def series_options(command: Callable[..., Any], auto: bool = False) -> Callable[..., Any]:
     """Add the options that choose weights, whole-parameter groups and a range; with `auto`, from equilibrium on."""
-    start = "First frame looked at; auto: where the run is in equilibrium" if auto else "First frame looked at"
+    start = "First frame used; auto: where the run is in equilibrium" if auto else "First frame used"
     return _with(
         command,
         _by(f"{listed(WHOLE)}."),
@@ -358,7 +360,7 @@ def output_options(command: Callable[..., Any]) -> Callable[..., Any]:
 
 
 def execution_options(command: Callable[..., Any]) -> Callable[..., Any]:
-    """Add the options that say who computes, from which sums, within which memory; named as dask names them."""
+    """Add the options of computing, named as in dask: where it runs, which sums it uses, its memory."""
     return _with(
         command,
         click.option(
@@ -366,14 +368,18 @@ def execution_options(command: Callable[..., Any]) -> Callable[..., Any]:
             default="threads",
             show_default=True,
             metavar="threads|processes|ADDRESS",
-            help="Who computes; ADDRESS is that of a dask.distributed scheduler, tcp://host:8786.",
+            help="Where the work is done; ADDRESS: of a dask.distributed scheduler, as in tcp://host:8786.",
         ),
         click.option(
-            "--workers", type=click.IntRange(1, MOST_WORKERS), help="Threads or processes; default: one a core."
+            "--workers",
+            type=click.IntRange(1, MOST_WORKERS),
+            help="Number of threads or processes; default: one a core.",
         ),
         click.option("--no-cache", is_flag=True, help="Neither use nor keep sums beside the store."),
         click.option("--cache", type=UserPath(file_okay=False), help="Keep the sums in this folder instead."),
         click.option(
-            "--memory-limit", type=Bytes(), help="Refuse what is projected to need more; default: what is free."
+            "--memory-limit",
+            type=Bytes(),
+            help="Refuse a question that is expected to need more; default: free memory.",
         ),
     )

@@ -30,7 +30,7 @@ def write_parquet(frames: Iterable[pd.DataFrame], attrs: Mapping[str, Any], part
             held = _storable(frame)
             if schema is None:
                 schema = pa.Schema.from_pandas(held, preserve_index=False)
-                # pandas keeps the attributes of a frame there, and reads them from there.
+                # pandas reads the attributes of a frame from there.
                 schema = schema.with_metadata({**(schema.metadata or {}), b"PANDAS_ATTRS": json.dumps(dict(attrs))})
                 writer = parquet.ParquetWriter(part, schema)
             writer.write_table(pa.Table.from_pandas(held, schema=schema, preserve_index=False))

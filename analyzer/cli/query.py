@@ -1,4 +1,4 @@
-"""From a command's options to the query that they ask."""
+"""The query that the options of a command ask."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 
 
 def settled(run: xr.DataTree, options: Mapping[str, Any]) -> Query:
-    """Return the query of a command's options, with the step that equilibrium begins at in place of start "auto"."""
+    """Return the query of a command's options; start "auto" is replaced by the step at which equilibrium begins."""
     query = query_of(options)
     if query.start != "auto":
         return query
@@ -58,7 +58,7 @@ def cache_of(options: Mapping[str, Any]) -> bool | str:
 
 
 def _by(options: Mapping[str, Any]) -> str | dict[str, list[str]]:
-    """The kind of group, or the user's own groups: a name that is given twice has the globs of both."""
+    """The kind of group, or the user's own groups. A name that is given twice gets the globs of both."""
     if not options.get("groups"):
         return str(options["by"])
     if click.get_current_context().get_parameter_source("by") is not ParameterSource.DEFAULT:

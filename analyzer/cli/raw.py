@@ -1,4 +1,4 @@
-"""`analyzer velocity --raw`: every velocity of every weight into a file or folder of its own, never all in memory."""
+"""`analyzer velocity --raw`: write every velocity of every weight to a file or folder, never all in memory."""
 
 from __future__ import annotations
 
@@ -43,11 +43,11 @@ _OF_MEANS = {
     "cache": "--cache",
     "memory_limit": "--memory-limit",
 }
-"""Options that raw velocities cannot have: of groups and windows, and of answers small enough to keep or to draw."""
+"""Options that raw velocities do not have: for groups and windows, and for answers small enough to keep or draw."""
 
 
 def write_raw(options: execution.Options) -> None:
-    """Write the raw velocities that a command's options ask for, and say where."""
+    """Write the raw velocities that a command's options ask for; say where."""
     store, form = options["store"], _form_of(options["format_"], options["output"])
     _refuse_options_of_means()
     with written(options["output"]) as part:
@@ -60,7 +60,7 @@ def write_raw(options: execution.Options) -> None:
         ):
             if form == "zarr":
                 with warnings.catch_warnings():
-                    # Consolidated metadata is an extension, which zarr says every time; readers may do without it.
+                    # zarr warns each time that consolidated metadata is an extension. Readers can do without it.
                     warnings.filterwarnings("ignore", message="Consolidated metadata", module="zarr")
                     tree.to_zarr(part, zarr_format=3, consolidated=True)
             else:
@@ -83,8 +83,8 @@ def raw_velocities(run: xr.DataTree, query: Query, location: str) -> xr.DataTree
     Returns
     -------
     xarray.DataTree
-        As `analyzer.velocity` gives it: float64, weight lag⁻¹. Its attributes are those of velocities, not of a store,
-        so that no reader takes them for weights.
+        As from `analyzer.velocity`: float64, weight lag⁻¹. Its attributes are those of velocities, not of a store, so
+        that no reader takes the values for weights.
     """
     known = trajectory(run)
     chosen = {p.path: p for p in select(known.parameters, query.parameter, query.layer, query.exclude)}
@@ -106,7 +106,7 @@ def raw_velocities(run: xr.DataTree, query: Query, location: str) -> xr.DataTree
     for node in moving.subtree:
         dataset = node.to_dataset(inherit=False)
         if node.path == "/":
-            dataset = dataset.load()  # what was logged, a few numbers a step
+            dataset = dataset.load()  # logged scalars: a few numbers a step
         else:
             paths = {str(name): f"{node.path.strip('/')}/{name}" for name in dataset.data_vars}
             dataset = dataset[[name for name, path in paths.items() if path in chosen]]
@@ -133,7 +133,7 @@ def raw_velocities(run: xr.DataTree, query: Query, location: str) -> xr.DataTree
 
 
 def _plain(dataset: xr.Dataset) -> xr.Dataset:
-    """The dataset with attributes that netCDF can hold: text and numbers; others become JSON."""
+    """The dataset with attributes that netCDF allows: text and numbers; others become JSON."""
     plain = dataset.copy()
     plain.attrs = _texts(dataset.attrs)
     for name in plain.variables:
@@ -151,12 +151,12 @@ def _texts(attrs: Mapping[Any, Any]) -> dict[str, Any]:
 
 
 def _write_netcdf(tree: xr.DataTree, part: Path) -> None:
-    """Write a netCDF file into space that is reserved first: on a full disk HDF5 ends the process."""
+    """Write a netCDF file into space that is reserved first: on a full disk, HDF5 would crash the process."""
     tree = xr.DataTree.from_dict({node.path: storable_dataset(node.to_dataset(inherit=False)) for node in tree.subtree})
     room = _room(tree)
     _keep_room(part, room)
     writes: Any = tree.to_netcdf(part, engine="h5netcdf", encoding=_chunked(tree), compute=False)
-    _keep_room(part, room)  # opening gave it back; closing gives back what is not needed
+    _keep_room(part, room)  # opening the file freed the space; closing frees what is not needed
     writes.compute()
 
 
@@ -171,7 +171,7 @@ def _keep_room(path: Path, room: int) -> None:
 
 
 def _room(tree: xr.DataTree) -> int:
-    """Bytes of the HDF5 file at most: every chunk in full, also at the edges, and its index."""
+    """Most bytes of the HDF5 file: every chunk in full, also at the edges, and its index."""
     whole = count = 0
     for array in (array for node in tree.subtree for array in node.variables.values()):
         chunks = [array.chunksizes.get(dim, (length,)) for dim, length in array.sizes.items()]
@@ -212,18 +212,18 @@ def _refuse_options_of_means() -> None:
         if context.get_parameter_source(name) not in (None, ParameterSource.DEFAULT):
             raise click.UsageError(
                 f"--raw: expected a selection (--parameter, --layer, --exclude, --start, --stop, --lag) and --workers, "
-                f"got {option}. Every velocity is written, none averaged. Leave out {option} or --raw."
+                f"got {option}. Every velocity is written, and none is averaged. Leave out {option} or --raw."
             )
 
 
 @contextmanager
 def written(output: str) -> Iterator[Path]:
-    """Yield the path of a temporary file or folder: renamed to `output` when the block ends well, else deleted.
+    """Yield the path of a temporary file or folder: renamed to `output` if the block succeeds, else deleted.
 
     Raises
     ------
     OptionError
-        Something is there already: gigabytes are not replaced in passing.
+        The name exists already: gigabytes are never replaced without being asked.
     """
     target = Path(output).absolute()
     if os.path.lexists(target):
@@ -239,7 +239,7 @@ def written(output: str) -> Iterator[Path]:
         part.rename(target)
     except AnalyzerError:
         raise
-    except (OSError, RuntimeError) as error:  # HDF5 says a full disk either way
+    except (OSError, RuntimeError) as error:  # HDF5 reports a full disk as either
         raise click.ClickException(
             f"--output {output}: expected room for all velocities, got: {_reason(error)}. Nothing is kept. Choose "
             "another place, make room, or write fewer: --parameter, --start, --stop"

@@ -1,4 +1,4 @@
-"""The rows of an answer as the text of csv, and as the object that `--format json` prints."""
+"""The rows of an answer as csv text, and as the object that `--format json` prints."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from analyzer.text import of_cell
 
 @dataclass(frozen=True)
 class Records:
-    """Rows of an answer that are made while they are written, a frame after the other."""
+    """Rows of an answer that are made while they are written, one frame at a time."""
 
     frames: Iterable[pd.DataFrame]
 
@@ -33,9 +33,9 @@ def document_of(answer: xr.Dataset, frames: Iterable[pd.DataFrame], store: str) 
 
 
 def json_text(document: Mapping[str, Any]) -> Iterator[str]:
-    """Yield the text of an object of json piece by piece: that of `json.dumps(document, indent=1)`, and a line break.
+    """Yield the text of a JSON object piece by piece: as of `json.dumps(document, indent=1)`, and a line break.
 
-    A value of the object may be `Records`, which are written one after the other; nothing below it may.
+    A value of the object may be `Records`; they are written one after the other. Deeper values may not.
     """
     lead = "{"
     for name, value in document.items():
@@ -57,18 +57,18 @@ def _list_text(records: Records) -> Iterator[str]:
 
 
 def _indented(value: Any, depth: int) -> str:
-    """A value as text, inside objects and lists of this depth; texts in it have no line breaks of their own."""
+    """A value as JSON, indented as at this depth. JSON escapes the line breaks in texts."""
     return json.dumps(value, indent=1, allow_nan=False).replace("\n", "\n" + depth * " ")
 
 
 def csv_text(frames: Iterable[pd.DataFrame]) -> Iterator[str]:
-    """Yield the text of a csv file, frame by frame, in which no name is a formula or an order to a terminal."""
+    """Yield the text of a csv file, frame by frame. No name in it works as a formula or as a terminal command."""
     for n, frame in enumerate(frames):
         yield str(_cells(frame).to_csv(index=False, header=n == 0))
 
 
 def _cells(frame: pd.DataFrame) -> pd.DataFrame:
-    """The frame with texts as a cell may hold them; numbers stay as they are."""
+    """The frame with texts that are safe in a cell; numbers stay as they are."""
     names = [str(name) for name in frame.columns]
     texts = {name: frame[name].map(_cell) for name in names if not pd.api.types.is_numeric_dtype(frame[name])}
     return frame.assign(**texts).rename(columns=_cell)

@@ -1,4 +1,4 @@
-"""`analyzer watch` as text: a table that fits a terminal, a line for each commit elsewhere."""
+"""`analyzer watch` as text: a table that fits a terminal, or without one, a line for each commit."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ BARS, ASCII_BARS = "▁▂▃▄▅▆▇█", "_.-:=+*#"
 NOT_FINITE, ASCII_NOT_FINITE = "×", "x"
 FEWEST_BARS = 4
 MOST_LAYERS = 20
-"""Layers in one line, off a terminal."""
+"""Most layers in the line of a commit."""
 _SMALLEST, _BETWEEN = 8, "  "
 _ENTER, _LEAVE = "\x1b[?1049h\x1b[?25l", "\x1b[?25h\x1b[?1049l"
 _HOME, _END_OF_LINE, _BELOW = "\x1b[H", "\x1b[K", "\x1b[J"
@@ -47,7 +47,7 @@ def sparkline(values: Sequence[float], width: int, *, plain: bool = False) -> st
 
 
 def facts_of(view: View, *, plain: bool = False) -> list[str]:
-    """What is said of the run as a whole, each a few words."""
+    """Facts on the run as a whole, a few words each."""
     rates = sorted(set(view.learning_rates))
     shown = "–" if not plain else "-"
     facts = [
@@ -70,16 +70,16 @@ def table_of(view: View, width: int, height: int | None = None, *, plain: bool =
     view
         What is shown.
     width, height
-        Of the terminal; no height: all layers.
+        Of the terminal; without a height, all layers are shown.
     plain
-        Use ASCII alone, but for names.
+        Use ASCII only, except in names.
     """
     head = _filled([view.store, f"[{view.status}]", f"committed {view.committed}"], width)
     head += _filled(facts_of(view, plain=plain), width)
     others = ["   ".join(f"{name} {_short(value)}" for name, value in view.scalars.items())] if view.scalars else []
     body = [] if view.recent is None else ["", *_layers(view, width, plain)]
     feet = ["", *_notes(view)]
-    if height is not None:  # what matters least goes first
+    if height is not None:  # the least important lines are left out first
         others = others if len([*head, *others, *body, *feet]) <= height else []
         feet = feet if len([*head, *body, *feet]) <= height else []
         if len(head) + len(body) > height:
@@ -91,7 +91,7 @@ def table_of(view: View, width: int, height: int | None = None, *, plain: bool =
 
 
 def _notes(view: View) -> list[str]:
-    """What stands below the table."""
+    """The lines below the table."""
     notes = list(view.events)
     if view.not_finite:
         notes.append(f"NaN: weights of {', '.join(view.not_finite)} are not finite")
@@ -103,7 +103,7 @@ def _notes(view: View) -> list[str]:
 
 
 def line_of(view: View, *, plain: bool = False) -> str:
-    """One line for a commit, where there is no terminal."""
+    """The line of a commit, for output that is no terminal."""
     parts = [view.committed, *facts_of(view, plain=plain)]
     if view.recent is not None:
         named = [f"{layer} {_short(T)}" for layer, T in view.recent.temperatures.items()]
@@ -146,7 +146,7 @@ def _layers(view: View, width: int, plain: bool) -> list[str]:
 
 
 def _filled(parts: Sequence[str], width: int) -> list[str]:
-    """Parts side by side, as many a line as fit."""
+    """Parts side by side, as many in a line as fit."""
     lines: list[str] = []
     for part in map(printable, parts):
         if lines and cells(lines[-1]) + 3 + cells(part) <= width:
@@ -168,7 +168,7 @@ def cells(text: str) -> int:
 
 
 def cut(text: str, width: int) -> str:
-    """The text, or as much of its beginning as fits, and a mark that it was cut."""
+    """The text, or as much of its beginning as fits, followed by ~."""
     if cells(text) <= width:
         return text
     kept = text[:width]
@@ -221,7 +221,7 @@ class Screen:
         self._write(_HOME + "\n".join(line + _END_OF_LINE for line in table) + _BELOW)
 
     def close(self) -> None:
-        """Give the terminal back as it was, with the last table, whole, below what stood there."""
+        """Restore the terminal, and print the whole last table below its old content."""
         self._write(_LEAVE)
         if self._view is not None:
             say("\n".join(table_of(self._view, shutil.get_terminal_size().columns - 1, plain=self._plain)))
@@ -232,7 +232,7 @@ class Screen:
 
 
 def make_display() -> Lines | Screen:
-    """A table on a terminal that can draw one, else lines."""
+    """A `Screen` on a terminal that can draw one, else `Lines`."""
     if sys.stdout.isatty() and os.environ.get("TERM") not in (None, "", "dumb", "unknown"):
         return Screen()
     return Lines()

@@ -1,7 +1,7 @@
-"""One question to several stores: their answers as one table, with the run and its hyperparameters before each row.
+"""One question to several stores: their answers as one table. Each row begins with the run and its hyperparameters.
 
-The stores are answered one after the other, and an answer is let go once its rows are written. Rows are held back only
-until they are many (`_MOST_HELD`), so that the columns are those of all answers, as long as these are small.
+The stores are asked one after the other, and an answer is freed once its rows are written. Up to `_MOST_HELD` rows are
+held back: if all answers fit, the table has the columns of all of them.
 """
 
 from __future__ import annotations
@@ -37,29 +37,29 @@ from analyzer.tables.layouts import layout_of
 from analyzer.tables.sweeps import of_run
 
 _MOST_HELD = 100_000
-"""Rows that are held back at most, some hundred bytes each."""
+"""Most rows that are held back, some hundred bytes each."""
 _OF_ONE_RUN = ("plot", "masks", "weights", "raw")
-"""Options whose files are of one run."""
+"""Options that write files of a single run."""
 _OF_A_RUN = ("store", "run_id", "quantity")
-"""Attributes that an answer of several stores cannot have, or has elsewhere."""
+"""Attributes of a single run, or that the answer of several stores has elsewhere."""
 
 
 @dataclass
 class _Sweep:
-    """What is known of the stores so far. Lifetime: one command.
+    """The stores and what their answers have in common so far. Lifetime: one command.
 
     Attributes
     ----------
     stores
         By name of the run.
     places
-        By name of the run: where its hyperparameters begin in the columns.
+        By name of the run: its first row in the columns.
     columns
-        The hyperparameters that each run had, one row for each setting of it, as a run may be resumed with others.
+        Hyperparameters. A run has a row for each of its settings, since it may be resumed with others.
     unanswered
         Stores without an answer, and why.
     attrs
-        What the answers so far have in common.
+        Attributes that all answers so far share.
     """
 
     stores: dict[str, Store]
@@ -89,7 +89,7 @@ def _known(stores: dict[str, Store], unanswered: list[dict[str, str]]) -> _Sweep
 
 
 def give_each(body: Body, stores: Sequence[str], options: dict[str, Any]) -> None:
-    """Give the answers of several stores as one table; exit code 1 where a store has none.
+    """Write the answers of several stores as one table; exit code 1 if a store has none.
 
     Parameters
     ----------
@@ -103,10 +103,11 @@ def give_each(body: Body, stores: Sequence[str], options: dict[str, Any]) -> Non
     form = form_of(options)
     for name in _OF_ONE_RUN:
         if options.get(name):
-            raise click.UsageError(f"--{name}: expected one run, got several stores. Ask for each alone.")
+            raise click.UsageError(f"--{name}: expected one run, got several stores. Ask for each run separately.")
     if form == "netcdf":
         raise click.UsageError(
-            "--format netcdf: expected one run, got several stores. Write csv, json or parquet, or ask for each alone."
+            "--format netcdf: expected one run, got several stores. Write csv, json or parquet, or ask for each run "
+            "separately."
         )
     check_output(options)
     unanswered: list[dict[str, str]] = []
@@ -137,7 +138,7 @@ def _nothing(unanswered: Sequence[dict[str, str]]) -> str:
 
 
 def _common_lag(opened: Mapping[str, Store], options: Mapping[str, Any]) -> dict[str, int]:
-    """The lag of all runs, where none was asked for and they differ in their stride: as `analyzer.sweep.common_lag`."""
+    """The lag of all runs, if none was asked for and their strides differ: as `analyzer.sweep.common_lag`."""
     spaced = {name: {s.stride or store.stride for s in store.segments} for name, store in opened.items()}
     strides = {name: found.pop() for name, found in spaced.items() if len(found) == 1}
     if "lag" not in options or options["lag"] is not None or len(set(strides.values())) < 2:
@@ -147,14 +148,14 @@ def _common_lag(opened: Mapping[str, Store], options: Mapping[str, Any]) -> dict
     say(
         f"Warning: --lag: expected one stride in all runs, but {printable(low)} has a frame every {strides[low]} steps "
         f"and {printable(high)} every {strides[high]}. Velocities are taken over {common} steps in every run, since "
-        f"displacements over different times are not one quantity. To say so: --lag {common}",
+        f"displacements over different times are not one quantity. To choose it yourself: --lag {common}",
         err=True,
     )
     return {"lag": common}
 
 
 def _answers(body: Body, options: dict[str, Any], sweep: _Sweep) -> Iterator[pd.DataFrame]:
-    """Yield the rows of one store after the other, a few thousand at a time."""
+    """Yield the rows of the stores in turn, a few thousand at a time."""
     for name, store in sweep.stores.items():
         taken: list[xr.Dataset] = []
         try:
@@ -169,7 +170,7 @@ def _answers(body: Body, options: dict[str, Any], sweep: _Sweep) -> Iterator[pd.
 
 
 def _share(attrs: dict[str, Any], own: Mapping[Any, Any]) -> None:
-    """Keep of the attributes what another answer has, too."""
+    """Keep only the attributes that this answer shares."""
     known = {str(name): value for name, value in own.items() if name not in _OF_A_RUN}
     if not attrs:
         attrs |= {"quantity": str(own.get("quantity", "")), **known}
@@ -194,7 +195,7 @@ def _rows(answer: xr.Dataset, facts: Mapping[str, Any]) -> Iterator[pd.DataFrame
 def _write(
     options: Mapping[str, Any], form: str, sweep: _Sweep, held: list[pd.DataFrame], rest: Iterator[pd.DataFrame]
 ) -> None:
-    """Write the rows that are held back, and then those that still come."""
+    """Write the rows that are held back, then the rest."""
     begin = pd.concat(held, ignore_index=True)
     following = next(rest, None)
     attrs: Mapping[str, Any] = sweep.attrs
@@ -202,7 +203,7 @@ def _write(
         frames: Iterable[pd.DataFrame] = [_short(begin)]
     else:
         frames = chain([begin], _like(begin, chain([following], rest)))
-        attrs = {"quantity": sweep.attrs["quantity"]}  # what all answers share is known at the end
+        attrs = {"quantity": sweep.attrs["quantity"]}  # only at the end is it known what all answers share
     if form == "parquet":
         deliver(options, lambda part: write_parquet(frames, attrs, part))
     elif form == "csv":
@@ -214,7 +215,7 @@ def _write(
 
 
 def _document(sweep: _Sweep, frames: Iterable[pd.DataFrame]) -> dict[str, Any]:
-    """The object of json. What is known once the records are written stands after them."""
+    """The object of json. After the records comes what is known only when they are written."""
     return {
         "quantity": sweep.attrs["quantity"],
         "stores": [store.location for store in sweep.stores.values()],
@@ -225,7 +226,7 @@ def _document(sweep: _Sweep, frames: Iterable[pd.DataFrame]) -> dict[str, Any]:
 
 
 def _short(frame: pd.DataFrame) -> pd.DataFrame:
-    """The rows without columns that say nothing: windows that are whole, and a length of the lag that is the same."""
+    """The rows without empty columns of remarks, and without a `steps_per_lag` that is the same in all rows."""
     silent = [name for name in LAST if name in frame and not frame[name].any()]
     silent += ["steps_per_lag"] if "steps_per_lag" in frame and frame["steps_per_lag"].nunique() == 1 else []
     return frame.drop(columns=silent)
@@ -237,13 +238,13 @@ def _like(begin: pd.DataFrame, frames: Iterable[pd.DataFrame]) -> Iterator[pd.Da
         if more := [name for name in frame.columns if name not in begin.columns]:
             raise click.ClickException(
                 f"{frame['run'].iloc[0]}: expected the columns of the runs before it, got {', '.join(more)} as well. "
-                "A table has one heading. Ask for this run alone."
+                "All rows of a table have the same columns. Ask for this run separately."
             )
         yield frame.reindex(columns=begin.columns).astype(begin.dtypes)
 
 
 def _table(frame: pd.DataFrame, sweep: _Sweep) -> str:
-    """The rows as a table; hyperparameters that all runs share are said below it."""
+    """The rows as a table; below it, the hyperparameters that all runs share."""
     shared = {}
     for name in frame.columns[1 : 1 + len(sweep.columns)]:
         if frame[name].nunique(dropna=False) == 1 and frame["run"].nunique() > 1:

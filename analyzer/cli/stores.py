@@ -1,4 +1,4 @@
-"""The stores that a user named: one, or several that are opened one after the other."""
+"""The stores that a user named: one or several. They are opened in turn."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ Body = Callable[..., None]
 
 
 def is_one(stores: Sequence[str]) -> bool:
-    """Whether one store was named, and not by a pattern."""
+    """Whether exactly one store was named, without a pattern."""
     from analyzer.store.names import user_path
     from analyzer.store.together import matching
 
@@ -37,7 +37,7 @@ def paths_of(stores: Sequence[str]) -> list[str]:
 
 
 def open_each(paths: Iterable[str], unanswered: list[dict[str, str]]) -> dict[str, Store]:
-    """Return the metadata of stores by name; those that cannot be read are named on stderr, and appended."""
+    """Return the metadata of stores by name. Stores that cannot be read are named on stderr and appended."""
     from analyzer.store.schema import read_store
     from analyzer.store.together import names_of
 
@@ -51,7 +51,7 @@ def open_each(paths: Iterable[str], unanswered: list[dict[str, str]]) -> dict[st
 
 
 def refuse(location: str, error: AnalyzerError | OSError, unanswered: list[dict[str, str]]) -> None:
-    """Say once why a store has no answer."""
+    """Say on stderr why a store has no answer, and add it to `unanswered`."""
     text = of_a_file(error) if isinstance(error, OSError) else str(error)
     said = text if text.startswith(location) else f"{location}: {text}"
     unanswered.append({"store": location, "error": text})

@@ -1,4 +1,4 @@
-"""Tables as text: aligned columns off a terminal; on one, drawn by rich in its width."""
+"""Tables as text: rich draws them in the width of a terminal; elsewhere, columns are aligned."""
 
 from __future__ import annotations
 
@@ -17,19 +17,19 @@ from analyzer.cli.text import printable
 from analyzer.errors import MemoryLimitError
 
 MOST_ROWS = 1_000_000
-"""Rows that no table has."""
+"""A table has fewer rows than this."""
 _FEW_ROWS = 10_000
-"""Rows of a table that is drawn within any memory limit: they take some ten megabytes."""
+"""A table of fewer rows ignores the memory limit: it takes some ten megabytes."""
 _CELL_BYTES = 160
-"""Bytes that a cell takes at most until it is printed: an object for its text, places in three lists, and the lines."""
+"""Most bytes that a cell takes until it is printed: its text, entries in three lists, and its part of the lines."""
 _NARROW = re.compile(r"[ -Z\]-~¡-¬®-˿΄-Ͽ–—…×]*")
-"""Text that takes one place a character and that rich prints as it is: neither markup (it has "[" and "\\"), nor marks
-that combine, nor the wide characters of Asia."""
+"""Text of characters that take one cell each and that rich prints as they are: no "[" and "\\" of markup, no combining
+marks, no wide characters of Asia."""
 
 
 @dataclass(frozen=True)
 class _Column:
-    """A column of a table: its heading, its cells as text, and whether they stand at the right as numbers do."""
+    """A column of a table: its heading, its cells as text, and whether they are aligned to the right (numbers)."""
 
     title: str
     cells: Sequence[str]
@@ -37,12 +37,12 @@ class _Column:
 
     @property
     def narrowest(self) -> int:
-        """Characters that the column needs if its heading may break between words; numbers and names never break."""
+        """Least width: headings may break between words; numbers and names may not."""
         return max(map(len, [*self.title.split(), *self.cells]), default=0)
 
     @property
     def width(self) -> int:
-        """Characters that the column needs with its heading in one line."""
+        """Width with the heading in one line."""
         return max(map(len, [self.title, *self.cells]))
 
     def lines(self) -> list[str]:
@@ -74,7 +74,7 @@ def refuse_long(rows: int, columns: int, memory_limit: int | None) -> None:
 
 
 def table_of(answer: xr.Dataset, frame: pd.DataFrame, wide: bool = False) -> str:
-    """Return the frame as a table, and below it what it shows; with `wide`, with all of its columns."""
+    """Return the frame as a table, with all columns if `wide`, and below it what the table shows."""
     expected = [f"T/η² expected{where}: {text}" for text, where in _expected(frame).items()]
     shown, said = columns_of(frame, wide)
     same = said[:1] if said[:1] and said[0].startswith("steps ") else []
@@ -93,19 +93,19 @@ def too_short(answer: xr.Dataset) -> list[str]:
 
 
 def fewer_of(answer: xr.Dataset, rows: int) -> list[str]:
-    """Return how to get fewer rows than those of a table of an answer, if they are many."""
+    """Return how to get fewer rows, if a table of an answer has many."""
     sizes = answer.sizes
     by = str(answer.attrs.get("by", ""))
     return fewer(rows, "model" if sizes.get("group") == 1 else by, sizes.get("window", 1), sizes.get("lag", 1))
 
 
 def _rate(frame: pd.DataFrame) -> str:
-    """The learning rate, if all rows have one: then no column says it."""
+    """The learning rate, if all rows have the same: then no column has it."""
     return f", learning rate {frame['learning_rate'].iloc[0]:.4g}" if has_one_rate(frame) else ""
 
 
 def _expected(frame: pd.DataFrame) -> dict[str, str]:
-    """What is expected of T/η², and of which rows, if not of all."""
+    """The expected values of T/η², each with the rows that it holds for, or "" if it holds for all."""
     if "expectation" not in frame:
         return {}
     texts = frame["expectation"].unique()
@@ -119,7 +119,7 @@ def _expected(frame: pd.DataFrame) -> dict[str, str]:
 
 
 def table_text(frame: pd.DataFrame, wide: int = 240) -> str:
-    """Return a frame as a table: for a terminal in its width, else `wide`; wider where the cells need it."""
+    """Return a frame as a table in the width of the terminal, or `wide` without one; wider if the cells need it."""
     columns = _columns(frame)
     needed = sum(column.narrowest + BETWEEN for column in columns)
     if not _rich_is_asked() and _is_plain(columns, max(wide, needed)):
@@ -128,7 +128,7 @@ def table_text(frame: pd.DataFrame, wide: int = 240) -> str:
 
 
 def footer(attrs: Mapping[str, Any]) -> str:
-    """Return what a table shows, its units, its lag and its convention: as far as the answer has them."""
+    """Return what a table shows: its quantity, and its units, lag and convention if the answer has them."""
     parts = [attrs["quantity"] + (f" in {attrs['units']}" if "units" in attrs else "")]
     if attrs.get("lag") == "spacing":
         parts.append("lag one spacing of frames = steps per lag")
@@ -150,14 +150,14 @@ def _columns(frame: pd.DataFrame) -> list[_Column]:
 
 
 def _rich_is_asked() -> bool:
-    """Whether rich knows better: on a terminal, for one that the environment names, and where lines cannot be drawn."""
+    """Whether rich must draw: on a terminal, if the environment asks for one, or if the encoding lacks lines."""
     if sys.stdout.isatty() or os.environ.get("FORCE_COLOR") or os.environ.get("TTY_COMPATIBLE") == "1":
         return True
     return not (getattr(sys.stdout, "encoding", None) or "utf-8").lower().startswith("utf")
 
 
 def _is_plain(columns: Sequence[_Column], room: int) -> bool:
-    """Whether columns side by side are what rich would draw: no heading breaks, no character is wide or markup."""
+    """Whether rich would draw plain columns side by side: no heading breaks, no character is wide or markup."""
     if not columns or sum(column.width + BETWEEN for column in columns) - 1 > room:
         return False
     texts = [text for column in columns for text in (column.title, *column.cells)]
@@ -165,7 +165,7 @@ def _is_plain(columns: Sequence[_Column], room: int) -> bool:
 
 
 def _plain(columns: Sequence[_Column]) -> str:
-    """Columns side by side, as rich draws them without colours: rich takes longer to load than an answer to compute."""
+    """Columns side by side, as rich draws them without colours. Loading rich can take longer than an answer."""
     heading, *rows = ((" " * BETWEEN).join(line) for line in zip(*(c.lines() for c in columns), strict=True))
     lines = ["", f" {heading}", " " + "─" * len(heading), *(f" {row}" for row in rows)]
     return "\n".join(line.rstrip() for line in lines).rstrip()
@@ -185,7 +185,7 @@ def _drawn(columns: Sequence[_Column], needed: int, wide: int) -> str:
     for row in zip(*(column.cells for column in columns), strict=True):
         table.add_row(*map(escape, row))
     terminal = sys.stdout.isatty()
-    # Nothing may be cut: where the cells need more room than there is, lines are longer.
+    # Nothing may be cut: if the cells need more than the width, lines are longer.
     console = Console(width=None if terminal else wide, no_color=not terminal or None, highlight=False)
     console.width = max(console.width, needed)
     with console.capture() as capture:

@@ -35,13 +35,13 @@ _OURS: tuple[type[Warning], ...] = (
 )
 _WARNING = "Warning: "
 _NAMED: list[str] = []
-"""The run that warnings are about, where a command answers for several."""
+"""The run that warnings are about, if a command answers for several."""
 _AT_ONCE = 1 << 16
-"""Characters that are printed at once."""
+"""Characters that are printed in one call."""
 
 
 def say(text: str = "", err: bool = False, nl: bool = True) -> None:
-    """Print a text of our own to stdout, or to stderr; names in it have passed `printable`.
+    """Print a text to stdout or stderr. Names in it have passed `printable`.
 
     The stream is the one that Python made, with the encoding of the terminal: to one of pure ASCII click alone would
     send UTF-8.
@@ -53,7 +53,7 @@ def say(text: str = "", err: bool = False, nl: bool = True) -> None:
 
 @contextmanager
 def naming(run: str) -> Iterator[None]:
-    """Put the name of a run before the warnings that are said inside: they are about one run of several."""
+    """Put the name of a run before the warnings inside: they are about one run of several."""
     _NAMED.append(run)
     try:
         yield
@@ -62,7 +62,7 @@ def naming(run: str) -> Iterator[None]:
 
 
 def of_a_file(error: OSError) -> str:
-    """An error of the system that no command foresaw, in a sentence."""
+    """An error of the system that no command handles, in a sentence."""
     if error.filename is None:
         return f"System: expected to read and write, got: {error.strerror or error}. Nothing was answered. Try again."
     return (
@@ -72,7 +72,7 @@ def of_a_file(error: OSError) -> str:
 
 
 def say_all(pieces: Iterable[str]) -> None:
-    """Print pieces of a text to stdout, many at a time: each print is a call of the system."""
+    """Print pieces of a text to stdout, many at a time: each print is a system call."""
     held: list[str] = []
     length = 0
     for piece in pieces:
@@ -85,7 +85,7 @@ def say_all(pieces: Iterable[str]) -> None:
 
 
 def make_encodable() -> None:
-    """Let stdout and stderr write escapes for characters that their encoding lacks, as in ISO-8859-1."""
+    """Let stdout and stderr write escapes for characters that their encoding lacks, such as ⟨ in ISO-8859-1."""
     for name in ("stdout", "stderr"):
         if getattr(sys, name) is None:  # closed by whoever started the command: what is said goes nowhere
             setattr(sys, name, open(os.devnull, "w", encoding="utf-8"))  # noqa: PTH123, SIM115
@@ -97,9 +97,9 @@ def make_encodable() -> None:
 
 @contextmanager
 def warnings_in_a_line(*others: type[Warning]) -> Iterator[None]:
-    """Print each warning that the analyzer gives inside as one line on stderr, once, without the place in the code.
+    """Print each warning of the analyzer inside as one line on stderr, once, without the place in the code.
 
-    Warnings of the classes `others` are printed in this way, too.
+    Warnings of the classes `others` are printed in the same way.
     """
     said: set[str] = getattr(warnings.showwarning, "said", set())  # of the block around this one
 

@@ -1,4 +1,4 @@
-"""What `analyzer watch` knows of a run: from one commit to the next, from the root document alone."""
+"""What `analyzer watch` remembers of a run between commits, from the root document alone."""
 
 from __future__ import annotations
 
@@ -16,9 +16,9 @@ from analyzer.store.recent import Recent, recent_of
 from analyzer.store.schema import Store
 
 MOST_KEPT = 1000
-"""Temperatures of a layer that are remembered: no terminal is wider."""
+"""Most remembered temperatures of a layer: no terminal is wider."""
 RATE_SECONDS = 60.0
-"""Steps a second are a mean over the commits of this time."""
+"""Steps a second are a mean over the commits of this many seconds."""
 MOST_EVENTS = 3
 RUNNING = "running"
 
@@ -34,17 +34,17 @@ class View:
     status
         In words.
     is_over
-        Whether nothing more can be expected of it.
+        Whether no more commits can come.
     step
         Of the newest committed frame; None before the first.
     rate
         Steps a second; None where fewer than two commits were seen.
     loss, scalars
-        The newest finite values of the loss and of what else was logged, by name.
+        The newest finite values of the loss, with its name, and of the other logged scalars by name.
     learning_rates
         Of each parameter group.
     waiting
-        Frames in the spool that the writer had not taken at the commit, and how many it holds.
+        Frames that still lay in the spool at the commit, and the capacity of the spool.
     recent
         The newest temperatures.
     history
@@ -92,7 +92,7 @@ class Watched:
     measured: int | None = None
 
     def look(self, store: Store, when: float) -> View:
-        """Take note of a commit that was made at a time, in seconds of the epoch."""
+        """Take note of a commit; `when` is its time in seconds since 1970."""
         self._notice(store, when)
         recent, step = recent_of(store), _step_of(store)
         if step is not None and (not self.ends or step > self.ends[-1][1]):
@@ -126,14 +126,14 @@ class Watched:
         )
 
     def _notice(self, store: Store, when: float) -> None:
-        """Say what happened to the run: it was resumed, or another took its place."""
+        """Note as an event if the run was resumed, or if another took its place."""
         created, segments, at = store.attrs.get("created"), len(store.segments), _clock(when)
         if self.run_id and store.run_id != self.run_id and created != self.created:
             self.events.append(f"{at} another run took its place")
             self._forget()
         elif segments > self.segments > 0:
             self.events.append(f"{at} resumed at step {store.segments[-1].first_step:,}")
-            self.ends.clear()  # what passed between is no time of training
+            self.ends.clear()  # there was no training in between
         self.run_id, self.created, self.segments = store.run_id, created, segments
 
     def _forget(self) -> None:
@@ -149,7 +149,7 @@ class Watched:
 
 
 def state_of(store: Store) -> tuple[str, bool]:
-    """The status of a run in words, and whether nothing more can be expected of it."""
+    """The status of a run in words, and whether no more commits can come."""
     if not store.is_trajectory:
         return "kept sums alone", True
     if store.status != RUNNING:
@@ -159,16 +159,16 @@ def state_of(store: Store) -> tuple[str, bool]:
     sign, age = abandoned(store), heartbeat_age(store)
     if sign is not None:
         is_over = ended != PROCESSES or age is None or age > STALE_SECONDS  # until then it may be recovered or resumed
-        return f"nobody writes any more: {sign}. Bring frames home: recorder recover {store.location}", is_over
+        return f"nobody writes any more: {sign}. Recover its frames: recorder recover {store.location}", is_over
     if "trainer" in ended:
-        return "the trainer has died; the writer brings its last frames home", False
+        return "the trainer has died; the writer stores its last frames", False
     if "writer" in ended:
         return "the writer has died; the trainer starts another", False
     return RUNNING, False
 
 
 def _clock(when: float) -> str:
-    """The time of day; "--:--:--" for a time that no calendar has, as the stamp of a damaged file system."""
+    """The time of day; "--:--:--" for an impossible time, as a damaged file system may give."""
     try:
         return time.strftime("%H:%M:%S", time.localtime(when))
     except (ValueError, OverflowError, OSError):
@@ -176,7 +176,7 @@ def _clock(when: float) -> str:
 
 
 def _step_of(store: Store) -> int | None:
-    """The step of the newest frame: as the root says it, else as many frames make."""
+    """The step of the newest frame: from the root document, else from the number of frames."""
     step = mapping(store.attrs.get("last")).get("step")
     if isinstance(step, int):
         return step

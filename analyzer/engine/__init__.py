@@ -1,1 +1,1 @@
-"""One pass over the frames: planned, decoded, reduced to sums, merged, and kept for later questions."""
+"""One pass over the frames: it is planned, frames are decoded and reduced to sums, and the sums are merged and kept."""

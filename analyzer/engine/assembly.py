@@ -1,4 +1,4 @@
-"""The last task of a pass: from the partials of bundles to the moments of groups, their series and batches."""
+"""The last task of a pass. It makes the moments of groups, their series and batches from the partials of bundles."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ Array = np.ndarray[Any, np.dtype[Any]]
 
 @dataclass(frozen=True)
 class Assembled:
-    """What the last task makes, before it is handed out as arrays; see `Moments`."""
+    """The result of the last task. `Moments` hands it out as arrays."""
 
     table: Array
     nonfinite: dict[str, int]
@@ -36,14 +36,14 @@ class Assembled:
 
 @dataclass(frozen=True)
 class Assembly:
-    """The last task's share of a plan: what is needed to number the groups, without the spans.
+    """The part of a plan that the last task needs: what numbers the groups, without the spans.
 
     Attributes
     ----------
     source
-        An array of the store that the frames or their sums are of; None for a tree that was modified.
+        An array of the store that frames or sums come from; None for a tree that was modified.
     maker
-        Which version planned it (`analyzer.engine.makers`).
+        The version that made the plan (`analyzer.engine.makers`).
     """
 
     bundles: tuple[Bundle, ...]
@@ -61,7 +61,7 @@ class Assembly:
 
     @property
     def series(self) -> int:
-        """How many series there are: one for each group of whole parameters, else one for each parameter."""
+        """Number of series: one for each group of whole parameters, else one for each parameter."""
         return self.groups if self.is_whole else len(self.parameters)
 
     def mass(self, bundle: Bundle) -> Array:
@@ -71,7 +71,7 @@ class Assembly:
 
 
 def assemble(assembly: Assembly, partials: Sequence[Partial], origin: int | None, remains: Remains | None) -> Assembled:
-    """The table of moments of all groups and windows, and the first frame that is not finite of each parameter.
+    """The moments of all groups and windows, and the first frame of each parameter that is not finite.
 
     Parameters
     ----------
@@ -80,7 +80,7 @@ def assemble(assembly: Assembly, partials: Sequence[Partial], origin: int | None
     origin
         First frame of the series, or None where there is none.
     remains
-        What to keep beside the sums that were kept on the way.
+        What to keep beside the sums that the pass has kept already.
 
     Raises
     ------
@@ -111,7 +111,7 @@ def assemble(assembly: Assembly, partials: Sequence[Partial], origin: int | None
 
 
 def assemble_series(assembly: Assembly, parts: Sequence[Series], origin: int) -> Assembled:
-    """As `assemble`, from the sums of single steps alone: all but Σv² is NaN."""
+    """As `assemble`, from the sums of single steps alone. Only Σv² is filled in; the other moments are NaN."""
     require_same(assembly.maker, assembly.source)
     series = _summed(assembly, [part.values for part in parts])
     table = np.full((MOMENTS, assembly.groups, assembly.sampling.windows.velocities.size), np.nan)
@@ -144,7 +144,7 @@ def note_first(found: dict[str, int], nonfinite: Iterable[tuple[str, int]]) -> N
 
 
 def _summed(assembly: Assembly, series: Sequence[tuple[Array, ...]]) -> Array:
-    """Mass-weighted Σv² of every step by group or by parameter, from that of every piece, in their order."""
+    """Mass-weighted Σv² of every step by group or by parameter, added up over pieces in their order."""
     total = np.zeros((assembly.series, max(sum(part.shape[1] for part in parts) for parts in series)))
     order = {name: n for n, name in enumerate(assembly.parameters)}
     for bundle, parts in zip(assembly.bundles, series, strict=True):
@@ -213,7 +213,7 @@ def table_of(assembled: Assembled) -> Array:
 
 
 def nonfinite_of(assembled: Assembled) -> Array:
-    """The first frame that is not finite of each parameter that has one, as an array without axes."""
+    """The first frame that is not finite, by parameter, in an array without axes."""
     return np.array(assembled.nonfinite, dtype=object)
 
 

@@ -1,10 +1,10 @@
-"""Bins: the one cut of a trajectory whose sums answer many queries and can be kept.
+"""Bins: cuts of a trajectory that do not depend on the query, so that their sums can be kept and answer many queries.
 
-A bin is a run of consecutive frames that a span of the plan holds whole. Fine bins are cut at every 256th frame, at the
-middles and ends of recorded epochs, at gaps and at segment starts; *coarse* bins lack the cuts at 256 frames and at
-middles. Whole runs and epochs need no more than coarse bins. These take a fifth of the room, so they are kept and read
-apart. A query is *aligned* if all its stretches begin and end on bin edges. It is answered from the bins' sums, the
-coarse ones if they are enough. Sums just computed and sums kept from before give the same bits.
+A bin holds consecutive frames of one span of the plan. *Fine* bins are cut at every 256th frame, at the middles and
+ends of recorded epochs, at gaps and at segment starts. *Coarse* bins lack the cuts at every 256th frame and at middles.
+Whole runs and epochs need only coarse bins. These take a fifth of the room, so they are kept and read apart. A query is
+*aligned* if all its stretches begin and end on bin edges. The sums of bins answer it, the coarse ones if they are
+enough. Sums just computed and sums kept from before give the same bits.
 """
 
 from __future__ import annotations
@@ -44,14 +44,14 @@ class Layout:
 
 @dataclass(frozen=True)
 class Cut:
-    """The coarse and the fine bins of a span, and those in which it is decoded.
+    """The coarse and the fine bins of a span, and the bins in which it is decoded.
 
     Attributes
     ----------
     coarse, fine
-        See above.
+        See the module.
     decoded
-        The fine bins, cut at decoding units as well: each lies in one unit, or is the one velocity between two.
+        The fine bins, cut at decoding units as well: each lies in one unit, or is the one velocity between two units.
     unit
         Frames that are decoded at once.
     """
@@ -64,12 +64,12 @@ class Cut:
 
 @dataclass(frozen=True)
 class BinSums:
-    """What bins say about a bundle of weights.
+    """The sums of bins over a bundle of weights.
 
     Attributes
     ----------
     sums
-        (SUMS, bins, weights) float64, see `analyzer.engine.sums`; of coarse bins the sums of the fine ones in them.
+        (SUMS, bins, weights) float64, see `analyzer.engine.sums`. For coarse bins: the fine bins in them added up.
     frames
         (edges, weights) float32 or float64: the frames at the edges.
     """
@@ -80,12 +80,12 @@ class BinSums:
 
 @dataclass(frozen=True)
 class SpanSums:
-    """What a span says about a bundle of weights, the part of it that a query needs.
+    """The sums of a span over a bundle of weights, as far as a query needs them.
 
     Attributes
     ----------
     coarse, fine
-        Sums of the bins; `fine` is None where the coarse ones do.
+        Sums of the bins; `fine` is None where the coarse ones are enough.
     series
         (pieces, frames - 1) float64: Σ_weights v² of every pair of neighbouring frames, over each piece; or None.
     nonfinite
@@ -99,7 +99,7 @@ class SpanSums:
 
 
 def cut(line: Timeline, epoch_ends: Array, middles: Array, start: int, stop: int, unit: int) -> Cut:
-    """Return the bins of frames start to stop - 1, decoded `unit` frames at once from `start` on."""
+    """Return the bins of frames start to stop - 1, which are decoded `unit` frames at once from `start` on."""
     epochs, halves = (frames[(frames >= start) & (frames < stop)] for frames in (epoch_ends, middles))
     regular = np.arange(-(-start // BIN_FRAMES) * BIN_FRAMES, stop, BIN_FRAMES)
     seams = np.arange(start + unit, stop, unit)
@@ -145,7 +145,7 @@ def sum_bins(read: Callable[[int, int], Array], frames: int, bins: Cut) -> tuple
     Parameters
     ----------
     read
-        From first and last + 1 frame of a unit, relative to the span, to its frames (weights, frames).
+        Takes the first and the last + 1 frame of a unit, relative to the span; returns its frames (weights, frames).
     frames
         Length of the span.
 
@@ -190,7 +190,7 @@ def _sum_unit(frames: Array, first: Array, last: Array) -> Array:
 
 
 def _with_seams(units: list[Array], edges: Array, bins: Layout, unit: int) -> Array:
-    """The kept sums of all bins in order: those of the units, and between them the one velocity over each seam."""
+    """The kept sums of all bins in order: bins inside units, and the single velocities over the seams between them."""
     crossing = bins.first // unit != bins.last // unit
     kept = np.empty((len(KEPT), bins.first.size, edges.shape[1]))
     kept[:, ~crossing] = np.concatenate(units, axis=1)
@@ -203,7 +203,7 @@ def _with_seams(units: list[Array], edges: Array, bins: Layout, unit: int) -> Ar
 
 
 def completed(kept: Array, frames: Array, fine: Layout) -> BinSums:
-    """The sums of fine bins, from the kept ones (KEPT, bins, weights) and the frames at the edges."""
+    """All sums of fine bins, from those that are kept (KEPT, bins, weights) and the frames at the edges."""
     sums = np.empty((len(SUMS), *kept.shape[1:]))
     sums[list(KEPT)] = kept
     before = frames[np.searchsorted(fine.edges, fine.first)].astype(np.float64)
@@ -221,7 +221,7 @@ def coarser(sums: BinSums, fine: Layout, coarse: Layout) -> BinSums:
 
 
 def _added(sums: Array, fine: Layout, coarse: Layout) -> Array:
-    """Sums (…, finer bins, weights) added up over the bins between coarser edges, in order."""
+    """Add up the sums (…, fine bins, weights) of the fine bins in each coarse one, in order."""
     added = np.zeros((sums.shape[0], coarse.first.size, sums.shape[2]))
     for n, (first, last) in enumerate(zip(coarse.first, coarse.last, strict=True)):
         for one in _bins_between(fine, first, last):
@@ -236,7 +236,7 @@ def _at_edges(frames: Array, fine: Layout, coarse: Layout) -> Array:
 def squared_lengths(bins: Layout, part: Clip) -> Array:
     """Σ over fine bins of (velocities in the bin)² of every stretch of an aligned query (stretches,).
 
-    Where frames are apart, every velocity is a bin of its own.
+    Where the spacing is more than one frame, every velocity counts as a bin.
     """
     length = bins.last - bins.first
     before = np.concatenate([[0], np.cumsum(length * length)])
@@ -253,7 +253,7 @@ def _bins_between(bins: Layout, first: int, last: int) -> range:
 def stretches_from_bins(held: BinSums, bins: Layout, part: Clip) -> StretchSums:
     """The sums of every weight and stretch of an aligned query.
 
-    Where frames are apart, every velocity is the difference of two edge frames.
+    Where the spacing is more than one frame, every velocity is the difference of two edge frames.
     """
     last = part.first + (part.count - 1) * part.spacing
     neighbours = part.spacing == 1

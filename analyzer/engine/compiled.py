@@ -1,6 +1,6 @@
-"""The kernels, compiled by numba. `analyzer.engine.kernels` documents them and is where the pass calls them.
+"""The kernels, compiled by numba. The pass calls them through `analyzer.engine.kernels`, which documents them.
 
-numba, because the plain numpy expression makes two temporaries of the chunk's size. `nogil` lets dask's threads run.
+The plain numpy expression makes two temporaries of the chunk's size; numba makes none. `nogil` lets dask's threads run.
 Of fastmath only `reassoc` and `contract` are on, which vectorise the sum: the full set would assume that no NaN exists.
 Signatures are given, so that everything is compiled when this module is first imported. numba keeps the machine code
 in a folder; later imports load it from there.
@@ -20,7 +20,7 @@ Array = np.ndarray[Any, np.dtype[Any]]
 
 
 def _read(kind: Any, axes: int) -> Any:
-    """An argument that is only read: what comes from a cache or a broadcast cannot be written."""
+    """The type of an argument that is only read: arrays from a cache or a broadcast are read-only."""
     return types.Array(kind, axes, "C", readonly=True)
 
 
@@ -35,8 +35,8 @@ def _compiled(signatures: Any, **options: Any) -> Callable[[Callable[..., None]]
         try:
             kernel = njit(signatures, nogil=True, cache=True, **options)(function)
         except Exception:
-            # numba finds no folder that it may write, or the folder's disk is full, or what it kept there is cut off,
-            # which any error of unpickling may say. What cannot be compiled fails here once more.
+            # numba finds no folder that it may write, the disk is full, or a file that it kept there is cut off, which
+            # may raise any error of unpickling. If the code itself is the cause, the next line raises again.
             kernel = njit(signatures, nogil=True, **options)(function)
         made: Callable[..., None] = kernel
         return made
@@ -145,7 +145,7 @@ def add_squares(frames: Array, series: Array) -> None:
 
 @_compiled(_BATCHES)
 def add_batches(groups: Array, sums: Array, table: Array) -> None:
-    """Σv² of every stretch added to its group's, weight by weight: `sums` (weights, SUMS, n) to `table` (groups, n)."""
+    """Add Σv² of every stretch to its group's, weight by weight: `sums` (weights, SUMS, n) to `table` (groups, n)."""
     for weight in range(groups.shape[0]):
         for place in range(table.shape[1]):
             table[groups[weight], place] += sums[weight, SQUARES, place]
@@ -153,7 +153,7 @@ def add_batches(groups: Array, sums: Array, table: Array) -> None:
 
 @_compiled(_ADD)
 def add_moments(groups: Array, sums: Array, table: Array) -> None:
-    """Adds the sums of every weight to its group's moments, weight by weight.
+    """Add the sums of every weight to its group's moments, weight by weight.
 
     Without reassociation: the sum of a group has one order, whatever the number of windows.
 
@@ -179,7 +179,8 @@ def add_moments(groups: Array, sums: Array, table: Array) -> None:
 def gather_stretches(held: Array, frames: Array, places: Array, sums: Array, ends: Array) -> None:
     """The sums of every weight and stretch, and its ends, from bins.
 
-    Bins lie weight by weight, stretches follow one another in a weight: a tile of weights is turned in cache.
+    In `held` neighbouring weights lie side by side, in `sums` neighbouring stretches do. So 64 weights at once are
+    transposed while they are in cache.
 
     Parameters
     ----------
@@ -215,10 +216,10 @@ def gather_stretches(held: Array, frames: Array, places: Array, sums: Array, end
 def add_windows(
     groups: Array, stretches: Array, sums: Array, ends: Array, bits: Array, ulps: Array, table: Array, open_: Array
 ) -> None:
-    """The sums of every weight and window from its stretches: added to its group's moments, or kept where open.
+    """Add up each weight's stretches by window; add the result to its group's moments, or to `open_` for open windows.
 
-    In one pass: written out for every weight, they would be six times the traffic of what is read. Weight by weight,
-    without reassociation, as `add_moments`.
+    All in one pass: sums written out for every weight would be six times the memory traffic of what is read. Weight by
+    weight, without reassociation, as `add_moments`.
 
     Parameters
     ----------

@@ -1,4 +1,4 @@
-"""The bins whose displacements say what ⟨v⟩² is without a drift: how long they are, window by window."""
+"""Lengths of the bins whose displacements estimate what ⟨v⟩² would be without a drift, window by window."""
 
 from __future__ import annotations
 
@@ -16,8 +16,8 @@ Array = np.ndarray[Any, np.dtype[Any]]
 def squared_bin_lengths(plan: Plan) -> Array:
     """Σ over bins of (velocities in the bin)² of every window (windows,), for the bins that `DISPLACED` sums over.
 
-    An aligned query has the fine bins, any other one bins as long as `bin_lengths` says. A velocity over a seam between
-    two tasks is a bin of one.
+    These are the fine bins for an aligned query, else bins of `bin_lengths`. A velocity over a seam between two tasks
+    is a bin of its own.
     """
     total = np.zeros(plan.sampling.windows.velocities.size)
     inside = np.zeros_like(total)

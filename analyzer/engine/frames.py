@@ -1,4 +1,4 @@
-"""Where frames come from: the chunks of a store, or the arrays of a tree. The engine asks no further."""
+"""Where frames come from: the chunks of a store, or the arrays of a tree. The rest of the engine ignores which."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ class Frames(Protocol):
         """Frames start to stop - 1 of the piece's region, (*region, frames)."""
 
     def of_task(self, place: int) -> Any:
-        """What a task on the span with this number is given in place of these frames; dask fills in what it names."""
+        """The argument of a task on span number `place` that stands for these frames; dask replaces keys in it."""
 
     @property
     def arrays(self) -> Sequence[da.Array]:
@@ -125,7 +125,7 @@ def rows_of(frames: Frames, region: Region, rows: slice, start: int, stop: int) 
 
 
 def of_places(frames: Frames, begin: int, end: int) -> Any:
-    """What a task on several neighbouring spans is given in place of frames; dask fills in what it names."""
+    """The argument of a task on neighbouring spans that stands for their frames; dask replaces keys in it."""
     if not isinstance(frames, Arrays):
         return frames.of_task(begin)
     values = frames.values

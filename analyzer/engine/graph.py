@@ -41,8 +41,8 @@ class Moments:
         (MOMENTS, groups, windows) float64, one chunk: mass-weighted sums, see `analyzer.engine.sums`. NaN in the groups
         where a weight was NaN or infinite, with a `NonFiniteWarning` when computed.
     squares
-        The same moments with only Σv² filled in where kept sums hold no more; the others are NaN. Enough for a
-        temperature without drift and floor.
+        The same moments, in which only Σv² may be filled in and the others NaN, since kept sums may hold no more.
+        Enough for a temperature without drift and floor.
     nonfinite
         () object: by parameter, the first frame with a NaN or infinite weight.
     series
@@ -72,7 +72,7 @@ def moments(plan: Plan, masses: Mapping[str, float], remains: Remains | None = N
     masses
         Mass of the weights of each parameter, by name.
     remains
-        What is kept of the run beside the sums, once they are.
+        What to keep of the run beside the sums, after these are kept.
     """
     token = _token(plan, masses)
     return _answer(plan, masses, token, _decoded(plan, token), remains)
@@ -83,7 +83,7 @@ def moments_together(
 ) -> list[Moments]:
     """The tables of several plans of one store and grouping, lazy, that share one pass over its frames.
 
-    Each is bit for bit what `moments` gives: only who decodes is another.
+    Each is bit for bit what `moments` gives: only the tasks that decode differ.
     """
     token = tokenize([_token(plan, masses) for plan in plans])
     members = [_by_cell(plan) for plan in plans]
@@ -109,7 +109,7 @@ def _by_cell(plan: Plan) -> dict[int, list[Span]]:
 
 
 def _of_task(plan: Plan, number: int, place: int) -> list[Any]:
-    """What a task on a bundle and a span is given for the frames of each piece."""
+    """The arguments of a task on a bundle and a span that stand for the frames of each piece."""
     return [frames.of_task(place) for frames in plan.frames[number]]
 
 
@@ -121,7 +121,7 @@ def _token(plan: Plan, masses: Mapping[str, float]) -> str:
 
 
 def _answer(plan: Plan, masses: Mapping[str, float], token: str, leaf: Leaf, remains: Remains | None) -> Moments:
-    """The table of moments from partials of spans that `leaf` makes, and from the shelves where they have Σv²."""
+    """The lazy moments of a plan: from the partials that `leaf` makes of spans, and from shelves that hold Σv²."""
     sources = [some.source for of_bundle in plan.frames for some in of_bundle if isinstance(some, Chunks)]
     assembly = Assembly(
         bundles=plan.bundles,
@@ -145,15 +145,16 @@ def _answer(plan: Plan, masses: Mapping[str, float], token: str, leaf: Leaf, rem
 
 
 Leaf = Callable[[dict[Any, Any], int, Bundle, range], Any]
-"""From a graph, a bundle with its number, and places of neighbouring spans, to the task that makes their partial."""
+"""Takes a graph, the number of a bundle, the bundle, and places of neighbouring spans. Returns the task that makes
+their partial; further tasks that it needs are put into the graph."""
 
 
 def _decoded(plan: Plan, token: str) -> Leaf:
-    """Each span is decoded in a task of its own."""
+    """A leaf that decodes each span in a task of its own."""
 
     def leaf(graph: dict[Any, Any], number: int, bundle: Bundle, places: range) -> Any:
         if plan.kept[number, places].all():
-            # Reading kept sums takes less time than scheduling its task.
+            # Reading kept sums takes less time than scheduling a task for it.
             spans = [plan.spans[place] for place in places]
             return (reduce_spans, bundle, _of_task(plan, number, places[0]), spans, plan.with_series)
         keys = [(f"decode-{token}", number, place) for place in places]
@@ -165,9 +166,9 @@ def _decoded(plan: Plan, token: str) -> Leaf:
 
 
 def _picked(plan: Plan, question: int, cells: Mapping[Any, Any]) -> Leaf:
-    """Each span's partial is taken out of the cell that it lies in."""
+    """A leaf that takes each span's partial out of the cell that the span lies in."""
     name = next(iter(cells))[0]
-    members: list[tuple[int, int]] = []  # of every span: start of its cell, and its number among the cell's
+    members: list[tuple[int, int]] = []  # for every span: the start of its cell, and its number within the cell
     for start, spans in _by_cell(plan).items():
         members += [(start, n) for n in range(len(spans))]
 
@@ -191,7 +192,7 @@ def merge_picked(
 def _from_frames(
     plan: Plan, assembly: Assembly, token: str, leaf: Leaf, remains: Remains | None
 ) -> tuple[dict[Any, Any], str]:
-    """The graph that decodes what is not kept, and its last key."""
+    """The graph that reads kept sums and decodes the rest, and its last key."""
     graph: dict[Any, Any] = {}
     roots = []
     for number, bundle in enumerate(plan.bundles):
@@ -225,7 +226,7 @@ def _from_shelves(plan: Plan, assembly: Assembly, token: str) -> tuple[dict[Any,
 
 
 def _tree(graph: dict[Any, Any], name: str, number: int, level: list[Any], join: Any, bundle: Bundle) -> Any:
-    """Join what consecutive spans gave in a fixed tree; its root."""
+    """Join the results of consecutive spans in a fixed tree; return the key of its root."""
     depth = 1
     while len(level) > 1:
         depth += 1
@@ -244,7 +245,7 @@ def _arrays(
     spans: Sequence[Span],
     dependencies: Sequence[Any] = (),
 ) -> Moments:
-    """What the last key makes, as arrays."""
+    """The result of the last key as arrays: small layers over a shared one, so that dask computes the pass once."""
     windows = assembly.sampling.windows.velocities.size
     shapes = {"table": (MOMENTS, assembly.groups, windows), "nonfinite": ()}
     if spans:

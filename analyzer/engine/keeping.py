@@ -1,4 +1,4 @@
-"""Whether all of a run is kept: the account that decides whether its trajectory may go."""
+"""Check whether all sums of a run are kept, so that its trajectory may be deleted."""
 
 from __future__ import annotations
 
@@ -38,15 +38,15 @@ class Account:
     Attributes
     ----------
     home
-        Its folder.
+        The folder of the run's kept sums.
     share
-        Share of its sums that are kept.
+        Share of the sums that are kept, 0 to 1.
     faults
-        What is missing or not whole, until the sums stand alone; empty where they do.
+        What is missing or damaged, so that the trajectory cannot be deleted yet; empty where it can.
     others
         Folders at the same place that hold other runs.
     pair_faults
-        What is missing or not whole of the sums that `analyzer.dynamics` is answered from; empty where all are kept.
+        What is missing or damaged of the sums that answer `analyzer.dynamics`; empty where all are kept.
     """
 
     home: Path
@@ -57,7 +57,7 @@ class Account:
 
 
 def account_of(run: xr.DataTree, chosen: str | None = None, *, settle: bool = False) -> Account:
-    """What is kept of a run, read back from its files and held against the store.
+    """Read back what is kept of a run, and compare it with the store.
 
     Parameters
     ----------
@@ -66,7 +66,7 @@ def account_of(run: xr.DataTree, chosen: str | None = None, *, settle: bool = Fa
     chosen
         The folder of kept sums, where it is not beside the store.
     settle
-        Copy metadata and scalars anew, and wait until all that is kept has reached the disk.
+        Copy metadata and scalars anew, and wait until all kept files have reached the disk.
 
     Raises
     ------
@@ -114,10 +114,10 @@ def _plan_of(run: xr.DataTree, chosen: str | None) -> Plan | None:
 
 
 def _pair_faults(run: xr.DataTree, chosen: str | None) -> tuple[str, ...]:
-    """What is missing of the sums of pairs; the reason, where a run can have none."""
+    """The missing or damaged files of pair sums; for a run that can have none, the reason."""
     try:
         with warnings.catch_warnings():
-            warnings.simplefilter("ignore", SettingsWarning)  # said by the plan of the other sums
+            warnings.simplefilter("ignore", SettingsWarning)  # the plan of the other sums gives this warning already
             asked = ask(run, Query(by="model", cache=chosen or True))
         passage = plan_pairs(asked, default_lags(int(asked.sampling.windows.velocities.max()))).passage
     except AnalyzerError as error:
@@ -128,14 +128,14 @@ def _pair_faults(run: xr.DataTree, chosen: str | None) -> tuple[str, ...]:
 
 
 def why_not_kept(passage: Passage) -> str:
-    """Why the sums of pairs of a run have no place on any shelf; empty where they have one."""
+    """Why pair sums of a run cannot be kept; empty where they can."""
     if all(bundle.shelf is not None for bundle in passage.bundles):
         return ""
-    return "Sums by lag are kept of runs whose frames are evenly spaced; of this one each question decodes."
+    return "Sums by lag are kept only of runs whose frames are evenly spaced. For this run each question decodes."
 
 
 def _faults_of(plan: Plan | None) -> list[str]:
-    """The files of sums that are not there, not of these frames, or not whole."""
+    """The files of sums that are missing, made from other frames, or damaged."""
     if plan is None or not plan.kept.size:
         return ["sums: the run has none"]
     return _amiss(plan.bundles, [span.start for span in plan.spans], plan.kept)
@@ -154,7 +154,7 @@ def _amiss(bundles: Sequence[Bundle], starts: Sequence[int], kept: Array) -> lis
 
 
 def _unsettled(home: Path) -> list[str]:
-    """What of a folder of kept sums cannot be brought to the disk."""
+    """Flush a folder of kept sums to the disk; return the paths for which that failed."""
     files = [home / "zarr.json", *files_of(home), *(path for path in home.glob("*/c/**/*") if path.is_file())]
     faults = []
     for path in [*files, *{parent for file in files for parent in file.parents if home in (parent, *parent.parents)}]:

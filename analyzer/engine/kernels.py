@@ -1,8 +1,8 @@
-"""The arithmetic of the one pass, on plain arrays: where the pass calls its kernels.
+"""The kernels of the pass, on plain arrays, as the rest of the engine calls them.
 
-numba adds whatever was decoded (`analyzer.engine.compiled`, which documents the kernels). A question from kept sums
-adds so few numbers that loading numba would take most of its time: numpy adds them, to the same bits
-(`analyzer.engine.plain`), as long as the compiled kernels are not loaded and loading them would not pay.
+Decoded frames are added by numba (`analyzer.engine.compiled`, which documents the kernels). A question from kept sums
+adds so few numbers that loading numba would take most of its time. numpy adds those, to the same bits
+(`analyzer.engine.plain`), unless the compiled kernels are loaded already or there are many numbers.
 """
 
 from __future__ import annotations
@@ -19,12 +19,12 @@ from analyzer.engine import plain
 Array = np.ndarray[Any, np.dtype[Any]]
 
 _FEW = 1 << 22
-"""Numbers that numpy adds before the compiled kernels are loaded instead: a guess, not measured."""
+"""Most numbers that numpy adds; beyond it the compiled kernels are loaded. A guess, not measured."""
 
 _added = 0  # numbers that numpy has added in this process
 
 _PRECISION = {"bfloat16": (7, -133), "float16": (10, -24), "float32": (23, -149), "float64": (52, -1074)}
-"""Bits of the fraction, and exponent of the smallest positive number."""
+"""By dtype: bits of the fraction, and exponent of the smallest positive number."""
 
 
 def reduce_stretches(*arguments: Any) -> None:
@@ -81,7 +81,7 @@ def ulps_by_exponent(stored: str, original_dtype: str) -> Array:
     count, fraction = (256, 23) if stored == "float32" else (2048, 52)
     bits: Array = np.arange(count, dtype=np.uint64) << np.uint64(fraction)
     frames: Array = bits.astype(f"u{np.dtype(stored).itemsize}").view(stored)
-    with np.errstate(over="ignore"):  # of weights beyond 1e170, which no model has: infinite, as it should be
+    with np.errstate(over="ignore"):  # for weights beyond 1e170, which no model has, infinity is right
         return squared_ulp(frames, original_dtype)
 
 

@@ -1,7 +1,7 @@
-"""Who computes: the version of thermotrace in a process, and whether all workers of a cluster have the same.
+"""The version of thermotrace in a process, and a check that all workers of a cluster have the same.
 
-Tasks travel to workers as names of functions. Another version would run its own functions of these names, and its sums
-would be kept for everybody.
+Tasks travel to workers as names of functions. A worker with another version would run its own functions of these names,
+and its sums would be kept for everybody.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ try:
 except Exception as error:
     told = f"none that can be loaded ({type(error).__name__}: {error})"
 """
-"""Finds out which code a process has. It travels as text: a worker of another version may know no function of ours."""
+"""Finds out which code a process has. It travels as text: a worker with another version may lack our functions."""
 
 
 def maker() -> str:
@@ -45,7 +45,7 @@ def require_maker(asked: str) -> None:
 
 
 def check_workers(client: Any) -> None:
-    """Refuse a cluster of which a worker has other code than this process, before anything is computed.
+    """Refuse a cluster in which a worker has other code than this process, before anything is computed.
 
     Parameters
     ----------
@@ -55,7 +55,7 @@ def check_workers(client: Any) -> None:
     Raises
     ------
     WorkerVersionError
-        It names such workers and what they have.
+        The message names such workers and their versions.
     """
     ask = f"(lambda names: (exec({_TELL!r}, names), names['told'])[1])({{}})"
     own = eval(ask)
@@ -66,7 +66,7 @@ def check_workers(client: Any) -> None:
 
 
 def check_default_workers() -> None:
-    """As `check_workers`, of the cluster that dask would use by default, if there is one.
+    """As `check_workers`, for the cluster that dask would use by default, if there is one.
 
     Raises
     ------

@@ -47,14 +47,14 @@ from analyzer.version import version
 Array = np.ndarray[Any, np.dtype[Any]]
 _TITLES = {kind.column: kind.title for kind in KINDS.values()}
 _GROUP_BYTES = 100
-"""What identifies one group: its label, its columns, its number of weights."""
+"""Memory of one group's label, columns and number of weights."""
 _BATCH_SUMS = 1 << 21
-"""Most sums of batches at a longer lag, 16 MiB, unless groups and windows are so many that 32 batches take more."""
+"""Most sums of batches at a longer lag (16 MiB). There are at least 32 batches, even if those take more."""
 
 
 @dataclass(frozen=True)
 class Column:
-    """A column of an answer: its units and long name, and whether Σv² is all that it needs of the moments."""
+    """A column of an answer: its units, its long name, and whether it needs only Σv² of the moments."""
 
     units: str
     title: str
@@ -110,7 +110,7 @@ def measure_together(tree: xr.DataTree, queries: Sequence[Query], mass: Mass = 1
 
 
 def _drawn(run: Trajectory, query: Query, grouping: Grouping) -> list[Sampling]:
-    """The velocities of a query, best first: cut into batches where its error bars come from them, then whole."""
+    """The velocities of a query, best choice first: cut into batches if error bars need these, then uncut."""
     sampling = sample(
         run.line,
         window=query.window,
@@ -122,7 +122,8 @@ def _drawn(run: Trajectory, query: Query, grouping: Grouping) -> list[Sampling]:
         half_phase=query.half_phase,
     )
     if query.batches and not (grouping.is_whole and (sampling.spacing == 1).all()):
-        # At a longer lag the variance of a sample comes from batches, too: the shorter, the better n_eff is known.
+        # At a longer lag the variance of a single sample also comes from batches. More and shorter ones give a better
+        # n_eff.
         each = _BATCH_SUMS // max(grouping.weights.size * sampling.windows.velocities.size, 1)
         return [in_batches(sampling, query.shortest_batch, min(max(each, 32), 1024)), sampling]
     return [sampling]
@@ -139,17 +140,17 @@ def _plan_of_store(
         try:
             return plan(sampling, grouping, known, sources, run.line, base, listings)
         except TrajectoryMissingError:
-            pass  # kept sums end at bins: without batches they may answer, but with no error bar
+            pass  # kept sums are cut at bins: they may answer without batches, and then without an error bar
     return plan(whole, grouping, known, sources, run.line, base, listings)
 
 
 def warn_of_changes(run: Trajectory, samplings: Sequence[Sampling]) -> None:
-    """Say once that the settings of a run changed within the steps that are measured.
+    """Warn once if the settings of a run changed within the steps that are measured.
 
     Warns
     -----
     SettingsWarning
-        They did; the message has the steps of the stretches with equal settings.
+        The message lists the stretches with equal settings.
     """
     if not run.line.changes:
         return
@@ -169,7 +170,7 @@ def grouped(run: Trajectory, query: Query) -> tuple[tuple[Parameter, ...], Group
 
 
 def _check_groups(parameters: Sequence[Parameter], by: By, limit: int | None) -> None:
-    """Refuse more groups than a limit in bytes has room for, before they are listed."""
+    """Refuse groups whose names alone would take more than a limit in bytes, before they are made."""
     needed = most_groups(parameters, by) * _GROUP_BYTES
     if limit is not None and needed > limit:
         raise MemoryLimitError(
@@ -182,7 +183,7 @@ def _check_groups(parameters: Sequence[Parameter], by: By, limit: int | None) ->
 
 
 def base_for(store: Store, cache: bool | str) -> Path | None:
-    """Where the sums of a store are kept. Sums that were kept without their trajectory are there themselves."""
+    """The folder in which the sums of a store are kept. Where only kept sums are left, that is the store itself."""
     if not store.is_trajectory:
         return Path(store.location)
     chosen = cache if isinstance(cache, str) else None
@@ -196,17 +197,17 @@ def result(
     columns: Columns,
     extra: Mapping[str, Any] | None = None,
 ) -> xr.Dataset:
-    """The tidy Dataset of a query: `weights`, `velocities` and columns (group, window).
+    """The answer of a query as a Dataset: `weights`, `velocities` and columns (group, window).
 
     Parameters
     ----------
     quantity
         Name of what is measured.
     formula
-        From moments (MOMENTS, groups, windows), weights of a group (groups, 1) and velocities of a weight (windows,),
-        NaN where there are none, to the columns.
+        Makes the columns from moments (MOMENTS, groups, windows), weights of a group (groups, 1) and velocities of a
+        weight (windows,), NaN where there are none.
     columns
-        By name, in the formula's order.
+        Columns by name, in the formula's order.
     extra
         Further variables, as xarray takes them.
     """
@@ -218,7 +219,7 @@ def result(
         "weights": ("group", grouping.weights, {"units": "1", "long_name": "degrees of freedom"}),
         "velocities": (dims, weights * windows.velocities, {"units": "1", "long_name": "velocities averaged"}),
     }
-    # All columns in one task, none derived from another: dask.compute on a Dataset loses such a variable (dask 2026.8).
+    # One task makes all columns. dask.compute on a Dataset would lose a column derived from another (dask 2026.8).
     count = np.where(windows.velocities == 0, np.nan, windows.velocities)
     stacked = partial(_stacked, formula=formula, weights=weights, count=count)
     answers = {
@@ -254,7 +255,7 @@ def coords_of(sampling: Sampling, grouping: Grouping) -> dict[str, Any]:
         ),
     }
     if windows.steps_per_lag is not None:
-        title = "steps that a velocity is taken over"
+        title = "steps that a velocity spans"
         coords["steps_per_lag"] = ("window", windows.steps_per_lag, {"units": "step", "long_name": title})
     if windows.epoch is not None:
         coords["epoch"] = ("window", windows.epoch, {"long_name": "epoch"})
@@ -266,7 +267,7 @@ def _stacked(table: Array, *, formula: Any, weights: Array, count: Array) -> Arr
 
 
 def warn_of_empty(measured: Sequence[Measurement], columns: str) -> None:
-    """Warn of columns that are NaN since kept sums hold only Σv² for a question, and the frames are not there.
+    """Warn of columns that are NaN because kept sums hold only Σv² for a question and the frames are missing.
 
     Warns
     -----
@@ -275,7 +276,7 @@ def warn_of_empty(measured: Sequence[Measurement], columns: str) -> None:
     if all(one.plan.squares_only for one in measured):
         warnings.warn(
             f"Kept sums: expected the frames of the run for {columns} in this window, got only sums. Those columns are "
-            "NaN, the others are right. Ask for the whole run or epochs, or restore the trajectory.",
+            "NaN, the others are complete. Ask for the whole run or epochs, or restore the trajectory.",
             KeptSumsWarning,
             stacklevel=3,
         )
@@ -311,7 +312,7 @@ def in_memory_as(run: Trajectory, answer: xr.Dataset) -> xr.Dataset:
 
 
 def _plan_of_tree(run: Trajectory, chosen: Sequence[Parameter], sampling: Sampling, grouping: Grouping) -> Plan:
-    """A plan over the tree's own arrays: their chunks become the tasks, and the same kernels run over them."""
+    """A plan over the tree's own arrays: the same kernels run over their chunks."""
     low = int(sampling.first.min())
     high = int((sampling.first + (sampling.count - 1) * sampling.spacing).max())
     return plan_arrays(sampling, grouping, *pieces_of_tree(run, chosen, low, high, grouping))

@@ -1,12 +1,12 @@
-"""Reduce: from frames to the few sums that every temperature is made of.
+"""Reduce frames to the few sums that every temperature is computed from.
 
-A *partial* holds what one range of frames says about the velocities of a bundle of weights. Two neighbouring partials
-merge into the partial of both: the velocity over the seam is the first sampled frame of the later range less the last
-one of the earlier. So no chunk is decoded twice, and the tree in which partials merge is the only order of summation.
+A *partial* holds the sums of one range of frames over a bundle of weights. Two neighbouring partials merge into the
+partial of both: the velocity over the seam is the first sampled frame of the later range less the last one of the
+earlier. So no chunk is decoded twice, and the fixed tree in which partials merge decides the order of summation.
 
-A window is *open* while velocities of it lie outside the range. Then its sums are kept for every weight, because (Σv)²
-is taken weight by weight and needs the whole window first. A closed window is reduced to its groups at once, so memory
-does not grow with the length of the trajectory.
+A window is *open* while some of its velocities lie outside the range. Then its sums are kept for every weight, because
+(Σv)² is taken weight by weight and needs the whole window first. A closed window is reduced to its groups at once, so
+memory does not grow with the length of the trajectory.
 """
 
 from __future__ import annotations
@@ -37,14 +37,14 @@ _TILE = 1 << 20  # entries of a (weights, stretches) table held at once: 8 MiB o
 
 @dataclass(frozen=True)
 class OpenWindow:
-    """A window whose velocities are not all seen yet.
+    """A window of which only a part of the velocities has been added.
 
     Attributes
     ----------
     window
-        Its number.
+        Number of the window.
     velocities, total
-        How many of a weight's velocities are seen, and how many there are.
+        Velocities of a weight that were added so far, and in all.
     sums
         (WEIGHT_SUMS, weights), see `analyzer.engine.sums`.
     """
@@ -57,12 +57,12 @@ class OpenWindow:
 
 @dataclass(frozen=True)
 class Partial:
-    """What a range of frames says about a bundle of weights.
+    """The sums of a range of frames over a bundle of weights.
 
     Attributes
     ----------
     enter, leave
-        (weights,) first and last sampled frame, where their stretch crosses the range's start or end.
+        (weights,) the first and the last sampled frame, if a stretch crosses the range's start or end; else None.
     open
         At most two windows: the one that began before the range, and the one that goes on after it.
     closed
@@ -72,9 +72,9 @@ class Partial:
     nonfinite
         (parameter, frame) of the first NaN or infinite weight of each parameter that has one.
     series
-        Σ_weights v² of every pair of neighbouring frames of the range, where the query asks for it: (pieces, pairs)
-        float64 one after the other; NaN over a seam that no stretch crosses. They are only joined at the end, since
-        every join is a copy of all.
+        Σ_weights v² of every pair of neighbouring frames of the range, if the query asks for it: arrays (pieces, pairs)
+        float64 in order; NaN over a seam that no stretch crosses. They are joined only at the end, since every join
+        copies all.
     batches
         Σv² by group and batch, in pieces: numbers of the batches (n,) and sums (groups, n).
     """
@@ -103,7 +103,7 @@ def reduce_frames(
     groups
         (weights,) int64: local group of each weight.
     original_dtype
-        Of the weights in the model, for the rounding floor.
+        Name of the weights' dtype in the model, for the rounding floor.
     with_series
         Whether the sums of single steps are asked for.
     """
@@ -126,7 +126,7 @@ def reduce_sums(
     Parameters
     ----------
     supply
-        From a slice of weights to the sums of their stretches.
+        Takes a slice of weights; returns the sums of their stretches.
     part, groups, n_groups, original_dtype
         As for `reduce_frames`.
     """
@@ -134,7 +134,7 @@ def reduce_sums(
     if not windows:
         return Partial(None, None, (), (), sampled=False)
     velocities = np.bincount(part.window, weights=part.count - 1, minlength=windows).astype(np.int64)
-    # Windows are in step order, so those that are whole here stand side by side.
+    # Windows are in step order, so those that are whole here follow each other.
     whole, opens = np.flatnonzero(velocities == part.total), np.flatnonzero(velocities != part.total)
     assert opens.size <= 2, "only the first and the last window of a range can be open"
     column = np.empty(windows, dtype=np.int64)
@@ -149,7 +149,7 @@ def reduce_sums(
     for low in range(0, weights, tile):
         some = slice(low, low + tile)
         found = supply(some)
-        # Copies, lest they hold the whole table.
+        # Copies: a view would keep the whole table in memory.
         first.append(found.ends[:, 0, 0].copy())
         last.append(found.ends[:, 1, -1].copy())
         if part.batch is not None:
@@ -190,7 +190,7 @@ def _edges(part: Clip) -> tuple[Array, Array]:
 
 
 def stack(partials: Sequence[Partial]) -> Partial:
-    """The partial of several sets of weights over one range, their groups numbered one after the other."""
+    """Join the partials of several sets of weights over one range. Their groups are numbered one after the other."""
     first = partials[0]
     series = tuple(np.concatenate(parts) for parts in zip(*(p.series for p in partials), strict=True))
     if not first.sampled:
@@ -217,7 +217,7 @@ def stack(partials: Sequence[Partial]) -> Partial:
 
 
 def is_finite(partial: Partial) -> bool:
-    """Whether no NaN or infinity reached a partial."""
+    """Whether a partial holds neither NaN nor infinity."""
     arrays = [a for a in (partial.enter, partial.leave) if a is not None]
     arrays += [window.sums for window in partial.open]
     arrays += [table for _, table in partial.closed]
@@ -225,7 +225,7 @@ def is_finite(partial: Partial) -> bool:
 
 
 def merge(partials: Sequence[Partial], groups: Array, n_groups: int, pieces: Array) -> Partial:
-    """The partial of consecutive ranges, merged in step order; `groups` and `pieces` number those of each weight."""
+    """Merge the partials of consecutive ranges in step order; `groups` and `pieces` (weights,) number each weight's."""
     merged = partials[0]
     for later in partials[1:]:
         merged = _merge_two(merged, later, groups, n_groups)
@@ -271,7 +271,7 @@ def _merge_two(earlier: Partial, later: Partial, groups: Array, n_groups: int) -
 
 
 def squares_by_window(series: Array, sampling: Sampling, origin: int) -> Array:
-    """Σv² of every window (groups, windows), from that of every pair of neighbouring frames.
+    """Σv² of every window (groups, windows), added up over pairs of neighbouring frames.
 
     Parameters
     ----------
@@ -282,7 +282,7 @@ def squares_by_window(series: Array, sampling: Sampling, origin: int) -> Array:
     """
     begin = sampling.first - origin
     edges = np.stack([begin, begin + sampling.count - 1], axis=1).reshape(-1)
-    # Every other sum is of what lies between two stretches; after one that ends with the series, nothing does.
+    # Every other sum covers what lies between two stretches. A stretch that ends with the series has nothing after it.
     edges = edges[: edges.size - int(edges[-1] == series.shape[1])]
     stretches = np.add.reduceat(series, edges, axis=1)[:, ::2]
     squares = np.zeros((sampling.windows.velocities.size, series.shape[0]))
@@ -291,7 +291,7 @@ def squares_by_window(series: Array, sampling: Sampling, origin: int) -> Array:
 
 
 def seam_squares(before: Array | None, after: Array | None, groups: Array, n_groups: int) -> Array:
-    """Σ_weights v² over a seam (groups, 1), in the order in which `squares_by_step` adds; NaN without its frames."""
+    """Σ_weights v² over a seam (groups, 1), in the order in which `squares_by_step` adds; NaN if a frame is None."""
     seam = np.zeros((n_groups, 1))
     if before is None or after is None:
         return np.full_like(seam, np.nan)
@@ -310,6 +310,6 @@ def _join(earlier: OpenWindow, later: OpenWindow) -> OpenWindow:
 
 
 def _across(window: OpenWindow, before: Array, after: Array) -> OpenWindow:
-    """The window with the velocity over a seam."""
+    """Add the velocity over a seam to a window."""
     velocity = after.astype(np.float64) - before
     return replace(window, velocities=window.velocities + 1, sums=window.sums + over_seam(velocity))

@@ -17,14 +17,14 @@ from analyzer.store.schema import Parameter
 Array = np.ndarray[Any, np.dtype[Any]]
 
 BUNDLE_BYTES = 32 << 20
-"""Raw bytes that one task decodes at a time where tensors are smaller: a hundred times the cost of scheduling it."""
+"""Raw bytes of small tensors that one task decodes together: a hundred times the cost of scheduling the task."""
 
 
 @dataclass(frozen=True)
 class Piece:
     """A region of one parameter that is read at once: whole along its own axes, or one row-cut of them.
 
-    `rule` is None for a piece that the query does not ask for, but that is kept with its neighbours.
+    `rule` is None for a piece that the query does not ask for, but whose sums are kept with its neighbours'.
     """
 
     parameter: str
@@ -59,7 +59,7 @@ class Bundle:
 
     @property
     def fills(self) -> bool:
-        """Whether the pieces not asked for are read as well, to be kept: only while they are the smaller part."""
+        """Whether the other pieces are read as well, so that their sums are kept: only if they are the smaller part."""
         asked = sum(piece.frame_bytes for piece in self.chosen)
         return self.shelf is not None and 2 * asked >= sum(piece.frame_bytes for piece in self.pieces)
 
@@ -90,7 +90,7 @@ def piece_groups(piece: Piece) -> tuple[Array, Array]:
 
 
 def chunk_count(parameter: Parameter) -> int:
-    """How many regions of a parameter's own axes there are."""
+    """Number of regions that `chunk_regions` yields."""
     lengths = zip(parameter.shape, parameter.chunks[:-1], strict=True)
     return prod(-(-extent // length) for extent, length in lengths)
 
@@ -104,7 +104,7 @@ def chunk_regions(parameter: Parameter) -> Iterator[Region]:
 
 
 def _places(counts: Sequence[int]) -> Iterator[tuple[int, ...]]:
-    """Every place of a grid, in C order; `itertools.product` would list each axis first, however long."""
+    """Yield every place of a grid, in C order. `itertools.product` would first list every axis, of any length."""
     if not counts:
         yield ()
         return
@@ -114,7 +114,7 @@ def _places(counts: Sequence[int]) -> Iterator[tuple[int, ...]]:
 
 
 def bundled(pieces: Sequence[Piece], frames: int) -> list[tuple[Piece, ...]]:
-    """Neighbouring pieces of one dtype together, as many as `BUNDLE_BYTES` hold of so many frames."""
+    """Join neighbouring pieces of one dtype into bundles, each with at most `BUNDLE_BYTES` in `frames` frames."""
     bundles: list[list[Piece]] = []
     filled = 0
     for piece in pieces:

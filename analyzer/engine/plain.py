@@ -14,7 +14,7 @@ from analyzer.engine.sums import SQUARES, SUM, ULP
 Array = np.ndarray[Any, np.dtype[Any]]
 
 
-@np.errstate(all="ignore")  # compiled kernels do not warn of infinities and NaN; whoever reads the sums looks for them
+@np.errstate(all="ignore")  # as the compiled kernels, which give no warnings: NaN is looked for in the sums later
 def add_batches(groups: Array, sums: Array, table: Array) -> None:
     """`compiled.add_batches` in numpy."""
     np.add.at(table, groups, sums[:, SQUARES])
@@ -43,14 +43,14 @@ def add_windows(
 ) -> None:
     """`compiled.add_windows` in numpy."""
     column, *marks = stretches
-    starts = np.flatnonzero(np.diff(column, prepend=column[:1] - 1))  # stretches of one window stand side by side
+    starts = np.flatnonzero(np.diff(column, prepend=column[:1] - 1))  # stretches of one window follow each other
     columns = column[starts]
     window = np.searchsorted(starts, np.arange(column.size), side="right") - 1
     of_window = np.zeros((len(open_), columns.size, groups.size))
     for row in range(sums.shape[1]):
         np.add.at(of_window[row], window, sums[:, row].T)
     np.add.at(of_window[SUM], window, (ends[:, 1].astype(np.float64) - ends[:, 0]).T)
-    edges = np.empty((2 * column.size, groups.size))  # of each stretch the first frame's δ²/2, then the last one's
+    edges = np.empty((2 * column.size, groups.size))  # for each stretch: δ²/2 of its first frame, then of its last
     for edge, here in enumerate(marks):
         edges[edge::2] = np.where(here, _half_ulps(bits[:, edge], ulps), 0.0).T
     np.add.at(of_window[ULP], np.repeat(window, 2), edges)

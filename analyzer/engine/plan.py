@@ -1,7 +1,7 @@
-"""What will be read, in which tasks, and what it will cost, before anything runs.
+"""Decide what is read and in which tasks, and project the cost, before anything runs.
 
-The partition into tasks follows from the store and the query alone, never from workers, memory or scheduler: it fixes
-the order of every sum, so that threads, processes and a cluster give the same bits.
+The partition into tasks depends on the store and the query, never on workers, memory or scheduler. It fixes the order
+of every sum, so that threads, processes and a cluster give the same bits.
 """
 
 from __future__ import annotations
@@ -34,11 +34,11 @@ from analyzer.store.schema import Store
 Array = np.ndarray[Any, np.dtype[Any]]
 
 SPAN_FRAMES = 1024
-"""Frames of one task where chunks are shorter: scheduling a task costs as much as decoding a hundred kilobytes."""
+"""Fewest frames of one task: scheduling a task costs as much as decoding a hundred kilobytes."""
 KEPT_FRAMES = 16384
-"""Frames of one task of an aligned query, decoded SPAN_FRAMES at a time. Fewer files to keep and to read: on 8.8 GB
-(GCN, 187,500 steps) a second question by layer took 63, 38, 28 ms at 4,096, 8,192, 16,384. More would leave a short run
-to one thread, and let a live one recompute a longer tail."""
+"""Frames of one task of an aligned query, decoded SPAN_FRAMES at a time. Long tasks make few files: on 8.8 GB (GCN,
+187,500 steps) a second question by layer took 63, 38, 28 ms at 4,096, 8,192, 16,384. Longer ones would leave a short
+run to one thread, and make a live run recompute a longer tail."""
 FAN_IN = 8
 """Partials that merge at once: a tree, since a chain would keep every partial in memory until its turn."""
 
@@ -62,11 +62,11 @@ class Plan:
     kept
         (bundles, spans) bool: sums are on the shelf and need no decoding.
     with_series
-        Whether the sums of single steps are taken along, at a lag of one stride: for groups of whole parameters, whose
-        Σv² comes from them, and for others if their velocities are in batches.
+        Whether the sums of single steps are computed as well. They are at a lag of one stride, for groups of whole
+        parameters, whose Σv² comes from them, and for others if their velocities are in batches.
     shelved
-        Where no window need begin on a bin's edge: the spans of the series, if the shelves hold them all. Then Σv²
-        needs no decoding, all else does.
+        For a query that is not aligned: the spans of the series, if the shelves hold them all. Then Σv² needs no
+        decoding; the other moments do.
     bytes
         Raw bytes that will be decoded.
     result_bytes
@@ -74,9 +74,9 @@ class Plan:
     task_bytes
         Memory that one task needs at most.
     unit, length
-        Frames that are decoded at once, and those of one task of an aligned query; both follow from the store.
+        Frames that are decoded at once, and frames of one task of an aligned query; both depend only on the store.
     home
-        The folder in which its sums are kept, if they are.
+        The folder in which the sums are kept; None if they are not.
     """
 
     sampling: Sampling
@@ -96,7 +96,7 @@ class Plan:
 
     @property
     def squares_only(self) -> bool:
-        """Whether Σv² is all that there is: of sums kept without their trajectory, in a window that ends anywhere."""
+        """Whether only Σv² can be answered: the trajectory is gone, and the windows do not end at edges of bins."""
         return bool(self.shelved) and not self.spans
 
     @property
@@ -110,7 +110,7 @@ class Plan:
         return list(dict.fromkeys(piece.parameter for bundle in self.bundles for piece in bundle.chosen))
 
     def memory(self, workers: int) -> int:
-        """Projected peak of the data in memory with so many workers, in bytes."""
+        """Projected peak of the data in memory with `workers` workers, in bytes."""
         weights = sum(piece.weights for bundle in self.bundles for piece in bundle.chosen)
         pending = weights * 48 * FAN_IN * max(_depth(len(self.spans)), 1)
         return self.task_bytes * workers + 2 * self.result_bytes + pending + 3 * self.series_bytes
@@ -134,7 +134,7 @@ def plan(
 ) -> Plan:
     """The tasks of a query on a store.
 
-    Bundles and spans follow from the store alone, so that every query that can use what another one kept, does.
+    Bundles and spans depend only on the store, so that queries can use each other's kept sums.
 
     Parameters
     ----------
@@ -143,7 +143,7 @@ def plan(
     base
         Where sums are kept (`analyzer.engine.kept.homes`), or None to keep and use none.
     listings
-        What was seen for other plans of the same question (`analyzer.store.chunks.stamps`); filled.
+        Stamps that other plans of the same question have read (`analyzer.store.chunks.stamps`); new ones are added.
     """
     bundles, frames, unit, length = bundles_of(grouping, store, sources)
     binned = _binned_spans(sampling, line, length, unit, store.status != "running")
@@ -189,7 +189,7 @@ def bundles_of(
 
 
 def _without_frames(planned: Plan, store: Store) -> Plan:
-    """The plan of a run of which only sums were kept: nothing can be decoded."""
+    """The plan for a run whose trajectory is gone: nothing can be decoded."""
     if planned.kept.all():
         return planned
     if planned.shelved:
@@ -198,18 +198,18 @@ def _without_frames(planned: Plan, store: Store) -> Plan:
 
 
 def unanswered(store: Store) -> TrajectoryMissingError:
-    """The refusal of a question that sums kept without their trajectory do not answer."""
+    """The error for a question that kept sums cannot answer, of a run whose trajectory is gone."""
     return TrajectoryMissingError(
-        f"{store.location}: expected a question that the kept sums answer: whole runs and epochs by any group, lag "
-        f"epoch, or model, layer, module and parameter at lag {store.stride} for any window, or dynamics of these at "
-        "the default lags in windows that end at multiples of 256 frames, got one that needs the frames, which are not "
-        "there, or sums that were not kept. Ask one of those, or restore the trajectory.",
+        f"{store.location}: expected a question that the kept sums answer, got one that needs the frames, which are "
+        "not there, or sums that were not kept. Kept sums answer: whole runs and epochs by any group; lag "
+        f"epoch; model, layer, module and parameter at lag {store.stride} in any window; dynamics of these at the "
+        "default lags in windows that end at multiples of 256 frames. Ask one of those, or restore the trajectory.",
         location=store.location,
     )
 
 
 def plan_arrays(sampling: Sampling, grouping: Grouping, pieces: Mapping[Piece, Frames], edges: Sequence[int]) -> Plan:
-    """The tasks of a query on arrays that are already cut along step at `edges`, one bundle for each piece of them."""
+    """The tasks of a query on arrays that are cut along step at `edges`; each piece is a bundle of its own."""
     spans = tuple(Span(start, stop, part=clip(sampling, start, stop)) for start, stop in itertools.pairwise(edges))
     longest = max((span.stop - span.start for span in spans), default=0)
     bundles, frames = [Bundle((piece,)) for piece in pieces], tuple((one,) for one in pieces.values())
@@ -225,7 +225,7 @@ def memory_together(plans: Sequence[Plan], workers: int) -> int:
 
 
 def check_memory(plans: Sequence[Plan], workers: int, limit: int | None) -> None:
-    """Refuses plans whose projected peak passes a limit in bytes."""
+    """Refuse plans whose projected peak passes a limit in bytes."""
     plan = plans[0]
     needed = plan.memory(workers) if len(plans) == 1 else memory_together(plans, workers)
     if limit is not None and needed > limit:
@@ -235,8 +235,7 @@ def check_memory(plans: Sequence[Plan], workers: int, limit: int | None) -> None
             f"{groups} groups × {windows} windows × {8 * MOMENTS} bytes, twice, and {workers} × "
             f"{size_text(plan.task_bytes)} of frames at work. "
             "The machine would swap or kill the run. Choose longer windows (--window), a coarser --by, fewer "
-            "parameters "
-            "(--parameter), fewer --workers, or raise --memory-limit.",
+            "parameters (--parameter), fewer --workers, or raise --memory-limit.",
             needed=needed,
             limit=limit,
         )
@@ -255,7 +254,7 @@ def _spans(sampling: Sampling, length: int) -> tuple[Span, ...]:
 
 
 def _binned_spans(sampling: Sampling, line: Timeline, length: int, unit: int, ended: bool) -> tuple[Span, ...]:
-    """Spans with their bins, the same whatever the query's range.
+    """Spans with their bins. They do not depend on the query's range.
 
     The last span of a run that is still being written is not kept: it would be made again with every commit.
     """
@@ -297,8 +296,8 @@ def _costed(
         shelved=(),
         bytes=decoded_bytes(bundles, [span.stop - span.start for span in spans], kept),
         result_bytes=grouping.weights.size * 8 * (sampling.windows.velocities.size * MOMENTS + sampling.batches),
-        # One piece at a time: its compressed chunk, the decoded one, zarr's copy of it into the output, and what the
-        # allocator has not given back; then the tables of a tile. Measured by tests/benchmarks/analyzer_scale.py.
+        # One piece at a time: its compressed chunk, the decoded one, zarr's copy into the output, and freed memory
+        # that the allocator keeps; then the tables of a tile. Measured by tests/benchmarks/analyzer_scale.py.
         task_bytes=5 * largest * unit + 6 * (8 << 20),
         unit=unit,
         length=length,

@@ -1,4 +1,4 @@
-"""Few raw frames: those at the ends of stretches, and a seeded sample of velocities, read chunk by chunk."""
+"""Questions that read few frames: those at the ends of stretches, and a seeded sample of velocities."""
 
 from __future__ import annotations
 
@@ -16,22 +16,22 @@ from analyzer.query.windows import Sampling
 Array = np.ndarray[Any, np.dtype[Any]]
 
 STRETCHES = 16
-"""Stretches of consecutive velocities that make the sample of a longer run. Each costs at most about two chunks of
+"""Number of stretches of consecutive velocities in the sample of a long run. Each costs at most about two chunks of
 every parameter."""
 _PIECES = 8
-"""Regions of a chunk that the weights of one group are drawn from: a layer of gigabytes is not decoded for 64."""
+"""Most pieces that the weights of one group are drawn from, so that 64 weights do not decode a layer of gigabytes."""
 
 
-@np.errstate(over="ignore", invalid="ignore")  # of weights beyond 1e154, which no model has: infinite or NaN
+@np.errstate(over="ignore", invalid="ignore")  # weights beyond 1e154, which no model has, give infinity or NaN
 def norm_changes(measurement: Measurement) -> Array:
     """|w|² after the last velocity less |w|² before the first, by group, summed over stretches without gaps (groups,).
 
-    It needs only the frames at the ends of stretches. Kept sums hold them where they are edges of bins.
+    It needs only the frames at the ends of stretches. Kept sums hold those that are edges of bins.
 
     Raises
     ------
     TrajectoryMissingError
-        The frames are needed, and are not there.
+        The question needs frames, and the trajectory is gone.
     """
     plan = measurement.plan
     first, last = plan.sampling.first, plan.sampling.first + (plan.sampling.count - 1) * plan.sampling.spacing
@@ -46,7 +46,7 @@ def norm_changes(measurement: Measurement) -> Array:
                 for end in ends
             )
             before, after = before.astype(np.float64), after.astype(np.float64)
-            # The difference of two squares, without losing the small difference of large ones.
+            # a² − b² as (a − b)(a + b): subtracting large squares would lose their small difference.
             sums = np.bincount(labels, weights=(after - before) * (after + before), minlength=numbers.size)
             np.add.at(change, numbers, sums)
     return change
@@ -54,7 +54,7 @@ def norm_changes(measurement: Measurement) -> Array:
 
 @dataclass(frozen=True)
 class Sample:
-    """How large a sample of velocities is: weights of each group, steps of each weight, and the seed of the choice."""
+    """The size of a sample of velocities: weights of each group, steps of each weight; and the seed of the choice."""
 
     weights: int = 64
     steps: int = 4096
@@ -71,19 +71,19 @@ def velocity_sample(measurement: Measurement, group: int, sample: Sample, *, lim
     group
         Number of the group.
     sample
-        Its size. Where the run has more steps, the velocities are those of 16 stretches. The same seed gives the same
-        sample.
+        Size and seed of the sample. From a run with more steps, the velocities of 16 stretches are taken. The same seed
+        gives the same sample.
     limit
         Bytes of memory, or None.
 
     Returns
     -------
-    (weights, stretches, samples) float64, with no stretch where none without a gap is long enough.
+    (weights, stretches, samples) float64; without stretches if no stretch without a gap is long enough.
 
     Raises
     ------
     OptionError, MemoryLimitError
-        At once.
+        When called, before any frame is read.
     TrajectoryMissingError, CorruptChunkError, MissingChunkError
         While it is read.
     """
@@ -92,7 +92,7 @@ def velocity_sample(measurement: Measurement, group: int, sample: Sample, *, lim
         if not isinstance(value, (int, np.integer)) or isinstance(value, bool) or value < STRETCHES:
             raise OptionError(
                 f"{option.partition(' ')[0]}: expected a whole number of at least {STRETCHES}, got {value!r}. Fewer "
-                f"say nothing of a distribution. Write {option}",
+                f"do not show a distribution. Write {option}",
                 **{name: value},
             )
     rng = np.random.default_rng([sample.seed, group])
@@ -144,7 +144,7 @@ def _stretches(sampling: Sampling, steps: int, rng: np.random.Generator) -> tupl
 
 
 def _check(velocities: int, chunk: int, limit: int | None) -> None:
-    # The sample, scaled, and spread out with its Fourier transforms; two copies of the frames that it is taken from.
+    # The sample, its scaled copy, and its padded Fourier transforms; two copies of the frames that it is taken from.
     needed = 80 * velocities + 3 * chunk
     if limit is not None and needed > limit:
         raise MemoryLimitError(

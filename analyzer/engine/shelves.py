@@ -1,4 +1,4 @@
-"""Where the sums of a question lie: the folder that is of these frames, and a shelf for each bundle in it."""
+"""Find the kept sums of a question: a folder with sums of these frames, and a shelf in it for each bundle."""
 
 from __future__ import annotations
 
@@ -48,7 +48,7 @@ def shelves_for(
 ) -> tuple[Path, list[Bundle]]:
     """The folder in which sums of a run are kept, and the bundles with their shelves in it, and what lies there.
 
-    A folder with sums of other frames, as of a copy that was edited, is left alone.
+    A folder with sums of other frames, for example of a copy that was edited, is left alone.
 
     Parameters
     ----------
@@ -57,7 +57,7 @@ def shelves_for(
     files
         Those that a bundle has.
     listings
-        What was seen for other plans of the same question (`analyzer.store.chunks.stamps`); filled.
+        Stamps that other plans of the same question have read (`analyzer.store.chunks.stamps`); new ones are added.
     """
     extents = files.extents
 
@@ -92,7 +92,7 @@ def shelves_for(
             best = (kept, home, made)
         if kept == len(bundles) * len(extents):
             break
-    assert best is not None, "a folder that is not there yet holds nothing of others"
+    assert best is not None, "the last folder does not exist yet, so it holds no sums of other frames"
     if best[0] < len(bundles) * len(extents):
         for before, run_id in earlier_homes(base, document):
             for bundle, one, of_bundle, stamped in zip(bundles, best[2], places, stamps, strict=True):

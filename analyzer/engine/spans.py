@@ -1,4 +1,4 @@
-"""The sums of a bundle over a span: from the shelf where they are kept, else from the frames, and then kept."""
+"""The sums of a bundle over a span: read from the shelf if they are kept there, else made from the frames and kept."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ class Series:
     Attributes
     ----------
     values
-        (pieces, pairs) float64, one after the other.
+        Arrays (pieces, pairs) float64, in step order.
     enter, leave
         (weights,) first and last frame.
     nonfinite
@@ -43,7 +43,7 @@ class Series:
 
 
 def reduce_span(bundle: Bundle, frames: Sequence[Frames], span: Span, with_series: bool) -> Partial:
-    """The partial of a bundle over a span: from its bins where the query is aligned, else from its frames."""
+    """The partial of a bundle over a span: from its bins if the query is aligned, else from its frames."""
     require_maker(span.maker)
     if span.bins is None:
         parts = [
@@ -79,9 +79,9 @@ class Cell:
     Attributes
     ----------
     spans
-        By question: one span with bins over the whole cell, or spans without, each inside one unit, or none.
+        For each question: one span with bins, of the whole cell; or spans without bins, each inside one unit; or none.
     with_series
-        By question: whether it takes the sums of single steps along.
+        For each question: whether it needs the sums of single steps.
     unit
         Frames that are decoded at once.
     """
@@ -94,7 +94,7 @@ class Cell:
 
 
 def reduce_cell(bundle: Bundle, frames: Sequence[Frames], cell: Cell) -> list[list[Partial]]:
-    """The partials of a bundle over the spans of each question: what `reduce_span` gives, the frames decoded once."""
+    """The partials of a bundle over the spans of each question, as from `reduce_span`; frames are decoded once."""
     for span in itertools.chain(*cell.spans):
         require_maker(span.maker)
     loose = [(q, n, s) for q, spans in enumerate(cell.spans) for n, s in enumerate(spans) if s.bins is None]
@@ -116,7 +116,7 @@ def reduce_cell(bundle: Bundle, frames: Sequence[Frames], cell: Cell) -> list[li
         assert bins is not None
         series = any(w for w, spans in zip(cell.with_series, cell.spans, strict=True) if spans and spans[0].bins)
         sums = _sums(bundle, frames, aligned[0], bins, with_fine=not all(coarse), with_series=series, decode=decode)
-    if not all(parts.values()):  # the sums were kept, or no question is aligned
+    if not all(parts.values()):  # nothing was decoded yet: the sums were kept, or no question is aligned
         starts = sorted({span.start // cell.unit * cell.unit for _, _, span in loose})
         for piece, some in chosen_of(bundle, frames):
             for start in starts:
@@ -219,7 +219,7 @@ def _sums(
     with_series: bool,
     decode: Decode = frames_of,
 ) -> SpanSums:
-    """The sums of a bundle's chosen pieces, at least those that are asked for; frames by `decode`, once each."""
+    """The sums of a bundle's chosen pieces, at least those that are asked for. `decode` reads each frame once."""
     place = bundle.shelf if span.full else None
     if place is not None:
         weights = sum(piece.weights for piece in bundle.pieces)
@@ -261,7 +261,7 @@ def _piece_sums(
 
 
 def _chosen(bundle: Bundle, sums: SpanSums) -> SpanSums:
-    """The sums of the pieces that the query asks for, of those of all."""
+    """Choose the sums of the pieces that the query asks for."""
     if len(bundle.chosen) == len(bundle.pieces):
         return sums
     wanted = [piece.rule is not None for piece in bundle.pieces]
@@ -294,7 +294,7 @@ def _reduced(piece: Piece, span: Span, values: Array, with_series: bool) -> Part
 
 
 def _real(values: Array) -> Array:
-    """Contiguous float32 or float64, exactly; wide integers as float64."""
+    """The values as contiguous float32, if it holds them exactly, else as float64."""
     kind = values.dtype
     if kind not in (np.float32, np.float64):
         kind = np.dtype(np.float32 if kind == np.float16 or kind.itemsize < 3 else np.float64)

@@ -1,11 +1,11 @@
 """The sums of a window: their names, how they combine, and how they are kept.
 
-Every weight has, in every window, one sum over velocities for each line of `SUMS`, then Σv (`SUM`) and δ² of the
-window's edge frames (`ULP`): the rows of an array (WEIGHT_SUMS, …). Every group has the moments of its weights: the
-same rows added up over them, and Σ_weights (Σv)² (`SQUARED_SUM`), an array (MOMENTS, …).
+Every weight has these sums in every window: one over velocities for each line of `SUMS`, then Σv (`SUM`), then δ² of
+the window's edge frames (`ULP`). They are the rows of an array (WEIGHT_SUMS, …). The moments of a group are the same
+rows added up over its weights, then Σ_weights (Σv)² (`SQUARED_SUM`): the rows of an array (MOMENTS, …).
 
 To add a sum over velocities, add a line to `SUMS` and its arithmetic to `analyzer.engine.kernels.reduce_stretches`.
-All else follows: seams between tasks, windows, bins, the files of kept sums.
+Seams between tasks, windows, bins and the files of kept sums follow from that line.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ import numpy as np
 Array = np.ndarray[Any, np.dtype[Any]]
 
 
-@np.errstate(over="ignore")  # of weights beyond 1e154, which no model has: infinite, as it should be
+@np.errstate(over="ignore")  # for weights beyond 1e154, which no model has, infinity is right
 def _squared(values: Array) -> Array:
     return values * values
 
@@ -31,13 +31,13 @@ class Sum:
     Attributes
     ----------
     name
-        In formulas and messages.
+        Name in formulas and messages.
     of_velocity
-        From velocities to what each adds, for the velocity over a seam between two tasks, or between frames that are
-        apart.
+        Returns what single velocities add to the sum. Used for velocities over seams between tasks, and between frames
+        that are no neighbours.
     of_bin
-        From the displacement over a fine bin (`analyzer.engine.bins`) to the bin's sum, where that is all it takes.
-        Then it is not kept in fine bins. None where the sum of each fine bin is kept.
+        Returns the sum of a fine bin (`analyzer.engine.bins`) from its displacement, if that determines it. Then fine
+        bins do not keep the sum. None where they do.
     """
 
     name: str
@@ -46,15 +46,15 @@ class Sum:
 
 
 KERNELS = 1
-"""Version of the arithmetic. It is raised with every change that changes a bit of a sum: kept sums of another version
-are made again, and a worker of another version is refused."""
+"""Version of the arithmetic. Raise it with every change that changes a bit of a sum: then kept sums of another version
+are made again, and workers with another version are refused."""
 
 DISPLACED, SQUARES = 0, 1
 SUMS = (
     Sum("Σ_bins (Σv)²", _squared, of_bin=_squared),  # each velocity over a seam is a bin of its own
     Sum("Σv²", _squared),
 )
-"""In the order of the files of kept sums."""
+"""The sums over velocities, in the order in which files of kept sums hold them."""
 KEPT = tuple(row for row, one in enumerate(SUMS) if one.of_bin is None)
 """Rows that fine bins keep."""
 
@@ -83,7 +83,7 @@ class StretchSums:
 
     @classmethod
     def empty(cls, weights: int, stretches: int, dtype: np.dtype[Any]) -> StretchSums:
-        """Room for a kernel to write to."""
+        """Arrays for a kernel to write to; their values are undefined."""
         return cls(np.empty((weights, len(SUMS), stretches)), np.empty((weights, 2, stretches), dtype))
 
     def __getitem__(self, weights: slice) -> StretchSums:
@@ -91,6 +91,6 @@ class StretchSums:
 
 
 def over_seam(velocity: Array) -> Array:
-    """What one velocity adds to the sums of every weight (WEIGHT_SUMS, weights)."""
+    """The sums of one velocity of every weight (WEIGHT_SUMS, weights)."""
     rows = [one.of_velocity(velocity) for one in SUMS]
     return np.stack([*rows, velocity, np.zeros_like(velocity)])

@@ -25,7 +25,7 @@ class TaskFrames:
     full
         Whether its sums may be kept.
     maker
-        Which version planned it (`analyzer.engine.makers`).
+        The version that made the plan (`analyzer.engine.makers`).
     """
 
     start: int

@@ -28,8 +28,8 @@ _PANELS = (
 def dynamics(answer: xr.Dataset) -> Figure:
     """Plot correlation, displacement and exponent against lag: a line for each group and window, or maps of many.
 
-    Bands are 95 % intervals; where a line has none, one run gives no interval. Dotted: independent steps. Hollow marks:
-    lags that are estimated from decimated frames; in maps they stand right of a line.
+    Bands are 95 % intervals; a line without a band is at lags at which one run gives no interval. Dotted lines:
+    independent steps. Hollow marks: lags that are estimated from decimated frames; in maps, lags right of the line.
     """
     lines = lines_of(answer)
     return _maps(answer, [name for name, _ in lines]) if len(lines) > MOST_LINES else _curves(answer, lines)
@@ -98,7 +98,7 @@ def _label(answer: xr.Dataset, column: str, title: str) -> str:
 
 
 def lines_of(answer: xr.Dataset) -> list[tuple[str, xr.Dataset]]:
-    """What is drawn, with its name: every group, and every window of it where there are several."""
+    """The lines to draw, each with its name: every group, in every window if there are several."""
     several = answer.sizes["window"] > 1
     lines = []
     for group in range(answer.sizes["group"]):
@@ -113,7 +113,7 @@ def lines_of(answer: xr.Dataset) -> list[tuple[str, xr.Dataset]]:
 def ageing(answer: xr.Dataset) -> Figure:
     """Plot the two-time displacement against lag, a panel for each group and a line for each waiting time.
 
-    Lines that lie on each other: the run does not age.
+    If the run does not age, the lines coincide.
     """
     groups = min(answer.sizes["group"], _MOST_PANELS)
     figure, axes = canvas(groups, 9.6 if groups > 1 else 6.4, 3.2)

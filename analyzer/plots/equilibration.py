@@ -27,7 +27,7 @@ def starts(series: Sequence[Track], answer: xr.Dataset, resumed: Sequence[int] =
         The series of each window, as `analyzer.quantities.equilibration.equilibration_of` returns them. Drawn as means
         of at most 400 bins.
     answer
-        Its results for them.
+        The results for them, from the same function.
     resumed
         Steps at which the training was resumed; they are marked.
     """

@@ -1,4 +1,4 @@
-"""Figures of rows × columns: for each matrix a map of ⟨v²⟩, what is left of it as a map, and both sets of factors."""
+"""Figures of rows × columns: for each matrix a map of ⟨v²⟩, a map of its ratio to the fit, and both sets of factors."""
 
 from __future__ import annotations
 
@@ -17,16 +17,16 @@ Array = np.ndarray[Any, np.dtype[Any]]
 
 MOST_PARAMETERS = 8
 _WIDEST = 30.0
-"""Ratios beyond this factor have the colour of its end: a few wild elements must not hide all others."""
+"""Ratios beyond this factor have the colour of the end of the scale: a few extreme elements must not hide others."""
 _SEEN = 98.0
-"""Percent of the elements whose ratios the colours of the map of what is left tell apart."""
+"""Percent of the elements whose ratios lie within the colour scale."""
 
 
 def factors(answer: xr.Dataset) -> Figure | None:
     """Plot four panels for each matrix with factors; None if there is none.
 
-    Left to right: ⟨v²⟩ of every element; what is left, ⟨v²⟩ over the fit, in which 1 is white; factors of the rows and
-    of the columns by rank, with 95 % intervals.
+    Left to right: ⟨v²⟩ of every element; ⟨v²⟩ over the fit, with 1 in white; factors of the rows and of the columns by
+    rank, with 95 % intervals.
 
     Parameters
     ----------

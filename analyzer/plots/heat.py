@@ -1,5 +1,5 @@
-"""Heat maps: a line of cells for each group, against steps or lags. They take the place of more lines than one can tell
-apart.
+"""Heat maps: a line of cells for each group, against steps or lags. They replace curves where there are too many groups
+to distinguish.
 """
 
 from __future__ import annotations
@@ -89,7 +89,7 @@ def unnamed(axis: Axes) -> None:
 
 
 def cells_of(starts: Array, stops: Array, table: Array) -> tuple[Array, Array]:
-    """Return edges (cells + 1,) and values (lines, cells) of windows; between windows apart there is an empty cell."""
+    """Return edges (cells + 1,) and values (lines, cells) of windows. An empty cell fills a gap between two windows."""
     apart = np.flatnonzero(starts[1:] > stops[:-1]) + 1
     edges = np.append(np.insert(starts, apart, stops[apart - 1]), stops[-1])
     return edges, np.insert(table.astype(np.float64), apart, np.nan, axis=1)

@@ -1,7 +1,7 @@
 """Style shared by all figures: colours for all kinds of colour vision, grids of panels, scales, units.
 
-`drawing` says how the figures inside are made: in which style of matplotlib, how large, and by whom. Every figure comes
-from `new_figure`, which keeps to that.
+`drawing` sets the style of matplotlib, the size, and the function that makes figures, for all figures drawn inside it.
+Every figure comes from `new_figure`, which applies them.
 """
 
 from __future__ import annotations
@@ -37,7 +37,7 @@ LOG_RATIO = 5.0
 
 @dataclass(frozen=True)
 class _Asked:
-    """How figures are made: `size` in inches, None for that of each figure, and what makes them."""
+    """Settings of `drawing`: `size` in inches, None for each figure's own; and the function that makes figures."""
 
     size: tuple[float, float] | None = None
     make: Callable[..., Figure] = Figure
@@ -54,12 +54,12 @@ def new_figure(width: float, height: float, layout: Any = "constrained") -> Figu
 
 
 def ink() -> str:
-    """Return the colour of text and of curves that are compared with: black, or white on a dark style."""
+    """Return the colour of text and of reference curves: black, or white in a dark style."""
     return str(mpl.rcParams["text.color"])
 
 
 def line_of(number: int) -> dict[str, Any]:
-    """Return colour and dashes of a line, by its number: 28 differ in one of them. Black is the colour of the text."""
+    """Return colour and dashes of a line, by its number. 28 lines look different. Black is kept for text."""
     return {"color": colour_of(number), "linestyle": DASHES[number // len(COLOURS) % len(DASHES)]}
 
 
@@ -129,7 +129,7 @@ def unit_text(units: str) -> str:
 
 
 def as_text(name: Any) -> str:
-    """Return a name as matplotlib draws it: what stands between two dollars is no formula, controls are escaped.
+    """Return a name with dollars and control characters escaped, so that matplotlib draws it as text, not as a formula.
 
     Every text of a figure that holds a name from a store goes through this function, and through no other.
     """
@@ -171,7 +171,7 @@ def resumptions(axes: Axes, steps: Sequence[int]) -> Line2D | None:
 def drawing(
     style: str | None = None, figsize: tuple[float, float] | None = None, make: Callable[..., Figure] = Figure
 ) -> Iterator[None]:
-    """Draw what is drawn inside without TeX, whatever the user's matplotlibrc says: names are not TeX.
+    """Set style, size and maker of the figures drawn inside. They are drawn without TeX: names are not TeX.
 
     Parameters
     ----------
@@ -180,7 +180,7 @@ def drawing(
     figsize
         Width and height of every figure, in inches; by default each has its own.
     make
-        What makes a figure: `matplotlib.pyplot.figure` makes one that a notebook shows.
+        Function that makes a figure. `matplotlib.pyplot.figure` makes one that a notebook shows.
     """
     before = _ASKED.set(_Asked(figsize, make))
     try:
@@ -194,7 +194,7 @@ def drawing(
 
 
 def wrong_style(style: str) -> str | None:
-    """Return what is wrong with a style, in a sentence; None if matplotlib has it, or a file of it can be read."""
+    """Return a sentence on what is wrong with a style; None if matplotlib has it, or it is the path of a file."""
     if style in ("default", *styles.available) or Path(style).is_file():
         return None
     close = get_close_matches(style, styles.available, 1)

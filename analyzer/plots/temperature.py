@@ -31,10 +31,10 @@ from analyzer.query.recorded import distinct_rates
 from analyzer.query.timeline import Timeline
 
 SERIES = WHOLE
-"""Kinds of groups that are few enough for one line each."""
+"""Kinds of groups that are drawn as one line each."""
 _MOST_PANELS = 12
 _MOST_RATES = 2000
-"""Points of the curve of a learning rate."""
+"""Most points of the curve of a learning rate."""
 
 
 def series_window(run: xr.DataTree, answer: xr.Dataset, points: int = 150) -> int:
@@ -47,8 +47,8 @@ def series_window(run: xr.DataTree, answer: xr.Dataset, points: int = 150) -> in
 def temperature(answer: xr.Dataset, resumed: Sequence[int] = (), line: Timeline | None = None) -> Figure:
     """Plot temperatures: lines against step if groups are few; stems or a map by row, column, head or element.
 
-    `resumed` are steps at which the training was resumed; they are marked. With the frames of the run, the learning
-    rate is drawn below lines against step, and remarks on one window stand above it.
+    `resumed` are steps at which the training was resumed; they are marked. `line`, the timeline of the run, adds a
+    panel with the learning rate below lines against step. Remarks on a single window are put above the figure.
     """
     column = "temperature_per_eta2" if "temperature_per_eta2" in answer else "temperature"
     figure = _figure(answer, column, "temperature / η²" if column != "temperature" else "temperature", resumed, line)
@@ -150,7 +150,7 @@ def _lines(
 
 
 def _draw_lines(axes: Axes, values: xr.DataArray, answer: xr.Dataset) -> list[Any]:
-    """Draw temperatures against the middles of windows; points, too, where they are few or stand alone in gaps."""
+    """Draw temperatures against the middles of windows; with points if they are few, or if one lies between gaps."""
     middle = 0.5 * (answer["start_step"] + answer["stop_step"])
     drawn = []
     for n, name in enumerate(values["group"].values):

@@ -1,1 +1,1 @@
-"""What is measured, one module a question: functions from a run to an `xarray.Dataset`."""
+"""The quantities, one module each: functions that take a run and return an `xarray.Dataset`."""

@@ -44,8 +44,8 @@ def ageing(
     """Two-time mean squared displacement of groups of weights: Δ(t_w, t_w + τ) = ⟨(w(t_w + τ) − w(t_w))²⟩ over weights.
 
     In equilibrium it does not depend on the waiting time t_w. A system that ages moves less in the same time, the
-    longer one has waited. Each number has one origin in time, so that one run gives no interval: the scatter over seeds
-    does (a sweep).
+    longer one has waited. Each number has a single origin in time, so one run gives no interval; the scatter over the
+    seeds of a sweep does.
 
     Parameters
     ----------
@@ -54,9 +54,9 @@ def ageing(
     by
         As for `temperature`.
     waiting
-        Waiting times t_w in steps after the first frame of the range: a number, a list, or a text as "1:10000:log".
+        Waiting times t_w in steps after the first frame of the range: a number, a list, or a text like "1:10000:log".
     lags
-        Times τ in steps, as `waiting`; default: powers of 2 up to the length of the range.
+        Times τ in steps, in the forms of `waiting`; default: powers of 2 up to the length of the range.
     start, stop
         As for `temperature`.
     parameter, layer, exclude
@@ -69,14 +69,14 @@ def ageing(
     Returns
     -------
     xarray.Dataset
-        Dims (group, waiting, lag), lazy when the run is: `two_time_displacement` in weight². NaN where a frame is not
-        there, where a gap or the start of a segment lies between the two, and where a weight is NaN or infinite.
-        Waiting times after which the range has no lag are left out.
+        Dims (group, waiting, lag), lazy when the run is: `two_time_displacement` in weight². NaN where a frame is
+        missing, where a gap or the start of a segment lies between the two, and where a weight is NaN or infinite.
+        Waiting times that leave no room for the shortest lag are left out.
 
     Raises
     ------
     TooFewFramesError, WindowError, GroupError, SelectionError, MemoryLimitError, TreeError
-        At once.
+        When called, before any frame is read.
     TrajectoryMissingError
         Only sums were kept of the run.
 
@@ -93,7 +93,7 @@ def ageing(
 def ageing_of(
     run: xr.DataTree, query: Query, waiting: Lags = "1:10000:log", lags: Lags = None
 ) -> tuple[xr.Dataset, list[Passed]]:
-    """`ageing` of a query, and the passage that it rests on."""
+    """As `ageing`, for a query; also returns the passage that computes it."""
     asked = ask(run, from_equilibrium(run, query))
     line, windows = asked.run.line, asked.sampling.windows
     begin, end = int(windows.start_step[0]), int(windows.stop_step[-1])
@@ -148,7 +148,7 @@ def ageing_of(
     return in_memory_as(asked.run, dataset), [Passed(asked.run, plan.passage, Lazy(nonfinite))]
 
 
-@np.errstate(divide="ignore", invalid="ignore")  # of no weights: NaN, as it should be
+@np.errstate(divide="ignore", invalid="ignore")  # for a group without weights, NaN is right
 def _filled(squares: Array, *, weights: Array, there: Array) -> Array:
     answer = np.full((weights.size, there.size), np.nan)
     answer[:, there] = squares / weights
@@ -156,7 +156,7 @@ def _filled(squares: Array, *, weights: Array, there: Array) -> Array:
 
 
 def _numbers(line: Timeline, name: str, given: Lags, longest: int = 0) -> Array:
-    """Waiting times or lags in steps, in order and each once; those of the default are powers of 2."""
+    """Waiting times or lags in steps, in order and each once. The default are powers of 2."""
     if given is None:
         return line.stride * 2 ** np.arange(int(np.log2(max(longest // line.stride, 1))) + 1)
     wanted = listed(given, f"--{name}")
@@ -164,7 +164,7 @@ def _numbers(line: Timeline, name: str, given: Lags, longest: int = 0) -> Array:
     if wrong:
         raise WindowError(f"--{name}: expected numbers of steps, got {wrong[0]!r}. Write --{name} 1:1000:log")
     is_range = isinstance(given, str) and ":" in given
-    # Of a range, what falls between two frames is left out; a number of one's own is refused.
+    # In a range, numbers between two frames are left out. A single number between two frames is refused.
     kept = [int(one) for one in wanted if not is_range or int(one) % line.stride == 0]
     if any(one % line.stride for one in kept) or not kept:
         raise WindowError(

@@ -1,4 +1,4 @@
-"""Answers that are several tables: named tuples of Datasets, in which every variable is also found by its name."""
+"""Answers of several tables: named tuples of Datasets, from which every variable can also be taken by its name."""
 
 from __future__ import annotations
 
@@ -9,14 +9,15 @@ import xarray as xr
 
 
 class Tables(tuple[xr.Dataset, ...]):
-    """What the answers of several tables share: they are indexed by number, and by the name of a variable.
+    """Base of the answers of several tables. They can be indexed by the number of a table or the name of a variable.
 
-    Methods of a Dataset are those of all tables together, but for frames, in which the tables would be crossed.
+    The methods of a Dataset work, on all tables together. Only those that make a pandas frame do not: they would
+    combine every row of one table with every row of the others.
 
     Attributes
     ----------
     whole
-        All tables as one Dataset, as a file of netCDF holds them. Its `to_dataframe` would cross them.
+        All tables as one Dataset, as a file of netCDF holds them.
     """
 
     whole: xr.Dataset
@@ -35,7 +36,7 @@ class Tables(tuple[xr.Dataset, ...]):
 
     @property
     def attrs(self) -> dict[Any, Any]:
-        """What was asked, of which run: the attributes of every table."""
+        """The attributes of every table: what was asked, of which run."""
         return self.whole.attrs
 
     def __getitem__(self, key: Any) -> Any:
@@ -50,7 +51,7 @@ class Tables(tuple[xr.Dataset, ...]):
         if whole is not None and name in whole:
             return whole[name]
         if whole is not None and not name.startswith("_") and name not in _CROSSED and hasattr(whole, name):
-            return getattr(whole, name)  # what worked of one Dataset still does: to_netcdf, sortby, sizes, …
+            return getattr(whole, name)  # the methods of a Dataset: to_netcdf, sortby, sizes, …
         kind, fields = type(self).__name__, self._fields
         raise AttributeError(
             f"{kind}: expected {', '.join(fields)} or the name of a variable, got {name!r}. Each table is a Dataset: "
@@ -70,11 +71,11 @@ class Tables(tuple[xr.Dataset, ...]):
         return self._changed(lambda whole: whole.isel(**places))
 
     def compute(self) -> Self:
-        """Return the tables in memory, which they are already."""
+        """Return the tables in memory. They are there already."""
         return self._changed(xr.Dataset.compute)
 
     def load(self) -> Self:
-        """Return the tables in memory, which they are already."""
+        """Return the tables in memory. They are there already."""
         return self.compute()
 
     def _changed(self, change: Callable[[xr.Dataset], xr.Dataset]) -> Self:
@@ -82,7 +83,7 @@ class Tables(tuple[xr.Dataset, ...]):
 
 
 _CROSSED = ("to_dataframe", "to_pandas", "to_dask_dataframe")
-"""Methods of a Dataset that would cross the tables: each row with each test."""
+"""Methods of a Dataset that would combine every row of one table with every row of the others."""
 
 
 class _Rows(NamedTuple):
@@ -96,9 +97,9 @@ class RowTables(Tables, _Rows):
     Attributes
     ----------
     rows
-        Dims (group, window), one group a row.
+        Dims (group, window), one group for each row.
     tests
-        Dim (tested,), one place a parameter.
+        Dim (tested,), one place for each parameter.
     """
 
     _fields = _Rows._fields
@@ -128,12 +129,12 @@ class FitTables(Tables, _Fits):
 
     @property
     def hypotheses(self) -> xr.Dataset:
-        """The p-values, dims (group, hypothesis); empty where no hypothesis is known of the model."""
+        """The p-values, dims (group, hypothesis); empty if the fit model has no hypothesis."""
         return _with_dim(self.whole, "hypothesis")
 
     @property
     def alternatives(self) -> xr.Dataset:
-        """How other models compare, dims (group, alternative); empty where none was asked for."""
+        """The comparison with other fit models, dims (group, alternative); empty if none was asked for."""
         return _with_dim(self.whole, "alternative")
 
     @staticmethod

@@ -1,4 +1,4 @@
-"""Physical checks of a run: measured numbers beside what physics or the optimizer leads one to expect."""
+"""Physical checks of a run: measured numbers beside what physics or the optimizer predicts."""
 
 from __future__ import annotations
 
@@ -34,14 +34,14 @@ _SUMS_ONLY = "only sums were kept: the frames are needed"
 
 @dataclass(frozen=True)
 class _Evidence:
-    """What most checks need of a run.
+    """The numbers of a run that most checks use.
 
     Attributes
     ----------
     labels
         Names of the groups.
     temperature, error, inefficiency, floor
-        (groups,).
+        (groups,) each; the inefficiency in samples.
     series
         (groups, samples) 𝒯 of every step.
     """
@@ -57,7 +57,7 @@ class _Evidence:
 
     @property
     def length(self) -> int:
-        """Samples in a batch: at least two correlation times of the slowest group that moves."""
+        """Samples in a batch: at least twice the statistical inefficiency of the slowest group that moves."""
         slowest = self.inefficiency[self.temperature > 0]
         slowest = slowest[np.isfinite(slowest)]
         wanted = 2 * float(slowest.max()) if slowest.size else 1.0
@@ -106,9 +106,10 @@ def check(
     frozen
         Count frozen weights, too; see `temperature`.
     sample_weights, sample_steps, seed
-        "normality" looks at so many weights of each group, over so many steps: in 16 stretches, where the run has more.
+        Size and seed of the sample for "normality": weights of each group, and steps of each weight (in 16 stretches,
+        if the run has more steps).
     significance
-        p-value below which an expectation is given up. Of twenty that hold, one is given up by chance at 0.05.
+        p-value below which an expectation is rejected. At 0.05, one of twenty true expectations is rejected by chance.
     cache, memory_limit
         As for `temperature`.
 
@@ -124,13 +125,14 @@ def check(
     Raises
     ------
     OptionError, GroupError
-        At once.
+        When called, before any frame is read.
     AnalyzerError
         As for `temperature`.
 
     Notes
     -----
-    All but "normality" is answered by kept sums alone, for whole runs; what they cannot answer is noted, not guessed.
+    For whole runs, kept sums alone answer all checks but "normality". A check that they cannot answer says so in its
+    note.
 
     Examples
     --------
@@ -151,13 +153,13 @@ def check_of(
     sample: Sample | None = None,
     significance: float = 0.05,
 ) -> tuple[xr.Dataset, list[Measurement]]:
-    """`check` of a query, and the measurement that it rests on."""
+    """As `check`, for a query; also returns the measurement behind it."""
     drawn = sample or Sample()
     families = _families(only)
     if not 0 < significance < 1:
         raise OptionError(
             f"--significance: expected a number between 0 and 1, got {significance!r}. It is the rate at which true "
-            "expectations are given up. Write --significance 0.05",
+            "expectations are rejected. Write --significance 0.05",
             significance=significance,
         )
     query = replace(from_equilibrium(run, query), window=None, lag=None, batches=True)
@@ -194,9 +196,9 @@ def _families(only: str | Sequence[str] | None) -> tuple[str, ...]:
 def _evidence(run: xr.DataTree, query: Query) -> _Evidence:
     dataset, [measurement] = temperature_of(run, query)
     require_even(measurement.run.line, measurement.plan.sampling, "physical checks")
-    require_whole(measurement.plan.grouping, "Only those have a temperature at every step.")
+    require_whole(measurement.plan.grouping, "Only whole parameters have a temperature at every step.")
     assert measurement.moments.series is not None
-    # In one pass with the rest: asked for apart, the frames would be decoded again.
+    # Computed together with the rest: a second call would decode the frames again.
     answer = dataset.assign(series=(("group", "pair"), measurement.moments.series)).compute()
     sampling = measurement.plan.sampling
     series, _ = temperature_series(measurement, answer["series"].values)
@@ -252,7 +254,7 @@ def _rows(run: xr.DataTree, query: Query, known: _Evidence) -> tuple[Array, Arra
     samples, length = known.series.shape[1], known.length
     query = replace(query, by="row")
     if samples >= FEWEST_BATCHES * BIN_FRAMES or samples < 2 * length:
-        # Batches of a long run are whole bins of kept sums: nothing need be decoded.
+        # Batches of a long run are whole bins, so that kept sums answer and nothing is decoded.
         measurement = measure(run, query)
         if measurement.moments.batches is None:
             raise TrajectoryMissingError(_SUMS_ONLY)
@@ -273,7 +275,7 @@ def _rows(run: xr.DataTree, query: Query, known: _Evidence) -> tuple[Array, Arra
 
 
 def _gathered(sums: Array, counts: Array, length: int) -> tuple[Array, Array]:
-    """Neighbouring batches joined until they are long enough; shorter ones at ends and gaps are left out."""
+    """Join neighbouring batches until they hold about `length` velocities. Short ones at ends and gaps are left out."""
     whole = counts >= 0.75 * counts.max()
     sums, counts = sums[:, whole], counts[whole]
     together = max(int(np.ceil(0.75 * length / counts.max())), 1)
@@ -329,7 +331,7 @@ def _dataset(found: Sequence[Finding], known: _Evidence, sample: Sample, signifi
     titles = {
         "measured": "measured value",
         "standard_error": "standard error",
-        "expected_low": "least value expected",
+        "expected_low": "smallest value expected",
         "expected_high": "largest value expected",
         "p_value": "p-value of the expectation",
         "verdict": "verdict, if one is valid",

@@ -1,4 +1,4 @@
-"""The distribution of velocities of a run, beside the one of Maxwell and Boltzmann at the measured temperature."""
+"""The distribution of velocities of a run, beside Maxwell and Boltzmann's at the measured temperature."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from analyzer.statistics.stretches import standardised
 Array = np.ndarray[Any, np.dtype[Any]]
 
 EDGES = np.linspace(-6.0, 6.0, 61)
-"""Of the bins, in units of an rms velocity: beyond, one Gaussian velocity in five hundred million lies."""
+"""Edges of the bins, in units of the rms velocity. One Gaussian velocity in five hundred million lies outside."""
 SAMPLE = Sample(512, 2048)
 
 
@@ -39,7 +39,7 @@ def distribution(
     cache: bool | str = True,
     memory_limit: int | None = None,
 ) -> xr.Dataset:
-    """How the velocities of groups are distributed, beside Maxwell and Boltzmann's distribution.
+    """Histograms of the velocities of groups, beside Maxwell and Boltzmann's distribution.
 
     Parameters
     ----------
@@ -54,24 +54,25 @@ def distribution(
     frozen
         Count frozen weights, too; see `temperature`.
     sample_weights, sample_steps, seed
-        So many weights of each group, over so many steps: in 16 stretches, where the run has more.
+        Size and seed of the sample: weights of each group, and steps of each weight (in 16 stretches, if the run has
+        more steps).
     cache, memory_limit
         As for `temperature`.
 
     Returns
     -------
     xarray.Dataset
-        In memory, dims (group, bin), velocities in units of their rms: `density`, of all velocities over the rms of
-        their group; `density_by_weight`, of each weight's velocities less their mean over that weight's own rms, which
-        takes out that weights differ in temperature; each with its `_error`, NaN below 20 independent samples in time.
-        `maxwell_boltzmann` (bin): the Gaussian density that both have in equilibrium, the first if all weights of the
-        group are equally hot. `outside` and `outside_by_weight`: shares of velocities beyond 6 rms. `rms_velocity` and
-        `temperature` ½⟨v²⟩ of the whole group over the whole range.
+        In memory, dims (group, bin). `density`: velocities divided by the rms of their group. `density_by_weight`:
+        velocities of each weight less their mean, divided by that weight's own rms, so that it does not matter if
+        weights differ in temperature. Each has an `_error`, NaN below 20 independent samples in time.
+        `maxwell_boltzmann` (bin): the Gaussian density that both have in equilibrium (`density` only if all weights of
+        the group are equally hot). `outside` and `outside_by_weight`: shares of velocities beyond 6 rms. `rms_velocity`
+        and `temperature` ½⟨v²⟩: of the whole group over the whole range.
 
     Raises
     ------
     OptionError, GroupError
-        At once.
+        When called, before any frame is read.
     TrajectoryMissingError
         Only sums were kept.
     AnalyzerError
@@ -88,7 +89,7 @@ def distribution(
 
 
 def distribution_of(run: xr.DataTree, query: Query, sample: Sample) -> tuple[xr.Dataset, list[Measurement]]:
-    """`distribution` of a query, and the measurement that it rests on."""
+    """As `distribution`, for a query; also returns the measurement behind it."""
     dataset, [measurement] = velocity_summary_of(run, query)
     require_even(measurement.run.line, measurement.plan.sampling, "a distribution of velocities")
     require_whole(measurement.plan.grouping, "A sample of every row would be as large as the run.")
@@ -133,11 +134,11 @@ def distribution_of(run: xr.DataTree, query: Query, sample: Sample) -> tuple[xr.
 
 
 def beyond(answer: xr.Dataset, rms: float, density: str = "density") -> xr.DataArray:
-    """Share of velocities beyond so many rms on either side, by group; of "maxwell_boltzmann" too."""
+    """Share of velocities beyond ±`rms`, by group. `density` may also be "maxwell_boltzmann"."""
     width = answer["upper"] - answer["lower"]
     within = (answer["lower"] > -rms - 1e-9) & (answer["upper"] < rms + 1e-9)
     inside = (answer[density] * width).where(within, 0.0).sum("bin", skipna=False)
-    return (1.0 - inside).clip(min=0.0)  # rounding leaves less than none
+    return (1.0 - inside).clip(min=0.0)  # rounding may leave a negative share
 
 
 _TITLES = {
@@ -147,7 +148,7 @@ _TITLES = {
     "density_by_weight_error": "standard error of that density",
     "outside": "share beyond the outermost bins",
     "outside_by_weight": "share beyond the outermost bins, each weight at its own temperature",
-    "sampled": "velocities looked at",
+    "sampled": "velocities in the sample",
 }
 
 

@@ -27,9 +27,9 @@ from analyzer.statistics.lagged import NORMAL, lagged
 Array = np.ndarray[Any, np.dtype[Any]]
 
 _OVER_RATE = ("autocorrelation", "mean_squared_displacement", "diffusion_coefficient")
-"""What is proportional to η² where the temperature is."""
+"""Columns that are proportional to η² whenever the temperature is."""
 _WIDEST = 0.5
-"""Half width of an interval of the exponent from which on it says nothing about diffusion."""
+"""Largest half width of the exponent's interval from which diffusion is concluded."""
 
 
 def dynamics(
@@ -72,13 +72,13 @@ def dynamics(
     frozen
         Count frozen weights, too; see `temperature`.
     remove_drift
-        Take the mean velocity in the window off each weight, and off its displacements. Long correlations are then low,
-        by the variance of that mean.
+        Subtract each weight's mean velocity in the window from its velocities and displacements. This lowers
+        correlations at long lags, by the variance of that mean.
     per : {None, "eta2"}
         "eta2": also correlation, displacement and diffusion coefficient over the learning rate squared.
     steps_per_epoch, memory_limit, cache
-        As for `temperature`. Sums are kept for groups of whole parameters, the default lags, and windows that begin and
-        end at multiples of 256 frames or at the ends of the run, drift and all; all else decodes.
+        As for `temperature`. Kept sums answer groups of whole parameters at the default lags, in windows that begin and
+        end at multiples of 256 frames or at the ends of the run, without `remove_drift`. All other questions decode.
 
     Returns
     -------
@@ -88,32 +88,31 @@ def dynamics(
         weight², `exponent` d ln MSD/d ln τ from the two neighbouring lags, each with a standard error `..._error`
         (mean ± 1.96 of it is a 95 % interval; NaN at lags beyond about a sixteenth of the window, where one run gives
         no interval). `diffusion_coefficient` MSD/(2τ) in weight² step⁻¹ with its error, where the exponent is 1 within
-        its interval and the interval is narrower than ±½; else NaN. `origins`, the pairs of frames of each weight, and
-        `n_eff`, the independent stretches of time that the displacement is worth.
+        its interval and the interval is narrower than ±½; else NaN. `origins`: pairs of frames of each weight.
+        `n_eff`: effective number of independent stretches of time in the displacement.
         `correlation_time` ½ + Σ C(τ)/C(0) over (group, window), in steps, up to `correlation_cutoff`: twice the first
         lag at which C is not distinguishable from 0. C is taken as linear between two lags. NaN unless one stride is
         among the lags, and the others up to there are no more than a quarter apart, as the default ones are.
         NaN for a group with a NaN or infinite weight.
-        The coordinates `origin_spacing` and `averaged_over` say in steps what a lag is estimated from. Up to 4,096
-        frames they are the stride: all origins, single velocities. Beyond, origins are `origin_spacing` apart, and the
-        autocorrelation is that of mean velocities over `averaged_over` steps, a sixteenth of the lag or less
-        (`analyzer.engine.lookback.levels`).
+        The coordinates `origin_spacing` and `averaged_over`, in steps, tell how each lag is estimated. For lags up to
+        4,096 frames both are the stride: all origins, single velocities. At longer lags the origins are
+        `origin_spacing` apart, and the autocorrelation is that of mean velocities over `averaged_over` steps, at most a
+        sixteenth of the lag (`analyzer.engine.lookback.levels`).
         With `per`: `autocorrelation_per_eta2`, `mean_squared_displacement_per_eta2`, `diffusion_coefficient_per_eta2`
-        with errors, in units of learning_rate⁻²; NaN in a window in which the rate changes, which `remark` tells.
+        with errors, in units of learning_rate⁻². They are NaN in a window in which the rate changes; `remark` says so.
 
     Raises
     ------
     TooFewFramesError, WindowError, EpochError, GroupError, SelectionError, OptionError, MemoryLimitError, TreeError
-        At once.
+        When called, before any frame is read.
     TrajectoryMissingError
-        Only sums were kept of the run, and they do not answer.
+        Only kept sums are left of the run, and they do not answer this question.
 
     Notes
     -----
-    Error bars are from batches of at least max(256, 2τ) frames (`analyzer.statistics.lagged`). A small, slow part of C
-    lies below its error bar and is not in `correlation_time`: then MSD(τ)/(2τ C(0)) at long lags says more. Where it
-    says something else than the sum (p < 0.01), `correlation_time_error` is NaN. Of what is slower than the longest lag
-    a window cannot tell.
+    Error bars are from batches of at least max(256, 2τ) frames (`analyzer.statistics.lagged`). `correlation_time`
+    misses a small, slow part of C that lies below the error bar. MSD(τ)/(2τ C(0)) at long lags contains it. If the two
+    differ (p < 0.01), `correlation_time_error` is NaN. A window tells nothing about motion slower than its longest lag.
 
     Examples
     --------
@@ -129,7 +128,7 @@ def dynamics(
 def dynamics_of(
     run: xr.DataTree, query: Query, lags: Lags = None, *, remove_drift: bool = False, per: str | None = None
 ) -> tuple[xr.Dataset, list[Passed]]:
-    """`dynamics` of a query, and the passage that it rests on."""
+    """As `dynamics`, for a query; also returns the passage that computes it."""
     check_per(per)
     asked = ask(run, from_equilibrium(run, query))
     sampling, line = asked.sampling, asked.run.line
@@ -205,7 +204,7 @@ def _finished(
 
 @np.errstate(divide="ignore", invalid="ignore")  # at lag 0
 def _diffusion(answer: Mapping[str, Array], steps: Array) -> dict[str, Array]:
-    """MSD/(2τ) where the motion is diffusive: the exponent is 1 within an interval that says something."""
+    """MSD/(2τ) where the motion is diffusive: the exponent's interval holds 1 and is not too wide; else NaN."""
     half = NORMAL * answer["exponent_error"]
     diffuses = (np.abs(answer["exponent"] - 1) <= half) & (half <= _WIDEST)
     return {
@@ -217,7 +216,7 @@ def _diffusion(answer: Mapping[str, Array], steps: Array) -> dict[str, Array]:
 
 
 def _per_rate(run: xr.DataTree, answer: xr.Dataset, passed: Passed) -> xr.Dataset:
-    """Return an answer with what grows with η² over η², and the rates."""
+    """Add to an answer the columns that grow with η², divided by η², and the rates."""
     rates = rates_of(run, passed)
     require_rate(rates)
     rate = np.where(rates.value > 0, rates.value, np.nan)

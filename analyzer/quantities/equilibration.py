@@ -1,9 +1,9 @@
 """Equilibration of a run: from which step on temperature, displacement and loss are stationary, and whether they drift.
 
-It is looked for within each stretch of constant settings (`analyzer.query.settings`). Where the learning rate changes
-all the time there is no equilibrium to be found, and that is said.
+Each stretch of constant settings (`analyzer.query.settings`) is judged by itself. Where the learning rate changes all
+the time there is no equilibrium, and the answer says so.
 
-Under Adam 𝒯(t) is stationary long before the model is, so three series are looked at: 𝒯(t) and the mean squared
+Under Adam 𝒯(t) is stationary long before the model is. So three series are judged: 𝒯(t) and the mean squared
 displacement over 256 steps for every group, and the recorded loss.
 """
 
@@ -47,7 +47,7 @@ def equilibration(
     cache: bool | str = True,
     memory_limit: int | None = None,
 ) -> xr.Dataset:
-    """From which step on a run is in equilibrium: t0 = argmax (N − t0)/g(t0) of every series, and its drift from there.
+    """The step from which each series is in equilibrium, t0 = argmax (N − t0)/g(t0), and its drift from there on.
 
     J. D. Chodera, J. Chem. Theory Comput. 12:1799 (2016), over about a hundred candidates for t0.
 
@@ -64,24 +64,23 @@ def equilibration(
     frozen
         Count frozen weights, too; see `temperature`.
     loss
-        Name of the logged scalar; it is left out where the run has none. Where none is called "loss", that name means
-        "train/loss", "train_loss" and the like.
+        Name of the logged scalar. Without such a scalar there is no series of the loss. If no scalar is called "loss",
+        that name means "train/loss", "train_loss" and the like.
     cache, memory_limit
         As for `temperature`.
 
     Returns
     -------
     xarray.Dataset
-        In memory, dims (group, window) with one window for each stretch of constant settings (`learning_rate` where it
-        is one): one group for each series, `quantity` "temperature" (½⟨v²⟩ of every step), "displacement" (mean squared
-        over 256 steps) or "loss". `equilibrium_step` t0, and the range that
-        it is known to, `equilibrium_low` to `equilibrium_high` (95 % for a sudden change, less for a slow one: see
-        `analyzer.statistics.equilibrium.detect`); `inefficiency` g in steps; `n_eff` and `mean` from t0 on; `drift` of
-        a linear fit from t0 on, per step, with `drift_error`; `verdict` "stationary", "drifting" or "undecided" (n_eff
-        < 20), with its `reason`: the test, its `statistic` and `threshold`, and the `p_value` of no drift;
-        `drift_percent`, how much the mean changes from t0 to the end by the slope that was tested, in percent of the
-        mean, with its 95 % interval `drift_percent_low` to `drift_percent_high`. A small drift may be dismissed even if
-        it is significant. A series of fewer than 40 samples is left out. Where settings change and no stretch of 256
+        In memory, dims (group, window), one window for each stretch of constant settings, one group for each series.
+        `quantity` is "temperature" (½⟨v²⟩ of every step), "displacement" (mean squared over 256 steps) or "loss".
+        `equilibrium_step` t0, with the range `equilibrium_low` to `equilibrium_high` (95 % for a sudden change, less
+        for a slow one: see `analyzer.statistics.equilibrium.detect`); `inefficiency` g in steps; `n_eff` and `mean`
+        from t0 on; `drift` of a linear fit from t0 on, per step, with `drift_error`; `verdict` "stationary", "drifting"
+        or "undecided" (n_eff < 20), with its `reason`: the test, its `statistic` and `threshold`, and the `p_value` of
+        no drift; `drift_percent`, the change of the mean from t0 to the end by the tested slope, in percent of the
+        mean, with its 95 % interval `drift_percent_low` to `drift_percent_high`. Even a significant drift may be too
+        small to matter. A series of fewer than 40 samples is left out. Where settings change and no stretch of 256
         steps is constant, t0 is NaN, the verdict "undecided", and the reason says what changes.
 
     Raises
@@ -102,7 +101,7 @@ def equilibration(
 
 
 def equilibration_of(run: xr.DataTree, query: Query, loss: str = LOSS) -> tuple[xr.Dataset, list[Track]]:
-    """`equilibration` of a query, and the series that it judges."""
+    """As `equilibration`, for a query; also returns the series that it judges."""
     measurement = measure(run, query)
     require_whole(measurement.plan.grouping, "A series of every row would be as large as the run.")
     line, windows = measurement.run.line, measurement.plan.sampling.windows
@@ -127,7 +126,7 @@ _COLUMNS = {
     "verdict": ("", "verdict"),
     "reason": ("", "the test that the verdict rests on"),
     "statistic": ("1", "statistic of that test"),
-    "threshold": ("1", "value that the statistic is held against"),
+    "threshold": ("1", "critical value of the statistic"),
     "drift_percent": ("1", "change of the mean from there to the end, in percent"),
     "drift_percent_low": ("1", "lower end of its 95 % interval"),
     "drift_percent_high": ("1", "upper end of its 95 % interval"),
@@ -137,7 +136,7 @@ _COLUMNS = {
 def _judged(
     parts: Sequence[Sequence[Track]], stretches: Sequence[tuple[int, int]], line: Timeline, whole: tuple[int, int]
 ) -> xr.Dataset:
-    """What `equilibration` returns, from the series of each stretch; without stretches, of the whole range."""
+    """The answer of `equilibration`, from the series of each stretch; without stretches, from those of the range."""
     kinds = {(track.quantity, track.group): track.units for part in parts for track in part}
     bounds = list(stretches) or [whole]
     if stretches:
@@ -216,10 +215,10 @@ def _objects(values: Iterable[str]) -> Array:
 
 
 def from_equilibrium(run: xr.DataTree, query: Query) -> Query:
-    """The query, its start "auto" replaced by the latest t0: the step from which all series of a run are stationary.
+    """Replace the start "auto" of a query by the latest t0, the step from which all series of the run are stationary.
 
-    Where settings change, it is that of the last stretch of constant settings, and the range ends with that stretch;
-    with windows by rate, every stretch begins at its own t0.
+    Where settings change, the range is the last stretch of constant settings from its t0 on. With windows by rate,
+    every stretch begins at its own t0.
 
     Raises
     ------
@@ -240,7 +239,8 @@ def from_equilibrium(run: xr.DataTree, query: Query) -> Query:
     if answer.sizes["group"] and np.isnan(steps).all():
         raise WindowError(
             f"--start auto: expected a stretch with constant settings, got none: {answer['reason'].values[0, 0]}. "
-            "There is no equilibrium to begin at. Give a step, and ask for what stays: --start 50% --per-eta2"
+            "There is no equilibrium to begin at. Give a step, and ask for T/η², which a schedule leaves constant: "
+            "--start 50% --per-eta2"
         )
     if not answer.sizes["group"]:
         return replace(query, start=None)
@@ -258,7 +258,8 @@ def from_equilibrium(run: xr.DataTree, query: Query) -> Query:
         return replace(query, start=int(latest[-1]))
     warnings.warn(
         f"--start auto: expected constant settings up to step {_last_step(line, query.stop)}, got changes after step "
-        f"{last}. The last stretch of constant settings is taken, steps {latest[-1]} to {last}. For all: --window rate",
+        f"{last}. The last stretch of constant settings is taken, steps {latest[-1]} to {last}. For all stretches: "
+        "--window rate",
         SettingsWarning,
         stacklevel=2,
     )

@@ -1,4 +1,4 @@
-"""Error bars of temperatures: from the series of a group where there is one, else from sums of its batches."""
+"""Error bars of temperatures: from the series of a group if it has one, else from sums of its batches."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ Array = np.ndarray[Any, np.dtype[Any]]
 
 COLUMNS = ("standard_error", "n_eff", "unreliable")
 _MOST_SAMPLES = 1 << 16
-"""Longer series are averaged in bins before they are transformed for their inefficiency."""
+"""Longer series are averaged in bins before their inefficiency is computed."""
 
 
 def of_series(
@@ -48,7 +48,7 @@ def of_series(
 
     Returns
     -------
-    (3, groups, windows): standard error in the units of the temperature, n_eff, and 1.0 where it is unreliable.
+    (3, groups, windows): standard error in the units of the temperature, n_eff, and 1.0 if the error is unreliable.
     """
     temperature = scale * series / weights[:, np.newaxis]
     answer = np.full((3, len(weights), sampling.windows.velocities.size), np.nan)
@@ -83,9 +83,9 @@ def of_batches(
 ) -> Array:
     """Error bars of groups that divide parameters, and of any group at a longer lag; as `of_series`.
 
-    Error bar, n_eff and flag of a group come from its own batches. n_eff also needs the variance of its samples: it is
-    taken to be no less than that of the batches, that of independent Gaussian weights, and relative to T² that of the
-    parameter that the group belongs to, where its series is known.
+    Error bar, n_eff and flag of a group come from its own batches. n_eff also needs the variance of single samples. The
+    largest of these is taken: the variance of the batches; that of independent Gaussian weights; and, relative to T²,
+    that of the parameter that the group belongs to, if its series is known.
 
     Parameters
     ----------
@@ -123,7 +123,7 @@ def window_variances(series: Array, sampling: Sampling, origin: int) -> Array:
 def inefficiencies(series: Array | None, sampling: Sampling, origin: int) -> Array:
     """Statistical inefficiency of 𝒯 of every parameter and window, in lags (parameters, windows).
 
-    Without series, at a longer lag: 1 of every window (1, windows).
+    At a longer lag there is no series: then it is 1 in every window, (1, windows).
     """
     answer = np.ones((1 if series is None else len(series), sampling.windows.velocities.size))
     if series is not None:
@@ -133,7 +133,7 @@ def inefficiencies(series: Array | None, sampling: Sampling, origin: int) -> Arr
 
 
 def extents(sampling: Sampling, origin: int) -> list[tuple[int, int, int, Array]]:
-    """Of every window with velocities: its number, its part of the series, and which samples of it are there."""
+    """For every window with velocities: number, first and last + 1 sample of the series, which samples are present."""
     found = []
     edges = np.searchsorted(sampling.window, np.arange(sampling.windows.velocities.size + 1))
     begin, end = sampling.first - origin, sampling.first + sampling.count - 1 - origin

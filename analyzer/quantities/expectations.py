@@ -1,4 +1,4 @@
-"""What T/η² an optimizer leads one to expect, from the recorded settings of each parameter group.
+"""The T/η² that an optimizer should give, from the recorded settings of each parameter group.
 
 Derivations are in `tests/oracles.py`; sources: Mandt, Hoffman and Blei, JMLR 18:134 (2017), and Liu, Ziyin and Ueda,
 ICML 2021 (arXiv:2012.03636), for SGD and momentum at finite steps near a minimum.
@@ -22,13 +22,13 @@ from analyzer.statistics.adam import CONSISTENT, white
 Array = np.ndarray[Any, np.dtype[Any]]
 
 DECAY_SHARE = 0.1
-"""Largest λ·rms(w) over the rms of Adam's update, both per η, at which a decay leaves the expectation as it is: the
-cross term of the two then changes T/η² by at most a fifth, and it is at most that if all weights move along w."""
+"""Largest ratio of λ·rms(w) to the rms of Adam's update, both per η, at which the expectation holds in spite of a
+decay. The cross term of the two then changes T/η² by at most a fifth (a fifth only if all weights move along w)."""
 
 
 @dataclass(frozen=True)
 class Expectation:
-    """T/η² in the paper's convention: a range, NaN where no number is known, and a sentence."""
+    """The expected T/η² in the paper's convention: a range, NaN if no number is known, and a sentence."""
 
     low: float
     high: float
@@ -40,16 +40,16 @@ def _none(why: str) -> Expectation:
 
 
 def expectation(kind: str, settings: Mapping[str, Any], rms: float | None = None) -> Expectation:
-    """Return what T/η² a parameter group should have.
+    """Return the T/η² that a parameter group should have.
 
     Parameters
     ----------
     kind
         Name of the optimizer's class.
     settings
-        Those of the parameter group.
+        Settings of the parameter group.
     rms
-        Root mean square of its weights; needed for Adam with a weight decay.
+        Root mean square of the group's weights; needed for Adam with a decoupled weight decay.
 
     Examples
     --------
@@ -86,8 +86,7 @@ def _of_adam(kind: str, settings: Mapping[str, Any], rms: float | None) -> Expec
         return _none(f"{kind} without plain running means")
     low = white(float(betas[0]))
     decay = _number(settings, "weight_decay")
-    decoupled = kind == "AdamW" or bool(settings.get("decoupled_weight_decay"))
-    if decay and decoupled:
+    if decay and _is_decoupled(kind, settings):
         share = np.inf if rms is None or not np.isfinite(rms) else decay * rms / np.sqrt(2 * low)
         if share > DECAY_SHARE:
             return _none(
@@ -97,8 +96,13 @@ def _of_adam(kind: str, settings: Mapping[str, Any], rms: float | None) -> Expec
     return Expectation(low, CONSISTENT, f"{low:.3g} (white gradients) to {CONSISTENT:g} (consistent ones), {kind}")
 
 
+def _is_decoupled(kind: str, settings: Mapping[str, Any]) -> bool:
+    """Whether an Adam optimizer moves weights by its decay apart from the update: AdamW, or Adam made so."""
+    return kind == "AdamW" or (kind == "Adam" and bool(settings.get("decoupled_weight_decay")))
+
+
 def expectations_of(run: xr.DataTree, measurement: Measurement, rates: Rates) -> dict[str, Any]:
-    """Return the variables (group, window) of what is expected of T/η²."""
+    """Return the expected T/η² as variables (group, window)."""
     line, windows = measurement.run.line, measurement.plan.sampling.windows
     shape = rates.low.shape
     low, high = np.full(shape, np.nan), np.full(shape, np.nan)
@@ -108,7 +112,8 @@ def expectations_of(run: xr.DataTree, measurement: Measurement, rates: Rates) ->
     for window in range(shape[1]):
         start, stop = int(windows.start_step[window]), int(windows.stop_step[window])
         kinds, groups = _recorded(run, measurement, start, stop)
-        if any(kind == "AdamW" and _number(group, "weight_decay") for kind, group in zip(kinds, groups, strict=True)):
+        own = zip(kinds, groups, strict=True)
+        if any(_is_decoupled(kind, group) and _number(group, "weight_decay") for kind, group in own):
             norms = _rms(measurement) if norms is None else norms
         known: dict[Any, Expectation] = {}
         for number, owners in enumerate(rates.owners):
@@ -124,7 +129,7 @@ def expectations_of(run: xr.DataTree, measurement: Measurement, rates: Rates) ->
         text = np.full(shape, "no expectation: the settings change within the window", dtype=object)
     dims = ("group", "window")
     return {
-        "expected_low": (dims, low, {"units": "1", "long_name": "least T/η² expected, paper's convention"}),
+        "expected_low": (dims, low, {"units": "1", "long_name": "smallest T/η² expected, paper's convention"}),
         "expected_high": (dims, high, {"units": "1", "long_name": "largest T/η² expected, paper's convention"}),
         "expectation": (dims, text, {"units": "", "long_name": "what T/η² is expected to be"}),
     }
@@ -133,7 +138,7 @@ def expectations_of(run: xr.DataTree, measurement: Measurement, rates: Rates) ->
 def _recorded(
     run: xr.DataTree, measurement: Measurement, start: int, stop: int
 ) -> tuple[list[str], list[Mapping[str, Any]]]:
-    """The optimizer's class and the settings of every parameter group, in the recording of a window."""
+    """The optimizer's class and the settings of every parameter group, as recorded for the updates of a window."""
     listed = setting_in("optimizer", run.attrs, measurement.run.line.steps, start, stop)
     optimizers = [one for one in listed if isinstance(one, Mapping)] if isinstance(listed, (list, tuple)) else []
     kinds: list[str] = []

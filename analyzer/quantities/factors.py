@@ -1,7 +1,7 @@
-"""Rows × columns: does ⟨v²⟩ of a matrix factorise, by how much, into which factors, and what is left.
+"""Rows × columns: how far ⟨v²⟩ of a matrix factorises, the factors, and what they do not explain.
 
 The gradient of a weight is the error signal of its output times the activity of its input, summed over nodes and
-graphs. If the two fluctuate independently, ⟨v²⟩ of plain SGD is a factor of its row times a factor of its column.
+graphs. If the two fluctuate independently, ⟨v²⟩ under plain SGD is a row factor times a column factor.
 """
 
 from __future__ import annotations
@@ -30,7 +30,7 @@ from analyzer.tree import trajectory
 Array = np.ndarray[Any, np.dtype[Any]]
 
 MOST_WEIGHTS = 1 << 20
-"""Largest matrix that is factorised: the batches of its weights take 512 MiB, and the work on them twice as much."""
+"""Weights of the largest matrix that is factorised. Their batches take 512 MiB, the work on them twice as much."""
 
 
 def factors(
@@ -47,7 +47,7 @@ def factors(
     memory_limit: int | None = None,
     cache: bool | str = True,
 ) -> xr.Dataset:
-    """How much of the variance of ln⟨v²⟩ of each matrix rows and columns explain, their factors, and what is left.
+    """The share of the variance of ln⟨v²⟩ that rows and columns of each matrix explain, their factors, and the rest.
 
     The rows of a matrix are the places along its first axis; its columns are all places along the others, flattened,
     as in ``weight.reshape(len(weight), -1)``. ⟨v²⟩ ≈ scale × row factor × column factor, fitted by least squares of the
@@ -65,24 +65,24 @@ def factors(
     xarray.Dataset
         In memory. Dim (tested,), the parameters: `separable_share`, the share of the variance of ln⟨v²⟩ that the fit
         explains, without sampling errors, with its 95 % interval `separable_share_low`, `separable_share_high`, and
-        `separable_share_unreliable`; `measured_share`, the same with sampling errors; `chance_share`, what the fit
-        explains on average of a matrix of this size without structure, `chance_share_high`, what it explains of 5 % of
-        such matrices, and `separable_share_adjusted` = (share − chance)/(1 − chance); `sampling_error`, relative, of an
-        element's ⟨v²⟩ (rms); `left_rms` of ln⟨v²⟩, without sampling errors; `factor_scale`, the geometric mean of the
-        fit; `matrix_rows`, `matrix_columns`; `weights_at_rest`, which did not move at all and are in no fit,
-        `rows_at_rest` and `columns_at_rest` of them; `weights_near_floor`, which moved, by less than ten times what
-        rounding alone gives, and are in no fit either;
-        `separable_reason`, why there is no answer, else empty.
-        Dim (factor_row,): `row_factor`, `row_factor_low`, `row_factor_high`; coordinates `row_of`, the parameter, and
-        `row_number`. Dim (factor_column,): the same of columns. The factors of a parameter have the geometric mean 1;
-        that of a row or column at rest is 0, of one near the floor NaN; intervals are of 95 %.
+        `separable_share_unreliable`; `measured_share`, the same with sampling errors; `chance_share`, the mean share of
+        matrices of this size without structure, `chance_share_high`, the share that 5 % of such matrices exceed, and
+        `separable_share_adjusted` = (share − chance)/(1 − chance); `sampling_error`, the relative error of an element's
+        ⟨v²⟩ (rms); `left_rms`, the rms of ln⟨v²⟩ that the fit does not explain, without sampling errors;
+        `factor_scale`, the geometric mean of the fit; `matrix_rows`, `matrix_columns`; `weights_at_rest`, weights that
+        did not move at all, `rows_at_rest` and `columns_at_rest`, rows and columns of only such weights;
+        `weights_near_floor`, weights that moved, but by less than ten times what rounding alone gives (neither kind is
+        in the fit); `separable_reason`, why there is no answer, else empty.
+        Dim (factor_row,): `row_factor`, `row_factor_low`, `row_factor_high` (95 %); coordinates `row_of`, the
+        parameter, and `row_number`. Dim (factor_column,): the same for columns. The geometric mean of a parameter's
+        factors is 1. The factor is 0 for a row or column at rest, NaN for one near the floor.
         Dim (element,): `element_ratio`, ⟨v²⟩ over the fit, 0 at rest, NaN where there is no fit; coordinates
         `element_of`, `element_row`, `element_column`.
 
     Raises
     ------
     GroupError
-        No parameter has rows and columns.
+        No parameter has both rows and columns.
     WindowError, TooFewFramesError
         The window is too short to be cut into batches.
     AnalyzerError
@@ -90,8 +90,8 @@ def factors(
 
     Notes
     -----
-    The interval is for this matrix at these weights: how far the finite window leaves the share uncertain. Of small
-    matrices rows and columns explain much by chance alone: compare with `chance_share`. See `docs/factorisation.md`.
+    The interval is for this matrix at these weights: it tells how uncertain the share is because the window is finite.
+    In small matrices rows and columns explain much by chance: compare with `chance_share`. See `docs/factorisation.md`.
 
     Examples
     --------
@@ -106,9 +106,9 @@ def factors(
 def factors_of(
     run: xr.DataTree, query: Query, compute: Compute = compute_at_once
 ) -> tuple[xr.Dataset, list[Measurement]]:
-    """`factors` of a query, whatever its `by`, and the measurement; `compute` brings the sums into memory.
+    """As `factors`, for a query with any `by`; also returns the measurement. `compute` brings the sums into memory.
 
-    There is no measurement if all matrices are too large to be factorised.
+    The list of measurements is empty if all matrices are too large to be factorised.
     """
     if query.start == "auto":
         query = from_bin(run, from_equilibrium(run, query))
@@ -136,7 +136,7 @@ def matrices_of(parameters: Sequence[Parameter], query: Query) -> list[Parameter
     Raises
     ------
     GroupError
-        None has.
+        No parameter has both.
     SelectionError
         A pattern matches nothing.
     """
@@ -154,7 +154,7 @@ def matrices_of(parameters: Sequence[Parameter], query: Query) -> list[Parameter
 
 
 def _sums_of(run: xr.DataTree, query: Query) -> tuple[xr.Dataset, Measurement]:
-    """The lazy sums of every element of the chosen matrices, in batches, and the measurement."""
+    """The lazy sums of every element of the chosen matrices in batches, and the measurement."""
     shortest = BIN_FRAMES if trajectory(run).kept_alone else 1
     asked = replace(query, by="element", window=None, layer=None, exclude=None, batches=True, shortest_batch=shortest)
     measurement = measure(run, asked)
@@ -171,12 +171,12 @@ def _columns(table: Array, weights: Array, count: Array) -> tuple[Array, ...]:
 
 @dataclass(frozen=True)
 class _Found:
-    """What was found of one matrix.
+    """The result for one matrix.
 
     Attributes
     ----------
     at_rest, rows_at_rest, columns_at_rest, near_floor
-        Numbers of weights, rows, columns, weights.
+        Numbers of weights, rows, columns and weights.
     """
 
     separability: Separability
@@ -220,7 +220,7 @@ _SHARES: dict[str, tuple[str, str, str]] = {
     "chance_share": ("chance", "1", "mean share of matrices without structure"),
     "chance_share_high": ("chance_high", "1", "share that 5 % of matrices without structure exceed"),
     "sampling_error": ("sampling_error", "1", "relative standard error of the ⟨v²⟩ of an element, rms"),
-    "left_rms": ("left", "1", "rms of what is left of ln⟨v²⟩"),
+    "left_rms": ("left", "1", "rms of ln⟨v²⟩ that the fit does not explain"),
     "separable_reason": ("reason", "", "why there is no share"),
 }
 _COUNTS = {
@@ -246,7 +246,7 @@ def _dataset(matrices: Sequence[Parameter], found: dict[str, _Found], units: str
         counted = np.array([shape[n] for shape in shapes.values()], dtype=np.int64)
         data[name] = ("tested", counted, {"units": "1", "long_name": name.removeprefix("matrix_")})
     for name, (field, title) in _COUNTS.items():
-        # Of a matrix that is too large nothing was counted: NaN, in a column of floats
+        # In a matrix that is too large nothing was counted: NaN, so that the column is of floats.
         numbers = [getattr(found[p], field) if p in found else np.nan for p in shapes]
         data[name] = ("tested", np.array(numbers), {"units": "1", "long_name": title})
     coords: dict[str, Any] = {"tested": ("tested", np.array(list(shapes), dtype=object), {"long_name": "parameter"})}

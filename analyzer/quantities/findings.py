@@ -61,9 +61,9 @@ class Finding:
     expected_low, expected_high
         Range of the expected value. Equal if it is one value, NaN if there is none.
     p_value
-        Of the hypothesis that the expectation holds.
+        p-value of the hypothesis that the expectation holds.
     verdict
-        In words; "" if the expectation is not valid.
+        The verdict in words; "" if the expectation is not valid.
     note
         Further facts, such as why there is no verdict or how many samples there are.
     """
@@ -111,7 +111,7 @@ def expects_equality(updates: Updates) -> tuple[bool, str]:
     if optimizer.is_adam:
         if rate.value is None:
             return False, f"no null: {rate.why}"
-        return True, f"{optimizer.name}'s null: equal T, but for s²"
+        return True, f"{optimizer.name}'s null: equal T if s² is equal"
     if optimizer.is_sgd:
         return False, "SGD: T ∝ η²C, equal T not expected"
     return False, f"no null: {optimizer.name}"
@@ -157,14 +157,14 @@ def equipartition(
 def _too_short(means: Array) -> str:
     """Return the note of a comparison of (groups, batches) means that has too few batches."""
     times = f"{FEWEST_BATCHES / max(means.shape[1], 1):.2g}"
-    found = f"{means.shape[1]} of the {FEWEST_BATCHES} independent batches of time that it takes"
+    found = f"{means.shape[1]} independent batches of time, at least {FEWEST_BATCHES} are needed"
     return f"{found}: record {times} times as long"
 
 
 def gaussian(group: str, found: Normality, significance: float, unfit: str = "") -> list[Finding]:
-    """Judge whether velocities are Gaussian, by kurtosis and by distribution. `unfit`: why there is no verdict."""
+    """Judge whether velocities are Gaussian, by kurtosis and by distribution; no verdict if `unfit` gives a reason."""
     size = f"{found.weights} weights × {found.samples:,} steps"
-    worth = f"worth {found.n_eff:,.0f}; {size}" if np.isfinite(found.n_eff) else size
+    worth = f"n_eff {found.n_eff:,.0f}; {size}" if np.isfinite(found.n_eff) else size
     pairs = (
         ("kurtosis", found.kurtosis, found.kurtosis_error, found.kurtosis_p, size),
         ("distance", found.distance, NAN, found.distance_p, worth),
@@ -202,7 +202,7 @@ def adam_temperature(
     updates
         Optimizer and learning rate of the window.
     steps
-        Steps of a velocity. There is an expectation for 1 only.
+        Steps of a velocity. Only for 1 there is an expectation.
     significance
         T/η² is outside the range if the p-value is below this.
     """
@@ -251,7 +251,7 @@ def floor(group: str, ratio: float, error: float, lowest: float) -> Finding:
         is about the velocities that were recorded.
     """
     if not np.isfinite(ratio):
-        return Finding("floor", group, ratio, NAN, PERSISTS, np.inf, note="no floor: the frames are not there, or NaN")
+        return Finding("floor", group, ratio, NAN, PERSISTS, np.inf, note="no floor: frames are missing or NaN")
     verdict = "persists" if lowest > PERSISTS else "near rounding"
     return Finding("floor", group, ratio, error, PERSISTS, np.inf, NAN, verdict, f"lowest {lowest:.3g}")
 
@@ -283,6 +283,6 @@ def correlation(labels: Sequence[str], means: Array, significance: float, unfit:
     for a, b, name in pairs:
         r, error, p = (float(values[a, b]) for values in (answer.r, answer.standard_error, answer.p_value))
         verdict = "" if np.isnan(p) else "correlated" if p < significance else "none seen"
-        note = f"{means.shape[1]} batches, worth {answer.n_eff[a, b]:.0f}" if np.isfinite(p) else "NaN or constant"
+        note = f"{means.shape[1]} batches, n_eff {answer.n_eff[a, b]:.0f}" if np.isfinite(p) else "NaN or constant"
         found.append(Finding("correlation", name, r, error, 0.0, 0.0, p, verdict, note))
     return found

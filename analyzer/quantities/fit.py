@@ -60,21 +60,21 @@ Array = np.ndarray[Any, np.dtype[Any]]
 
 SYMBOLS = {"learning_rate": "η", "batch_size": "β", "inverse_batch_size": "(1/β)"}
 HALF_PHASE = "epoch, half phase"
-"""The lag of one epoch, taken from its middle to the next one's (`analyzer.quantities.temperature`)."""
+"""The lag from the middle of one epoch to the middle of the next (`analyzer.quantities.temperature`)."""
 
 
 @dataclass(frozen=True)
 class SweepFit:
-    """A fit of every group of a sweep, and what it was made from.
+    """A fit of every group of a sweep, and the data behind it.
 
     Attributes
     ----------
     answer
-        The Dataset that `fit` gives.
+        The Dataset that `fit` returns.
     fits
-        The fits themselves, for predictions; None where a group was refused.
+        The fits themselves, for predictions; None for a group that could not be fitted.
     x
-        (runs, hyperparameters).
+        (runs, hyperparameters) values that temperatures are fitted against.
     held
         The values of other hyperparameters that are held fixed, as in "batch_size=16"; empty if none varies.
     """
@@ -116,45 +116,45 @@ def fit(
     intervals
         "auto", "per-seed", "pooled" or "weighted"; see `analyzer.fitting.fit.fit`.
     level
-        Of the intervals.
+        Level of the intervals.
     alternatives
-        Further models: their AICc beside that of `model`.
+        Further fit models whose AICc is compared with that of `model`.
     unfinished
-        Use runs that are still being written or were interrupted; else they are left out, and counted.
+        Use runs that are still being written or were interrupted. By default they are left out, and counted.
     where
-        Only the runs with these values of hyperparameters, as {"batch_size": 16}.
+        Use only the runs with these values of hyperparameters, as {"batch_size": 16}.
     pool
-        Other hyperparameters that may vary among the runs of one fit. All that vary and are not named here are held
-        fixed, but for seeds: there is one fit for each of their values that has enough runs.
+        Other hyperparameters that may vary among the runs of one fit. Those that vary and are not named here are held
+        fixed, except seeds: there is one fit for each of their values that has enough runs.
     **options
-        Those of `temperature`: start ("auto", "50%", …), stop, lag, parameter, exclude, … Where the runs have several
+        Options of `temperature`: start ("auto", "50%", …), stop, lag, parameter, exclude, … If the runs have several
         strides, the default lag is the shortest time that all have frames for. Several lags give exponents against lag,
         b(L) and q(L): all with the dimension `lag`, and `steps_per_lag` by lag and run.
 
     Returns
     -------
     FitTables
-        In memory: a named tuple of two Datasets. Each variable is also found by its name, as `answer["value"]`;
-        `answer.whole` is all in one Dataset, and `analyzer.table(answer)` a pandas frame of one line a coefficient.
+        In memory: a named tuple of two Datasets. Each variable can also be taken by its name, as `answer["value"]`.
+        `answer.whole` is one Dataset of all; `analyzer.table(answer)` is a pandas frame, one line a coefficient.
         `coefficients`, dims (group, coefficient): `value`, `standard_error`, interval `low` to `high`, leave-one-out
         range `without_low` to `without_high`. By group: `equation`, `runs`, `left_out` (T ≤ 0, not finite, unfinished),
         `scatter`, `between_seed`, `lack_of_fit`, `r_squared`, `aicc`, `intervals` (how they were found), `notes`.
         `points`, dims (group, run): `temperature`, `within` (its standard error), `fitted`, `residual`, `leverage`.
-        Beside the two, `hypotheses`, dims (group, hypothesis): `p_value`, for the hypotheses that are known of the
-        model; and `alternatives`, dims (group, alternative): `delta_aicc`, `evidence`.
-        A group that cannot be fitted is NaN, its `notes` say why. Where several values of other
-        hyperparameters are held fixed, all have the dimension `held` before these, as in "batch_size=16"; where there
-        is one, the attribute `held` says it.
+        Besides the two: `hypotheses`, dims (group, hypothesis), with the `p_value` of each hypothesis about the model;
+        and `alternatives`, dims (group, alternative), with `delta_aicc` and `evidence`.
+        A group that cannot be fitted is NaN, and its `notes` say why. If several values of other hyperparameters are
+        held fixed, `held` is a further first dimension, with labels such as "batch_size=16". If there is one value, it
+        is the attribute `held`.
 
     Raises
     ------
     FitError, SweepError
-        No group can be fitted, or the hyperparameter is not what was recorded.
+        No group can be fitted, or the runs recorded other values than the hyperparameter has.
 
     Warns
     -----
     FitWarning
-        Runs are left out, or still drift: once, with their names.
+        Runs are left out, or still drift. One warning names them all.
 
     Examples
     --------
@@ -178,7 +178,7 @@ def fit(
 
 @dataclass(frozen=True, kw_only=True)
 class Curve:
-    """What is fitted to the temperatures of a sweep, and how; each as for `fit`."""
+    """The options of `fit` that describe the curve and how it is fitted."""
 
     against: Sequence[str]
     model: str = "power"
@@ -191,16 +191,16 @@ class Curve:
 
 
 def fit_of(sweep: xr.DataTree, curve: Curve, **options: Any) -> tuple[xr.Dataset, tuple[SweepFit, ...]]:
-    """`fit` of a curve, and the fits themselves, one for each value that is held fixed: none of several lags.
+    """As `fit`; also returns the fits themselves, one for each value that is held fixed, but none for several lags.
 
     Parameters
     ----------
     sweep, curve
-        What is fitted.
+        The runs, and the curve to fit.
     **options
-        Those of `temperature`. Several lags are answered from one pass over every run, and the answer has the dimension
-        `lag`. Beside the lag "epoch" it then has "epoch, half phase": displacements half an epoch later, whose errors
-        within a run are not known.
+        Options of `temperature`. Several lags are answered from one pass over every run, and the answer has the
+        dimension `lag`. Beside the lag "epoch" it then has "epoch, half phase": displacements half an epoch later,
+        whose errors within a run are not known.
     """
     _check_curve(sweep, curve)
     sweep = select(sweep, **curve.where) if curve.where else sweep
@@ -238,7 +238,7 @@ def fit_of(sweep: xr.DataTree, curve: Curve, **options: Any) -> tuple[xr.Dataset
 
 
 def _warn(sweep: xr.DataTree, parts: Sequence[Held], said: Mapping[str, list[str]]) -> None:
-    """Say once which runs are left out, and which still drift."""
+    """Warn once of the runs that are left out, and of those that still drift."""
     names = run_names(sweep)
     used = {n for part in parts for n in part.places}
     left = [name for n, name in enumerate(names) if n not in used]
@@ -280,7 +280,7 @@ def _by_lag(sweep: xr.DataTree, asked: _Asked, answers: Sequence[xr.Dataset]) ->
 
 
 def _at_half_phase(answer: xr.Dataset) -> xr.Dataset:
-    """The temperature half an epoch later in the place of the other; it has no standard error."""
+    """Replace the temperature by the one half an epoch later, which has no standard error."""
     half = answer["temperature_half_phase"]
     return answer.assign(temperature=half, standard_error=xr.full_like(half, np.nan))
 
@@ -296,7 +296,7 @@ class _Asked:
 
 
 def _check_curve(sweep: xr.DataTree, curve: Curve) -> None:
-    """Refuse what no measurement is needed to refuse."""
+    """Refuse a curve that cannot be fitted to this sweep, before anything is measured."""
     if not is_sweep(sweep):
         raise FitError(
             "Fit: expected a sweep, got a single run. One temperature makes no curve. Open several: "
@@ -309,7 +309,7 @@ def _check_curve(sweep: xr.DataTree, curve: Curve) -> None:
             f"{', '.join(names)}. Write --against learning_rate --against batch_size for joint, one for all others."
         )
     for name in names:
-        if name != LEARNING_RATE:  # it may have been recorded with the frames
+        if name != LEARNING_RATE:  # a learning rate may have been recorded with the frames instead
             hyperparameter(sweep, name)
 
 
@@ -341,7 +341,7 @@ def _fitted(sweep: xr.DataTree, asked: _Asked, answers: Sequence[xr.Dataset]) ->
         "intervals": curve.intervals,
         "level": curve.level,
     }
-    used = finished & np.isfinite(values) & (values > 0)  # a run that is left out has no say in how others are weighted
+    used = finished & np.isfinite(values) & (values > 0)  # only the errors of runs that are fitted decide the weights
     known = within if (np.isfinite(within) | ~used).all() else None
     found = fit_groups(chosen, x, values, within=known, **common)
     symbols = [SYMBOLS.get(name, name) for name in names]

@@ -1,4 +1,4 @@
-"""What a fit holds fixed: hyperparameters that vary beside those that it is against; and rates that were recorded."""
+"""The hyperparameters that a fit holds fixed, and learning rates that were recorded with the frames."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ _MOST_NAMED = 6
 
 @dataclass(frozen=True)
 class Held:
-    """Runs of a sweep that agree in all hyperparameters but those that a fit is against.
+    """Runs of a sweep that agree in all hyperparameters except those that a fit is against.
 
     Attributes
     ----------
@@ -36,28 +36,28 @@ class Held:
 
 
 def held_fixed(sweep: xr.DataTree, against: Sequence[str], pool: Sequence[str], fewest: int) -> list[Held]:
-    """Divide the runs of a sweep by the hyperparameters that vary beside those that a fit is against.
+    """Divide the runs of a sweep by the hyperparameters that vary, other than those that a fit is against.
 
-    Seeds are replicates, and so are texts that differ in every run, as names do. A hyperparameter in `pool` may vary.
+    Not counted are seeds, texts that differ in every run, such as names, and the hyperparameters in `pool`.
 
     Parameters
     ----------
     sweep
-        Of two runs or more.
+        A sweep of two runs or more.
     against, pool
         Names as the user gave them.
     fewest
-        Runs that a fit needs.
+        Fewest runs of a fit.
 
     Returns
     -------
     list of Held
-        Those with enough runs, in the order of the sweep.
+        The parts with enough runs, in the order of the sweep.
 
     Raises
     ------
     FitError
-        None has enough runs, though all together have.
+        No part has enough runs, although the sweep has.
     """
     runs = run_names(sweep)
     columns = _varying(sweep, against, pool)
@@ -73,7 +73,7 @@ def held_fixed(sweep: xr.DataTree, against: Sequence[str], pool: Sequence[str], 
     names = list(columns)
     raise FitError(
         f"Fit against {' and '.join(against)}: expected {fewest} runs or more with one value of "
-        f"{' and '.join(names)}, got {_sizes(parts)}. Together they would show what those do as scatter. Record more "
+        f"{' and '.join(names)}, got {_sizes(parts)}. In one fit, their effect would appear as scatter. Record more "
         f"runs at one value, fit against it, or pool the runs: {' '.join(f'--pool {name}' for name in names)}",
         varying=tuple(names),
     )
@@ -85,7 +85,7 @@ def _sizes(parts: Mapping[str, list[int]]) -> str:
 
 
 def _varying(sweep: xr.DataTree, against: Sequence[str], pool: Sequence[str]) -> dict[str, list[Any]]:
-    """The other hyperparameters that are not one value in all runs, by the name that the user gave."""
+    """The values of the other hyperparameters that vary between runs, by the name that the user gave."""
     same = {"batch_size", _INVERSE}
     fixed = {*against, *pool, *(same if same & {*against, *pool} else ())}
     found: dict[str, list[Any]] = {}
@@ -94,7 +94,7 @@ def _varying(sweep: xr.DataTree, against: Sequence[str], pool: Sequence[str]) ->
         if key == "run" or coord.dims != ("run",) or name in fixed or name == _INVERSE or _is_seed(name):
             continue
         values = [None if value != value else value for value in coord.to_numpy().tolist()]
-        distinct = {repr(value) for value in values if value is not None}  # one that nobody wrote down may be the same
+        distinct = {repr(value) for value in values if value is not None}  # a value that was not recorded may be equal
         is_label = len(distinct) == len(values) and all(isinstance(value, str) for value in values)
         if len(distinct) > 1 and not is_label:
             found[name] = values
@@ -110,12 +110,12 @@ def _shown(value: Any) -> str:
 
 
 def with_recorded_rates(sweep: xr.DataTree, answers: Sequence[xr.Dataset]) -> xr.DataTree:
-    """Return the sweep with the learning rate that each run recorded in its window, where it named none.
+    """Give each run without the hyperparameter `learning_rate` the rate that it recorded in its window.
 
     Raises
     ------
     FitError
-        A run has no rate, or several.
+        A run recorded no rate in its window, or several.
     """
     name = column_name(sweep, LEARNING_RATE)
     values = [None] * len(answers) if name is None else sweep.coords[name].to_numpy().tolist()
@@ -144,5 +144,5 @@ def with_recorded_rates(sweep: xr.DataTree, answers: Sequence[xr.Dataset]) -> xr
 
 
 def part_of(sweep: xr.DataTree, held: Held) -> xr.DataTree:
-    """Return the sweep of the runs that are held at one value."""
+    """Return the sweep of the runs of one part."""
     return sweep if len(held.places) == sweep.sizes["run"] else assemble_sweep(runs_of(sweep, held.places))

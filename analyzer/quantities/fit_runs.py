@@ -1,4 +1,4 @@
-"""The runs of a sweep that a fit takes: their temperatures, seeds and settings, and why one has no place in it."""
+"""The runs of a sweep in a fit: their temperatures, seeds and settings, and reasons to refuse a run."""
 
 from __future__ import annotations
 
@@ -28,11 +28,11 @@ Array = np.ndarray[Any, np.dtype[Any]]
 
 
 _SAME = 1e-6
-"""Relative difference between a recorded learning rate and the run's hyperparameter that is none."""
+"""Largest relative difference at which a recorded learning rate counts as equal to the run's hyperparameter."""
 
 
 def measured_lazily(sweep: xr.DataTree, options: dict[str, Any]) -> tuple[list[xr.Dataset], dict[str, list[str]]]:
-    """The lazy temperature of every run, and what was said of runs while it was found, by what was said."""
+    """The lazy temperature of every run, and notes on runs, gathered from warnings, by what they say."""
     lazy = []
     said: dict[str, list[str]] = {}
     for name, run in runs_of(sweep).items():
@@ -49,7 +49,7 @@ def measured_lazily(sweep: xr.DataTree, options: dict[str, Any]) -> tuple[list[x
 
 
 def computed(name: str, lazy: xr.Dataset) -> xr.Dataset:
-    """The answer of a run in memory. What is warned of, as weights that are not finite, is of that run."""
+    """Compute the answer of a run. Warnings, such as those of weights that are not finite, get the run's name."""
     with warnings.catch_warnings(record=True) as heard:
         warnings.simplefilter("always", NonFiniteWarning)
         answer = lazy.compute()
@@ -70,14 +70,14 @@ def numbers_of(sweep: xr.DataTree, name: str) -> Array:
 
 
 def seeds_of(sweep: xr.DataTree) -> Array | None:
-    """The seed of every run; None unless all have one, since runs of unknown seeds are no replicates of one."""
+    """The seed of every run; None unless all have one, since runs of unknown seeds cannot be told to be replicates."""
     name = column_name(sweep, "seed")
     values = None if name is None else sweep.coords[name].to_numpy()
     return None if values is None or any(value is None or value != value for value in values) else values
 
 
 def check_settings(runs: dict[str, xr.DataTree], answers: Sequence[xr.Dataset], unfinished: bool) -> None:
-    """Every run that is fitted must have had one setting in the window: else it has no place on the curve."""
+    """Refuse a run that had several settings in the window: it has no place on the curve."""
     used = [unfinished] * len(runs) if unfinished else finished_of(runs).tolist()
     for (name, run), answer, fitted in zip(runs.items(), answers, used, strict=True):
         line = trajectory(run).line
@@ -91,7 +91,7 @@ def check_settings(runs: dict[str, xr.DataTree], answers: Sequence[xr.Dataset], 
 
 
 def check_rates(runs: dict[str, xr.DataTree], answers: Sequence[xr.Dataset], rates: Array) -> None:
-    """The learning rate recorded step by step must be constant in the window, and the one of the attributes."""
+    """Refuse a run whose learning rate, as recorded in the window, differs from its hyperparameter at any step."""
     for (name, run), answer, rate in zip(runs.items(), answers, rates, strict=True):
         if "learning_rate" not in run.data_vars:
             continue
@@ -102,8 +102,8 @@ def check_rates(runs: dict[str, xr.DataTree], answers: Sequence[xr.Dataset], rat
         if recorded.size and not np.allclose(recorded, rate, rtol=_SAME, atol=0):
             raise FitError(
                 f"{name}: expected the learning rate {rate:g} of its hyperparameters at every step, got recorded rates "
-                f"from {recorded.min():g} to {recorded.max():g} in the window. The run would stand at the wrong place. "
-                "Choose a range with one rate (--start, --stop), or leave the run out.",
+                f"from {recorded.min():g} to {recorded.max():g} in the window. The run would lie at a wrong place of "
+                "the curve. Choose a range with one rate (--start, --stop), or leave the run out.",
                 run=name,
             )
 

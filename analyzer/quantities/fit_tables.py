@@ -115,7 +115,7 @@ def alternatives_of(
 
 
 def along_held(answers: Sequence[xr.Dataset], labels: Sequence[str], order: Sequence[str]) -> xr.Dataset:
-    """The fits of several values that are held fixed, along the dimension `held`; NaN for the runs of others."""
+    """Join the fits for several held values along the dimension `held`; NaN for runs that are not in a fit."""
     joined = xr.concat(
         answers, dim="held", data_vars="all", coords="minimal", join="outer", compat="override",
         combine_attrs="override",
@@ -144,13 +144,13 @@ _LABELS = {
     "scatter": ("relative scatter about the curve", "1"),
     "between_run": ("relative scatter between runs", "1"),
     "between_seed": ("relative scatter between seeds", "1"),
-    "lack_of_fit": ("p-value of the curve's lack of fit", "1"),
+    "lack_of_fit": ("p-value of the test for lack of fit", "1"),
     "r_squared": ("R²", "1"),
     "aicc": ("AICc", "1"),
     "runs": ("runs fitted", "1"),
     "left_out": ("runs left out", "1"),
     "equation": ("fitted equation", ""),
-    "intervals": ("where the intervals come from", ""),
+    "intervals": ("kind of the intervals", ""),
     "notes": ("notes", ""),
     "temperature": ("temperature", "T"),
     "within": ("standard error within the run", "T"),
@@ -163,7 +163,7 @@ _LABELS = {
     "delta_aicc": ("AICc above the best model", "1"),
     "evidence": ("Akaike weight", "1"),
 }
-"""Long name and units; "T" stands for those of the temperatures, none for what depends on the coefficient."""
+"""Long name and units. "T" stands for the temperatures' units; "" for units that depend on the coefficient, or none."""
 
 
 def name_variables(answer: xr.Dataset, units_of_temperature: str) -> None:

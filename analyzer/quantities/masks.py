@@ -1,6 +1,6 @@
 """Masks of rows for pruning experiments: hot, cold, random and small-norm rows, as arrays that a training script loads.
 
-Which kind can be zeroed without harm is for the experiment to find out, so there are equally many rows of each.
+All kinds have equally many rows, so that an experiment can compare which of them can be zeroed without harm.
 """
 
 from __future__ import annotations
@@ -25,12 +25,12 @@ def row_masks(answer: xr.Dataset | Tables, fraction: float = 0.2, seed: int = 0)
     Parameters
     ----------
     answer
-        What `rows` returned, by row.
+        An answer of `rows`, by row.
     fraction
         Fraction of each parameter's rows in a mask, between 0 and 1. It is rounded to whole rows: at least one, never
         all. Above one half, hot and cold rows overlap.
     seed
-        Seed of the random rows. Those of a parameter depend on its name, not on the other parameters.
+        Seed of the random rows. The rows drawn from a parameter depend on its name, not on the other parameters.
 
     Returns
     -------

@@ -1,4 +1,4 @@
-"""Modes: the directions in which the weights of a group move, how many there are, and whether chance would do."""
+"""Modes: the directions in which the weights of a group move, and whether a random walk would look the same."""
 
 from __future__ import annotations
 
@@ -21,9 +21,9 @@ from analyzer.statistics.modes import modes_of, verdict_of
 Array = np.ndarray[Any, np.dtype[Any]]
 
 FRAMES, MODES = 2000, 10
-"""Most frames that are looked at, and modes that are told, by default."""
+"""Default numbers of frames and of modes, at most."""
 _FEWEST = 16
-"""Frames below which no mode says anything."""
+"""Fewest frames from which modes are computed."""
 
 
 def modes(
@@ -42,8 +42,8 @@ def modes(
 ) -> xr.Dataset:
     """Principal components of the trajectory of groups of weights, and whether a random walk would look the same.
 
-    The modes are the eigenvectors of the covariance of a group's weights over equally spaced frames, found from the
-    Gram matrix of the frames: never are all weights in memory.
+    The modes are the eigenvectors of the covariance of a group's weights over equally spaced frames. They are computed
+    from the Gram matrix of the frames, so that all weights need not be in memory at once.
 
     Parameters
     ----------
@@ -52,11 +52,11 @@ def modes(
     by
         As for `temperature`. Every group has a matrix of frames × frames.
     frames
-        Most frames to look at: equally spaced, the first of the range among them.
+        Most frames that are used. They are equally spaced, from the first of the range on.
     modes
-        How many modes to tell of each group, those of most variance.
+        Number of modes of each group: those with the largest variance.
     start, stop
-        As for `temperature`. No gap and no start of a segment that is not continuous may lie between.
+        As for `temperature`. The range may hold neither a gap nor the start of a segment that is not continuous.
     parameter, layer, exclude
         Globs over parameter names and layers.
     frozen
@@ -68,19 +68,19 @@ def modes(
     -------
     xarray.Dataset
         Dims (group, mode, frame), lazy when the run is; `mode` from 1, `frame` with the coordinate `step`.
-        `variance_share` (group, mode) of the variance over time of all weights; `participation_ratio` (group), the
-        number of modes that would share the variance if they shared it equally; `projection` (group, mode, frame) of
-        the weights on the mode, about its mean, in weights, which ends no lower than it begins; `cosine_content`
-        (group, mode), 0 to 1, with `verdict`: near 1, the mode is "not distinguishable from a random walk by this
-        criterion" (B. Hess, Phys. Rev. E 62:8438, 2000), whatever else may tell the two apart. `update_angle` (group,
-        mode), degrees between the mode and the displacement from one looked-at frame to the next (root mean square of
-        the cosine).
+        `variance_share` (group, mode): share of the variance over time of all weights. `participation_ratio` (group):
+        the number of modes, if all shared the variance equally. `projection` (group, mode, frame): projection of the
+        weights on the mode, less its mean, in units of a weight; the sign of a mode is chosen so that it ends no lower
+        than it begins. `cosine_content` (group, mode), 0 to 1, with `verdict`: near 1, the mode is "not distinguishable
+        from a random walk by this criterion" (B. Hess, Phys. Rev. E 62:8438, 2000); other criteria may distinguish
+        them. `update_angle` (group, mode): degrees between the mode and the displacements from each frame to the next
+        (root mean square of the cosine).
         NaN where nothing moves, where a weight is NaN or infinite, and for modes beyond those that the frames span.
 
     Raises
     ------
     TooFewFramesError, WindowError, GroupError, SelectionError, OptionError, MemoryLimitError, TreeError
-        At once.
+        When called, before any frame is read.
     TrajectoryMissingError
         Only sums were kept of the run.
 
@@ -102,7 +102,7 @@ def modes(
 def modes_with(
     run: xr.DataTree, query: Query, frames: int = FRAMES, modes: int = MODES
 ) -> tuple[xr.Dataset, list[Passed]]:
-    """`modes` of a query, and the passage that it rests on."""
+    """As `modes`, for a query; also returns the passage that computes it."""
     asked, plan = _planned(run, query, frames, modes)
     groups, count = asked.grouping.weights.size, plan.frames.size
     arrays, nonfinite = gram_arrays(plan, partial(_finished, count=modes), _shapes(groups, modes, count))
@@ -142,16 +142,16 @@ def mode_weights(
     frozen: bool = False,
     memory_limit: int | None = None,
 ) -> xr.Dataset:
-    """The weights of each mode: for every parameter the part of its group's unit vector that lies in it.
+    """The components of each mode: for every parameter, its part of the unit vector of its group.
 
-    The Gram matrices are computed at once, then the run is decoded a second time when the weights are computed.
+    The Gram matrices are computed when this is called. The run is decoded once more when the answer is computed.
 
     Parameters
     ----------
     run, by, frames
         As for `modes`.
     modes
-        How many modes.
+        Number of modes.
     start, stop, parameter, layer, exclude, frozen, memory_limit
         As for `modes`.
 
@@ -176,7 +176,7 @@ def mode_weights(
 
 
 def mode_weights_of(run: xr.DataTree, query: Query, frames: int = FRAMES, modes: int = 1) -> xr.Dataset:
-    """`mode_weights` of a query."""
+    """As `mode_weights`, for a query."""
     asked, plan = _planned(run, query, frames, modes)
     shape = (asked.grouping.weights.size, modes, plan.frames.size)
     [factors] = gram_arrays(plan, partial(_factors, count=modes), {"factors": (shape, np.float64)})[0].values()
@@ -224,15 +224,15 @@ def _planned(run: xr.DataTree, query: Query, frames: int, modes: int) -> tuple[A
     picked = np.arange(low, high + 1, apart)
     if picked.size < _FEWEST:
         raise TooFewFramesError(
-            f"Range: expected at least {_FEWEST} frames, got {picked.size}. Modes of so few say nothing. Widen --start "
-            "and --stop, or record longer.",
+            f"Range: expected at least {_FEWEST} frames, got {picked.size}. Modes of fewer frames are not meaningful. "
+            "Widen --start and --stop, or record longer.",
             frames=int(picked.size),
         )
     return asked, plan_gram(asked, picked)
 
 
 def _check_whole(asked: Asked) -> None:
-    """Refuse a range with a gap in it: frames on both sides are not equally spaced, or not of one motion."""
+    """Refuse a range with a gap or a resumption in it: its frames are not equally spaced, or not of one motion."""
     sampling, steps = asked.sampling, asked.run.line.steps
     low = int(np.searchsorted(steps, sampling.windows.start_step[0]))
     high = int(np.searchsorted(steps, sampling.windows.stop_step[-1], side="right")) - 1

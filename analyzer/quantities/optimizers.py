@@ -24,8 +24,8 @@ class Optimizer:
     name
         Name of its class, without the module.
     settings
-        Those that all its parameter groups have; its defaults in stores of earlier recorders, which kept no groups.
-        For each group see `analyzer.quantities.expectations`.
+        Settings that are equal in all its parameter groups; its defaults in stores of earlier recorders, which kept no
+        groups. For the settings of each group see `analyzer.quantities.expectations`.
     differing
         Names of the settings in which its parameter groups differ.
     """
@@ -77,7 +77,7 @@ class Rate:
 
 @dataclass(frozen=True)
 class Updates:
-    """What made the updates of a window.
+    """The optimizer and the learning rate that made the updates of a window.
 
     Attributes
     ----------

@@ -1,8 +1,8 @@
-"""T/η²: what stays of a temperature when the learning rate changes.
+"""T/η²: the temperature over the learning rate squared, which a schedule leaves constant where T ∝ η².
 
-Where the rate is constant in a window, T and its standard error are divided by η². Where it changes, it is the mean of
-𝒯(t)/η(t)² over the window's steps, each weight with the rate of its own parameter group: that needs the series of whole
-parameters, of every step.
+Where the rate is constant in a window, T and its standard error are divided by η². Where the rate changes, T/η² is the
+mean of 𝒯(t)/η(t)² over the window's steps, each weight with the rate of its own parameter group. That needs the series
+of whole parameters at every step.
 """
 
 from __future__ import annotations
@@ -34,17 +34,17 @@ EXPECTED = ("expected_low", "expected_high", "expectation")
 
 
 def check_per(per: str | None) -> None:
-    """Refuse what temperatures cannot be given per."""
+    """Refuse any `per` other than None and "eta2"."""
     if per not in (None, "eta2"):
         raise OptionError(
-            f"per: expected 'eta2' or None, got {per!r}. Temperatures are given over η², or as they are. "
+            f"per: expected 'eta2' or None, got {per!r}. Temperatures are divided by η², or by nothing. "
             "Write per='eta2'",
             per=per,
         )
 
 
 def require_rate(rates: Rates) -> None:
-    """Refuse what is asked for over η² where no learning rate is known."""
+    """Refuse a question over η² if no learning rate is known."""
     if np.isnan(rates.low).all():
         raise OptionError(
             "--per-eta2: expected a learning rate, recorded or among the hyperparameters, got none. T/η² needs it. "
@@ -62,18 +62,18 @@ def per_rate(
     scale: float,
     drift_removed: bool,
 ) -> xr.Dataset:
-    """Return a dataset with T/η², its standard error, and what is expected of it.
+    """Add T/η², its standard error and its expected range to a dataset.
 
     Parameters
     ----------
     run, dataset, measurement, rates
-        The answer so far, and what it rests on.
+        The run, the answer so far, its measurement, and the learning rates of its groups.
     query
-        That of the measurement.
+        The query of the measurement.
     scale
         Temperature of a weight with m v² = 1.
     drift_removed
-        Whether the temperature is that of the fluctuation, which has no series.
+        Whether the temperature is thermal, without the drift. Then there is no series.
 
     Raises
     ------
@@ -99,7 +99,7 @@ def per_rate(
 
 
 def _moving(run: xr.DataTree, measurement: Measurement, query: Query, scale: float) -> Any:
-    """The mean of 𝒯/η² and its error, lazy (2, groups, windows); None where there is no series of every step."""
+    """The mean of 𝒯/η² and its error, lazy (2, groups, windows); None if there is no series of every step."""
     line, grouping = measurement.run.line, measurement.plan.grouping
     if line.stride != 1 or measurement.plan.sampling.steps_per_lag != 1 or not grouping.is_whole:
         return None

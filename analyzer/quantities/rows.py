@@ -1,12 +1,11 @@
 """Rows of a parameter, hot and cold: their temperatures, whether they differ, and how stable their ranking is.
 
-The answer rests on means over batches of steps. They come from one pass of the engine: velocities are cut into batches
-whose lengths are powers of two and that begin at multiples of their length (`analyzer.query.batches.in_batches`), and
-each parameter joins neighbouring batches until one is longer than the correlation of its 𝒯(t)
-(`analyzer.statistics.heterogeneity.judge`). A window has 32 to 64 batches. From 8,192 velocities on a batch is one or
-more whole bins of the moments cache, 256 frames each, so that kept sums answer; a shorter window has batches of fewer
-frames and is decoded, which takes no longer than its length. Where only sums were kept, a short window has fewer
-batches of 256, and perhaps no verdict.
+The test compares means over batches of steps, which one pass of the engine computes. Batches have lengths that are
+powers of two, and begin at multiples of their length (`analyzer.query.batches.in_batches`). Each parameter joins
+neighbouring batches until one is longer than the correlation of its 𝒯(t) (`analyzer.statistics.heterogeneity.judge`).
+A window has 32 to 64 batches. From 8,192 velocities on, a batch is one or more whole bins of 256 frames, so that kept
+sums answer. A shorter window has shorter batches and is decoded, in a time that grows with its length. If only kept
+sums are left, a short window has fewer batches, of 256 frames, and perhaps no verdict.
 """
 
 from __future__ import annotations
@@ -37,9 +36,9 @@ from analyzer.tree import trajectory
 Array = np.ndarray[Any, np.dtype[Any]]
 
 FLOORS = 10
-"""Times the floor of rounding below which a temperature says little of the training."""
+"""A temperature below this many floors says little about the training: it is mostly rounding."""
 _FEWEST_KEPT = 32
-"""Whole bins in a window from which on batches are no shorter than a bin."""
+"""Fewest whole bins in a window at which batches are at least as long as a bin."""
 
 
 def rows(
@@ -67,24 +66,24 @@ def rows(
     by
         "row" (axis 0 of parameters with two or more), "column", "output", "input" or "head".
     start, stop, lag, parameter, layer, exclude, frozen, steps_per_epoch, unequal_epochs, memory_limit, cache
-        As for `temperature`. `start="auto"` begins where the run is in equilibrium, at the next whole bin of the
-        cache where the window is long.
+        As for `temperature`. `start="auto"` begins where the run is in equilibrium; in a long window, at the next edge
+        of a kept bin.
 
     Returns
     -------
     RowTables
-        In memory: a named tuple of two Datasets. Each variable is also found by its name, as `answer["verdict"]`;
-        `answer.whole` is both in one Dataset, and `analyzer.table(answer)` a pandas frame of one line a row.
-        `rows`, dims (group, window), one group a row and one window: `weights`; `temperature` T = ½⟨v²⟩ (paper's
-        convention, m = k_B = 1) with `standard_error`, `n_eff` and `unreliable` as `temperature` has them;
+        In memory: a named tuple of two Datasets. Each variable can also be taken by its name, as `answer["verdict"]`.
+        `answer.whole` is one Dataset of both; `analyzer.table(answer)` is a pandas frame, one line a row.
+        `rows`, dims (group, window), one group for each row, one window: `weights`; `temperature` T = ½⟨v²⟩ (paper's
+        convention, m = k_B = 1) with `standard_error`, `n_eff` and `unreliable` as in `temperature`;
         `mean_squared_velocity` ⟨v²⟩; `rank` within the parameter, 1 for the hottest; `rms_weight`, the root mean
-        square of the row's weights in the window's last frame; `floor`, what rounding alone gives.
-        `tests`, dim (tested,), the parameters: `f`, `numerator` and `denominator` (degrees of freedom), `p_value`,
-        `sphericity` (see `analyzer.statistics.heterogeneity.RowsDiffer`) of the test that counts, the one with the
-        larger p-value of two batch lengths; its batches: `blocks` of them, of `block_steps` steps each;
-        `inefficiency` of 𝒯(t) in steps; `verdict` "differ" (p < 0.05), "no difference found" or "undecided", with
-        the `reason`; `hottest_over_coldest`; `rank_stability`, Spearman's correlation of the ranks in the two halves
-        of the window.
+        square of the row's weights in the window's last frame; `floor`, the temperature that rounding alone gives.
+        `tests`, dim (tested,), the parameters: the test is made at two batch lengths, and the one with the larger
+        p-value counts. Of it: `f`, `numerator` and `denominator` (degrees of freedom), `p_value`, `sphericity` (see
+        `analyzer.statistics.heterogeneity.RowsDiffer`), the number `blocks` of its batches and their length
+        `block_steps` in steps; `inefficiency` of 𝒯(t) in steps; `verdict` "differ" (p < 0.05), "no difference found"
+        or "undecided", with the `reason`; `hottest_over_coldest`; `rank_stability`, Spearman's correlation of the
+        ranks in the two halves of the window.
 
     Raises
     ------
@@ -97,10 +96,10 @@ def rows(
 
     Notes
     -----
-    The test takes batches of steps as repeated measurements; elements are never permuted, since those of one row share
-    their unit's error signal. A verdict is given only where its rate of false alarms was measured
-    (tests/benchmarks/COVERAGE.md) and some row is above ten times its floor, else it is "undecided". "No difference
-    found" is not equality. There is no correction for several parameters.
+    The test takes batches of steps as repeated measurements. Elements are never permuted, since those of one row share
+    the error signal of their unit. A verdict is given only where its rate of false alarms was measured
+    (tests/benchmarks/COVERAGE.md) and some row is above ten times its floor; else it is "undecided". "No difference
+    found" does not mean equality. There is no correction for testing several parameters.
 
     Examples
     --------
@@ -113,7 +112,7 @@ def rows(
 
 
 Compute = Callable[[xr.Dataset, list[Measurement]], xr.Dataset]
-"""From a lazy dataset and the measurements that it rests on to the dataset in memory."""
+"""Takes a lazy dataset and the measurements behind it; returns the dataset in memory."""
 
 
 def compute_at_once(dataset: xr.Dataset, measured: list[Measurement]) -> xr.Dataset:
@@ -122,7 +121,7 @@ def compute_at_once(dataset: xr.Dataset, measured: list[Measurement]) -> xr.Data
 
 
 def rows_of(run: xr.DataTree, query: Query, compute: Compute = compute_at_once) -> tuple[xr.Dataset, list[Measurement]]:
-    """`rows` of a query, and the measurement that it rests on; `compute` brings the sums into memory."""
+    """As `rows`, for a query; also returns the measurement behind it. `compute` brings the sums into memory."""
     if query.start == "auto":
         query = from_bin(run, from_equilibrium(run, query))
     sums, measurement = sums_of(run, query)
@@ -130,9 +129,9 @@ def rows_of(run: xr.DataTree, query: Query, compute: Compute = compute_at_once) 
 
 
 def from_bin(run: xr.DataTree, query: Query) -> Query:
-    """The query, its start moved to the next edge of a kept bin: a later start does no harm to an equilibrium.
+    """Move the start of a query to the next edge of a kept bin: a run in equilibrium stays so.
 
-    A window so short that it is decoded anyway keeps its start.
+    A window that is short, and decoded anyway, keeps its start.
     """
     known = trajectory(run)
     steps = known.line.steps
@@ -144,14 +143,14 @@ def from_bin(run: xr.DataTree, query: Query) -> Query:
 
 
 def sums_of(run: xr.DataTree, query: Query) -> tuple[xr.Dataset, Measurement]:
-    """The lazy sums that `judged` rests on; every fault of the query is raised here, before anything is read.
+    """The lazy sums for `judged`. Every fault of the query is raised here, before anything is read.
 
     Returns
     -------
     xarray.Dataset
         Dims (group, window): temperatures; `batches` (group, batch) and, at a lag of one stride, `series`.
     Measurement
-        What they rest on.
+        The measurement behind them.
     """
     if query.by not in COMPARED:
         raise OptionError(
@@ -182,7 +181,7 @@ def sums_of(run: xr.DataTree, query: Query) -> tuple[xr.Dataset, Measurement]:
 
 
 def require_batches(measurement: Measurement, what: str) -> None:
-    """Refuse a measurement whose window has too few velocities to be cut into batches, or whose sums have none.
+    """Refuse a measurement whose window has too few velocities for batches, or whose kept sums have no batches.
 
     Raises
     ------
@@ -198,8 +197,8 @@ def require_batches(measurement: Measurement, what: str) -> None:
         )
     if measurement.moments.batches is None:
         raise TrajectoryMissingError(
-            "Rows: expected kept sums whose bins divide the window, got some that do not. Without batches there is no "
-            "test. Ask for the whole run, or restore the trajectory."
+            "Rows: expected kept sums whose bins divide the window, got others. Without batches there is no test. Ask "
+            "for the whole run, or restore the trajectory."
         )
 
 
@@ -210,7 +209,7 @@ def _columns(table: Array, weights: Array, count: Array) -> tuple[Array, ...]:
 
 _TESTS = {
     "rows": ("1", "rows compared"),
-    "f": ("1", "variance between rows over that expected from their scatter in time"),
+    "f": ("1", "variance between rows over the variance expected from their scatter in time"),
     "numerator": ("1", "degrees of freedom of the rows"),
     "denominator": ("1", "degrees of freedom of the scatter"),
     "p_value": ("1", "p-value of equal rows"),
@@ -226,7 +225,7 @@ _TESTS = {
 
 
 def judged(sums: xr.Dataset, measurement: Measurement) -> xr.Dataset:
-    """What `rows` gives, from the computed sums of `sums_of`."""
+    """The answer of `rows`, from the computed sums of `sums_of`."""
     owners = measurement.plan.grouping.columns["parameter"]
     found = _judgements(sums, measurement)
     error, n_eff, unreliable, rank = (np.full(owners.size, np.nan) for _ in range(4))
@@ -265,7 +264,7 @@ def judged(sums: xr.Dataset, measurement: Measurement) -> xr.Dataset:
 
 
 def _judgements(sums: xr.Dataset, measurement: Measurement) -> dict[str, tuple[Judgement, float]]:
-    """By parameter: what its batches say, and its inefficiency in lags."""
+    """The judgement of each parameter, and its inefficiency in lags, by name."""
     sampling, grouping, plan = measurement.plan.sampling, measurement.plan.grouping, measurement.plan
     assert sampling.batch is not None
     weights, owners = grouping.weights, grouping.columns["parameter"]
@@ -312,9 +311,9 @@ def _test(found: Judgement, inefficiency: float, per_lag: int) -> dict[str, Any]
     }
 
 
-@np.errstate(over="ignore")  # as of squared velocities
+@np.errstate(over="ignore")  # for weights beyond 1e154, which no model has, infinity is right
 def squares_at_end(measurement: Measurement) -> Array:
-    """Σ w² of every group (groups,) in the last frame of a velocity: decoded, or from sums kept without trajectory."""
+    """Σ w² of every group (groups,) in the last frame of the sampling; from kept sums if the trajectory is gone."""
     sampling, grouping = measurement.plan.sampling, measurement.plan.grouping
     frame = int((sampling.first + (sampling.count - 1) * sampling.spacing).max())
     total = np.zeros(grouping.weights.size)

@@ -21,7 +21,7 @@ Array = np.ndarray[Any, np.dtype[Any]]
 
 COLUMNS = (LEARNING_RATE, "learning_rate_change", "remark")
 _NAMES = (LEARNING_RATE, "lr")
-"""Hyperparameters that stand in where no rate was recorded step by step."""
+"""Hyperparameters that are used if no learning rate was recorded with the frames."""
 
 
 class _Planned(Protocol):
@@ -32,7 +32,7 @@ class _Planned(Protocol):
 
 
 class Measured(Protocol):
-    """A question that was planned: of a run, with its groups and windows."""
+    """A planned question: a run, groups and windows."""
 
     @property
     def run(self) -> Trajectory:
@@ -40,7 +40,7 @@ class Measured(Protocol):
 
     @property
     def plan(self) -> _Planned:
-        """Its groups and windows."""
+        """The groups and windows."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -50,9 +50,9 @@ class Rates:
     Attributes
     ----------
     owners
-        For each group of weights the parameter groups that its parameters are in.
+        The parameter groups of each group of weights.
     low, high
-        (groups, windows) lowest and highest rate of the updates; NaN where it is not known.
+        (groups, windows) lowest and highest rate of the updates; NaN where unknown.
     remark
         (groups, windows) text, empty where no setting changes.
     """
@@ -64,7 +64,7 @@ class Rates:
 
     @property
     def value(self) -> Array:
-        """(groups, windows) the rate, NaN where it is not one."""
+        """(groups, windows) the rate; NaN where there are several, or none is known."""
         return np.where(self.low == self.high, self.low, np.nan)
 
 
@@ -100,7 +100,7 @@ def rates_of(run: xr.DataTree, measurement: Measured) -> Rates:
 
 
 def parameter_groups(run: xr.DataTree, measurement: Measured) -> list[frozenset[int]]:
-    """Return for each group of weights the parameter groups that its parameters were in; all, where nobody knows."""
+    """Return the parameter groups that each group of weights belongs to; all of them if this was not recorded."""
     line, grouping, sampling = measurement.run.line, measurement.plan.grouping, measurement.plan.sampling
     everything = frozenset(number for number in line.settings.recorded.groups if number != EVERY_GROUP)
     start, stop = int(sampling.windows.start_step[0]), int(sampling.windows.stop_step[-1])
@@ -119,7 +119,7 @@ def parameter_groups(run: xr.DataTree, measurement: Measured) -> list[frozenset[
 
 
 def _from_attributes(run: xr.DataTree, line: Timeline, start: Array, stop: Array) -> Array:
-    """The rate that the user named, (windows,); NaN where there is none, or several."""
+    """The learning rate among the hyperparameters, (windows,); NaN where there is none, or several."""
     if not line.changes:
         return np.full(start.size, _named(run.attrs.get("hyperparameters")))
     found = [
@@ -139,19 +139,19 @@ def _named(hyperparameters: Any) -> float:
 
 
 def columns_of(rates: Rates) -> dict[str, Any]:
-    """Return the variables (group, window) that an answer has of its rates."""
+    """Return the rates as variables (group, window) of an answer."""
     with np.errstate(divide="ignore", invalid="ignore"):
         change = rates.high / rates.low
     dims = ("group", "window")
     return {
-        LEARNING_RATE: (dims, rates.value, {"units": "1", "long_name": "learning rate, if it is one"}),
+        LEARNING_RATE: (dims, rates.value, {"units": "1", "long_name": "learning rate, if it is constant"}),
         "learning_rate_change": (dims, change, {"units": "1", "long_name": "highest over lowest learning rate"}),
         "remark": (dims, rates.remark, {"units": "", "long_name": "settings that change within the window"}),
     }
 
 
 def rate_by_step(known: Recorded, groups: frozenset[int], frames: Array) -> Array:
-    """Return the learning rate of the updates that led to frames (frames,); NaN where it is unknown or not one."""
+    """Return the learning rate of the update before each frame (frames,); NaN if unknown, or if groups differ."""
     values = known.of_rate(groups)[frames]
     if not values.shape[1]:
         return np.full(len(frames), np.nan)

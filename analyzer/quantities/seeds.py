@@ -1,4 +1,4 @@
-"""Mean and scatter over the seeds of a sweep, of whatever was asked of its runs."""
+"""Mean and scatter of any answer of a sweep, over runs that differ in their seed."""
 
 from __future__ import annotations
 
@@ -16,31 +16,33 @@ _ERROR = ("_error", "standard_error", "_scatter")
 
 
 def over_seeds(answer: xr.Dataset, *, seed: str = "seed") -> xr.Dataset:
-    """Mean and scatter of an answer over runs that differ in their seed alone.
+    """Mean and scatter of an answer over runs that differ only in their seed.
 
-    One run says how far an average over time is off. Only other runs say how far another order of minibatches, or other
-    first weights, would have led: for lags beyond a sixteenth of a run they are the only error bar.
+    The error bar of one run is for its average over time. How much another order of minibatches, or other initial
+    weights, would change the answer shows only in other runs. For lags beyond a sixteenth of a run, they give the only
+    error bar.
 
     Parameters
     ----------
     answer
-        Of a sweep, as `sweep.thermo.dynamics()` or `.temperature()` gives it: with the dimension `run`.
+        An answer of a sweep, with the dimension `run`, as `sweep.thermo.dynamics()` or `.temperature()` returns it.
     seed
         The hyperparameter in which runs of one set may differ.
 
     Returns
     -------
     xarray.Dataset
-        The dimension `set` in place of `run`: a set for each combination of the other hyperparameters, which are its
-        coordinates, in the order of their first runs. Each number of the answer as its mean over the runs of a set, in
-        its own units; `..._scatter`, their standard deviation (n − 1); and `..._error`, the standard error of the mean:
-        mean ± 1.96 of it is a 95 % interval by Student's t with n − 1 degrees of freedom. `runs`, how many a set has.
-        Scatter and error are NaN where fewer than two runs have a value. The error bars of single runs are left out.
+        The dimension `set` replaces `run`: a set for each combination of the other hyperparameters, which become its
+        coordinates, in the order of their first runs. Each number is the mean over the runs of a set, in the same
+        units. `..._scatter` is their standard deviation (n − 1), `..._error` the standard error of the mean: mean ±
+        1.96 of it is a 95 % interval by Student's t with n − 1 degrees of freedom. `runs` is the number of runs in a
+        set. Scatter and error are NaN where fewer than two runs have a value. The error bars of single runs are left
+        out.
 
     Raises
     ------
     SweepError
-        The answer has no dimension `run`, or no two of its runs differ in the seed alone.
+        The answer has no dimension `run`, or no two of its runs differ only in the seed.
 
     Examples
     --------
@@ -51,8 +53,8 @@ def over_seeds(answer: xr.Dataset, *, seed: str = "seed") -> xr.Dataset:
     """
     if "run" not in answer.dims:
         raise SweepError(
-            "over_seeds: expected the answer of a sweep, with the dimension run, got one of a single run. Seeds are "
-            'compared between runs. Ask the sweep: analyzer.open_sweep("runs/*.zarr").thermo.dynamics()'
+            "over_seeds: expected the answer of a sweep, with the dimension run, got the answer of a single run. Seeds "
+            'are compared between runs. Ask the sweep: analyzer.open_sweep("runs/*.zarr").thermo.dynamics()'
         )
     others = [
         str(name) for name, coord in answer.coords.items() if coord.dims == ("run",) and name not in ("run", seed)
@@ -61,9 +63,9 @@ def over_seeds(answer: xr.Dataset, *, seed: str = "seed") -> xr.Dataset:
     sets = [[n for n, one in enumerate(keys) if one == key] for key in dict.fromkeys(keys)]
     if max(map(len, sets)) < 2:
         raise SweepError(
-            f"over_seeds: expected runs that differ in {seed!r} alone, got {len(keys)} runs of {len(sets)} settings "
-            f"({', '.join(others) or 'no hyperparameters'}). There is no scatter of one run. Record more seeds, or "
-            "name the hyperparameter that tells them apart: over_seeds(answer, seed=...)"
+            f"over_seeds: expected runs that differ only in {seed!r}, got {len(keys)} runs of {len(sets)} settings "
+            f"({', '.join(others) or 'no hyperparameters'}). One run has no scatter. Record more seeds, or "
+            "name the hyperparameter in which the runs of a set differ: over_seeds(answer, seed=...)"
         )
     parts = [_of_set(answer.isel(run=members)) for members in sets]
     joined = xr.concat(parts, dim="set", coords="minimal", compat="override", combine_attrs="drop_conflicts")
@@ -75,14 +77,14 @@ def over_seeds(answer: xr.Dataset, *, seed: str = "seed") -> xr.Dataset:
 
 def _of_set(runs: xr.Dataset) -> xr.Dataset:
     """Mean, scatter and error of the numbers of some runs."""
-    from scipy.special import stdtrit  # only who has a sweep waits for it
+    from scipy.special import stdtrit  # loaded here: only answers of sweeps need it
 
     data: dict[str, xr.DataArray] = {}
     for title, values in runs.data_vars.items():
         name = str(title)
         if "run" not in values.dims or values.dtype.kind != "f" or name.endswith(_ERROR):
             continue
-        # Sums and counts, since means of nothing but NaN come with warnings.
+        # Sums and counts: numpy warns of a mean over nothing but NaN.
         count = values.notnull().sum("run")
         mean = values.sum("run") / count.where(count > 0)
         scatter = (((values - mean) ** 2).sum("run") / (count - 1).where(count > 1)) ** 0.5
@@ -100,5 +102,5 @@ def _of_set(runs: xr.Dataset) -> xr.Dataset:
 
 
 def _quantile(count: Array, *, stdtrit: Any) -> Array:
-    """Student's quantile 0.975 over that of a normal distribution."""
+    """Student's quantile 0.975, divided by the normal distribution's."""
     return np.asarray(stdtrit(np.maximum(count - 1, 1).astype(float), 0.975) / NORMAL)

@@ -1,4 +1,4 @@
-"""Spectrum: how the mean squared velocity is shared out over frequencies."""
+"""Spectrum: how the mean squared velocity is distributed over frequencies."""
 
 from __future__ import annotations
 
@@ -40,7 +40,7 @@ def spectrum(
     """Power spectral density of the velocities of groups of weights, by Welch's method.
 
     The one-sided density of every weight, averaged over the weights of a group and over half-overlapping sections with
-    a Hann window; no mean is taken off (`analyzer.statistics.spectral.welch`).
+    a Hann window. No mean is subtracted (`analyzer.statistics.spectral.welch`).
 
     Parameters
     ----------
@@ -49,8 +49,8 @@ def spectrum(
     by
         As for `temperature`.
     sections
-        Length of a section in steps, a multiple of the stride. Default: 1,024 velocities, or a power of two that holds
-        four epochs where eight such sections fit into the window; less where the window is short.
+        Length of a section in steps, a multiple of the stride. Default: 1,024 velocities, or the power of two that
+        holds four epochs, if eight such sections fit into the window; less in a short window.
     window, start, stop
         As for `temperature`.
     parameter, layer, exclude
@@ -65,16 +65,16 @@ def spectrum(
     xarray.Dataset
         Dims (group, window, frequency), lazy when the run is; `frequency` in step⁻¹. `spectral_density` in weight²
         step⁻¹ with `spectral_density_error` (mean ± 1.96 of it is a 95 % interval; NaN with fewer than eight sections).
-        `hann_mean_squared_velocity`, its integral over frequencies: ⟨v²⟩ weighted with the squared window, by
-        Parseval's theorem. `section_count` over (window).
-        Where the run has epochs of one length, the coordinate `frequency_per_epoch`, and `harmonic`: the number of the
-        harmonic of the epoch that a frequency is nearest to, 0 for none. Sections shorter than four epochs cannot
-        show these lines: then `harmonic` is missing, and the attribute `epoch_lines` says why.
+        `hann_mean_squared_velocity`: its integral over frequencies, which is ⟨v²⟩ weighted with the squared Hann window
+        (Parseval's theorem). `section_count` (window).
+        If all epochs of the run are equally long: the coordinates `frequency_per_epoch` and `harmonic`, the number of
+        the epoch's harmonic that is nearest to a frequency, 0 for none. Sections shorter than four epochs cannot show
+        these lines: then `harmonic` is missing, and the attribute `epoch_lines` says why.
 
     Raises
     ------
     TooFewFramesError, WindowError, EpochError, GroupError, SelectionError, MemoryLimitError, TreeError
-        At once.
+        When called, before any frame is read.
     TrajectoryMissingError
         Only sums were kept of the run.
 
@@ -90,7 +90,7 @@ def spectrum(
 
 
 def spectrum_of(run: xr.DataTree, query: Query, sections: int | None = None) -> tuple[xr.Dataset, list[Passed]]:
-    """`spectrum` of a query, and the passage that it rests on."""
+    """As `spectrum`, for a query; also returns the passage that computes it."""
     asked = ask(run, from_equilibrium(run, query))
     stride = asked.run.line.stride
     epoch, why = _epoch(asked)
@@ -194,7 +194,7 @@ def _epoch(asked: Asked) -> tuple[int | None, str]:
 
 
 def _harmonics(frequency: Array, epoch: int, length: int) -> Array:
-    """The harmonic of the epoch that each frequency, per velocity, is nearest to, within half a bin; else 0."""
+    """The harmonic of the epoch within half a bin of each frequency (per velocity); 0 where there is none."""
     number = np.rint(frequency * epoch).astype(np.int64)
     return np.where(np.abs(frequency - number / epoch) <= 0.5 / length * (1 + 1e-9), number, 0)
 

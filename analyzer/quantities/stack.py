@@ -1,4 +1,4 @@
-"""All weights of a run in one array: for correlations, spectra and whatever else takes a matrix."""
+"""All weights of a run in one array: for correlations, spectra and other methods that take a matrix."""
 
 from __future__ import annotations
 
@@ -21,23 +21,24 @@ def stack(run: xr.DataTree, *, parameter: Globs = None, layer: Globs = None, exc
     Parameters
     ----------
     run
-        A run, or a tree derived from one: that of `velocity` gives all velocities, (weight, step).
+        A run, or a tree derived from one. The tree that `velocity` returns gives all velocities, (weight, step).
     parameter, layer, exclude
         Globs over parameter names and layers.
 
     Returns
     -------
     xarray.DataArray
-        Dims (weight, step), lazy where the run is. Along `weight` the coordinates `layer`, `parameter` and `index`, the
-        flat place in C order in its parameter; along `step` those of the run. Parameters come in the order of the run.
-        The dtype is the widest of the parameters. Nothing is read before it is computed, and then chunk by chunk.
+        Dims (weight, step), lazy where the run is. Coordinates along `weight`: `layer`, `parameter`, and `index`, the
+        flat index (C order) in the parameter. Coordinates along `step`: those of the run. Parameters are in the order
+        of the run. The dtype is the widest of the parameters' dtypes. Frames are read, chunk by chunk, when the array
+        is computed.
 
     Raises
     ------
     SelectionError
         A pattern matches nothing.
     TreeError
-        The object is no run, or a sweep: its runs differ in length.
+        The object is not a run, or it is a sweep, whose runs may differ in length.
 
     Examples
     --------
@@ -48,7 +49,7 @@ def stack(run: xr.DataTree, *, parameter: Globs = None, layer: Globs = None, exc
     """
     if isinstance(run, xr.DataTree) and is_sweep(run):
         raise TreeError(
-            "stack: expected one run, got a sweep. Its runs differ in length. Take each for itself: "
+            "stack: expected one run, got a sweep. Its runs may differ in length. Stack each run: "
             "for name in sweep.children: sweep[name].thermo.stack()"
         )
     known = trajectory(run)

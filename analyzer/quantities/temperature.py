@@ -31,7 +31,7 @@ from analyzer.statistics.drift import drift_null
 Array = np.ndarray[Any, np.dtype[Any]]
 
 CONVENTIONS = {"paper": 1.0, "md": 2.0}
-"""T over K/(k_B d): the paper has T = K/(k_B d), molecular dynamics K = (d/2) k_B T."""
+"""The factor before K/(k_B d): 1 in the paper, 2 in molecular dynamics, where K = (d/2) k_B T."""
 
 
 def temperature(
@@ -74,92 +74,93 @@ def temperature(
         setting changes: learning rate, momentum, …), or None for the whole range. Windows tile from `start`; a shorter
         last one is `partial`.
     start, stop
-        Steps, or percent of the step range as in "50%" and, exactly a third, "100/3%". `start="auto"`: from where
-        temperatures, displacements and the loss are in equilibrium (`equilibration`), with an `EquilibriumWarning` if
-        any of them still drifts: in the last stretch of constant settings, and with window "rate" in each of them.
+        Steps, or percent of the step range: "50%", or "100/3%" for exactly a third. `start="auto"` begins where
+        temperatures, displacements and the loss are in equilibrium (`equilibration`), in the last stretch of constant
+        settings; with window "rate", in each stretch. An `EquilibriumWarning` names those that still drift.
     lag
         Steps between the two frames of a velocity, or "epoch" (the ends of consecutive complete epochs); default: the
-        stride, 1 for a run with every step. For a lag over one stride, displacements do not overlap and restart in each
-        window. A list of lags gives a further dimension `lag`, from one pass over the frames: T(L).
+        stride, 1 for a run with every step. At a lag beyond one stride, displacements do not overlap, and begin anew
+        in each window. A list of lags gives a further dimension `lag`, from one pass over the frames: T(L).
     remove_drift
-        Report the fluctuation alone as `temperature`: ½ m (⟨v²⟩ − ⟨v⟩²) of each weight, averaged over the group.
+        Report only the fluctuation as `temperature`: ½ m (⟨v²⟩ − ⟨v⟩²) of each weight, averaged over the group.
     mass
-        Of each weight: a number, or a mapping from globs over parameter names to numbers (others: 1).
+        Mass of each weight: a number, or a mapping from globs over parameter names to numbers (others: 1).
     k_B
-        Boltzmann's constant, in units of the answer's choice.
+        Boltzmann's constant: temperatures are divided by it.
     convention
         "paper" or "md".
     parameter, layer, exclude
-        Globs over parameter names and layers; excluded parameters do not count in d. A name that exists is itself,
-        whatever signs are in it.
+        Globs over parameter names and layers; excluded parameters do not count in d. A glob that is equal to a name
+        means that name, even with signs such as * in it.
     frozen
         Count frozen weights in d, too: those of parameters that require no gradient or are in no optimizer, and did
-        not move. They are no degrees of freedom, and are left out by default; the attribute
-        `frozen_weights_left_out` says how many.
+        not move. They are no degrees of freedom. By default they are left out, and the attribute
+        `frozen_weights_left_out` has their number.
     steps_per_epoch
-        Takes the place of a recorded `epoch`: epochs end at its multiples. It is needed where a boundary between two
-        epochs was not logged: values that are missing are filled only between two equal ones.
+        Length of an epoch, used instead of the recorded `epoch`: epochs end at its multiples. It is needed if a
+        boundary between two epochs was not logged, since missing values are filled only between two equal ones.
     unequal_epochs
         Allow lag "epoch" where epochs differ in length.
     memory_limit
         Bytes; a query that is projected to need more is refused.
     cache
-        Keep sums of bins beside the store and answer from them, where the query's windows and lag end on bin edges
-        (whole run, epochs); a folder to keep them there; False for neither. The answer is the same to the bit.
+        True: keep sums of bins beside the store, and answer from them if the query's windows and lag end on bin edges
+        (whole run, epochs). A folder: keep them there. False: neither. The answer is the same to the bit.
     errors
-        Whether to give error bars.
+        Whether to compute error bars.
     per
-        "eta2": also T/η², which stays where the learning rate changes, with its standard error and what the optimizer
-        leads one to expect.
+        "eta2": also T/η², which a schedule of the learning rate leaves constant, with its standard error and the range
+        that the optimizer should give.
 
     Returns
     -------
     xarray.Dataset
         Dims (group, window), lazy when the run is: `weights` (d, by group), `velocities` (d × velocities of a weight),
-        `temperature`, `temperature_drift` = ½ m ⟨v⟩², `drift_null`, what that is expected to be without any drift (see
-        Notes), `temperature_thermal`, `floor` = m δ²/12, what rounding alone would give (δ: spacing of the original
-        dtype at the window's edge frames), all in weight² step⁻² / k_B (weight² lag⁻² for other lags). NaN for a group
-        with a NaN or infinite weight, with a `NonFiniteWarning`.
-        Of sums that were kept without their trajectory, a window that does not end on bin edges has the temperature
-        alone: the other columns are NaN (`remove_drift` is refused).
-        With error bars: `standard_error` of the temperature (mean ± 1.96 of it is a 95 % interval; NaN below n_eff 20),
-        `n_eff`, the independent samples that the window's 𝒯(t) is worth, and `unreliable`, where these are fewer than
+        `temperature`; `temperature_drift` = ½ m ⟨v⟩²; `drift_null`, the value that this has on average without any
+        drift (see Notes); `temperature_thermal`; `floor` = m δ²/12, which rounding alone would give (δ: spacing of the
+        original dtype at the window's edge frames); all in weight² step⁻² / k_B (weight² lag⁻² for other lags). NaN for
+        a group with a NaN or infinite weight, with a `NonFiniteWarning`.
+        If only kept sums are left of a run, a window that does not end on bin edges has only the temperature: the other
+        columns are NaN (`remove_drift` is refused).
+        With error bars: `standard_error` of the temperature (mean ± 1.96 of it is a 95 % interval; NaN below n_eff 20);
+        `n_eff`, the effective number of independent samples of 𝒯(t) in the window; `unreliable`, True if n_eff is below
         200 (500 for a single weight); see `analyzer.statistics.uncertainty`.
         `learning_rate` η of the window, NaN where it changes or differs between the parameters of a group;
         `learning_rate_change`, its highest over its lowest value; `remark`, which says what changes within the window.
         With `per="eta2"`: `temperature_per_eta2` with `temperature_per_eta2_error`, and `expected_low`,
         `expected_high` and `expectation` (paper's convention, m = k_B = 1). Where η changes, T/η² is the mean of
-        𝒯(t)/η(t)²: of whole parameters, at lag 1 of a run with every step; else it is NaN.
+        𝒯(t)/η(t)², for groups of whole parameters at lag 1 of a run with every step; for others it is NaN.
         With lag "epoch" also `temperature_half_phase` and `velocities_half_phase`, see Notes. With a list of lags, all
-        but the weights over (lag, group, window), with the coordinates `lag`, as text, and `steps_per_lag`.
+        variables but `weights` have dims (lag, group, window), with the coordinates `lag`, as text, and
+        `steps_per_lag`.
 
     Raises
     ------
     TooFewFramesError, WindowError, EpochError, GroupError, SelectionError, OptionError, MemoryLimitError, TreeError
-        At once.
+        When called, before any frame is read.
     TrajectoryMissingError
-        Only sums were kept of the run, and they do not answer.
+        Only kept sums are left of the run, and they do not answer this question.
     StoreChangedError
-        The store is another one than was opened. When computed, like the following.
+        The store was replaced since it was opened. Raised when the answer is computed, as are the following.
     CorruptChunkError, MissingChunkError
-        A chunk is damaged or absent.
+        A chunk is damaged or missing.
 
     Notes
     -----
-    `temperature_drift` has an expectation of T g/N even without any drift (g: statistical inefficiency of the
-    velocity, N: velocities of the window): it is not zero for pure noise. `drift_null` is that expectation, from the
-    displacements of bins of 256 velocities (a quarter of the window, if that is less), biased low by g/(2·256) of
-    itself, and too high for weights that a minimum confines; NaN where the bins are too few or too short. With lag
-    "epoch" displacements are taken for independent. See `analyzer.statistics.uncertainty.drift_null`.
+    The expectation of `temperature_drift` is T g/N even without any drift (g: statistical inefficiency of the velocity,
+    N: velocities of the window): it is not zero for pure noise. `drift_null` estimates it from the displacements of
+    bins of 256 velocities (or a quarter of the window, if that is less). The estimate is too low by the fraction
+    g/(2·256), and too high for weights that a minimum confines; it is NaN if the bins are too few or too short. At lag
+    "epoch" displacements count as independent. See `analyzer.statistics.drift.drift_null`.
 
-    Where minibatches are drawn without replacement, each is seen once an epoch, and the displacement between the ends
-    of two epochs is that of a bridge, smaller than that of as many independent steps; how much smaller depends on the
-    phase. So lag "epoch" reports both: `temperature` from the ends e_k of consecutive complete epochs, displacements
-    w(e_k+1) − w(e_k), and `temperature_half_phase` by the same formula from their middles m_k, displacements
-    w(m_k+1) − w(m_k), where m_k is half an epoch (whole strides, rounded down: the attribute `half_phase_steps`) after
-    the end before it. Displacements from middle to middle are as many steps long as those from end to end
-    (`steps_per_lag`; others are left out unless `unequal_epochs`), lie whole inside their window, and cross neither gap
-    nor resumption. A window of one epoch holds none: NaN. What the kept sums cannot answer is decoded.
+    If minibatches are drawn without replacement, each is seen once an epoch. Then the displacement between the ends of
+    two epochs is that of a bridge, smaller than that of as many independent steps; how much smaller depends on the
+    phase. So lag "epoch" reports two phases. `temperature` takes displacements w(e_k+1) − w(e_k) between the ends e_k
+    of consecutive complete epochs. `temperature_half_phase` takes displacements w(m_k+1) − w(m_k) between their middles
+    m_k, where m_k is half an epoch after the end before it (whole strides, rounded down: the attribute
+    `half_phase_steps`). Displacements between middles are as many steps long as those between ends (`steps_per_lag`;
+    others are left out unless `unequal_epochs`), lie inside one window, and cross neither gap nor resumption. A window
+    of one epoch holds none: NaN.
 
     Examples
     --------
@@ -168,7 +169,7 @@ def temperature(
     >>> answer["temperature"].dims
     ('group', 'window')
     """
-    one, several = (lag, None) if lag is None or isinstance(lag, (int, str)) else (None, list(lag))
+    one, several = (lag, None) if isinstance(lag, str) or not np.iterable(lag) else (None, list(lag))
     query = query_of(locals(), lag=one, lags=several, batches=errors)
     physics: dict[str, Any] = {"remove_drift": remove_drift, "mass": mass, "k_B": k_B, "convention": convention}
     answer, measured = temperature_of(run, query, per=per, **physics)
@@ -186,7 +187,7 @@ def temperature_of(
     convention: str = "paper",
     per: str | None = None,
 ) -> tuple[xr.Dataset, list[Measurement]]:
-    """`temperature` of a query, and the measurements that it rests on: one for each lag."""
+    """As `temperature`, for a query; also returns the measurements behind it, one for each lag."""
     scale = _scale(convention, k_B)
     check_per(per)
     query = from_equilibrium(run, query)
@@ -208,12 +209,12 @@ def temperature_of(
 def _measured(
     run: xr.DataTree, queries: Sequence[Query], mass: Mass
 ) -> tuple[list[Measurement], dict[int, Measurement]]:
-    """The measurements of queries, and by their number those half an epoch later of the ones with lag "epoch"."""
+    """The measurements of queries; and, by number of the query, those half an epoch later for the lag "epoch"."""
     epochs = [n for n, query in enumerate(queries) if query.lag == "epoch"]
     later = [replace(queries[n], half_phase=True, batches=False) for n in epochs]
     try:
         found = measure_together(run, [*queries, *later], mass)
-    except (EpochError, TrajectoryMissingError):  # no two middles in a window, or none whose sums were kept
+    except (EpochError, TrajectoryMissingError):  # no window holds two middles, or kept sums lack those frames
         return measure_together(run, queries, mass), {}
     return found[: len(queries)], dict(zip(epochs, found[len(queries) :], strict=True))
 
@@ -231,12 +232,12 @@ def _dataset(
     """The temperatures of one measurement; at lag "epoch" with those half an epoch later."""
     opened = measurement.run.opened
     if remove_drift and measurement.plan.squares_only and opened is not None:
-        raise unanswered(opened.store)  # of each weight's mean velocity, kept sums know nothing here
+        raise unanswered(opened.store)  # the drift needs each weight's mean velocity, which is not among these sums
     units = f"weight^2 {unit_of(measurement.plan.sampling)}^-2"
     columns = {
         "temperature": Column(units, "temperature", squares_only=not remove_drift),
         "temperature_drift": Column(units, "temperature of the mean velocity"),
-        "drift_null": Column(units, "temperature of the mean velocity that is expected without a drift"),
+        "drift_null": Column(units, "temperature of the mean velocity expected without a drift"),
         "temperature_thermal": Column(units, "temperature of the fluctuation"),
         "floor": Column(units, "temperature of rounding"),
     }
@@ -271,7 +272,7 @@ def _physics(query: Query, remove_drift: bool, mass: Mass, k_B: float, conventio
 
 
 def _with_half_phase(dataset: xr.Dataset, stride: int, shifted: xr.Dataset | None) -> xr.Dataset:
-    """The dataset with the temperature half an epoch later, NaN where there is none."""
+    """Add the temperature half an epoch later to a dataset; NaN where there is none."""
     if shifted is None:
         values = xr.full_like(dataset["velocities"], np.nan, dtype=np.float64)
         counts = xr.zeros_like(dataset["velocities"])
@@ -291,13 +292,13 @@ def _with_half_phase(dataset: xr.Dataset, stride: int, shifted: xr.Dataset | Non
     ).assign_attrs(half_phase_steps=steps // (2 * stride) * stride)
 
 
-@np.errstate(divide="ignore", invalid="ignore")  # of no weights: NaN, as it should be
+@np.errstate(divide="ignore", invalid="ignore")  # for a group without weights, NaN is right
 def _columns(
     table: Array, weights: Array, count: Array, *, scale: float, remove_drift: bool, lengths: Array
 ) -> tuple[Array, ...]:
     total = 0.5 * scale * table[SQUARES] / (weights * count)
     drift = 0.5 * scale * table[SQUARED_SUM] / (weights * count**2)
-    # A difference of equal numbers may fall below zero by rounding; a variance does not.
+    # A variance is not negative, but rounding may make the difference of two equal numbers so.
     thermal = np.maximum(total - drift, 0)
     null = 0.5 * scale * drift_null(table[DISPLACED], table[SQUARED_SUM], table[SQUARES], lengths, count) / weights
     return thermal if remove_drift else total, drift, null, thermal, scale * table[ULP] / (12 * weights)
@@ -307,8 +308,7 @@ def _scale(convention: Any, k_B: Any) -> float:
     if convention not in CONVENTIONS:
         raise OptionError(
             f"--convention: expected 'paper' (T = K/(k_B d)) or 'md' (twice that), got {convention!r}. The two "
-            "differ by a "
-            "factor of 2. Write --convention paper",
+            "differ by a factor of 2. Write --convention paper",
             convention=convention,
         )
     if not isinstance(k_B, (int, float)) or not math.isfinite(k_B) or k_B < 1e-300:

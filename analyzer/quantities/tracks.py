@@ -1,4 +1,4 @@
-"""Series of a run that equilibrium is looked for in: temperature, displacement and loss."""
+"""The series of a run that are judged for equilibrium: temperature, displacement and loss."""
 
 from __future__ import annotations
 
@@ -22,23 +22,23 @@ Array = np.ndarray[Any, np.dtype[Any]]
 
 LOSS = "loss"
 _MOST_SAMPLES = 1 << 14
-"""Longer series are averaged in bins first: a hundred starts are tried, and each takes a Fourier transform."""
+"""Longer series are averaged in bins first: about a hundred starts are tried, each with a Fourier transform."""
 FEWEST = 40
-"""Samples of a series below which nothing is looked for."""
+"""Fewest samples of a series that is judged."""
 
 
 @dataclass(frozen=True)
 class Track:
-    """One series of a run: what it is, of which group, and at which steps its samples stand.
+    """One series of a run: its quantity, its group of weights, its samples and their steps.
 
     Attributes
     ----------
     values
         (samples,) float64.
     steps
-        (samples,) the step of each sample; of a bin, its last.
+        (samples,) the step of each sample; for a mean over a bin, the bin's last step.
     width
-        Steps that a sample looks back.
+        Steps that a sample covers, up to its own.
     """
 
     quantity: str
@@ -60,7 +60,7 @@ class Track:
 
 
 def within(series: Sequence[Track], start: int, stop: int) -> list[Track]:
-    """The parts of series that lie in a stretch, averaged in bins where they are long; too short ones are left out."""
+    """The parts of series in a stretch. Long ones are averaged in bins, too short ones are left out."""
     cut = []
     for track in series:
         inside = (track.steps - track.width >= start) & (track.steps <= stop)
@@ -100,7 +100,7 @@ def step_at(track: Track, samples: int) -> int:
 
 
 def temperature_series(measurement: Measurement, known: Array | None = None) -> tuple[Array, Array]:
-    """½⟨v²⟩ of every group and step, without the steps at gaps, and the steps; `known` is the series if computed."""
+    """½⟨v²⟩ of every group and step, without steps at gaps, and the steps. `known` is the series, if it is computed."""
     assert measurement.moments.series is not None
     sampling, origin = measurement.plan.sampling, measurement.moments.origin
     series = np.asarray(measurement.moments.series) if known is None else known
@@ -108,7 +108,7 @@ def temperature_series(measurement: Measurement, known: Array | None = None) -> 
         [np.arange(f, f + n - 1) for f, n in zip(sampling.first.tolist(), sampling.count.tolist(), strict=True)]
     )
     weights = measurement.plan.grouping.weights[:, np.newaxis]
-    with np.errstate(divide="ignore", invalid="ignore"):  # of no weights: NaN, as it should be
+    with np.errstate(divide="ignore", invalid="ignore"):  # for a group without weights, NaN is right
         values = 0.5 * series[:, places - origin] / weights
     return values, measurement.run.line.steps[places + 1]
 
@@ -131,9 +131,9 @@ def _logged(name: str, array: xr.DataArray, line: Timeline, first: int, last: in
 
 
 def _binned(track: Track) -> Track:
-    """The series, averaged in bins where it is long."""
+    """The series; a long one averaged in bins."""
     width = -(-track.values.size // _MOST_SAMPLES)
-    if width <= 1:  # 0: of a loss that was NaN throughout, no sample is left
+    if width <= 1:  # 0 if no sample is left, as of a loss that was always NaN
         return track
     whole = track.values.size // width * width
     means = track.values[:whole].reshape(-1, width).mean(axis=1)

@@ -43,15 +43,15 @@ def velocity(
     Returns
     -------
     xarray.DataTree
-        The same tree, lazy where the run is, without the frames that no velocity ends at: the first, and the first
-        after each gap or resumption; root scalars too. Where the spacing of frames changes, the coordinate
-        `steps_per_lag` says over how many steps each velocity is taken. Parameters are float64, in weight lag⁻¹: the
-        difference of two float32 numbers is exact only where they are close, so it is taken after widening.
+        The same tree, lazy where the run is. Frames at which no velocity ends are left out, also from root scalars: the
+        first frame, and the first after each gap or resumption. If the spacing of frames changes, the coordinate
+        `steps_per_lag` has the steps that each velocity spans. Parameters are float64, in weight lag⁻¹: the difference
+        of two float32 numbers is exact only if they are close, so it is taken after widening.
 
     Raises
     ------
     TooFewFramesError, WindowError, EpochError, TreeError
-        At once.
+        When called, before any frame is read.
     """
     known = trajectory(run)
     sampling = sample(
@@ -61,19 +61,21 @@ def velocity(
     earlier, later = _selector(before), _selector(after)
     units = f"weight {unit_of(sampling)}^-1"
     data: dict[str, xr.Dataset] = {}
+    above = run.path.rstrip("/")  # a run of a sweep is a child of its root
     for node in run.subtree:
+        path = node.path.removeprefix(above) or "/"
         dataset = node.to_dataset(inherit=False)
         if "step" in dataset.dims:
             dataset = dataset.isel(step=later)
         for name in dataset.data_vars:
-            if node.path.startswith("/parameters") and "step" in dataset[name].dims:
+            if path.startswith("/parameters") and "step" in dataset[name].dims:
                 frames = node[str(name)].variable
                 values = frames.isel(step=later).astype(np.float64) - frames.isel(step=earlier).astype(np.float64)
                 dataset[name] = (values.dims, values.data, {**frames.attrs, "units": units})
-        data[node.path] = dataset
+        data[path] = dataset
     if sampling.steps_per_lag is None:
         taken = known.line.steps[after] - known.line.steps[before]
-        title = "steps that the velocity is taken over"
+        title = "steps that the velocity spans"
         data["/"] = data["/"].assign_coords(steps_per_lag=("step", taken, {"units": "step", "long_name": title}))
     tree = xr.DataTree.from_dict(data, name=run.name)
     tree.attrs |= {"quantity": "velocity", "lag": sampling.lag}
@@ -83,7 +85,7 @@ def velocity(
 
 
 def velocity_summary_of(run: xr.DataTree, query: Query) -> tuple[xr.Dataset, list[Measurement]]:
-    """`velocity_summary` of a query, and the measurement that it rests on."""
+    """As `velocity_summary`, for a query; also returns the measurement behind it."""
     measurement = measure(run, from_equilibrium(run, query))
     per = unit_of(measurement.plan.sampling)
     columns = {
@@ -112,7 +114,7 @@ def velocity_summary(
     steps_per_epoch: int | None = None,
     unequal_epochs: bool = False,
 ) -> xr.Dataset:
-    """Mean velocity, mean squared velocity and its root, by group and window: what `analyzer velocity` prints.
+    """Mean velocity, mean squared velocity and its root, by group and window, as `analyzer velocity` prints them.
 
     Parameters
     ----------
@@ -125,7 +127,7 @@ def velocity_summary(
     -------
     xarray.Dataset
         Dims (group, window), lazy where the run is: `mean_velocity` (of the group's centre of mass),
-        `mean_squared_velocity` (paper, figure 4, for a single element), `rms_velocity`.
+        `mean_squared_velocity` (in the paper's figure 4 for single elements), `rms_velocity`.
     """
     query = query_of(locals())
     answer, measured = velocity_summary_of(run, query)
@@ -133,14 +135,14 @@ def velocity_summary(
     return answer
 
 
-@np.errstate(divide="ignore", invalid="ignore")  # of no weights: NaN, as it should be
+@np.errstate(divide="ignore", invalid="ignore")  # for a group without weights, NaN is right
 def _columns(table: Array, weights: Array, count: Array) -> tuple[Array, ...]:
     squared = table[SQUARES] / (weights * count)
     return table[SUM] / (weights * count), squared, np.sqrt(squared)
 
 
 def pairs(sampling: Sampling) -> tuple[Array, Array]:
-    """Frames (velocities,) that the velocities of a sampling begin and end at."""
+    """The frames (velocities,) at which the velocities of a sampling begin, and those at which they end."""
     length = sampling.count - 1
     place = np.arange(int(length.sum())) - np.repeat(np.cumsum(length) - length, length)
     spacing = np.repeat(sampling.spacing, length)
@@ -149,7 +151,7 @@ def pairs(sampling: Sampling) -> tuple[Array, Array]:
 
 
 def _selector(frames: Array) -> slice | Array:
-    """A slice where the frames are evenly spaced, since dask slices without copying; else the frames."""
+    """A slice if the frames are evenly spaced, since dask slices without copying; else the frames."""
     apart = np.diff(frames)
     if frames.size == 1 or (apart == apart[0]).all():
         step = int(apart[0]) if apart.size else 1

@@ -287,7 +287,9 @@ def _split(p: Parameter, by: str) -> tuple[Literal["axis", "element"], int, int,
     if by == "element":
         return "element", 0, 1, 1
     if by == "head":
-        if p.heads is None or p.head_axis is None or p.shape[p.head_axis] % (p.heads * p.head_blocks):
+        if p.heads is None or p.head_axis is None or p.heads < 1 or not 0 <= p.head_axis < len(p.shape):
+            return None
+        if p.shape[p.head_axis] % (p.heads * p.head_blocks):
             return None
         return "axis", p.head_axis, p.shape[p.head_axis] // (p.heads * p.head_blocks), p.head_blocks
     if len(p.shape) < 2:

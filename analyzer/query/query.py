@@ -18,18 +18,18 @@ KEYWORDS = (
 
 @dataclass(frozen=True, kw_only=True)
 class Query:
-    """What is asked of a run, apart from the quantity.
+    """A question without its quantity.
 
     Attributes
     ----------
     by, window, start, stop, lag, parameter, layer, exclude, frozen, steps_per_epoch, unequal_epochs, memory_limit
         As for `analyzer.temperature`.
     lags
-        Several lags in place of `lag`, for a quantity that takes them.
+        Several lags instead of `lag`, for a quantity that takes them.
     workers
         Threads or processes that will compute, for the projection of memory.
     cache
-        Whether the moments cache is used and filled, or its folder if that is not beside the store.
+        Whether kept sums are used and written; or their folder, if it is not beside the store.
     batches
         Whether velocities of groups without a series are cut into batches, for error bars.
     half_phase

@@ -16,7 +16,7 @@ Array = np.ndarray[Any, np.dtype[Any]]
 def whole_steps(steps: Array) -> Array:
     """Return the steps of a tree as integers."""
     if steps.dtype.kind in "iu":
-        return steps
+        return steps.astype(np.int64, copy=False)  # differences of unsigned steps would wrap around
     if steps.dtype.kind != "f" or not np.isfinite(steps).all() or (steps != np.round(steps)).any():
         raise TreeError(
             f"Run: expected whole numbers in the coordinate 'step', got {steps.dtype}. It counts updates. Assign them: "

@@ -27,7 +27,7 @@ _MOST_SCALARS = 4
 _SHARES = frozenset({"acc", "auc", "auroc", "f1", "precision", "recall", "r2", "top1", "top5"})
 """Words in names of scalars that lie between 0 and 1."""
 _MOST_RESUMPTIONS = 20
-"""More marks with a label each would hide a chart."""
+"""Most marks of resumptions, each with a label: more would hide the chart."""
 _MOST_MARKS = 12
 _ENOUGH_BINS = 64
 """A run with this many bins of kept sums or more is drawn with windows of whole bins, so that no frame is decoded."""
@@ -62,7 +62,7 @@ def losses(subject: Subject, asked: Asked) -> list[Content]:
 
 def _scalar(name: str, steps: Array, values: Array, points: int, marks: list[tuple[float, str]]) -> Chart:
     finite = np.isfinite(values)
-    if _is_sparse(finite):  # means over windows would be mostly gaps, and a line between lonely points is none
+    if _is_sparse(finite):  # means over windows would mostly be gaps, and single points would give no line
         some = np.flatnonzero(finite)[:: -(-int(finite.sum()) // points)]
         points_of = Line(name, values[some], "points")
         return Chart(
@@ -131,7 +131,7 @@ def temperatures(subject: Subject, asked: Asked) -> list[Content]:
 
 
 def _rates(subject: Subject, points: int) -> Chart | Map | None:
-    """Return the learning rates against step; None where none is recorded or it is one throughout."""
+    """Return the learning rates against step; None if none is recorded, or it is constant."""
     line = trajectory(subject.run).line
     found = distinct_rates(line.settings.recorded, np.arange(line.steps.size) > 0)
     values = np.array([rate for _, rate in found])
@@ -201,7 +201,9 @@ def remarks(answer: xr.Dataset) -> list[Content]:
             said.setdefault(str(text), []).append(str(name) or "model")
     for text, names in said.items():
         which = "" if len(names) == answer.sizes["group"] else f"{', '.join(names)}: "
-        notes.append(Note(f"{which}{text}. A mean over it is of no one setting: T/η² is what may stay.", problem=True))
+        notes.append(
+            Note(f"{which}{text}. A mean over several settings describes none; T/η² may be constant.", problem=True)
+        )
     heat, floor = answer["temperature"].values, answer["floor"].values
     if missing := int(np.isnan(heat).sum()):
         notes.append(

@@ -27,11 +27,11 @@ _SHORT = 64
 """Longest lag, in strides, of the chart of the correlation, which has no logarithmic axis."""
 _MODES = 3
 _FRAMES = 500
-"""Frames of the modes of a report: enough for the first few, in a fraction of a second."""
+"""Frames from which a report computes modes: enough for the first few modes, in a fraction of a second."""
 
 
 def motion(subject: Subject, asked: Asked) -> list[Content]:
-    """Return charts of correlation and displacement against lag, and a table of what they say."""
+    """Return charts of correlation and displacement against lag, and a table of times, exponents and diffusion."""
     answer = dynamics(subject.run, by=asked.by, **subject.range, **asked.options).compute().isel(window=0)
     lags = answer["lag"].values
     near = lags <= _SHORT * max(int(lags[lags > 0].min()), 1)
@@ -98,7 +98,7 @@ def _with_error(value: float, error: float) -> str:
 
 
 def spectra(subject: Subject, asked: Asked) -> list[Content]:
-    """Return a chart of the spectral density of velocities, and what can be seen of the epoch in it."""
+    """Return a chart of the spectral density of velocities, and a note on the lines of the epoch."""
     limit = asked.memory_limit
     try:
         answer = spectrum(subject.run, by=asked.by, **subject.range, memory_limit=limit).compute().isel(window=0)

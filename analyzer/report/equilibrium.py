@@ -36,18 +36,18 @@ def equilibrium(subject: Subject, asked: Asked) -> list[Content]:
     caption = (
         "t₀: the start that leaves most independent samples. g: statistical inefficiency, the steps for one "
         "independent sample. Displacement: mean squared displacement over 256 steps. Change from t₀ on: in percent of "
-        "the mean, with its 95 % interval; a small one may be dismissed even if it is significant."
+        "the mean, with its 95 % interval; even a significant change may be too small to matter."
     )
     contents.append(Table(_COLUMNS, rows, numeric=frozenset(_COLUMNS) - _TEXT, caption=caption))
     return contents
 
 
 def _headline(answer: xr.Dataset) -> str:
-    """Say what the table says: every count is one of its rows."""
+    """Return a summary of the table. It counts the table's rows."""
     verdicts = answer["verdict"].values
     steps = answer["equilibrium_step"].values.astype(float)
     if np.isnan(steps).all():
-        return f"There is no equilibrium to be found: {answer['reason'].values[0, 0]}."
+        return f"No equilibrium can be found: {answer['reason'].values[0, 0]}."
     several = answer.sizes["window"] > 1
     text = f"{answer.sizes['window']} stretches have constant settings. " if several else ""
     text += f"The latest t₀ of all series is step {int(np.nanmax(steps)):,} (marked in the charts)."

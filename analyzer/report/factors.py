@@ -1,4 +1,4 @@
-"""The section on rows × columns: how much of ln⟨v²⟩ of a matrix its rows and columns explain, factors, what is left."""
+"""The section on rows × columns: the share of ln⟨v²⟩ of a matrix that they explain, their factors, and the rest."""
 
 from __future__ import annotations
 
@@ -24,13 +24,13 @@ Array = np.ndarray[Any, np.dtype[Any]]
 _MOST_FACTORS = 200
 """Most points of a ranking. Of more rows or columns, evenly spaced ranks are drawn, with the first and the last."""
 _SMALLER = 4
-"""The maps of elements have so many times as many cells as those of what is left of them."""
+"""The maps of elements have this many times as many cells as the maps of their ratio to the fit."""
 _COLUMNS = ("parameter", "rows × columns", "explained (%)", "by chance (%)", "beyond chance (%)", "left (factor, rms)",
             "sampling error (%)", "at rest", "near the floor")  # fmt: skip
 
 
 def factors(subject: Subject, asked: Asked) -> list[Content]:
-    """Return a table of shares, and for each matrix its factors by rank and a map of what is left."""
+    """Return a table of shares, and for each matrix its factors by rank and a map of its ratio to the fit."""
     chosen = subject.range_from_bin
     try:
         every = [p.name for p in matrices_of(trajectory(subject.run).parameters, Query())]
@@ -63,8 +63,8 @@ def _table(answer: xr.Dataset, names: Sequence[str]) -> Table:
     begin, end = answer.attrs.get("start_step", 0), answer.attrs.get("stop_step", 0)
     caption = (
         f"Steps {begin:,} to {end:,}. ⟨v²⟩ ≈ row factor × column factor: the share of the variance of ln⟨v²⟩ that this "
-        "explains, without sampling errors, with its 95 % interval. By chance: what it explains on average of a matrix "
-        "of this size without structure."
+        "explains, without sampling errors, with its 95 % interval. By chance: the mean share in matrices of this size "
+        "without structure."
     )
     lines = [_line(answer.sel(tested=name), name) for name in names]
     return Table(_COLUMNS, lines, numeric=frozenset(_COLUMNS[1:]), caption=caption)
@@ -110,5 +110,5 @@ def _map(answer: xr.Dataset, name: str, most: int) -> Map:
     down, across = cell_size(shape, most)
     with np.errstate(divide="ignore"):
         means = np.exp(averaged(np.log(np.where(ratio > 0, ratio, np.nan)), down, across))
-    title = f"{name}: what is left" + (f", {down} × {across} elements a cell" if down * across > 1 else "")
+    title = f"{name}: ratio to the fit" + (f", {down} × {across} elements a cell" if down * across > 1 else "")
     return Map(title, "row", "column", means, "⟨v²⟩ ÷ (row × column)", "", down, across)

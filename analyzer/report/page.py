@@ -99,17 +99,17 @@ class RunPart:
 
 @dataclass(frozen=True)
 class Failure:
-    """What the page cannot show.
+    """A run or a section that the page cannot show.
 
     Attributes
     ----------
     run, section
-        Name of the run, empty for all runs together, and title of the section, empty for a run that was not opened.
+        Name of the run, empty for all runs together; title of the section, empty for a run that was not opened.
     why
         The error, in one sentence.
     foreseen
-        Whether the analyzer refused it, as of a run that is too short. Any other error is a fault of this program or
-        of the machine.
+        Whether the analyzer refused to answer, for example for a run that is too short. Any other error is a fault of
+        this program or of the machine.
     """
 
     run: str
@@ -141,7 +141,7 @@ def page(
     -------
     str
         HTML that loads nothing from outside. If something cannot be shown, because a chunk is damaged, the run is too
-        short or weights are not finite, the section says so. Whatever happens in a section, the others stand.
+        short or weights are not finite, the section says so. An error in one section does not affect the others.
 
     Raises
     ------
@@ -206,7 +206,7 @@ def _opened(locations: Sequence[str], asked: Asked, failures: list[Failure]) -> 
             subjects.append(Subject(location, name, asked))
         except StoreNotFoundError:
             raise
-        except Exception as error:  # one bad run does not take the others along
+        except Exception as error:  # the other runs are still reported
             failures.append(Failure(name, "", sentence_of(error), isinstance(error, AnalyzerError)))
             first = first or error
     if not subjects and first is not None:
@@ -215,7 +215,7 @@ def _opened(locations: Sequence[str], asked: Asked, failures: list[Failure]) -> 
 
 
 def sentence_of(error: Exception) -> str:
-    """Return what an error says, in one line: its own sentence if it is ours, else one that says what it is."""
+    """Return the message of an error in one line: that of our own errors, or a sentence about any other."""
     if isinstance(error, AnalyzerError):
         return str(error)
     text = " ".join(str(error).split())
@@ -223,8 +223,8 @@ def sentence_of(error: Exception) -> str:
     if isinstance(error, (OSError, MemoryError)):
         return f"Report: expected a machine that reads and computes, got {found}. Mend the cause, and ask again."
     return (
-        f"Report: expected an answer, got {found}. This is a fault of the analyzer. Ask its command alone for what the "
-        "page lacks, and report the fault with what it prints."
+        f"Report: expected an answer, got {found}. This is a fault of the analyzer. Run the command of this section "
+        "alone, and report the fault with its output."
     )
 
 
@@ -243,7 +243,7 @@ def _written(part: Part, what: Any, asked: Asked, name: str, failures: list[Fail
         try:
             contents = part.write(what, asked)
             _check_drawn(contents)
-        except Exception as error:  # whatever it is, the other sections stand
+        except Exception as error:  # no error of any kind may stop the other sections
             why = sentence_of(error)
             contents = [Note(why, problem=True)]
             failures.append(Failure(name, part.title, why, isinstance(error, AnalyzerError)))
@@ -252,7 +252,7 @@ def _written(part: Part, what: Any, asked: Asked, name: str, failures: list[Fail
 
 
 def _check_drawn(contents: Sequence[Content]) -> None:
-    """Make the numbers of all figures: what fails there fails in its section, and not in the page."""
+    """Compute the numbers of all figures now, so that an error there belongs to the section and not to the page."""
     for content in contents:
         for figure in content.figures if isinstance(content, Gallery) else (content,):
             if isinstance(figure, (Chart, Map)) and not figure.empty:
@@ -260,7 +260,7 @@ def _check_drawn(contents: Sequence[Content]) -> None:
 
 
 def _runs(subjects: Sequence[Subject], refused: Sequence[str]) -> list[Content]:
-    """Return a table that compares the runs of a report, and why others are not on the page."""
+    """Return a table that compares the runs of a report, and a note on each run that could not be opened."""
     known = [subject.store.attrs.get("hyperparameters") for subject in subjects]
     settings = [one if isinstance(one, dict) else {} for one in known]
     names = list(dict.fromkeys(str(key) for one in settings for key in one))

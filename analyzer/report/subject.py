@@ -114,10 +114,10 @@ class Subject:
 
     @property
     def range(self) -> dict[str, Any]:
-        """The range that was asked for, start "auto" replaced by a step; warns of what was heard in finding it."""
+        """The range of steps, with start "auto" replaced by a step. Warnings of that search are repeated each time."""
         start, stop, heard = self._bounds
         for message in heard:
-            warnings.warn(message, stacklevel=2)  # of every section that the range is for
+            warnings.warn(message, stacklevel=2)  # each section that uses the range shows the warning
         return {"start": start, "stop": stop}
 
     @property

@@ -115,15 +115,16 @@ def read_store(location: str | Path) -> Store:
     text = root_text(location)
     try:
         document = json.loads(text)
+        # Earlier recorders wrote paths that were not UTF-8 as half surrogate pairs.
+        document = without_halves(document) if _ESCAPED_HALF.search(text) else document
     except (ValueError, RecursionError) as error:
         raise DamagedStoreError(
-            f"{location}: expected zarr.json to hold JSON, got text that ends or breaks at byte "
+            f"{location}: expected zarr.json to hold JSON, got text that ends or breaks at character "
             f"{getattr(error, 'pos', 0)} of {len(text)}. Without it nobody knows which frames are committed. "
             "Restore zarr.json from a copy of the store, or record the run again.",
             location=location,
         ) from error
-    # Earlier recorders wrote paths that were not UTF-8 as half surrogate pairs.
-    return parse_store(location, without_halves(document) if _ESCAPED_HALF.search(text) else document)
+    return parse_store(location, document)
 
 
 def parse_store(location: str, document: object) -> Store:
@@ -264,8 +265,10 @@ def _parameter(location: str, path: str, node: Mapping[str, Any]) -> Parameter:
         return parameter_of(
             path, attrs if isinstance(attrs, dict) else {}, node["shape"][:-1], node["data_type"], chunks=chunks
         )
-    except (KeyError, TypeError, ValueError) as error:
+    except KeyError as error:
         raise damaged(location, f"attributes of {path!r}", f"the attribute {error}", attrs) from error
+    except (TypeError, ValueError, OverflowError) as error:
+        raise damaged(location, f"attributes of {path!r}", "values of the right types", attrs) from error
 
 
 def _is_count(value: object) -> TypeGuard[int]:

@@ -100,7 +100,7 @@ def branched_at(one: Mapping[Any, Any], other: Mapping[Any, Any]) -> int | None:
     if not all(isinstance(begin, int) for begin in begins):
         return None
     # The first velocity of a continuous segment leads from the last shared frame.
-    strides = [attrs.get("stride", 1) if segment.get("continuous") else 0
+    strides = [segment.get("stride") or attrs.get("stride", 1) if segment.get("continuous") else 0
                for attrs, segment in zip((one, other), own, strict=True)]  # fmt: skip
     return max(int(begin) - int(stride) for begin, stride in zip(begins, strides, strict=True))
 

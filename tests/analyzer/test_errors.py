@@ -95,11 +95,24 @@ def test_truncated_metadata(store: Path) -> None:
         (lambda root: root["attributes"].update(stride="x"), r"stride: expected a positive integer"),
         (lambda root: root["attributes"].update(segments=[{}]), r"segments: expected a list"),
         (lambda root: root["attributes"].update(format_version="1"), r"format_version: expected a positive integer"),
+        (
+            lambda root: _node(root)["attributes"].update(heads=np.inf, head_axis=0),
+            r"lin/weight': expected values of the",
+        ),
+        (lambda root: _node(root)["attributes"].pop("layer"), r"lin/weight': expected the attribute 'layer'"),
     ],
 )
 def test_damaged_metadata(store: Path, change: Callable[[Any], object], text: str) -> None:
     edit_root(store, change)
     with pytest.raises(errors.DamagedStoreError, match=text):
+        analyzer.open_run(store)
+
+
+def test_metadata_that_is_too_deep(store: Path) -> None:
+    """Half a surrogate pair has the whole document searched, as deep as it is."""
+    document = (store / "zarr.json").read_text()
+    (store / "zarr.json").write_text(document.replace("{", '{"deep": ["\\ud800"' + 5000 * ",[" + 5001 * "]" + ", ", 1))
+    with pytest.raises(errors.DamagedStoreError, match="expected zarr.json to hold JSON, got text that ends or breaks"):
         analyzer.open_run(store)
 
 

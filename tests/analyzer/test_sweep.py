@@ -14,6 +14,7 @@ import xarray as xr
 import analyzer
 from analyzer import errors
 from analyzer.query.names import RESERVED
+from analyzer.store.together import branched_at
 from analyzer.sweep import hyperparameter, matching
 from tests.stores import segment, write_store
 
@@ -334,8 +335,29 @@ def test_runs_of_several_strides_have_one_lag(tmp_path: Path) -> None:
     truth = 0.5 * (np.diff(walk[..., ::6]) ** 2).mean()
     np.testing.assert_allclose(answer["temperature"].values.reshape(-1), [truth, truth], rtol=1e-12)
     xr.testing.assert_equal(sweep.thermo.temperature(lag=6).compute(), answer)
-    with pytest.raises(errors.SweepError, match=r"a multiple of 6 steps, got 2: every2 has .*Write --lag 6"):
-        sweep.thermo.temperature(lag=[6, 2])
+    xr.testing.assert_equal(sweep.thermo.temperature(lag=np.int64(6)).compute(), answer)
+    for lag in ([6, 2], np.array([6, 2]), np.int64(2)):
+        with pytest.raises(errors.SweepError, match=r"a multiple of 6 steps, got 2: every2 has .*Write --lag 6"):
+            sweep.thermo.temperature(lag=lag)
+    with (
+        pytest.warns(errors.StrideWarning),
+        pytest.raises(errors.SweepError, match=r"dynamics: expected one stride in all runs, got 2 in every2, 3 in e"),
+    ):
+        sweep.thermo.dynamics()
+
+
+def test_the_velocities_of_one_run_of_a_sweep(three: xr.DataTree, tmp_path: Path) -> None:
+    """A run of a sweep lies below its root: its paths begin with its name."""
+    alone = analyzer.open_run(tmp_path / "run1.zarr").thermo.velocity()
+    xr.testing.assert_identical(three["run1"].thermo.velocity()["parameters"], alone["parameters"])
+
+
+def test_branches_share_frames_up_to_the_stride_of_their_segment() -> None:
+    """The stride of the root is the greatest common divisor of those of its segments."""
+    first = {"first_frame": 0, "first_step": 0, "stride": 2}
+    own = {"first_frame": 10, "stride": 10, "continuous": True}
+    one, other = ({"stride": 2, "segments": [first, own | {"first_step": step}]} for step in (28, 48))
+    assert branched_at(one, other) == 38
 
 
 def test_axes_of_two_meanings_are_two_kinds_of_groups(make: Callable[..., Path], frames: dict[str, np.ndarray]) -> None:
@@ -345,6 +367,10 @@ def test_axes_of_two_meanings_are_two_kinds_of_groups(make: Callable[..., Path],
     assert sweep.thermo.temperature(by="row").sizes["run"] == 2
     with pytest.raises(errors.SweepError, match=r"--by output: expected axes of one meaning .* in a and .* in b\."):
         sweep.thermo.temperature(by="output")
+    heads = {"axes": ["input", "output"], "heads": 2, "head_axis": 0}
+    paths += [make(f"{n}.zarr", attributes={"lin.weight": heads | {"head_blocks": n}}) for n in (1, 5)]
+    with pytest.raises(errors.SweepError, match=r"got .* with 2 heads along axis 0 of lin\.weight in 1 and .* in 5 bl"):
+        analyzer.open_sweep(paths[2:]).thermo.temperature(by="head")
     other = make("c.zarr", attributes={"lin.weight": {"layer": "head"}})
     with pytest.raises(errors.SweepError, match=r"lin\.weight is of layer 'lin' .*a\.zarr and of layer 'head' .*c"):
         analyzer.open_sweep([paths[0], other])

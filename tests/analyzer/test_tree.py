@@ -10,7 +10,7 @@ import pytest
 import xarray as xr
 
 import analyzer
-from analyzer.errors import TreeError, WindowError
+from analyzer.errors import DamagedStoreError, GroupError, TreeError, WindowError
 from tests.stores import write_store
 
 
@@ -129,3 +129,31 @@ def damaged(change: str) -> Any:
 def test_what_is_missing_is_said(change: str, message: str) -> None:
     with pytest.raises(TreeError, match=message):
         analyzer.as_run(damaged(change))
+
+
+def test_unsigned_steps_that_decrease_are_refused(tmp_path) -> None:
+    """Their differences would wrap around to large positive numbers."""
+    steps = np.array([0, 1, 3, 2], dtype=np.uint64)
+    with pytest.raises(TreeError, match="steps out of order"):
+        analyzer.as_run(build(frames(4), steps))
+    with pytest.raises(DamagedStoreError, match=r"strictly increasing steps, got \[3, 2\] at frame 2"):
+        analyzer.open_run(write_store(tmp_path / "run.zarr", {"out.weight": frames(4)}, steps=steps))
+
+
+def test_what_a_tree_lacks_is_named() -> None:
+    with pytest.raises(TreeError, match="got DataTree without the group"):
+        analyzer.as_run(xr.DataTree(xr.Dataset(coords={"step": [0, 1]})))
+    with pytest.raises(TreeError, match="got DataTree without the coordinate and the group"):
+        analyzer.as_run(xr.DataTree())
+
+
+def test_heads_that_an_array_cannot_have() -> None:
+    own = {"name": "out.weight", "layer": "out", "module": "out", "heads": 3, "head_axis": 0}
+    for wrong in ({"heads": 0}, {"head_axis": 2}, {"head_axis": -1}):
+        run = analyzer.as_run(build(frames(), np.arange(40), own | wrong))
+        assert run.thermo.temperature(by="row").sizes["group"] == 3
+        with pytest.raises(GroupError, match="--by head: expected a parameter with"):
+            run.thermo.temperature(by="head")
+    for wrong in ({"heads": "three"}, {"heads": float("inf")}, {"aliases": 1}):
+        with pytest.raises(TreeError, match="parameters/out/weight: expected attributes of the right types, got"):
+            analyzer.as_run(build(frames(), np.arange(40), own | wrong))

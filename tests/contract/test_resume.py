@@ -123,7 +123,7 @@ def test_info_and_verify_tell_of_attempts_and_of_remnants(store):
         assert found.exit_code == 0, found.output
     said = invoke("verify", store).output
     assert "attempts/1: steps 51 to 100 were superseded by a resumed training." in said
-    assert "attempts/.2.tmp: no attempt of this run, left by a writer that died. It may be deleted." in said
+    assert "attempts/.2.tmp: not an attempt of this run; a writer that died left it. It may be deleted." in said
     shutil.rmtree(store / "attempts/1")
     gone = invoke("verify", store)
     assert gone.exit_code == 0

@@ -1,4 +1,4 @@
-"""`analyzer cache`: what is kept beside a store; filling and removing it."""
+"""`analyzer cache`: the sums that are kept beside a store: fill, show and drop them."""
 
 from __future__ import annotations
 
@@ -21,17 +21,19 @@ if TYPE_CHECKING:
     from analyzer.query.query import Query
 
 _ALONE = "It stands alone: it answers whole runs and epochs without the trajectory"
-_folder = click.option("--cache", "chosen", type=UserPath(file_okay=False), help="The folder, where it was chosen.")
+_folder = click.option(
+    "--cache", "chosen", type=UserPath(file_okay=False), help="The folder of kept sums, if --cache chose it."
+)
 
 
 @click.group(short_help="Sums kept beside a store: fill, show or drop them.")
 def cache() -> None:
     """Fill, show or drop the sums that answer later questions without decoding.
 
-    A full cache answers without its trajectory, too: temperatures of whole runs and epochs by any group, and of any
-    window of models, layers, modules and parameters; dynamics of these at the default lags, in windows that begin and
-    end at multiples of 256 frames. Spectrum, modes and ageing need the frames. Sums that are kept of a run are never
-    replaced by those of another: a second run at the same path has its own folder, STORE.moments/RUN_ID.
+    A full cache also answers without the trajectory: temperatures of whole runs and epochs by any group, and of any
+    window by model, layer, module and parameter; dynamics of these at the default lags, in windows that begin and end
+    at multiples of 256 frames. Spectrum, modes and ageing need the frames. The sums of a run are never replaced by
+    those of another: a second run at the same path has its own folder, STORE.moments/RUN_ID.
 
     \b
     analyzer cache fill runs/gcn.zarr && rm -r runs/gcn.zarr
@@ -48,7 +50,7 @@ def cache() -> None:
 def fill(store: str, no_dynamics: bool, **options: Any) -> None:
     """Keep all sums of STORE, for temperatures and dynamics, so that they answer even without its trajectory.
 
-    What was written is read back. The last line says whether the trajectory may go; exit 1 where it must stay.
+    All sums are read back after writing. The last line says whether the trajectory may go; exit 1 if it must stay.
 
     \b
     analyzer cache fill runs/gcn.zarr
@@ -76,7 +78,7 @@ def fill(store: str, no_dynamics: bool, **options: Any) -> None:
     if faults:
         raise click.ClickException(
             f"{printable(store)}: expected all of the run in {printable(str(account.home))}, got "
-            f"{len(faults):,} of its parts not there or not whole ({printable(faults[0])}). "
+            f"{len(faults):,} parts missing or damaged ({printable(faults[0])}). "
             "The trajectory must stay: it is the only copy. Make room, or take another folder (--cache DIR)."
         )
     if reason:
@@ -85,7 +87,7 @@ def fill(store: str, no_dynamics: bool, **options: Any) -> None:
 
 
 def _fill_pairs(run: xr.DataTree, query: Query, options: dict[str, Any]) -> str:
-    """Keep the sums that dynamics are answered from; return why, where a run can have none."""
+    """Keep the sums that answer dynamics. Return the reason if a run cannot have them, else ""."""
     from analyzer.cli.execution import computed
     from analyzer.engine.keeping import why_not_kept
     from analyzer.errors import AnalyzerError, MemoryLimitError, SettingsWarning
@@ -106,7 +108,7 @@ def _fill_pairs(run: xr.DataTree, query: Query, options: dict[str, Any]) -> str:
 
 
 def _alone(account: Account) -> str:
-    """What sums answer that stand alone."""
+    """The sentence on what the sums answer without the trajectory."""
     if account.pair_faults:
         return f"{_ALONE}, but not dynamics."
     return f"{_ALONE}, and dynamics."
@@ -144,10 +146,10 @@ def show(store: str, chosen: str | None, format_: str) -> None:
 @click.argument("store")
 @_folder
 def drop(store: str, chosen: str | None) -> None:
-    """Delete what is kept for STORE; the store itself stays as it is, and so do sums of other runs.
+    """Delete the sums that are kept for STORE. The store itself and sums of other runs stay as they are.
 
-    Only sums are deleted that can be made again from the frames of STORE. Sums of another run at this path, or of other
-    frames, may be all that is left of it: they are named, and stay.
+    Only sums that can be made again from the frames of STORE are deleted. Sums of another run at this path, or of other
+    frames, may be all that is left of them: they are named, and stay.
 
     \b
     analyzer cache drop runs/gcn.zarr
@@ -169,7 +171,7 @@ def drop(store: str, chosen: str | None) -> None:
 
 
 def _line(account: Account) -> str:
-    """What is kept, in a line."""
+    """One line on the kept sums: folder, files, size and share of the run."""
     from analyzer.engine.kept.homes import describe
 
     known = describe(account.home)
@@ -178,7 +180,7 @@ def _line(account: Account) -> str:
 
 
 def _name_others(account: Account) -> None:
-    """Name the folders of other runs on stderr, which nothing here touches."""
+    """Name the folders of other runs on stderr. No command here touches them."""
     for other in account.others:
         say(
             f"{printable(str(other))}: sums of another run, perhaps all that is left of it; they stay. "

@@ -1,4 +1,4 @@
-"""`analyzer check`: measured numbers of a run beside what physics leads one to expect of them."""
+"""`analyzer check`: measured numbers of a run beside the values that physics predicts."""
 
 from __future__ import annotations
 
@@ -78,7 +78,7 @@ def _table(answer: xr.Dataset, frame: pd.DataFrame, wide: bool) -> str:
 
 
 def _section(name: str, frame: pd.DataFrame, wide: bool) -> str:
-    """One check as a table under its title: what all rows share stands once above it, empty columns are left out."""
+    """One check as a table under its title. What all rows share is said once above it; empty columns are left out."""
     from analyzer.cli.columns import with_short_names
     from analyzer.cli.table import table_text
     from analyzer.quantities.findings import TITLES

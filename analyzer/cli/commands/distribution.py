@@ -1,4 +1,4 @@
-"""`analyzer distribution`: velocities beside the distribution of Maxwell and Boltzmann."""
+"""`analyzer distribution`: velocities beside the Maxwell–Boltzmann distribution."""
 
 from __future__ import annotations
 
@@ -16,22 +16,22 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
 _RMS = (2, 3, 4)
-"""Multiples of the rms velocity: a table shows how many velocities lie beyond."""
+"""Multiples of the rms velocity: the table shows the share of velocities beyond each."""
 
 
-@click.command(short_help="How velocities are distributed, beside Maxwell and Boltzmann's curve.")
+@click.command(short_help="How velocities are distributed, beside the Maxwell–Boltzmann curve.")
 @over_stores
 @partial(series_options, auto=True)
 @partial(sample_options, weights=512, steps=2048)
 @output_options
 @execution_options
 def distribution(sample_weights: int, sample_steps: int, seed: int, **options: Any) -> None:
-    """How the velocities of groups of weights of the run in STORE are distributed, beside the Gaussian of Maxwell and
-    Boltzmann, from a sample.
+    """How the velocities of groups of weights of the run in STORE are distributed, beside the Maxwell–Boltzmann
+    Gaussian, from a sample.
 
-    There are two histograms. The first has velocities in units of the rms of their group: heavy tails show that weights
-    differ in temperature. The second has each weight's velocities less their mean, in units of its own rms. The table
-    shows how many lie far out; csv, json and files have every bin.
+    There are two histograms. In the first, velocities are in units of the rms of their group: heavy tails show that
+    weights differ in temperature. In the second, the mean of each weight is subtracted, and velocities are in units of
+    its own rms. The table shows the shares in the tails; csv, json and files have every bin.
 
     \b
     analyzer distribution runs/gcn.zarr --start auto --plot distribution.png
@@ -55,7 +55,7 @@ def distribution(sample_weights: int, sample_steps: int, seed: int, **options: A
 
 
 def _table(answer: xr.Dataset, frame: pd.DataFrame) -> str:
-    """How many velocities lie far out, a line a group, and what the columns say."""
+    """The shares of velocities in the tails, one line for each group, and what the columns mean."""
     from analyzer.cli.table import table_text
 
     attrs = answer.attrs
@@ -64,8 +64,8 @@ def _table(answer: xr.Dataset, frame: pd.DataFrame) -> str:
     looked = f"{counts.min():,}" + (f" to {counts.max():,}" if counts.min() < counts.max() else "")
     notes = (
         f"distribution of velocities by {attrs['by']}, {steps}, from {looked} velocities of each;\n"
-        "% of velocities farther from 0 than 2, 3 and 4 rms of their group; own: of each weight, from its mean; "
-        "every bin: --format csv"
+        "% of velocities farther from 0 than 2, 3 and 4 times the rms of their group;\n"
+        "own: farther from their weight's mean, in times its own rms; every bin: --format csv"
     )
     return f"{table_text(_shares(answer))}\n\n{notes}\n"
 

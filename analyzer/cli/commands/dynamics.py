@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
 _EMPTY = "se: standard error; empty beyond a sixteenth of the window, where one run gives no interval"
 _SHOWN = 12
-"""Lags of a group and window that a table shows; every lag is in all other formats."""
+"""Lags of a group and window that a table shows; all other formats have every lag."""
 
 
 @click.command(short_help="How weights move: velocity correlation and mean squared displacement by lag.")
@@ -32,10 +32,10 @@ _SHOWN = 12
 @click.option(
     "--waiting",
     metavar="STEPS",
-    help="In place of means over all origins: the displacement from single frames, so many steps after the first, as "
-    "in 1:10000:log. It shows whether the run ages.",
+    help="Instead of means over all origins: the displacement from single frames, at these waiting times after the "
+    "first frame, as in 1:10000:log. It shows whether the run ages.",
 )
-@click.option("--remove-drift", is_flag=True, help="Take each weight's mean velocity off.")
+@click.option("--remove-drift", is_flag=True, help="Subtract each weight's mean velocity.")
 @click.option(
     "--per-eta2", is_flag=True, help="Also C, MSD and the diffusion coefficient over the learning rate squared."
 )
@@ -45,7 +45,7 @@ def dynamics(lags: str | None, waiting: str | None, remove_drift: bool, per_eta2
     """How the weights of the run in STORE move in time: velocity autocorrelation, mean squared displacement with its
     local exponent, diffusion coefficient and correlation time, by group, window and lag.
 
-    Lags beyond a sixteenth of the window are given without an error bar: one run says too little there.
+    Lags beyond a sixteenth of the window have no error bar: one run has too few independent samples there.
 
     \b
     analyzer dynamics runs/gcn.zarr --start auto --plot dynamics.png
@@ -59,11 +59,11 @@ def dynamics(lags: str | None, waiting: str | None, remove_drift: bool, per_eta2
     from analyzer.quantities.dynamics import dynamics_of
 
     if waiting is not None and options["window"] is not None:
-        raise click.UsageError("--waiting: expected one range of steps, got --window as well.")
+        raise click.UsageError("--waiting: expected one range of steps, got --window as well. Leave one of them out.")
     if waiting is not None and (remove_drift or per_eta2):
         given = "--remove-drift" if remove_drift else "--per-eta2"
         raise click.UsageError(
-            f"--waiting: expected displacements from single frames as they are, got {given} as well."
+            f"--waiting: expected plain displacements from single frames, got {given} as well. Leave one of them out."
         )
     run, query = asked(options)
     if waiting is not None:
@@ -81,7 +81,7 @@ def dynamics(lags: str | None, waiting: str | None, remove_drift: bool, per_eta2
 
 
 def _give_ageing(options: Any, run: Any, query: Any, waiting: str, lags: str | None) -> None:
-    """Give the two-time displacement: a row for each group, waiting time and lag."""
+    """Write the two-time displacement: a row for each group, waiting time and lag."""
     from analyzer.cli.answer import give
     from analyzer.cli.execution import computed
     from analyzer.quantities.ageing import ageing_of
@@ -145,7 +145,7 @@ def _table(answer: xr.Dataset, frame: pd.DataFrame, wide: bool) -> str:
 
 
 def _told_of_far(answer: xr.Dataset) -> str:
-    """Say what lags are estimated from for which not all pairs are summed; "" where there are none."""
+    """Say how the lags are estimated for which not all pairs are summed; "" if there are none."""
     from analyzer.query.lags import LONGEST
 
     far = answer.isel(lag=answer["averaged_over"].values > int(answer.attrs["lag"]))

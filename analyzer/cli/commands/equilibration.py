@@ -22,15 +22,15 @@ if TYPE_CHECKING:
 @click.command(short_help="From which step on temperatures, displacements and the loss are stationary.")
 @over_stores
 @series_options
-@click.option("--loss", default="loss", show_default=True, metavar="NAME", help="The logged scalar to look at.")
+@click.option("--loss", default="loss", show_default=True, metavar="NAME", help="The logged scalar that is tested.")
 @output_options
 @execution_options
 def equilibration(loss: str, **options: Any) -> None:
     """From which step on the run in STORE is in equilibrium, and whether it still drifts.
 
-    Three kinds of series are looked at: the temperature of every group at each step, its mean squared displacement over
-    256 steps, and the loss. Each has a start, from which on the most independent samples remain, the range within which
-    that start is known, and a verdict on the drift after it.
+    Three kinds of series are tested: the temperature of every group at each step, its mean squared displacement over
+    256 steps, and the loss. For each, the answer has a start, the range within which that start is known, and a verdict
+    on the drift after it. The start is the step after which the most independent samples remain.
 
     \b
     analyzer equilibration runs/gcn.zarr --plot equilibration.png
@@ -70,7 +70,7 @@ def _table(answer: xr.Dataset, frame: pd.DataFrame, wide: bool) -> str:
 
 
 def _check_loss(run: xr.DataTree, loss: str, store: str) -> None:
-    """Refuse a loss that was not logged, if the user named it: without a loss the default is left out."""
+    """Refuse a loss that was not logged, if the user named it. If the default was not logged, it is left out."""
     from analyzer.tree import scalars_of
 
     given = click.get_current_context().get_parameter_source("loss") is not ParameterSource.DEFAULT
@@ -83,7 +83,7 @@ def _check_loss(run: xr.DataTree, loss: str, store: str) -> None:
 
 
 def _warn(answer: xr.Dataset) -> None:
-    """Name the series that drift on stderr; say it if there is no series at all."""
+    """Name the series that drift on stderr; say so if there is no series at all."""
     from analyzer.quantities.tracks import FEWEST
     from analyzer.statistics.equilibrium import DRIFTING
 
@@ -99,7 +99,7 @@ def _warn(answer: xr.Dataset) -> None:
         several = f", steps {int(one['start_step'])} to {int(one['stop_step'])}" if answer.sizes["window"] > 1 else ""
         if drifting:
             say(
-                f"Warning: from that step on these still change, so that it begins no equilibrium{several}: "
+                f"Warning: these still change after their start, so that there is no equilibrium{several}: "
                 f"{', '.join(drifting)}. Train longer, or dismiss what is small.",
                 err=True,
             )
@@ -107,4 +107,4 @@ def _warn(answer: xr.Dataset) -> None:
     if answer.sizes["group"] and (steps != steps).all():
         say(f"Warning: there is no equilibrium: {printable(str(answer['reason'].values[0, 0]))}.", err=True)
     if not answer.sizes["group"]:
-        say(f"Warning: no series has the {FEWEST} samples that it takes; record {FEWEST} steps or more.", err=True)
+        say(f"Warning: no series has the {FEWEST} samples that are needed; record {FEWEST} steps or more.", err=True)

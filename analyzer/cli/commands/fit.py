@@ -29,7 +29,7 @@ if TYPE_CHECKING:
 
 _MODELS = ("power", "parabola", "square", "stiff", "linear", "proportional", "inverse_power", "joint")
 _MOST_NAMED = 4
-"""Groups that a note names."""
+"""Most groups that a note names."""
 
 
 @click.command(short_help="Temperatures of a sweep, fitted against a hyperparameter.")
@@ -54,7 +54,7 @@ _MOST_NAMED = 4
     "--pool",
     multiple=True,
     metavar="NAME",
-    help="Another hyperparameter that may vary within a fit; else each of its values has one. Repeatable.",
+    help="Another hyperparameter that may vary within a fit; default: one fit for each of its values. Repeatable.",
 )
 @click.option(
     "--start",
@@ -66,7 +66,7 @@ _MOST_NAMED = 4
 @epoch_options
 @selection_options
 @click.option("--intervals", type=click.Choice(["auto", "per-seed", "pooled", "weighted"]), default="auto",
-              show_default=True, help="Where intervals come from.")  # fmt: skip
+              show_default=True, help="How intervals are estimated.")  # fmt: skip
 @click.option("--unfinished", is_flag=True, help="Use runs that were interrupted or still go on.")
 @output_options
 @execution_options
@@ -109,7 +109,7 @@ def fit(stores: tuple[str, ...], **options: Any) -> None:
 
 
 def _choices(given: Iterable[tuple[str, Any]]) -> dict[str, Any]:
-    """The values that runs may have, by hyperparameter: all that were given of it."""
+    """The allowed values by hyperparameter: all that the options name."""
     found: dict[str, list[Any]] = {}
     for name, value in given:
         found.setdefault(name, []).append(value)
@@ -117,7 +117,7 @@ def _choices(given: Iterable[tuple[str, Any]]) -> dict[str, Any]:
 
 
 def _table(answer: xr.Dataset, frame: pd.DataFrame, wide: bool) -> str:
-    """Coefficients as a table, and remarks on each fit; of several lags, the remarks of each."""
+    """Coefficients as a table, and remarks on each fit, for each lag if there are several."""
     from analyzer.cli.columns import columns_of
     from analyzer.cli.table import fewer_of, table_text
     from analyzer.tables.fits import held_parts
@@ -142,7 +142,7 @@ def _table(answer: xr.Dataset, frame: pd.DataFrame, wide: bool) -> str:
 
 
 def _remarks_of_all(answer: xr.Dataset) -> list[str]:
-    """Lines on each fit of one value that is held fixed, at every lag."""
+    """Lines on the fits at one held value, at every lag."""
     if "lag" not in answer.dims:
         return _remarks(answer)
     return [f"lag {at['lag'].item()}: {line}" for at in _lags(answer) for line in _remarks(at) if line]
@@ -153,7 +153,7 @@ def _lags(answer: xr.Dataset) -> list[xr.Dataset]:
 
 
 def documents(answer: xr.Dataset, frames: Iterable[pd.DataFrame], store: str) -> dict[str, Any]:
-    """The object of json; of several lags, one for each under its name. A sweep has no one `store`."""
+    """The object of json; with several lags, an object for each, by lag. A sweep has several stores: none is named."""
     from analyzer.tables.fits import frame_of, held_parts
 
     (frame,) = frames
@@ -195,7 +195,7 @@ def _remarks(answer: xr.Dataset) -> list[str]:
 
 
 def _of_groups(names: list[str], note: str, groups: int) -> str:
-    """A note and the groups that it is of; without them where it is of all."""
+    """A note after the names of its groups; without names if it holds for all."""
     if len(names) == groups:
         return note
     more = f" and {len(names) - _MOST_NAMED} more" if len(names) > _MOST_NAMED else ""

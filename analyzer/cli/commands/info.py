@@ -24,9 +24,9 @@ _WIDTH = 100
 _MOST_STRETCHES = 6
 _FACTS = ("run", "store", "run_id", "status", "model", "first_step", "last_step", "frames", "stride", "weights",
           "disk_bytes")  # fmt: skip
-"""What a line of several stores says first."""
+"""First columns of a line of several stores."""
 _ALWAYS = ("run", "status", "last_step")
-"""Columns of a table of several stores that it has even if all are equal."""
+"""Columns that a table of several stores has even if all values are equal."""
 _TITLES = {"last_step": "last step", "disk_bytes": "on disk"}
 
 
@@ -60,7 +60,7 @@ def info(stores: tuple[str, ...], format_: str, wide: bool) -> None:
 
 
 def _known(store: Store) -> dict[str, Any]:
-    """What is known of a store, and where its settings changed."""
+    """The description of a store, and where its settings changed."""
     changes = [
         {"segment": one.segment, "first_step": one.first_step, "differences": list(one.differences)}
         for one in changes_of(store.attrs.get("segments"))
@@ -70,7 +70,7 @@ def _known(store: Store) -> dict[str, Any]:
 
 
 def _rows(opened: Mapping[str, Store]) -> list[dict[str, Any]]:
-    """Facts of each store, then its hyperparameters: None where a store has no such one."""
+    """Facts of each store, then its hyperparameters: None for one that the store does not have."""
     described = {name: describe(store) for name, store in opened.items()}
     keys = dict.fromkeys(key for known in described.values() for key in known["hyperparameters"])
     columns = column_names(keys, {*RESERVED, *_FACTS})
@@ -96,7 +96,7 @@ def _csv(opened: Mapping[str, Store]) -> str:
 
 
 def _overview(opened: Mapping[str, Store], wide: bool) -> list[str]:
-    """The table of several stores; what all of them share is said below it."""
+    """The table of several stores; below it, what all of them share."""
     rows = _rows(opened)
     names = [name for name in rows[0] if name not in ("store", "first_step", "run_id")]
     shared = {name: rows[0][name] for name in names if name not in _ALWAYS and len(rows) > 1
@@ -124,7 +124,7 @@ def _in_table(name: str, value: Any) -> str:
 
 
 def _show(store: str, format_: str, wide: bool) -> None:
-    """What one store holds, in all detail."""
+    """Print all that is known of one store."""
     known = _known(read_store(store))
     if format_ == "json":
         say(json.dumps(known, indent=2))
@@ -172,7 +172,7 @@ def _number(value: Any) -> str:
 
 
 def _newest(recent: dict[str, Any] | None, store: str, wide: bool) -> list[str]:
-    """The newest temperatures by layer, which the writer left in the metadata."""
+    """The newest temperatures by layer, from the metadata."""
     if recent is None:
         return []
     rows = [("layer", "weights", "temperature")]

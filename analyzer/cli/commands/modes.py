@@ -16,12 +16,20 @@ if TYPE_CHECKING:
     import xarray as xr
     from matplotlib.figure import Figure
 
+_SHORT = {
+    "unlike a random walk": "unlike",
+    "undecided": "undecided",
+    "not distinguishable from a random walk by this criterion": "not distinguishable",
+    "": "–",
+}
+"""Verdicts as a table shows them (`analyzer.statistics.modes.VERDICTS`); without a cosine content there is none."""
+
 
 @click.command(short_help="In which directions weights move, and whether a random walk would look the same.")
 @over_stores
 @modes_options
-@click.option("--frames", type=int, default=2000, show_default=True, help="Most frames to look at, equally spaced.")
-@click.option("--modes", "count", type=int, default=10, show_default=True, help="Modes to tell of each group.")
+@click.option("--frames", type=int, default=2000, show_default=True, help="Most frames to use, equally spaced.")
+@click.option("--modes", "count", type=int, default=10, show_default=True, help="Modes to report of each group.")
 @click.option(
     "--weights", type=UserPath(writable=True), help="Also write the weights of the modes to this netCDF file, FILE.nc."
 )
@@ -31,7 +39,7 @@ def modes(frames: int, count: int, weights: str | None, **options: Any) -> None:
     """Principal modes of the trajectory of groups of weights of the run in STORE: shares of the variance, participation
     ratio, cosine content, and the angle between the modes and the motion from frame to frame.
 
-    A cosine content near 1 says that a random walk would give the same mode. Files of netCDF also have the projections
+    A cosine content near 1 means that the mode looks like one of a random walk. NetCDF files also have the projections
     of every frame.
 
     \b
@@ -76,7 +84,7 @@ def _table(answer: xr.Dataset, frame: pd.DataFrame, wide: bool) -> str:
         "of every frame: --format netcdf"
     )
     if not wide:
-        short = ["unlike" if text.startswith("unlike") else "not distinguishable" for text in frame["verdict"]]
+        short = [_SHORT[text] for text in frame["verdict"]]
         frame = frame.assign(verdict=short).rename(columns={"verdict": "random walk?"}).drop(columns="weights")
     shown, said = columns_of(frame, wide)
     return f"{table_text(shown)}\n\n" + "\n".join([notes, *said, *fewer_of(answer, len(shown))]) + "\n"

@@ -29,14 +29,14 @@ if TYPE_CHECKING:
 @click.option("--start", type=Bound(auto=True),
               help="First frame of temperatures, rows and fits; auto: where a run is in equilibrium.")  # fmt: skip
 @click.option("--stop", type=Bound(), help="Last frame of temperatures, rows and fits.")
-@click.option("--follow", is_flag=True, help="Write the page anew while a run goes on, until it ends.")
+@click.option("--follow", is_flag=True, help="Write the page again while a run goes on, until it ends.")
 @execution_options
 def report(stores: tuple[str, ...], output: str, by: str, follow: bool, **options: Any) -> None:
     """Write all that the analyzer finds in RUNS (paths, or quoted patterns) on one page.
 
-    The page loads nothing: no network, no other file. Pictures zoom and show values under the pointer. Where something
-    cannot be shown, the page says why, and so does stderr. Several runs that differ in learning rate or batch size are
-    fitted, too. Exit code 1 if a section is missing for an error that the analyzer did not foresee.
+    The page needs no network and no other file. Its figures can be zoomed, and show values under the pointer. If
+    something cannot be shown, the page and stderr say why. If several runs differ in learning rate or batch size, their
+    temperatures are fitted. Exit code 1 if a section is missing because of an unexpected error.
 
     \b
     analyzer report runs/gcn.zarr -o report.html
@@ -93,7 +93,7 @@ def _write(locations: Sequence[str], asked: Asked, output: str, options: Mapping
 
 
 def _lines(failures: Sequence[Failure]) -> list[str]:
-    """What the page does not show: a line for each run and reason, with the sections that lack it."""
+    """What the page does not show: a line for each run and reason, with the sections that are missing."""
     sections: dict[tuple[str, str], list[str]] = {}
     for failure in failures:
         sections.setdefault((failure.run, failure.why), []).append(failure.section)
@@ -107,8 +107,7 @@ def _check_place(output: str) -> None:
     """Refuse a page that cannot be written where it is asked for; called before anything is computed."""
     if folder := missing_folder(output):
         raise ReportError(
-            f"--output {output}: expected an existing folder, got none at {folder}. The page would have no place. Make "
-            f"it: mkdir -p {folder}",
+            f"--output {output}: expected an existing folder, got none at {folder}. Make it: mkdir -p {folder}",
             output=output,
         )
     if Path(output).is_dir():

@@ -1,4 +1,4 @@
-"""`analyzer rows`: rows of every parameter from hot to cold, whether they differ, and masks of them."""
+"""`analyzer rows`: the rows of every parameter from hot to cold, whether they differ, and masks of rows."""
 
 from __future__ import annotations
 
@@ -32,15 +32,15 @@ _HOTTEST, _COLDEST = 5, 3
               help="Also fit ⟨v²⟩ of each matrix with row factor × column factor.")  # fmt: skip
 @click.option("--masks", type=UserPath(dir_okay=False), metavar="FILE.npz",
               help="Also write hot, cold, random and small-norm rows as bool arrays.")  # fmt: skip
-@click.option("--fraction", type=float, default=0.2, show_default=True, help="Share of the rows that is in each mask.")
+@click.option("--fraction", type=float, default=0.2, show_default=True, help="Share of the rows in each mask.")
 @click.option("--seed", type=click.IntRange(min=0), default=0, show_default=True, help="Seed of the random rows.")
 @output_options
 @execution_options
 def rows(factors: bool, masks: str | None, fraction: float, seed: int, **options: Any) -> None:
     """Rows of the weights of the run in STORE from hot to cold, and whether those of one parameter differ.
 
-    The table shows the hottest and coldest rows; csv, json and files have all. A test that cannot be trusted, as in a
-    window that is too short for its correlation, is "undecided".
+    The table shows the hottest and coldest rows; csv, json and files have all. A test that cannot be trusted is
+    "undecided": for example, if the window is too short for the correlation of its velocities.
 
     \b
     analyzer rows runs/gcn.zarr --start auto
@@ -48,11 +48,11 @@ def rows(factors: bool, masks: str | None, fraction: float, seed: int, **options
     analyzer rows runs/gcn.zarr --masks masks.npz --fraction 0.2 --seed 1
     analyzer rows runs/gcn.zarr --factors --plot factors.png
 
-    With --factors: how much of the variance of ln⟨v²⟩ of each matrix rows and columns explain, its interval, what they
-    explain by chance, and what did not move. Json and netcdf have the factors of rows and of columns, csv those of
-    rows. The figure shows the factors and what is left.
+    With --factors, each matrix has: the share of the variance of ln⟨v²⟩ that rows and columns explain, its interval,
+    the share that they explain by chance, and the weights at rest. Json and netcdf have the factors of both;
+    csv has those of rows. The figure shows the factors and the residuals.
 
-    A training script zeroes such rows with numpy alone:
+    A training script can zero the rows of a mask with numpy alone:
 
     \b
     masks = numpy.load("masks.npz")      # also: masks["store"], ["start_step"], ["fraction"], ["seed"], ...
@@ -108,7 +108,7 @@ def rows(factors: bool, masks: str | None, fraction: float, seed: int, **options
 
 
 def _document(answer: xr.Dataset, frames: Iterable[pd.DataFrame], store: str) -> dict[str, Any]:
-    """The object of json: rows without the tests, which stand beside them, one for each parameter."""
+    """The object of json: rows, and beside them one test for each parameter."""
     from analyzer.cli.factors import document as factors_document
     from analyzer.cli.records import document_of, records_of
     from analyzer.quantities.answers import RowTables

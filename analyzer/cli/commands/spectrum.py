@@ -23,15 +23,15 @@ if TYPE_CHECKING:
     "--sections",
     type=int,
     metavar="STEPS",
-    help="Length of a section; default: 1,024 velocities, or four epochs and more where eight such sections fit.",
+    help="Length of a section; default: 1,024 velocities, or four epochs or more if eight such sections fit.",
 )
 @output_options
 @execution_options
 def spectrum(sections: int | None, **options: Any) -> None:
     """Power spectral density of the velocities of the run in STORE, averaged over the weights of each group.
 
-    Its integral over all frequencies is the mean squared velocity, twice the temperature, weighted with the window that
-    the sections are multiplied with. Lines at harmonics of the epoch are marked where sections are long enough.
+    Its integral over all frequencies is the mean squared velocity, that is, twice the temperature, weighted with the
+    Hann window of the sections. If sections are long enough, lines at harmonics of the epoch are marked.
 
     \b
     analyzer spectrum runs/gcn.zarr --start auto --plot spectrum.png
@@ -53,7 +53,7 @@ def spectrum(sections: int | None, **options: Any) -> None:
 
 
 def _table(answer: xr.Dataset, frame: pd.DataFrame, wide: bool) -> str:
-    """The density in octaves of frequency, and what is known of lines."""
+    """The density at octaves of frequency, and a line on the harmonics of the epoch."""
     import numpy as np
 
     from analyzer.cli.columns import columns_of

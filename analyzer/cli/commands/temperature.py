@@ -27,7 +27,7 @@ if TYPE_CHECKING:
     "--mass", type=Masses(), multiple=True, help="Mass of every weight, or of parameters that match GLOB. Repeatable."
 )
 @click.option("--no-errors", is_flag=True, help="Leave the error bars out.")
-@click.option("--per-eta2", is_flag=True, help="Also T/η², with what the optimizer leads one to expect of it.")
+@click.option("--per-eta2", is_flag=True, help="Also T/η², with the value that is expected for the optimizer.")
 @click.option("--k-b", "k_b", type=float, default=1.0, show_default=True, help="Boltzmann's constant.")
 @output_options
 @execution_options
@@ -64,7 +64,7 @@ def temperature(convention: str, remove_drift: bool, mass: Any, per_eta2: bool, 
         if query.lags is not None:
             return plots.by_lag(answer)
         if answer.sizes["window"] == 1 and (options["groups"] or options["by"] in plots.SERIES):
-            # One number a group is no picture: draw how it came about.
+            # One number for each group makes no figure: draw the series over shorter windows.
             fine = replace(query, window=plots.series_window(run, answer))
             return plots.temperature(measured(fine), resumed, trajectory(run).line)
         return plots.temperature(answer, resumed, trajectory(run).line)

@@ -1,4 +1,4 @@
-"""`analyzer velocity`: mean and mean squared velocities by window, or every velocity in a file of its own."""
+"""`analyzer velocity`: mean and mean squared velocities by window; with --raw, every velocity."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""`analyzer verify`: whether every committed chunk is whole."""
+"""`analyzer verify`: check every committed chunk of a store."""
 
 from __future__ import annotations
 
@@ -9,17 +9,15 @@ from analyzer.cli.progress import bar
 from analyzer.cli.text import printable, say
 
 
-@click.command(short_help="Walk every chunk: checksums, finite weights, steps, gaps.")
+@click.command(short_help="Read every chunk: checksums, finite weights, steps, gaps.")
 @click.argument("store")
-@click.option(
-    "--workers", type=click.IntRange(1, MOST_WORKERS), help="Threads, a chunk at a time each; default: one a core."
-)
-@click.option("--cache", type=click.Path(file_okay=False), help="The folder of kept sums, where it was chosen.")
+@click.option("--workers", type=click.IntRange(1, MOST_WORKERS), help="Number of threads; default: one a core.")
+@click.option("--cache", type=click.Path(file_okay=False), help="The folder of kept sums, if --cache chose it.")
 def verify(store: str, workers: int | None, cache: str | None) -> None:
-    """Walk every chunk of STORE and report what is wrong; exit 1 when something is.
+    """Read every chunk of STORE and report what is wrong; exit 1 if something is.
 
-    Sums that are kept beside it are made once more and compared. Where only the sums of a run were kept, without its
-    trajectory, their files are checked.
+    Sums that are kept beside it are computed again and compared. If a run has only kept sums and no trajectory, the
+    files of the sums are checked.
 
     \b
     analyzer verify runs/gcn.zarr

@@ -1,4 +1,4 @@
-"""`analyzer watch`: one live table of a run while it is recorded, from its root zarr.json alone."""
+"""`analyzer watch`: a live table of a run while it is recorded, from its root zarr.json alone."""
 
 from __future__ import annotations
 
@@ -17,11 +17,11 @@ from analyzer.store.names import is_url, user_path
 from analyzer.store.schema import Store, read_store
 
 LOOK_SECONDS = 0.5
-"""Time between two looks at the stamp of zarr.json, which a commit changes."""
+"""Time between two checks of the stamp of zarr.json. A commit changes the stamp."""
 REMOTE_SECONDS = 5.0
-"""The same, behind a URL."""
+"""The same for a URL."""
 GONE_SECONDS = 20.0
-"""A store that is gone while it is watched is waited for so long: a new recording makes it anew."""
+"""How long to wait for a watched store that disappeared: a new recording may take its place."""
 
 
 @click.command(short_help="Watch a run while it is recorded: one live table, refreshed at each commit.")
@@ -30,12 +30,12 @@ GONE_SECONDS = 20.0
 def watch(store: str, wait: bool) -> None:
     """Watch the run in STORE while it is recorded, until it ends.
 
-    Shows step, steps a second, loss, learning rate η, how full the spool is, and the newest temperature of each layer,
-    with its course since the watch began. It reads the metadata alone, at each commit. Off a terminal it prints one
-    line for each commit.
+    Shows step, steps a second, loss, learning rate η, how full the spool is, and the newest temperature of each layer
+    with its history since the watch began. It reads only the metadata, at each commit. If stdout is no terminal, it
+    prints one line for each commit.
 
-    Ends with the run: 0 where it was closed (complete or interrupted), 1 where nobody writes it any more. Ctrl-C ends
-    it at any time; the recording does not notice.
+    Ends with the run: exit code 0 if the run was closed (complete or interrupted), 1 if its writer has died. Ctrl-C
+    ends it at any time, without any effect on the recording.
 
     \b
     analyzer watch runs/gcn.zarr
@@ -57,7 +57,7 @@ def watch(store: str, wait: bool) -> None:
                     was_alive, over_since = True, None
                     continue
                 over_since = over_since or time.monotonic()
-                # A run that is resumed after a crash is settled as interrupted first, for an instant.
+                # A run that is resumed after a crash is marked as interrupted for an instant.
                 if not was_alive or opened.status != "interrupted" or time.monotonic() - over_since > RESUMED_SECONDS:
                     break
     except KeyboardInterrupt:
@@ -70,9 +70,9 @@ def watch(store: str, wait: bool) -> None:
 
 
 def committed(location: str) -> Iterator[Store]:
-    """Yield a run after each commit, until it is over; one that is over already is yielded once.
+    """Yield a run after each commit, until it is over; a run that is already over is yielded once.
 
-    What is asked of a run may take longer than a commit: then the commits in between are passed over.
+    If the caller takes longer than a commit, the commits in between are skipped.
     """
     from analyzer.cli.watched import Watched
 
@@ -93,12 +93,12 @@ def committed(location: str) -> Iterator[Store]:
 
 
 def _commits(location: str, wait: bool) -> Iterator[tuple[Store, float]]:
-    """The store at each look, and the time of its last commit. It is read again only where its stamp has changed.
+    """The store at each check, and the time of its last commit. It is read again only if its stamp has changed.
 
     Raises
     ------
     AnalyzerError
-        There is no store, or it was removed and no other came.
+        There is no store, or it was removed and no other took its place.
     """
     from analyzer.store.chunks import document_stamp
 
@@ -121,7 +121,7 @@ def _commits(location: str, wait: bool) -> Iterator[tuple[Store, float]]:
 
 
 def _wait_on(location: str, error: AnalyzerError, wait: bool, since: float | None, is_new: bool) -> float:
-    """Since when a store is waited for that is not there; the error where it is not worth it."""
+    """Return since when a missing store is waited for; raise the error if waiting is useless or too long."""
     now = time.monotonic()
     if wait and (isinstance(error, StoreNotFoundError) or not _holds_something(location)):
         if since is None and is_new:
@@ -135,13 +135,13 @@ def _wait_on(location: str, error: AnalyzerError, wait: bool, since: float | Non
 
 
 def _holds_something(location: str) -> bool:
-    """Whether what is there is no folder that a recorder could be about to fill."""
+    """Whether the path holds something else than a folder that a recorder may be about to fill."""
     path = Path(location)
     return path.exists() and not (path.is_dir() and not (path / "zarr.json").exists())
 
 
 def _committed(location: str) -> float:
-    """The time of the last commit, in seconds of the epoch; now, where that is not to be had."""
+    """The time of the last commit, in seconds since 1970; now, if it cannot be read."""
     try:
         return (Path(location) / "zarr.json").stat().st_mtime
     except (OSError, ValueError):
@@ -150,7 +150,7 @@ def _committed(location: str) -> float:
 
 @contextmanager
 def _terminated_as_interrupted() -> Iterator[None]:
-    """Let SIGTERM end the block as Ctrl-C does, so that a terminal is given back as it was."""
+    """Let SIGTERM end the block as Ctrl-C does, so that the terminal is restored."""
 
     def interrupt(*_: Any) -> None:
         raise KeyboardInterrupt
@@ -167,4 +167,4 @@ def _terminated_as_interrupted() -> Iterator[None]:
 
 
 RESUMED_SECONDS = 3.0
-"""How long a run that was seen alive stays interrupted before the watch ends: a resumption passes through that."""
+"""How long a run that was seen alive must stay interrupted before the watch ends: a resumption passes that state."""

@@ -1,13 +1,14 @@
-"""Files of kept sums, so that the second question need not decode.
+"""Files of kept sums, so that a second question need not decode.
 
 There is one file for each bundle of weights and span of frames. A file is whole or absent (temporary file, rename), so
-that any number of analyzers may write at once. It states what it was made from: its bins, the checksums of its chunks,
-the segments, and the versions of the kernels and of the store's format. Sums that do not fit are made again, elsewhere
-(`analyzer.engine.kept.homes`): a file is replaced only by sums of the same frames, or of more frames of the same run.
+any number of analyzers may write at once. It states what it was made from: its bins, the checksums of its chunks, the
+segments, and the versions of the kernels and of the store's format. Where these do not match the store, new sums are
+made and kept elsewhere (`analyzer.engine.kept.homes`): a file is replaced only by sums of the same frames, or of more
+frames of the same run.
 
 A file has three parts, each read alone: the sums of coarse bins, of single steps, and of fine bins. For a GCN with
-epochs of 1,875 steps they take 0.5, 0.3 and 2.3 MB. Beside it lies what the chunks' stamps were when they were last
-compared with it.
+epochs of 1,875 steps they take 0.5, 0.3 and 2.3 MB. A second file beside it notes the chunks' stamps of the last
+comparison.
 """
 
 from __future__ import annotations
@@ -17,7 +18,6 @@ import hashlib
 import json
 import os
 import struct
-import tempfile
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -36,6 +36,7 @@ from analyzer.engine.kept.contents import (
     segments_until,
 )
 from analyzer.engine.sums import KEPT, KERNELS, SUMS
+from analyzer.store.files import temporary_file
 from analyzer.store.trust import Untrusted, file_bytes, open_regular
 
 Array = np.ndarray[Any, np.dtype[Any]]
@@ -46,26 +47,26 @@ _OLDEST = 3
 _MAGIC = b"TTMOMENT"
 _PARTS = {".sums": ("coarse", "series", "fine"), ".pairs": ("pairs",)}
 SUFFIXES = tuple(_PARTS)
-"""Of files of sums."""
+"""Suffixes of files of sums."""
 _HEAD = struct.Struct("<8sIII")  # magic, version, crc32c of the JSON that follows, its length
 FAULTS = (OSError, struct.error, LookupError, ArithmeticError, ValueError, TypeError, AttributeError, RecursionError)
-"""What a file that holds anything may lead to."""
+"""Errors that reading a file with arbitrary content may raise."""
 
 ABSENT, SAME, OLDER, NEWER, OTHER = "absent", "same", "older", "newer", "other"
-"""What lies on a shelf: nothing that can be read, sums of these frames, of the first of them, of these and later ones,
-or of other frames."""
+"""What a shelf holds for a span: nothing that can be read; sums of the same frames; of the first of them only; of these
+and later ones; of other frames."""
 
 
 @dataclass(frozen=True)
 class Look:
-    """What was found when a question was planned: the stamps of a span's chunks, and the sums that are of them.
+    """The state of a span's chunks, and of sums made from them, when a question was planned.
 
     Attributes
     ----------
     stamp
-        Digest of the stamps; "" where there are none to rely on.
+        Digest of the chunks' stamps; "" where there are no reliable ones.
     sums
-        Digest of the checksums of the chunks in the store, if a file of sums is of them; else "".
+        Digest of the checksums of the chunks in the store, if a file of sums was made from these chunks; else "".
     """
 
     stamp: str = ""
@@ -81,9 +82,9 @@ class Extent:
     start, stop
         The span. The file has the name of its first frame.
     first
-        First frame that its sums are of: before `start` where they are of pairs.
+        First frame that the sums use. Sums of pairs look back, so it lies before `start` there.
     layout
-        What the sums are of, in numbers and lists: the edges of bins, or lags and strips.
+        What each sum covers, in numbers and lists: the edges of bins, or lags and strips.
     """
 
     start: int
@@ -99,17 +100,18 @@ class Shelf:
     Attributes
     ----------
     segments
-        Of the run.
+        Segments of the run.
     versions
-        Of the kernels and of the store's format.
+        Versions of the kernels and of the store's format.
     chunk_steps
         Frames in a chunk.
     alone
-        Whether the trajectory is gone: then there is nothing to compare sums with.
+        Whether the trajectory is gone: then there are no chunks to compare sums with.
     looks
-        By the first frame of a span: what was found when the question was planned.
+        State of each span when the question was planned, by the span's first frame.
     suffix
-        Of its files: ".sums" of velocities, or one that ends in ".pairs" (`analyzer.engine.lookback.pair_cache`).
+        Suffix of the files: ".sums" for velocities, or one that ends in ".pairs"
+        (`analyzer.engine.lookback.pair_cache`).
     """
 
     folder: str
@@ -130,12 +132,12 @@ class Shelf:
         return file.with_suffix(".seen") if self.suffix == SUFFIXES[0] else file.with_name(f"{file.name}.seen")
 
     def has(self, start: int) -> bool:
-        """Whether sums of a span are there: of these frames, or, without a trajectory, of any."""
+        """Whether there are sums of a span that fit its chunks; without a trajectory, whether there are any."""
         return self.file(start).is_file() if self.alone else bool(self.looks.get(start, Look()).sums)
 
 
 def shelf_folder(home: Path, run_id: str, content: object, *, alone: bool) -> Path:
-    """The folder for a bundle that `content` describes: other tensors, regions or spans have another."""
+    """The folder for the bundle that `content` describes. Other tensors, regions or spans have another folder."""
 
     def folder(version: int) -> Path:
         key = hashlib.sha256(repr((version, run_id, content)).encode()).hexdigest()[:24]
@@ -148,7 +150,7 @@ def shelf_folder(home: Path, run_id: str, content: object, *, alone: bool) -> Pa
 def load(
     place: Shelf, start: int, bins: Cut, pieces: int, weights: int, *, with_fine: bool, with_series: bool
 ) -> SpanSums | None:
-    """The kept sums of a span, those parts that are asked for; None where there are none that fit."""
+    """Read the parts of a span's kept sums that are asked for; None where there are no sums that fit."""
     parts = {"coarse": _arrays(len(SUMS), bins.coarse, weights)}
     if with_series:
         parts["series"] = [("<f8", (pieces, int(bins.fine.edges[-1])))]
@@ -181,15 +183,15 @@ def load(
 
 
 def is_of(place: Shelf, start: int, header: Mapping[str, Any]) -> bool:
-    """Whether a file is of the chunks that the plan found in the store."""
+    """Whether a file was made from the chunks that the plan found in the store."""
     known = place.looks.get(start, Look()).sums
     return bool(known) and tuple(header["versions"]) == place.versions and digest(header["chunks"]) == known
 
 
 def compare(place: Shelf, extent: Extent, chunks: Sequence[Place], stamp: str) -> tuple[str, str]:
-    """What the file of a span holds, by the chunks that are in the store now, and the digest of their checksums.
+    """Compare the file of a span with the chunks in the store now; return the result and the digest of their checksums.
 
-    The checksums are read only if the stamp differs from the one that was noted when they were last compared.
+    The checksums are read only if the stamp differs from the one that the last comparison noted.
     """
     start, stop = extent.start, extent.stop
     try:
@@ -203,7 +205,7 @@ def compare(place: Shelf, extent: Extent, chunks: Sequence[Place], stamp: str) -
                 return _relation(place, header, extent.first, stop, found), ""
             note(place, start, stamp, made_of)
         if tuple(header["versions"]) != place.versions:
-            return ABSENT, ""  # the same frames, by other kernels
+            return ABSENT, ""  # of the same frames, but made by other kernels
         fits = header["blocks"] == extent.layout and header["segments"] == segments_until(place.segments, stop)
         return (SAME, known) if fits else (_relation(place, header, extent.first, stop, made_of), "")
     except FAULTS:
@@ -211,9 +213,9 @@ def compare(place: Shelf, extent: Extent, chunks: Sequence[Place], stamp: str) -
 
 
 def _relation(place: Shelf, header: Mapping[str, Any], start: int, stop: int, found: Checksums) -> str:
-    """Whether a file that does not fit has the first of these frames, later ones, too, or other ones.
+    """Tell how a file that does not fit relates to the frames: OLDER, NEWER or OTHER.
 
-    Of one run it is older if the run was resumed since, and newer if the run was opened before that.
+    It is older if the run was resumed since it was made, and newer if it was made after this run was opened.
     """
     held, own = int(header["frames"]), stop - start
     whole = min(held, own) // place.chunk_steps
@@ -224,7 +226,7 @@ def _relation(place: Shelf, header: Mapping[str, Any], start: int, stop: int, fo
 
 
 def note(place: Shelf, start: int, stamp: str, chunks: Checksums) -> None:
-    """Note the stamps of chunks beside sums that are of them; where nothing can be written, they are read again."""
+    """Note the stamps of chunks beside the sums made from them. If this cannot be written, checksums are read again."""
     if stamp:
         with contextlib.suppress(OSError):
             put(place.seen(start), f"{stamp} {digest(chunks)}".encode())
@@ -238,7 +240,7 @@ def _noted(place: Shelf, start: int) -> str:
 
 
 def fault_of(path: Path) -> str | None:
-    """What is wrong with a file of sums, or None: its header and every part are held against their checksums."""
+    """Check the header and every part of a file of sums against their checksums; return what is wrong, or None."""
     try:
         with opened(path) as file:
             header, body = header_of(file)
@@ -251,7 +253,7 @@ def fault_of(path: Path) -> str | None:
 
 @contextlib.contextmanager
 def opened(path: Path) -> Iterator[Any]:
-    """Yield a file of sums; nothing but a regular file is opened, or waited for."""
+    """Yield a file of sums. Only a regular file is opened: a pipe would have to be waited for."""
     with os.fdopen(open_regular(path), "rb") as file:
         yield file
 
@@ -277,7 +279,7 @@ def header_of(file: Any) -> tuple[dict[str, Any], int]:
 
 
 def part_of(file: Any, header: Mapping[str, Any], body: int, part: str) -> bytes:
-    """One part of a file, held against its checksum; what it claims is held against the file before it is read."""
+    """Read one part of a file and compare its checksum. Its claimed place is checked against the file's size first."""
     offset, size, checksum = header[part]
     if not (offset >= 0 and size >= 0 and body + offset + size <= os.fstat(file.fileno()).st_size):
         raise Untrusted(f"{part} sums beyond its end")
@@ -307,12 +309,12 @@ def _split(raw: bytes, arrays: Sequence[tuple[np.dtype[Any], tuple[int, ...]]]) 
 
 
 def keep(place: Shelf, start: int, stop: int, bins: Cut, sums: SpanSums, chunks: Checksums) -> None:
-    """Keep all sums of a span, unless sums of other frames lie there; where nothing can be written they are not kept.
+    """Keep all sums of a span, unless sums of other frames lie there. Where nothing can be written, nothing is kept.
 
     Parameters
     ----------
     chunks
-        Checksums of the chunks that they were made from.
+        Checksums of the chunks that the sums were made from.
     """
     assert sums.fine is not None
     assert sums.series is not None
@@ -331,7 +333,7 @@ def keep(place: Shelf, start: int, stop: int, bins: Cut, sums: SpanSums, chunks:
 def write(
     place: Shelf, extent: Extent, parts: Mapping[str, Sequence[Array]], chunks: Checksums, more: Mapping[str, Any]
 ) -> None:
-    """Write a file of sums, each part with its checksum; where nothing can be written they are not kept."""
+    """Write a file of sums, each part with its checksum. Where nothing can be written, nothing is kept."""
     header: dict[str, Any] = {
         "blocks": extent.layout,
         "frames": extent.stop - extent.first,
@@ -354,7 +356,10 @@ def write(
 
 
 def may_keep(place: Shelf, extent: Extent, chunks: Checksums) -> bool:
-    """Whether sums may be kept: all chunks have checksums, and no sums of other frames lie there, perhaps the last."""
+    """Whether sums may be kept: all chunks have checksums, and no sums of other frames would be replaced.
+
+    Those may be all that is left of their frames.
+    """
     if not all(all(of_piece) for of_piece in chunks):
         return False
     try:
@@ -369,11 +374,10 @@ def may_keep(place: Shelf, extent: Extent, chunks: Checksums) -> bool:
 def put(target: Path, content: bytes) -> None:
     """Write a file so that a reader sees the old or the new one, whole."""
     target.parent.mkdir(parents=True, exist_ok=True)
-    handle, name = tempfile.mkstemp(dir=target.parent, prefix=".part-")
+    part = temporary_file(target)  # with the permissions of the umask: colleagues may read the sums
     try:
-        with os.fdopen(handle, "wb") as file:
-            file.write(content)
-        Path(name).replace(target)
+        part.write_bytes(content)
+        part.replace(target)
     except BaseException:
-        Path(name).unlink(missing_ok=True)
+        part.unlink(missing_ok=True)
         raise

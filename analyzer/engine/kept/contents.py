@@ -1,8 +1,8 @@
-"""What the chunks behind kept sums hold, told without decoding them.
+"""Compare the chunks of a store with those that kept sums were made from, without decoding them.
 
-Sums are of the chunks whose checksums stand in their file, whatever the run and its store are called: copies, restored
-backups and branches have the same names and other chunks. Checksums are read only where a stamp (size and times, or
-what a listing says) differs from the one that was noted when they were last compared.
+A file of sums holds the checksums of its chunks. Names would not do: copies, restored backups and branches have the
+names of the original, but other chunks. Checksums are read only where a stamp (size and times, or what a listing says)
+differs from the one that the last comparison noted.
 """
 
 from __future__ import annotations
@@ -22,12 +22,12 @@ from analyzer.store.roots import Source
 from analyzer.store.schema import is_url
 
 _SETTLED_NS = 2_000_000_000
-"""A file that changed so lately may change again without another time: clocks of file systems are that coarse."""
+"""A file that changed within this time may change again and keep its time: clocks of file systems are that coarse."""
 
 Continuation = tuple[tuple[int, str], ...]
 """First frame of each segment, and the digest of all segments up to it (`settled` records)."""
 Checksums = list[list[str]]
-"""Of the chunks of each piece, in their order along the steps."""
+"""Checksums of the chunks of each piece, in order along the steps."""
 
 
 @dataclass(frozen=True)
@@ -68,12 +68,12 @@ def noted_of(places: Sequence[Place], noted: dict[str, str]) -> Checksums:
 
 
 def look(places: Sequence[Place], listings: dict[str, Any]) -> str:
-    """A digest of the stamps of chunks; "" where there are none, or where a file may still change unseen.
+    """A digest of the stamps of chunks; "" where there are none, or where a file may still change and keep its stamp.
 
     Parameters
     ----------
     listings
-        What earlier looks of the same question saw (`analyzer.store.chunks.stamps`); filled.
+        Stamps that the same question has read before (`analyzer.store.chunks.stamps`); new ones are added.
     """
     found: list[Any] = []
     for place in places:
@@ -93,19 +93,19 @@ def digest(found: Checksums) -> str:
 
 
 def continuation(segments: Sequence[Any]) -> Continuation:
-    """The segments of a document, so that they can be told up to any frame."""
+    """First frame and digest of each segment of a document, for `segments_until`."""
     known = settled(segments)
     return tuple((int(one["first_frame"]), digest_of(known[: n + 1])) for n, one in enumerate(known))
 
 
 def segments_until(known: Continuation, stop: int) -> str:
-    """A digest of the segments that begin before a frame; later ones do not count for what lies before it."""
+    """A digest of the segments that begin before frame `stop`. Later segments do not affect the frames before it."""
     begun = [mark for first, mark in known if first < stop]
     return begun[-1] if begun else ""
 
 
 def continues(held: Sequence[Any], frames: int, segments: Sequence[Any], length: int) -> bool:
-    """Whether a run of `length` frames is that of `frames` frames with the segments `held`, perhaps resumed."""
+    """Whether a run of `length` frames with `segments` is the run of `frames` frames with `held`, perhaps resumed."""
     try:
         after = list(segments[len(held) :])
         same = settled(segments[: len(held)]) == settled(held)

@@ -1,8 +1,8 @@
-"""Kept sums of a run from before it was cut: those of chunks that are still part of it are as good as new.
+"""Kept sums of a run from before it was cut. Those of chunks that are still part of the run are used again.
 
 A training that was resumed from an older frame gives its store another `run_id` (`recorder/FORMAT.md`, "Resumption"),
-and with it a new folder of kept sums. Sums are of the chunks whose checksums stand in their file, so those of unchanged
-chunks are linked over.
+and with it a new folder of kept sums. A file of sums holds the checksums of its chunks, so files of unchanged chunks
+are linked into the new folder.
 """
 
 from __future__ import annotations
@@ -38,7 +38,7 @@ def earlier_homes(base: Path, document: dict[str, Any]) -> Iterator[tuple[Path, 
 
 
 def link(source: Path, target: Path) -> bool:
-    """Give a file of sums a second name, or copy it where there are no links; tell whether it is there then."""
+    """Give a file of sums a second name, or copy it where links are not possible; return whether that succeeded."""
     try:
         target.parent.mkdir(parents=True, exist_ok=True)
         if target.exists():  # of other frames: it stays
@@ -47,8 +47,11 @@ def link(source: Path, target: Path) -> bool:
             os.link(source, target)
         except OSError:
             part = temporary_file(target)
-            shutil.copyfile(source, part)
-            part.replace(target)
+            try:
+                shutil.copyfile(source, part)
+                part.replace(target)
+            finally:
+                part.unlink(missing_ok=True)
     except OSError:
         return False
     return True

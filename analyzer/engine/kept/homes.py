@@ -1,10 +1,10 @@
-"""Where the sums of a run are kept: each run has a folder of its own, and none takes the place of another.
+"""Where the sums of a run are kept. Each run has a folder of its own, and no run replaces another.
 
-Beside a store lies `STORE.moments`. The run that was kept there first has it. Another run that is recorded at the same
-path has `STORE.moments/RUN_ID`, and so has a run of the same name with other frames: `STORE.moments/RUN_ID-2`. Sums may
-be all that is left of a run, so nothing here is overwritten or deleted for another run.
+The folder beside a store is `STORE.moments`, for the run that was kept there first. Another run that is recorded at the
+same path gets `STORE.moments/RUN_ID`; a run of the same id with other frames gets `STORE.moments/RUN_ID-2`. Sums may be
+all that is left of a run, so nothing here is overwritten or deleted for another run.
 
-A folder holds the run's metadata and scalars beside its sums: without the trajectory it opens as a run.
+A folder holds the run's metadata and scalars beside its sums, so that it opens as a run without the trajectory.
 """
 
 from __future__ import annotations
@@ -26,14 +26,14 @@ from analyzer.store.schema import is_url
 
 
 def base_of(location: str, run_id: str, chosen: str | None = None) -> Path | None:
-    """The folder of kept sums of a store: beside it, or in a chosen folder; None where neither can be."""
+    """The folder of kept sums of a store: beside it, or in `chosen`; None for a URL without a chosen folder."""
     if chosen is not None:
         return Path(user_path(chosen)) / f"{run_id}{SUFFIX}"
     return None if is_url(location) else beside(location)
 
 
 def homes_for(base: Path, document: dict[str, Any]) -> Iterator[Path]:
-    """The folders in which sums of a run may lie or may be kept, best first; the last is not there yet.
+    """The folders in which sums of a run may lie or may be kept, best first. The last one does not exist yet.
 
     Parameters
     ----------
@@ -53,7 +53,7 @@ def homes_for(base: Path, document: dict[str, Any]) -> Iterator[Path]:
 
 
 def _plain(run_id: str) -> str:
-    """A name for a folder, where a run's own might be that of something else in it."""
+    """A folder's name for a run whose id might be the name of something else there."""
     return hashlib.sha256(run_id.encode()).hexdigest()[:32]
 
 
@@ -67,7 +67,8 @@ def _is_of(held: dict[str, Any], document: dict[str, Any]) -> bool:
 
 def files_of(home: Path) -> list[Path]:
     """The files of sums in a folder, without those of other runs in folders below it."""
-    return sorted(path for path in (home / "sums").rglob("*") if path.suffix in SUFFIXES)
+    found = (path for path in (home / "sums").rglob("*") if path.suffix in SUFFIXES)
+    return sorted(path for path in found if not path.name.startswith("."))  # those are not finished
 
 
 def describe(home: Path) -> dict[str, Any]:
@@ -76,14 +77,14 @@ def describe(home: Path) -> dict[str, Any]:
     return {"folder": str(home), "files": len(sizes), "bytes": sum(sizes)}
 
 
-_OURS = re.compile(r"zarr\.json|sums/.*\.(sums|pairs|seen)|[^/]+/c/[\d/]+|(.*/)?\.part-[^/]*")
-"""Paths in a folder of kept sums that this package writes."""
+_OURS = re.compile(r"zarr\.json|sums/.*\.(sums|pairs|seen)|[^/]+/c/[\d/]+|(.*/)?\.(part-[^/]*|[0-9a-f]{16}\.part[^/]*)")
+"""Paths in a folder of kept sums that this package writes: files, and parts of files that were not finished."""
 
 
 def drop(home: Path) -> int:
-    """Delete the sums, metadata and scalars of one folder, nothing of runs below it; returns the bytes freed of sums.
+    """Delete the sums, metadata and scalars of one folder, but nothing of runs below it; return the bytes of its sums.
 
-    What else lies there, is somebody's own, and stays with its folders.
+    Files that this package did not write stay, and so do their folders.
     """
     freed = sum(path.stat().st_size for path in files_of(home))
     others = {path for path in runs_in(home) if path != home}

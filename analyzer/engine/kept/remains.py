@@ -1,4 +1,4 @@
-"""What stays of a run beside its sums: its metadata and its scalars, so that the sums alone open as a run."""
+"""The copy of a run's metadata and scalars beside its kept sums, so that these open as a run on their own."""
 
 from __future__ import annotations
 
@@ -27,16 +27,16 @@ _PASSING = ("format", "kept_from", "heartbeat", "recording")
 
 @dataclass(frozen=True)
 class Remains:
-    """Which run, and where it is kept.
+    """A run, and the folder in which it is kept.
 
     Attributes
     ----------
     step
-        The steps of the run as it was opened.
+        The array of the run's steps, as it was opened.
     attributes
-        Digest of its attributes.
+        Digest of the run's attributes.
     folder
-        Its folder of kept sums.
+        The run's folder of kept sums.
     """
 
     step: Source
@@ -45,7 +45,7 @@ class Remains:
 
     @classmethod
     def of(cls, store: Store, step: Source, home: Path | None) -> Remains | None:
-        """What is to be kept of a store; None where nothing is kept, or where only sums are left."""
+        """What to keep of a store; None where nothing is kept, or where only kept sums are left of it."""
         if home is None or not store.is_trajectory:
             return None
         return cls(step, _digest(store.attrs), str(home))
@@ -56,9 +56,10 @@ def _digest(attributes: Any) -> str:
 
 
 def preserve(remains: Remains, *, anew: bool = False) -> None:
-    """Copy a run's metadata and scalars to its kept sums, if what lies there is older.
+    """Copy a run's metadata and scalars to its kept sums, if those there are older.
 
-    The copy has a format of its own: no recorder takes it for a store. A folder that cannot be written is no error.
+    The copy has a format of its own, so that no recorder takes it for a store. A folder that cannot be written is no
+    error.
 
     Parameters
     ----------
@@ -86,7 +87,7 @@ def preserve(remains: Remains, *, anew: bool = False) -> None:
 
 
 def _document(remains: Remains) -> dict[str, Any]:
-    """The root document as it is now: of the run that was opened, and with paths that stay within the store."""
+    """Read the root document as it is now; check that it is of the opened run, and that its paths are valid."""
     check_same(remains.step)
     document: dict[str, Any] = json.loads(root_text(remains.step.location))
     parse_store(remains.step.location, document)
@@ -94,7 +95,7 @@ def _document(remains: Remains) -> dict[str, Any]:
 
 
 def _may_replace(folder: Path, held: dict[str, Any], document: dict[str, Any]) -> bool:
-    """Whether metadata may take the place of what lies in a folder: of the same run, and no less of it."""
+    """Whether metadata may replace those in a folder: they must be of the same run, with at least as many frames."""
     if not held:
         return not os.path.lexists(folder / "zarr.json")
     before, after = held["attributes"], document["attributes"]
@@ -104,7 +105,7 @@ def _may_replace(folder: Path, held: dict[str, Any], document: dict[str, Any]) -
 
 
 def missing_of(remains: Remains) -> list[str]:
-    """What of a run's metadata and scalars is not in its folder of kept sums, byte for byte, or did not reach the disk.
+    """The keys of a run's metadata and scalars that its folder of kept sums does not hold byte for byte.
 
     Raises
     ------
@@ -127,7 +128,7 @@ def _is_kept(location: str, folder: Path, key: str, absent: bool) -> bool:
     try:
         content = _object(location, key)
         return content == _object(str(folder), key) and (content is not None or absent)
-    except OSError:  # no file lies in its place
+    except OSError:  # something other than a file has this path
         return False
 
 
@@ -139,7 +140,7 @@ def _scalars(document: dict[str, Any]) -> Iterator[tuple[str, dict[str, Any]]]:
 
 
 def _keys(path: str, node: dict[str, Any]) -> Iterator[str]:
-    """The keys of the chunks of an array, those of the first steps first."""
+    """The keys of the chunks of an array, in order of steps."""
     chunks = node["chunk_grid"]["configuration"]["chunk_shape"]
     grid = [range(-(-length // chunk)) for length, chunk in zip(node["shape"], chunks, strict=True)]
     for position in product(*grid):
@@ -150,7 +151,7 @@ def _may_be_absent(node: dict[str, Any], key: str) -> bool:
     """Whether a chunk ends before its scalar was first logged: it need not exist."""
     number = int(key.rpartition("/c/")[2].split("/")[0])
     first = node.get("attributes", {}).get("first_frame", 0)
-    return bool((number + 1) * node["chunk_grid"]["configuration"]["chunk_shape"][0] <= first)
+    return isinstance(first, int) and (number + 1) * node["chunk_grid"]["configuration"]["chunk_shape"][0] <= first
 
 
 def _object(location: str, key: str) -> bytes | None:
@@ -158,12 +159,12 @@ def _object(location: str, key: str) -> bytes | None:
 
 
 def _copy(location: str, folder: Path, path: str, node: dict[str, Any], whole: int) -> None:
-    """Copy the chunks of one scalar, apart from those that were full when it was last copied."""
+    """Copy the chunks of one scalar, except those that were full when it was last copied."""
     full = whole // node["chunk_grid"]["configuration"]["chunk_shape"][0]
     for key in _keys(path, node):
         target = folder / key
         if int(key.removeprefix(f"{path}/c/").split("/")[0]) < full and target.exists():
             continue
-        with contextlib.suppress(Untrusted):  # no file lies in its place: `missing_of` names it
+        with contextlib.suppress(Untrusted):  # something other than a file has this path: `missing_of` names it
             if (content := _object(location, key)) is not None:
                 put(target, content)

@@ -1,8 +1,9 @@
 """Gram matrices of equally spaced frames, summed over the weights of groups, and projections of weights on them.
 
-G(s, t) = Σ_weights x(s) x(t), with x(t) = w(t) − w(first frame): the difference is taken in float64, since products of
-the weights themselves would lose the small differences (1e-6 from raw float32, 7e-15 so). G is n × n for n frames,
-whatever the number of weights, and never are all weights in memory: the Grams of bundles are added one to another.
+G(s, t) = Σ_weights x(s) x(t), with x(t) = w(t) − w(first frame). The difference is taken in float64, since products of
+the weights themselves would lose the small differences (relative error 1e-6 from raw float32, 7e-15 this way). G is
+n × n for n frames and any number of weights. The matrices of bundles are added one after another, so that only the
+weights of the bundles at work are in memory.
 """
 
 from __future__ import annotations
@@ -31,7 +32,7 @@ _TILE = 1024
 
 @dataclass(frozen=True)
 class GramSums:
-    """The Gram matrices of groups, (groups, frames, frames), each times its number in the query, and what is amiss."""
+    """Gram matrices (groups, frames, frames), the number of each group, and (parameter, frame) that are not finite."""
 
     numbers: Array
     grams: Array
@@ -40,7 +41,7 @@ class GramSums:
 
 @dataclass(frozen=True)
 class GramPlan:
-    """A question about some frames of a run, cut into tasks; `frames` are their numbers."""
+    """A question about some frames of a run, cut into tasks; `frames` has the numbers of the frames."""
 
     passage: Passage
     jobs: tuple[PickJob, ...]
@@ -53,7 +54,7 @@ def plan_gram(asked: Asked, frames: Array) -> GramPlan:
     Raises
     ------
     MemoryLimitError
-        At once.
+        The projected memory is above the limit. Nothing was read.
     """
     passage = cut(asked, 0)
     jobs = pick_jobs(passage, frames)
@@ -74,12 +75,12 @@ def gram_arrays(
     finish: Callable[[Array], dict[str, Array]],
     shapes: dict[str, tuple[tuple[int, ...], Any]],
 ) -> tuple[dict[str, da.Array], da.Array]:
-    """The lazy answer of a plan: arrays by name as `finish` makes them from the Gram matrices, and what is not finite.
+    """The lazy answer of a plan: the arrays that `finish` makes, by name, and the frames that are not finite.
 
     Parameters
     ----------
     finish
-        From (groups, frames, frames) to the arrays; other processes can load it.
+        Makes the arrays from the Gram matrices (groups, frames, frames). Other processes must be able to load it.
     shapes
         Shape and dtype of each array.
     """
@@ -98,7 +99,7 @@ def gram_arrays(
     return made, made.pop("nonfinite")
 
 
-@np.errstate(invalid="ignore", over="ignore")  # of weights that are not finite, which are noted
+@np.errstate(invalid="ignore", over="ignore")  # weights that are not finite are noted elsewhere
 def gram_of(bundle: Bundle, parts: Sequence[Sequence[Picked]]) -> GramSums:
     """The Gram matrices of a bundle's groups, from its picked frames in order."""
     picked = [one for several in parts for one in several]
@@ -116,7 +117,7 @@ def gram_of(bundle: Bundle, parts: Sequence[Sequence[Picked]]) -> GramSums:
 
 
 def add_grams(total: GramSums | None, more: GramSums, groups: int) -> GramSums:
-    """The Gram matrices of all groups, with those of one more bundle."""
+    """Add the Gram matrices of one more bundle to those of all groups."""
     if total is None:
         count = more.grams.shape[1]
         total = GramSums(np.arange(groups), np.zeros((groups, count, count)), ())
@@ -141,7 +142,7 @@ def assemble_grams(assembly: Assembly, finish: Callable[[Array], dict[str, Array
 
 @dataclass(frozen=True)
 class ProjectJob:
-    """What one task adds up: (groups, factors, frames) f of the frames that it picks."""
+    """The frames that one task picks, and their factors f (groups, factors, frames)."""
 
     pick: PickJob
     factors: Array

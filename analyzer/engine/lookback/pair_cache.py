@@ -29,12 +29,12 @@ def load_pairs(place: Shelf, extent: Extent, shape: tuple[int, ...]) -> tuple[Ar
 
 
 def keep_pairs(place: Shelf, extent: Extent, sums: Array, nonfinite: dict[str, int], chunks: Checksums) -> None:
-    """Keep the sums of a span, unless sums of other frames lie there; where nothing can be written they are not kept.
+    """Keep the sums of a span, unless sums of other frames lie there. Where nothing can be written, nothing is kept.
 
     Parameters
     ----------
     chunks
-        Checksums of the chunks that they were made from, those that lie before the span among them.
+        Checksums of the chunks that the sums were made from, including chunks before the span.
     """
     if may_keep(place, extent, chunks):
         write(place, extent, {"pairs": [sums.astype("<f8")]}, chunks, {"nonfinite": nonfinite})

@@ -1,8 +1,9 @@
 """Which pairs of frames a question needs, and in which tasks they are summed.
 
-Groups of whole parameters in windows on the grid (`engine.lookback.strips`) are answered from the sums of strips of 256
-frames of the whole run, which are kept by parameter. For 187,500 steps of a GCN they take 9.4 MB; those of every row
-would take 439, and those of every weight 11.1 GB. So all other questions decode, and sum each window's batches alone.
+For groups of whole parameters and windows on the grid (`analyzer.engine.lookback.strips`), the sums of strips of 256
+frames of the whole run are kept by parameter, and answer later questions. For 187,500 steps of a GCN they take 9.4 MB;
+sums by row would take 439 MB, and sums by weight 11.1 GB. So all other questions decode, and add up only the batches of
+their windows.
 """
 
 from __future__ import annotations
@@ -35,9 +36,9 @@ from analyzer.query.lags import LEAST_WINDOWS, LONGEST, TABLE
 Array = np.ndarray[Any, np.dtype[Any]]
 
 _KERNEL = 2
-"""Number of the kernel: sums that another one made are others in their last bits, and are not used."""
+"""Version of the kernel. Sums by another version differ in their last bits, and are not used."""
 _KEPT_LONGEST = (256, 1024, LONGEST)
-"""Longest lag of kept sums, by the length of the run: a run that grows has them made anew twice at most."""
+"""Longest lag of kept sums; longer runs take a later entry. So a growing run has its sums made anew at most twice."""
 
 
 @dataclass(frozen=True)
@@ -47,15 +48,15 @@ class PairJob:
     Attributes
     ----------
     strips
-        (strips, 5) in the reach, as the kernel takes them; records count from the first of them.
+        (strips, 5) the strips in the reach, as the kernel takes them. Their records are numbered from 0.
     record
-        Number of that first record.
+        Number of the first of these records in the whole run.
     lags, splits
-        In frames; of one class where the strips are those of windows.
+        Lags in frames, and the splits of pairs into classes (all in one class unless `by_class`).
     extent
-        Of the file in which the sums are kept, if they are kept.
+        The file in which the sums are kept; None if they are not.
     window
-        (strips,) the window of each, where the drift is taken off.
+        (strips,) the window of each strip, if the drift is removed.
     """
 
     strips: Array
@@ -69,7 +70,7 @@ class PairJob:
 
     @property
     def records(self) -> int:
-        """How many records there are."""
+        """Number of records."""
         return int(self.strips[-1, 4]) + 1 if len(self.strips) else 0
 
 
@@ -82,9 +83,9 @@ class Selection:
     strip, batch
         (parts,) the run's strip and the question's batch of each part.
     allowed
-        (parts, lags, 2, 2) which classes of pairs lie in the window.
+        (parts, lags, 2, 2) bool: which classes of pairs lie in the window.
     lags
-        Places of the question's lags in those of the sums.
+        Places of the question's lags among the lags of the sums.
     """
 
     strip: Array
@@ -100,13 +101,13 @@ class PairPlan:
     Attributes
     ----------
     lags
-        All that are asked for, in frames, in order: the near ones of `jobs`, then those of `levels`.
+        All lags of the question, in frames, in order: the near ones of `jobs`, then the far ones of `levels`.
     counts
         (batches, lags, 2) pairs of each weight.
     levels, slopes
-        What is summed at far lags, and which mean velocities are taken off; None where nothing is.
+        The pairs of far lags, and the mean velocities that are taken off; None where there are none.
     picks
-        Of the frames that both need.
+        Jobs that pick the frames for `slopes` and for `levels`.
     """
 
     passage: Passage
@@ -128,9 +129,9 @@ def plan_pairs(asked: Asked, lags: Array, *, remove_drift: bool = False) -> Pair
     Raises
     ------
     MemoryLimitError
-        At once.
+        The projected memory is above the limit. Nothing was read.
     TrajectoryMissingError
-        Only sums were kept of the run, and they do not answer.
+        Only kept sums are left of the run, and they do not answer this question.
     """
     line, sampling, grouping = asked.run.line, asked.sampling, asked.grouping
     near, far = lags[lags <= LONGEST], lags[lags > LONGEST]
@@ -173,7 +174,7 @@ def plan_pairs(asked: Asked, lags: Array, *, remove_drift: bool = False) -> Pair
 
 
 def table_of(frames: int) -> Array:
-    """The lags of the kept sums of a run of so many frames."""
+    """The lags of the kept sums of a run of `frames` frames."""
     longest = next((n for n in _KEPT_LONGEST if n * LEAST_WINDOWS >= frames), LONGEST)
     return np.array([lag for lag in TABLE if lag <= longest])
 
@@ -201,7 +202,7 @@ def _jobs(
 
 
 def _memory(plan: PairPlan, workers: int) -> int:
-    """Projected peak: what the tasks have at work, what they gave, and the sums of all, with copies for statistics."""
+    """Projected peak: the memory of running tasks, their results, and the added sums with copies for statistics."""
     passage, per_record = plan.passage, 8 * plan.jobs[0].lags.size * 2 * (2 if plan.by_class else 1)
     rows = [_rows(bundle, plan.by_class) for bundle in passage.bundles]
     given = sum(rows) * per_record * sum(job.records for job in plan.jobs)
@@ -229,7 +230,7 @@ def _table_of(strips: Strips) -> Array:
 
 
 def _selection(run: Strips, asked: Strips, batches: Batches, lags: Array, table: Array) -> Selection:
-    """The strips of the run that a question on the grid is made of, and the classes that its windows hold."""
+    """The strips of the run that make up a question on the grid, and the classes of pairs that its windows hold."""
     strip = np.searchsorted(run.low, asked.low)
     place = (asked.base - 1) // GRID - asked.first // GRID  # places of the window before this one
     back = np.stack([lags // GRID, np.maximum(lags - 1, 0) // GRID], axis=1)[:, :, np.newaxis] + np.arange(2)

@@ -35,7 +35,7 @@ Array = np.ndarray[Any, np.dtype[Any]]
 
 @dataclass(frozen=True)
 class PairSums:
-    """What a question about pairs is answered from.
+    """The sums that answer a question about pairs.
 
     Attributes
     ----------
@@ -70,7 +70,7 @@ def pair_arrays(
     finish: Callable[[PairSums], dict[str, Array]],
     shapes: dict[str, tuple[tuple[int, ...], Any]],
 ) -> tuple[dict[str, da.Array], da.Array]:
-    """The lazy answer of a plan: arrays by name as `finish` makes them from the sums, and those that are not finite.
+    """The lazy answer of a plan: the arrays that `finish` makes from the sums, by name, and the frames not finite.
 
     Parameters
     ----------
@@ -134,7 +134,7 @@ def beyond_of(levels: far.Levels, bundle: Bundle, parts: Sequence[Picked], slope
 def reduce_pairs(
     job: PairJob, bundle: Bundle, frames: Sequence[Frames], reach: Reach, slopes: Array | None = None
 ) -> Part:
-    """The pair sums of a bundle over a reach: from the shelf where they are kept, else from the frames.
+    """The pair sums of a bundle over a reach: from the shelf if they are kept there, else from the frames.
 
     Parameters
     ----------
@@ -171,12 +171,12 @@ def reduce_pairs(
 
 
 def load_together(some: Sequence[tuple[PairJob, Sequence[Frames], Reach]], bundle: Bundle) -> list[Part]:
-    """The kept sums of a bundle over several reaches; what was deleted meanwhile is made again."""
+    """The kept sums of a bundle over several reaches. Sums that were deleted meanwhile are made again."""
     return [reduce_pairs(job, bundle, frames, reach) for job, frames, reach in some]
 
 
 def _chosen(bundle: Bundle, job: PairJob, sums: Array, bad: dict[str, int]) -> Part:
-    """The sums of the pieces that the query asks for, of those of all."""
+    """Choose the sums of the pieces that the query asks for."""
     wanted = [piece.rule is not None for piece in bundle.pieces]
     names = {piece.parameter for piece in bundle.chosen}
     return Part(job.record, sums[wanted], tuple((n, frame) for n, frame in bad.items() if n in names))
@@ -228,7 +228,7 @@ def _add_piece(
 def _by_slope(
     job: PairJob, here: Array, strips: Array, slopes: Array | None, part: slice
 ) -> Iterator[tuple[Array, Array]]:
-    """Yield strips with the mean velocities to take off in them: window by window, or all at once where none are."""
+    """Yield strips with the mean velocities to take off in them: window by window, or all at once if there are none."""
     if slopes is None or job.window is None:
         yield strips, np.zeros(part.stop - part.start)
         return
@@ -266,7 +266,7 @@ def assemble_pairs(
 
 
 def _selected(assembly: PairAssembly, total: Array) -> Array:
-    """The sums of batches (groups, batches, lags, 2), from those of the run's strips and classes."""
+    """The sums of batches (groups, batches, lags, 2), added up from the run's strips and classes."""
     chosen = assembly.selection
     assert chosen is not None
     sums = np.zeros((assembly.batches, assembly.groups, chosen.lags.size, 2))

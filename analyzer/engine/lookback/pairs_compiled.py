@@ -1,11 +1,11 @@
 """The kernel of pair sums, compiled by numba; `tests/kernel_twins.py` has the same in numpy.
 
-Frames lie as they are stored, step contiguous. Each weight's frames and velocities are widened to float64 once, which
-fits the first-level cache. Four lags share the loads of the later end, and the loop over a strip is cut only where a
-pair of one of them changes its class. Indices are unsigned: numba then looks for no negative ones, and needs no slices,
-which cost as much as 200 terms of a sum. One lag at a time is 1.9 times slower, and tiles of transposed weights 4 times
-(a prototype, one thread). Displacements are squared directly: by Fourier transform they would lose 4e-11 at lag 1 to
-cancellation.
+Frames come as they are stored, step contiguous. Each weight's frames and velocities are widened to float64 once, which
+fits the first-level cache. Four lags share the loads of the later end. The loop over a strip is cut only where a pair
+at one of these lags changes its class. Indices are unsigned, so that numba does not check for negative ones; slices
+would avoid that too, but cost as much as 200 terms of a sum. One lag at a time was 1.9 times slower, and tiles of
+transposed weights 4 times (a prototype, one thread). Displacements are squared directly: a Fourier transform would lose
+4e-11 at lag 1 to cancellation.
 """
 
 from __future__ import annotations
@@ -76,18 +76,19 @@ def add_pairs(
     groups
         (weights,) the group of each weight.
     strips
-        (strips, 5): the later end t runs from `low` to `high` - 1; `base` is the frame of the first velocity of its
-        place in the grid; no pair reaches back before frame `first`; the sums belong to record `number`. A pair needs
-        frames back to t - τ - 1: all from max(first, low - longest lag - 1) on must be here.
+        (strips, 5), columns low, high, base, first, number. The later end t runs from `low` to `high` - 1; `base` is
+        the frame of the first velocity of its place in the grid; no pair reaches back before frame `first`; the sums
+        belong to record `number`. A pair needs frames back to t - τ - 1, so `frames` must hold all from
+        max(first, low - longest lag - 1) on.
     lags
         (lags,) τ in frames.
     splits
-        (2, lags): of products, of squares: later ends from `base` + split on have their earlier end in class 0, those
-        before it in class 1, one place of the grid further back.
+        (2, lags), rows for products and for squares. Pairs whose later end is at `base` + split or after it are of
+        class 0. Earlier ones are of class 1: their earlier end lies one place of the grid further back.
     order
-        (2, lags): the lags in the order in which four of them share loads, by their splits.
+        (2, lags): the lags sorted by their splits; four neighbours share loads.
     sums
-        (groups, records, lags, 2, 2): last axes: products, squares; class 0, class 1. Added to.
+        (groups, records, lags, 2, 2), added to. Last two axes: products and squares; class 0 and class 1.
     """
     weights, length = frames.shape
     w, v = np.empty(length), np.empty(length)
@@ -107,7 +108,7 @@ def add_pairs(
                 earliest = strips[strip, 3] + 1 - kind
                 n = 0
                 while n < lags.size:
-                    # Four lags together, where all their pairs reach back far enough; else one, four times over.
+                    # Four lags together if the strip holds all pairs of each; else one lag, computed four times.
                     begin, alike = low, n + 4 <= lags.size
                     for k in range(4):
                         lag = order[kind, min(n + k, lags.size - 1)]

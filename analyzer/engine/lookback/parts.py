@@ -1,4 +1,4 @@
-"""What the tasks of a passage give, how dask is told of them, and how the sums of all of them add up."""
+"""The tasks of a passage as a dask graph, the sums that they return, and how these are added up."""
 
 from __future__ import annotations
 
@@ -43,14 +43,14 @@ class Part:
 
 @dataclass(frozen=True)
 class Assembly:
-    """The last task's share of a passage.
+    """The part of a passage that its last task needs.
 
     Attributes
     ----------
     source
         Any array of the store; None for a tree that was modified.
     maker
-        Which version planned it.
+        The version that made the plan.
     """
 
     bundles: tuple[Bundle, ...]
@@ -72,13 +72,14 @@ def tasks_of(
     Parameters
     ----------
     reduce
-        (job, bundle, frames, reach) to what the task gives.
+        Takes (job, bundle, frames, reach); returns the result of the task.
     jobs
         One for each reach.
     together
-        ([(job, frames, reach)], bundle) to a list of the same: reading kept sums takes less time than its task.
+        Takes ([(job, frames, reach)], bundle); returns the list of results. It reads kept sums, for which a task each
+        would take longer than the reading.
     more
-        By bundle: a last argument for its tasks, or the key of it.
+        A last argument for the tasks of each bundle, or its key.
     """
     graph: dict[Any, Any] = {}
     keys: list[list[Any]] = []
@@ -114,7 +115,7 @@ def _listed(one: Any) -> list[Any]:
 def arrays_of(
     passage: Passage, graph: dict[Any, Any], whole: str, shapes: dict[str, tuple[tuple[int, ...], Any]]
 ) -> dict[str, da.Array]:
-    """What the last key makes, a mapping, as one array of each name."""
+    """The result of the last key, a mapping, as one array for each name: small layers over a shared one."""
     arrays: list[Any] = [array for bundle in passage.frames for frames in bundle for array in frames.arrays]
     parts = {title: ((_one_of, whole, title), shape, dtype) for title, (shape, dtype) in shapes.items()}
     return arrays_over(graph, whole, whole, parts, arrays)
@@ -125,7 +126,7 @@ def _one_of(made: dict[str, Any], title: str) -> Any:
 
 
 def note_nonfinite(bad: dict[str, int], piece: Piece, sums: Array, values: Array, low: int) -> None:
-    """Note the first frame of a piece that is not finite, once its sums are not; `values` begin at frame `low`."""
+    """Note the first frame of a piece that is not finite, if its sums are not; `values` begin at frame `low`."""
     if low < bad.get(piece.parameter, low + 1) and not np.isfinite(sums).all():
         there = np.isfinite(values).all(axis=0)
         if not there.all():
@@ -135,16 +136,16 @@ def note_nonfinite(bad: dict[str, int], piece: Piece, sums: Array, values: Array
 def added(
     assembly: Assembly, parts: Sequence[Sequence[Sequence[Part]]], shape: tuple[int, ...], *, by_piece: bool
 ) -> tuple[Array, dict[str, int]]:
-    """The sums of all groups, (groups, records, …), and the first frame that is not finite, by parameter.
+    """Add up the sums of all groups, (groups, records, …), and find each parameter's first frame that is not finite.
 
-    Added bundle after bundle, span after span: one order, whoever computed them.
+    They are added bundle after bundle and span after span: in one order, on whatever machine they were computed.
 
     Parameters
     ----------
     parts
-        Of all bundles, in the order of their spans.
+        The parts of all bundles, in the order of their spans.
     by_piece
-        Whether rows are pieces of groups of whole parameters.
+        Whether rows stand for pieces, which belong to groups of whole parameters.
 
     Raises
     ------
@@ -165,7 +166,7 @@ def added(
 
 
 def answered(answer: dict[str, Array], found: dict[str, int]) -> dict[str, Any]:
-    """The arrays of an answer and what is not finite, with a warning for each parameter that is not.
+    """The arrays of an answer and the frames that are not finite, with a warning for each such parameter.
 
     Warns
     -----

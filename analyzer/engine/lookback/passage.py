@@ -1,6 +1,6 @@
 """A pass in which tasks look back: each reads its span of frames, and some frames before it.
 
-Pairs of frames that are a lag apart lie in two tasks. Carrying the edges of every task through the reduction would take
+Two frames that are a lag apart may lie in two tasks. Carrying the edges of every task through the reduction would take
 772 MB for a GCN at a lag of 16,384, and 655 GB for ten million weights. So a task decodes the last frames before its
 span once more: 6 % of a long task for lags up to 1,023 frames, 25 % up to 4,096. This is the one place where a chunk is
 decoded twice. Sums of spans add up, so there is nothing to merge. Beyond 2,048 frames a large piece is passed in
@@ -125,7 +125,7 @@ class Passage:
 
 @dataclass(frozen=True)
 class Lazy:
-    """What a lazy answer says besides: the first frame that is not finite, by parameter."""
+    """A part of every lazy answer: the first frame that is not finite, by parameter."""
 
     nonfinite: da.Array
 
@@ -158,14 +158,15 @@ def cut(
     Parameters
     ----------
     layout
-        What the sums of a span are of, where they may be kept: those of all its frames, whatever is asked for.
+        Returns what the sums of a span cover, if they may be kept. Kept sums cover all frames of the span, whatever
+        the question asks for.
     suffix
-        Of the files of kept sums.
+        Suffix of the files of kept sums.
 
     Raises
     ------
     TrajectoryMissingError
-        Only sums were kept of the run, and they do not answer.
+        Only kept sums are left of the run, and they do not answer this question.
     """
     run, sampling, grouping = asked.run, asked.sampling, asked.grouping
     low, high = int(sampling.first.min()), int((sampling.first + sampling.count - 1).max())
@@ -232,9 +233,9 @@ def parts_of(piece: Piece, unit: int, halo: int) -> list[slice]:
 
 
 def task_bytes(passage: Passage) -> int:
-    """Memory that one task needs for its frames: a unit as stored and decoded, and what is held of them.
+    """Memory that one task needs for its frames: a unit as stored and as decoded, and the frames that are held.
 
-    A unit counts twice more than it is held: allocators keep what was freed (tests/benchmarks/analyzer_dynamics.py).
+    A unit counts four times, since allocators keep freed memory (tests/benchmarks/analyzer_dynamics.py).
     """
     most = 0
     for piece in (piece for bundle in passage.bundles for piece in bundle.pieces):
@@ -245,7 +246,7 @@ def task_bytes(passage: Passage) -> int:
 
 
 def check_memory(passage: Passage, workers: int, limit: int | None, what: str, remedy: str) -> None:
-    """Refuse a passage whose projected peak passes a limit in bytes; `what` it is of, and what to do about it."""
+    """Refuse a passage whose projected peak passes a limit in bytes. `what` takes the memory; `remedy` reduces it."""
     if limit is not None and passage.memory > limit:
         raise MemoryLimitError(
             f"Memory: expected at most {size_text(limit)} (--memory-limit), got a projected "
@@ -266,7 +267,7 @@ def units_of(
     The list is good until the next unit is asked for, and changes then: what is no longer needed goes before more is
     decoded.
     """
-    inner = range(-(-reach.first // unit) * unit, reach.stop, unit)  # edges of chunks: none is decoded twice
+    inner = range(-(-reach.first // unit) * unit, reach.stop, unit)  # at edges of chunks: none is decoded twice
     edges = sorted({reach.first, reach.start, *inner, reach.stop})
     held: list[Array] = []
     for part in parts_of(piece, unit, halo):
@@ -309,7 +310,7 @@ def tiles_of(held: Sequence[Array], count: int) -> Iterator[tuple[slice, Array]]
 
 
 def remains_of(asked: Asked, passage: Passage) -> Remains | None:
-    """What is to be kept of the run beside the sums of a passage, if they are kept."""
+    """What to keep of the run beside the sums of a passage; None if these are not kept."""
     if asked.run.opened is None:
         return None
     store = asked.run.opened.store

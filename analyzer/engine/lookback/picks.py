@@ -1,4 +1,4 @@
-"""Single frames of a pass, picked where a task decodes them: for what needs few frames that lie far apart."""
+"""Single frames, picked by the tasks that decode them: for questions that need few frames, far apart."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ Array = np.ndarray[Any, np.dtype[Any]]
 
 @dataclass(frozen=True)
 class Picked:
-    """Some frames of the chosen weights of a bundle, (weights, frames) as they are stored, and what is not finite."""
+    """Some frames of a bundle's chosen weights, (weights, frames) as stored, and (parameter, frame) not finite."""
 
     values: Array
     nonfinite: tuple[tuple[str, int], ...]
@@ -34,14 +34,14 @@ class PickJob:
 
 
 def pick_jobs(passage: Passage, frames: Array) -> tuple[PickJob, ...]:
-    """The jobs of a passage that pick frames, which are in order: one for each reach."""
+    """The jobs that pick `frames`, which are in order: one job for each reach of a passage."""
     return tuple(
         PickJob(frames[(frames >= reach.start) & (frames < reach.stop)], passage.unit) for reach in passage.reaches
     )
 
 
 def pick_tasks(passage: Passage, name: str, jobs: Sequence[PickJob]) -> tuple[dict[Any, Any], list[list[Any]]]:
-    """The graph of tasks that pick frames, and its keys by bundle in step order; reaches without any have no task."""
+    """The graph of tasks that pick frames, and its keys by bundle in step order. A reach without frames has none."""
     graph: dict[Any, Any] = {}
     keys: list[list[Any]] = []
     for number, (bundle, frames) in enumerate(zip(passage.bundles, passage.frames, strict=True)):

@@ -1,7 +1,6 @@
 """Mean velocities of single weights in windows, from the frames at the ends of the windows' stretches.
 
-They are what is taken off where the drift is removed. The frames are few, so that a pass decodes the chunks at the ends
-of windows once more.
+They are subtracted when the drift is removed. Only the chunks at the ends of windows are decoded once more for them.
 """
 
 from __future__ import annotations
@@ -20,7 +19,7 @@ Array = np.ndarray[Any, np.dtype[Any]]
 
 @dataclass(frozen=True)
 class Slopes:
-    """Which frames the mean velocities come from.
+    """The frames that mean velocities are computed from.
 
     Attributes
     ----------
@@ -29,9 +28,9 @@ class Slopes:
     ends
         (2, stretches) places of the first and the last frame of each stretch among them.
     window
-        (stretches,) its window.
+        (stretches,) the window of each stretch.
     velocities
-        (windows,) of each weight.
+        (windows,) velocities of each weight.
     """
 
     frames: Array
@@ -48,7 +47,7 @@ def plan_slopes(sampling: Sampling) -> Slopes:
     return Slopes(frames, ends, sampling.window, sampling.windows.velocities)
 
 
-@np.errstate(invalid="ignore", over="ignore", divide="ignore")  # of weights that are not finite; a window in a gap
+@np.errstate(invalid="ignore", over="ignore", divide="ignore")  # weights that are not finite; windows without velocity
 def slopes_of(plan: Slopes, parts: Sequence[Picked]) -> Array:
     """The mean velocity of each weight of a bundle in each window, (weights, windows), weight/frame."""
     values = joined(parts).astype(np.float64)

@@ -1,8 +1,8 @@
-"""Periodograms of velocities in half-overlapping segments, summed over the weights of groups, in one pass.
+"""Periodograms of velocities in half-overlapping sections, summed over the weights of groups, in one pass.
 
-A *section* is so many velocities in a row, within one window and without a gap. Each weight's velocities in it are
-multiplied with a Hann window and transformed; the squares are added to the record of the section's batch. A section
-belongs to the task in which it ends.
+A *section* is a fixed number of velocities in a row, within one window and without a gap. Each weight's velocities in
+it are multiplied by a Hann window and transformed; the squares are added to the record of the section's batch. A
+section belongs to the task in which it ends.
 """
 
 from __future__ import annotations
@@ -56,7 +56,7 @@ class Sections:
     Attributes
     ----------
     end
-        (sections,) frame at which the last velocity ends.
+        (sections,) frame at which the last velocity of each ends.
     batch
         (sections,) number of the batch that each belongs to.
     window
@@ -72,7 +72,7 @@ class Sections:
 
 
 def sections_of(sampling: Sampling, length: int) -> Sections:
-    """Return the sections of a sampling of neighbouring frames, each half over the next; what remains is left out."""
+    """Return the sections of a sampling of neighbouring frames. Each overlaps half of the next; a rest is left out."""
     hop = length // 2
     velocities = sampling.count - 1
     number = np.where(velocities >= length, (velocities - length) // hop + 1, 0)
@@ -92,12 +92,12 @@ def sections_of(sampling: Sampling, length: int) -> Sections:
 
 @dataclass(frozen=True)
 class SpectrumJob:
-    """What one task transforms.
+    """The sections that one task transforms.
 
     Attributes
     ----------
     sections
-        (sections, 2): the frame at which each ends, and its record, counted from `record` on.
+        (sections, 2): the frame at which each ends, and the number of its record, counted from `record`.
     """
 
     sections: Array
@@ -107,7 +107,7 @@ class SpectrumJob:
 
     @property
     def records(self) -> int:
-        """How many records there are."""
+        """Number of records."""
         return int(self.sections[-1, 1]) + 1 if len(self.sections) else 0
 
 
@@ -127,7 +127,7 @@ def plan_spectrum(asked: Asked, length: int) -> SpectrumPlan:
     Raises
     ------
     MemoryLimitError
-        At once.
+        When called, before any frame is read.
     """
     sections = sections_of(asked.sampling, length)
     passage = cut(asked, length)
@@ -156,13 +156,13 @@ def spectrum_arrays(
     finish: Callable[[Array], dict[str, Array]],
     shapes: dict[str, tuple[tuple[int, ...], Any]],
 ) -> tuple[dict[str, da.Array], da.Array]:
-    """The lazy answer of a plan: arrays by name as `finish` makes them from the sums, and those that are not finite.
+    """The lazy answer of a plan: the arrays that `finish` makes from the sums, by name, and the frames not finite.
 
     Parameters
     ----------
     finish
-        From the sums (groups, batches, frequencies) of |Σ_t h(t) v(t) exp(−2πift)|² over weights and sections, h the
-        Hann window, to the arrays; other processes can load it.
+        Makes the arrays from the sums (groups, batches, frequencies) of |Σ_t h(t) v(t) exp(−2πift)|² over weights and
+        sections, where h is the Hann window. Other processes must be able to load it.
     shapes
         Shape and dtype of each array.
     """
@@ -208,9 +208,9 @@ def _add_piece(
         note_nonfinite(bad, piece, sums, held[-1], low)
 
 
-@np.errstate(invalid="ignore", over="ignore")  # of weights that are not finite, which are noted
+@np.errstate(invalid="ignore", over="ignore")  # weights that are not finite are noted elsewhere
 def _add_section(frames: Array, taper: Array, groups: Array, sums: Array) -> None:
-    """Add |…|² of some weights of a section (weights, velocities + 1) to their groups' (groups, frequencies)."""
+    """Add the squares of some weights' transforms, from frames (weights, velocities + 1), to (groups, frequencies)."""
     found = np.fft.rfft(np.diff(frames.astype(np.float64), axis=1) * taper, axis=1)
     squares = found.real**2 + found.imag**2
     if sums.shape[0] == 1:

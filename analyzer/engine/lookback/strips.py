@@ -3,9 +3,9 @@
 A *pair* is two velocities a lag τ apart (for a correlation), or two frames (for a displacement). It lies in one
 gap-free stretch of frames. A *strip* is the part of such a stretch in one place of a regular grid along the frames:
 place j has the velocities that end at frames jB + 1 to (j + 1)B. The sums of a strip are over the pairs whose later
-velocity lies in it. The earlier velocity is q = ⌊τ/B⌋ places further back (class 0), or q + 1 (class 1). With one sum
-for each class, the sums of a window of whole places add up from those of its strips: a pair belongs to the window where
-its earlier place does. A displacement over τ is made of velocities τ − 1 apart.
+velocity lies in it. Their earlier velocity lies q = ⌊τ/B⌋ places further back (class 0), or q + 1 places (class 1), and
+each class has a sum of its own. So the sums of a window of whole places add up from its strips: a pair belongs to the
+window if the place of its earlier velocity does. A displacement over τ counts as velocities τ − 1 apart.
 """
 
 from __future__ import annotations
@@ -21,9 +21,9 @@ from analyzer.query.windows import BIN_FRAMES, Sampling
 Array = np.ndarray[Any, np.dtype[Any]]
 
 GRID = BIN_FRAMES
-"""Frames of a place of the grid of kept sums."""
+"""Frames in one place of the grid of kept sums."""
 MOST_BATCHES = 64
-"""A window has half as many batches to as many, if it is long enough: for the error bars."""
+"""Most batches of a window, for its error bars. A window that is long enough has at least half as many."""
 PRODUCTS, SQUARES = 0, 1
 
 
@@ -80,12 +80,12 @@ def strips_of(first: Array, last: Array, length: Array) -> tuple[Strips, Array]:
 
 
 def splits_of(lags: Array, grid: int = GRID) -> Array:
-    """Where in a place of the grid the earlier end of a pair changes its place: (2, lags), products and squares."""
+    """Offset in a place of the grid where pairs change from class 1 to class 0: (2, lags), products and squares."""
     return np.stack([lags % grid, np.maximum(lags - 1, 0) % grid])
 
 
 def order_of(splits: Array) -> Array:
-    """Lags with similar splits side by side: (2, lags)."""
+    """The lags sorted by their splits: (2, lags)."""
     return np.argsort(splits, axis=1, kind="stable")
 
 
@@ -139,7 +139,7 @@ def sampled_strips(sampling: Sampling, grid: int | None = None) -> tuple[Strips,
     Parameters
     ----------
     grid
-        Length of a strip; default: that of a batch, and then strips are numbered by batch.
+        Length of a strip. By default a strip is as long as a batch, and strips are numbered by batch.
     """
     window = sampling.window
     velocities = np.maximum(sampling.windows.velocities, 1)

@@ -25,14 +25,14 @@ _TILE = 256
 
 @dataclass(frozen=True)
 class Squares:
-    """Σ_weights (w(t) − w(s))² of groups, (groups, pairs), and what is not finite."""
+    """Σ_weights (w(t) − w(s))² of groups, (groups, pairs), and (parameter, frame) that are not finite."""
 
     sums: Array
     nonfinite: tuple[tuple[str, int], ...]
 
 
 def two_time_arrays(plan: GramPlan, pairs: Array) -> tuple[da.Array, da.Array]:
-    """The lazy squared displacements of a plan, (groups, pairs), and what is not finite.
+    """The lazy squared displacements of a plan, (groups, pairs), and the frames that are not finite.
 
     Parameters
     ----------
@@ -58,7 +58,7 @@ def two_time_arrays(plan: GramPlan, pairs: Array) -> tuple[da.Array, da.Array]:
     return made["squares"], made["nonfinite"]
 
 
-@np.errstate(invalid="ignore", over="ignore")  # of weights that are not finite, which are noted
+@np.errstate(invalid="ignore", over="ignore")  # weights that are not finite are noted elsewhere
 def squares_of(bundle: Bundle, parts: Sequence[Sequence[Picked]], pairs: Array, groups: int) -> Squares:
     """The squared displacements of a bundle's groups, from its picked frames in order."""
     picked = [one for several in parts for one in several]

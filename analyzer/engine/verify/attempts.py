@@ -1,4 +1,4 @@
-"""Attempts beside a run: which there are, and what a writer that died left among them."""
+"""Attempts beside a run, and folders that a dead writer left among them."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ _FOLDER = "attempts"
 
 
 def notes_on(store: Store) -> list[str]:
-    """Return a sentence on each attempt of a run, and on each folder beside them that is none."""
+    """Return a sentence on each attempt of a run, and on each folder among them that is not one."""
     place, notes, known = Path(store.location), [], set()
     for one in attempts(store):
         known.add(one["path"])
@@ -25,6 +25,6 @@ def notes_on(store: Store) -> list[str]:
             notes.append(f"{said}, and are not there any more. The run does not need them.")
     if not is_url(store.location) and (place / _FOLDER).is_dir():
         beside = sorted(f"{_FOLDER}/{entry.name}" for entry in (place / _FOLDER).iterdir())
-        said = "no attempt of this run, left by a writer that died. It may be deleted."
+        said = "not an attempt of this run; a writer that died left it. It may be deleted."
         notes += [f"{path}: {said}" for path in beside if path not in known]
     return notes

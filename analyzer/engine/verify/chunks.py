@@ -1,4 +1,4 @@
-"""Chunks against the root document: those of a copy may be older, if the store was written while it was copied."""
+"""Compare chunks with the root document. In a copy that was made while the store was written, they may be older."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from analyzer.store.schema import Store
 
 
 def outdated(store: Store) -> list[str]:
-    """Return a sentence on each chunk that is not the one that the root document is of.
+    """Return a sentence on each chunk that is not the one that the root document was published with.
 
     Only chunks that are full are compared: they never change once they are published (`recorder/FORMAT.md`,
     `chunk_checksums`). Stores of earlier versions name no checksums.
@@ -25,13 +25,16 @@ def outdated(store: Store) -> list[str]:
     for chunk in range(min(store.frames // store.chunk_steps, len(expected))):
         start = chunk * store.chunk_steps
         try:
-            found = b"".join(_tails(store, start, start + store.chunk_steps))
+            tails = list(_tails(store, start, start + store.chunk_steps))
         except (OSError, AnalyzerError):
-            continue  # the walk names a chunk that is missing or cannot be read
+            continue  # the walk names a chunk that cannot be read
+        if not all(tails):
+            continue  # and one that is missing
+        found = b"".join(tails)
         if google_crc32c.value(found) != expected[chunk]:
             faults.append(
                 f"frames {start:,} to {start + store.chunk_steps - 1:,}: expected the chunks that were published, got "
-                "others: the store was copied while it was written, or chunks were put in their place. Copy it again."
+                "others. The store was copied while it was written, or chunks were replaced. Copy it again."
             )
     return faults
 
@@ -43,7 +46,8 @@ def _tails(store: Store, start: int, stop: int) -> Iterator[bytes]:
     for path in sorted([*shapes, *own]):
         source = source_of(store, path)
         rest: Region = tuple((0, length) for length in shapes.get(path, own.get(path, ())))
-        if open_array(source).attributes.get("first_frame", 0) >= stop:
+        first = open_array(source).attributes.get("first_frame", 0)
+        if isinstance(first, int) and first >= stop:
             continue
         region = ((start, stop), *rest) if path in shapes else (*rest, (start, stop))
         (keys,) = keys_of(source, [region])

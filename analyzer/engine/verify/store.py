@@ -1,4 +1,4 @@
-"""Verify: walk every chunk of a store and say what is wrong with it."""
+"""Verify a store: walk every chunk and tell what is wrong."""
 
 from __future__ import annotations
 
@@ -26,12 +26,12 @@ from analyzer.store.schema import Store
 Array = np.ndarray[Any, np.dtype[Any]]
 
 MOST_FAULTS = 1000
-"""A store with more needs no longer list; lengths that are nothing but a damaged number would make an endless one."""
+"""Most faults that a walk lists. A store whose length is a damaged number would otherwise give an endless list."""
 
 
 @dataclass
 class Report:
-    """What a walk found: faults make the store wrong, notes do not."""
+    """The results of a walk. A store with faults is damaged; notes do no harm."""
 
     faults: list[str] = field(default_factory=list)
     notes: list[str] = field(default_factory=list)
@@ -43,7 +43,7 @@ class Report:
 class Cell:
     """One thing to check: a chunk of an array, by its region and parameter ("" for other arrays), or a file of sums.
 
-    Where the trajectory is there, too, `kept` says which frames a file of sums is of.
+    If the trajectory exists, too, `kept` describes the file of sums, so that it can be compared with the frames.
     """
 
     source: Source | None
@@ -55,7 +55,7 @@ class Cell:
 
 @dataclass(frozen=True)
 class Finding:
-    """What one chunk showed: its fault, the steps in it, or the first frame with weights that are not finite."""
+    """The result of one check: a fault, the steps in the chunk, or the first frame with weights that are not finite."""
 
     fault: str | None = None
     steps: Array | None = None
@@ -63,7 +63,7 @@ class Finding:
 
 
 def cells_of(store: Store, kept: Sequence[Kept] = ()) -> Iterator[Cell]:
-    """Every committed chunk, then kept sums; of a run whose sums alone were kept, its scalars and the files of sums."""
+    """Yield every committed chunk, then kept sums. If only kept sums are left: the scalars, then the files of sums."""
     for name, shape in [("step", ()), *((s.path, s.shape[1:]) for s in store.scalars)]:
         rest = tuple((0, length) for length in shape)
         for span in _spans(store):
@@ -82,7 +82,7 @@ def cells_of(store: Store, kept: Sequence[Kept] = ()) -> Iterator[Cell]:
 
 
 def count_of(store: Store) -> int:
-    """How many cells there are."""
+    """Number of chunks and files to check."""
     spans = -(-store.frames // store.chunk_steps)
     if not store.is_trajectory:
         return spans * (1 + len(store.scalars)) + len(files_of(Path(store.location)))
@@ -95,22 +95,23 @@ def _spans(store: Store) -> Iterator[tuple[int, int]]:
 
 
 def verify(store: Store, pool: Executor, ahead: int = 1, *, cache: bool | str = True) -> Iterator[Report]:
-    """Walks every chunk, yielding the same growing report after each: checksums, finite weights, steps, segments.
+    """Walk every chunk and check checksums, finite weights, steps and segments; yield the growing report after each.
 
-    Gaps, segments and frames not yet written are notes; a missing or damaged chunk, steps that do not increase,
-    segments outside the run, weights that are not finite, and kept sums that are not those of the frames are faults.
+    Faults: missing or damaged chunks, steps that do not increase, segments outside the run, weights that are not
+    finite, kept sums that the frames do not give. Notes: gaps, segments, frames that are not written yet.
 
     Parameters
     ----------
     pool
-        Threads that check: each holds one chunk at a time, and lets it go before the next.
+        Threads that check. Each holds one chunk at a time.
     ahead
-        How many chunks are begun before the first of them is done: as many as there are threads keep all busy.
+        Checks that are begun before the first of them is done. As many as there are threads keep all threads busy.
     cache
-        Whether kept sums are held against the frames, or the folder in which they are kept.
+        Whether kept sums are compared with the frames; or the folder in which they are kept.
     """
     report = Report()
     steps: list[Array] = []
+    unread: int | None = None  # first frame of the first chunk of steps that cannot be read
     unfinished: dict[str, int] = {}
     kept = kept_of(store, cache) if store.is_trajectory and cache is not False else []
     for cell, finding in _in_order(pool, ahead, cells_of(store, kept)):
@@ -120,8 +121,10 @@ def verify(store: Store, pool: Executor, ahead: int = 1, *, cache: bool | str = 
             report.files += 1
         if finding.fault is not None:
             report.faults.append(finding.fault)
-        if finding.steps is not None:
+        if finding.steps is not None and unread is None:
             steps.append(finding.steps)
+        elif unread is None and cell.source is not None and cell.source.path == "step":
+            unread = cell.region[0][0]
         if finding.not_finite is not None:
             unfinished[cell.parameter] = min(finding.not_finite, unfinished.get(cell.parameter, store.frames))
         yield report
@@ -130,20 +133,22 @@ def verify(store: Store, pool: Executor, ahead: int = 1, *, cache: bool | str = 
             break
     known = np.concatenate(steps) if steps else np.empty(0, dtype=np.int64)
     for parameter, frame in unfinished.items():
-        step = int(known[frame]) if frame < known.size else frame
-        report.faults.append(f"{parameter}: expected finite weights, got NaN or infinity from step {step} on.")
+        where = f"step {known[frame]}" if frame < known.size else f"frame {frame}"
+        report.faults.append(f"{parameter}: expected finite weights, got NaN or infinity from {where} on.")
     _check_steps(store, known, report)
+    if unread is not None:
+        report.notes.append(f"step: not checked from frame {unread} on, where a chunk of it cannot be read.")
     if store.is_trajectory:
         report.faults += outdated(store)
         report.notes += notes_on(store)
         _note_writer(store, report)
     else:
-        report.notes.append("trajectory: not here, only sums of it were kept; their files are checked in its place.")
+        report.notes.append("trajectory: not here, only sums of it were kept; the files of sums were checked instead.")
     yield report
 
 
 def _in_order(pool: Executor, ahead: int, cells: Iterable[Cell]) -> Iterator[tuple[Cell, Finding]]:
-    """What the cells show, in their order; no more than `ahead` of them are begun and not yet taken."""
+    """Yield the cells and their findings in order. At most `ahead` checks are begun and not yet taken."""
     begun: deque[tuple[Cell, Future[Finding]]] = deque()
     for cell in cells:
         if len(begun) >= ahead:
@@ -160,7 +165,7 @@ def _checked(cell: Cell) -> Finding:
     if cell.source is None:
         assert cell.file is not None
         fault = fault_of(cell.file)
-        remedy = "Its answers are decoded again where there is a trajectory. Restore it from a copy."
+        remedy = "If there is a trajectory, its answers are decoded again; else restore the file from a copy."
         return Finding(None if fault is None else f"{cell.file}: {fault}. {remedy}")
     try:
         values = read(cell.source, cell.region)
@@ -203,7 +208,7 @@ def _check_steps(store: Store, steps: Array, report: Report) -> None:
 
 
 def _note_writer(store: Store, report: Report) -> None:
-    """Whether anybody writes, and where uncommitted frames lie, as the root attributes say."""
+    """Note whether the store is still being written, and where uncommitted frames are."""
     if store.status != "complete":
         report.notes.append(f"status: {store.status}.")
     sign = abandoned(store)

@@ -1,4 +1,4 @@
-"""Kept sums held against the frames that they claim to be of: made once more, and compared bit for bit."""
+"""Compare kept sums with the frames: make the sums once more, and compare them bit for bit."""
 
 from __future__ import annotations
 
@@ -27,9 +27,9 @@ from analyzer.tree import build_tree
 
 @dataclass(frozen=True)
 class Kept:
-    """A file of sums: of which weights and frames it is, and whether its chunks are those of the store.
+    """A file of sums: its weights and frames, and whether it was made from the chunks of the store.
 
-    `job` says what is summed where the sums are of pairs.
+    `job` is the task that makes them, if they are sums of pairs.
     """
 
     bundle: Bundle
@@ -40,7 +40,7 @@ class Kept:
 
 
 def kept_of(store: Store, cache: bool | str) -> list[Kept]:
-    """The files of sums that answer for a store; none where it is too damaged to be asked, which its chunks tell."""
+    """The files of sums of a store; none if it is too damaged for a question: its chunks then have faults too."""
     query = Query(by="model", cache=cache)
     try:
         plan = measure(build_tree(store), query).plan
@@ -66,7 +66,7 @@ def kept_of(store: Store, cache: bool | str) -> list[Kept]:
 def fault_in(kept: Kept) -> str | None:
     """What is wrong with a file of sums, or None.
 
-    A file of other frames is none: it does not answer for this store.
+    A file of other frames is not wrong: it never answers for this store.
     """
     shelf = kept.bundle.shelf
     assert shelf is not None
@@ -76,14 +76,14 @@ def fault_in(kept: Kept) -> str | None:
         try:
             fault = None if _is_as_made(kept, shelf) else "expected the sums of the frames, got others"
         except AnalyzerError:
-            return None  # its chunks are at fault, and are named themselves
+            return None  # the store's chunks are damaged, and the walk names them
     if fault is None:
         return None
     return f"{path}: {fault}. Answers from it cannot be trusted. Make it again: analyzer cache drop {_store_of(kept)}"
 
 
 def _is_as_made(kept: Kept, shelf: Shelf) -> bool:
-    """Whether a file holds, to the bit, what the frames give."""
+    """Whether a file holds exactly the sums that the frames give, to the bit."""
     bundle, span = replace(kept.bundle, shelf=None), kept.span
     if isinstance(span, Reach):
         assert kept.job is not None
@@ -102,7 +102,7 @@ def _store_of(kept: Kept) -> str:
 
 
 def _are_same(one: SpanSums, other: SpanSums) -> bool:
-    """Whether all that a file keeps is the same, to the bit."""
+    """Whether everything that a file keeps is equal in both, to the bit."""
     assert one.fine is not None
     assert one.series is not None
     assert other.fine is not None

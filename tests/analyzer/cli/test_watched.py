@@ -108,7 +108,7 @@ def test_a_run_that_nobody_writes_any_more_is_over(running: Callable[..., Store]
     view = Watched().look(running(heartbeat=old), 0.0)
     assert view.is_over
     assert re.search(
-        r"nobody writes any more: last sign 5\d\d s ago\. Bring frames home: recorder recover", view.status
+        r"nobody writes any more: last sign 5\d\d s ago\. Recover its frames: recorder recover", view.status
     )
     assert not Watched().look(running(), 0.0).is_over
 

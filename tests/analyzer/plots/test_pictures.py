@@ -213,7 +213,7 @@ def test_size_dots_and_style_reach_the_file(store: Path, tmp_path: Path) -> None
 @pytest.mark.parametrize(
     ("options", "said"),
     [
-        (("--figsize", "4x3"), "--figsize: expected a picture that it is for, got none"),
+        (("--figsize", "4x3"), "--figsize: expected --plot as well, got none"),
         (("--plot", "T.png", "--figsize", "4"), "as in 8x4.5, got '4'"),
         (("--plot", "T.png", "--style", "dark_backgroun"), "Did you mean dark_background?"),
     ],

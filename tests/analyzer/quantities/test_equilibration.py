@@ -207,7 +207,7 @@ def test_a_series_that_is_too_short_is_said_so(store: Path) -> None:
     result = invoke("equilibration", store, "--stop", 30, "--format", "csv")
     assert result.exit_code == 0
     assert result.stdout == ",".join(COLUMNS) + "\n"
-    assert result.stderr == "Warning: no series has the 40 samples that it takes; record 40 steps or more.\n"
+    assert result.stderr == "Warning: no series has the 40 samples that are needed; record 40 steps or more.\n"
 
 
 @pytest.mark.parametrize("command", ["temperature", "velocity"])

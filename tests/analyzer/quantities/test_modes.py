@@ -14,6 +14,7 @@ import analyzer
 from analyzer import errors
 from analyzer.engine import plan
 from analyzer.engine.lookback import gram
+from analyzer.statistics.modes import VERDICTS
 from tests.analyzer.shell import invoke, shell
 from tests.stores import segment, write_store
 
@@ -128,3 +129,16 @@ def test_a_weight_that_is_not_finite_is_named(tmp_path: Path) -> None:
     done = invoke("modes", path, "--modes", 1, "--format", "json")
     assert "b.weight: NaN or infinite weights from step 100 on" in done.stderr
     assert [record["variance_share"] is None for record in json.loads(done.stdout)["records"]] == [False, True]
+
+
+def test_every_verdict_has_its_own_short_form(tmp_path: Path) -> None:
+    from analyzer.cli.modes import _SHORT
+
+    assert set(_SHORT) == {*VERDICTS, ""}
+    assert len(set(_SHORT.values())) == len(_SHORT)
+    noise = np.random.default_rng(0).standard_normal((4, 5, 400)) + walk(1, 4, 5, 400) * [[[0.2]]]
+    told = invoke("modes", write_store(tmp_path / "run.zarr", {"a.weight": noise}), "--modes", 8)
+    found = analyzer.open_run(tmp_path / "run.zarr").thermo.modes(modes=8).compute()["verdict"].values.ravel()
+    assert "undecided" in found
+    rows = [line for line in told.stdout.splitlines() if line.startswith(" a ")]
+    assert [row.count("undecided") for row in rows] == [int(verdict == "undecided") for verdict in found]

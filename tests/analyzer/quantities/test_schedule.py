@@ -23,7 +23,7 @@ from analyzer.statistics.uncertainty import NORMAL
 from analyzer.tree import trajectory
 from tests import oracles
 from tests.analyzer.shell import invoke
-from tests.stores import segment
+from tests.stores import edit_root, segment
 
 STIFFNESS, NOISE = 2.0, 1.0
 Make = Callable[..., Path]
@@ -173,6 +173,10 @@ def test_adamw_is_expected_where_its_decay_is_small(make: Make, decay: float, si
         chunk_steps=256,
     )
     answer = analyzer.open_run(path).thermo.temperature(per="eta2").compute()
+    same = {"class": "torch.optim.adam.Adam", "groups": [settings | {"decoupled_weight_decay": True}]}
+    edit_root(path, lambda root: root["attributes"]["segments"][0].update(optimizer=[same]))
+    adam = analyzer.open_run(path).thermo.temperature(per="eta2").compute()["expectation"].item()
+    assert adam == answer["expectation"].item().replace("AdamW", "Adam"), "Adam can decouple its decay, too"
     found, error = answer["temperature_per_eta2"].item(), answer["temperature_per_eta2_error"].item()
     truth = 0.5 * 0.1 / 1.9 + 0.5 * decay**2 * (frames**2).mean()
     assert found == pytest.approx(truth, abs=3.5 * np.nan_to_num(error) + 0.02 * truth)

@@ -57,7 +57,7 @@ def test_temperatures_too(tmp_path: Path) -> None:
 
 def test_what_has_no_scatter_is_refused(tmp_path: Path) -> None:
     sweep = sweep_of(tmp_path, (1.0, 2.0), 1)
-    with pytest.raises(errors.SweepError, match="expected runs that differ in 'seed' alone, got 2 runs of 2 settings"):
+    with pytest.raises(errors.SweepError, match="expected runs that differ only in 'seed', got 2 runs of 2 settings"):
         analyzer.over_seeds(sweep.thermo.temperature())
     one = next(iter(sweep.children.values()))
     with pytest.raises(errors.SweepError, match="got one of a single run"):

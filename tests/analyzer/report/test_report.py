@@ -276,7 +276,7 @@ def test_factors_are_those_of_the_analyzer(long: Path, page_of_long: Page) -> No
             chart = pictures[f"{name}: {kind}s by factor"]
             np.testing.assert_allclose(chart["lines"][0]["y"], np.sort(own)[::-1], rtol=1e-4)
             assert chart["lines"][0]["tips"] == [f"{kind} {n}" for n in np.argsort(-own).tolist()]
-        picture = pictures[f"{name}: what is left"]
+        picture = pictures[f"{name}: ratio to the fit"]
         ratio = truth["element_ratio"].values[truth["element_of"].values == name]
         assert (picture["rows"] * picture["columns"], picture["low"] <= ratio.min()) == (ratio.size, True)
         assert picture["high"] == pytest.approx(ratio.max())

@@ -17,7 +17,8 @@ import pytest
 import analyzer
 from analyzer import errors
 from analyzer.engine import plan, spans
-from analyzer.engine.kept import cache, remains
+from analyzer.engine.kept import cache, earlier, homes, remains
+from analyzer.store.files import temporary_file
 from tests.analyzer.shell import invoke
 from tests.stores import chunk_file
 
@@ -57,13 +58,13 @@ def test_another_run_at_the_same_path_has_a_folder_of_its_own(second: tuple[Path
     assert heat(store) == heat(store, cache=False)
     assert invoke("cache", "fill", store).exit_code == 0
     assert {path: path.read_bytes() for path in before} == before
-    with pytest.warns(errors.KeptSumsWarning, match=r"sums of 2 runs are kept there. These are of the run .* first"):
+    with pytest.warns(errors.KeptSumsWarning, match=r"expected the sums of one run, got those of 2\. The run .* first"):
         assert heat(base) == first
     assert heat(base / ("b" * 32)) == heat(store)
     told = invoke("temperature", base, "--format", "csv")
     assert told.exit_code == 0
-    assert told.stderr.startswith(f"Warning: {base}: sums of 2 runs are kept there.")
-    assert told.stderr.endswith(f"the others: {base / ('b' * 32)}\n")
+    assert told.stderr.startswith(f"Warning: {base}: expected the sums of one run, got those of 2. ")
+    assert told.stderr.endswith(f"by its own path: {base / ('b' * 32)}\n")
 
 
 @pytest.mark.parametrize("kind", ["missing", "pipe", "folder"])
@@ -109,6 +110,31 @@ def test_dropping_names_what_it_leaves(second: tuple[Path, Path, dict[Path, byte
     assert contents_of(base) == before
 
 
+def test_sums_have_the_permissions_of_the_umask(store: Path) -> None:
+    """Colleagues who can read the store can read its sums; parts that a process left when it died go with them."""
+    heat(store)
+    base = Path(f"{store}.moments")
+    (store.parent / "plain").touch()
+    want = (store.parent / "plain").stat().st_mode
+    assert {path.stat().st_mode for path in base.rglob("*") if path.is_file()} == {want}
+    file = next(base.rglob("*.sums"))
+    parts = [temporary_file(file), file.with_name(".part-x7")]
+    parts[1].touch()
+    assert not set(homes.files_of(base)) & set(parts)
+    assert homes.drop(base)
+    assert not base.exists()
+
+
+def test_a_copy_of_sums_that_fails_leaves_nothing(tmp_path: Path) -> None:
+    (tmp_path / "a.sums").write_bytes(b"sums")
+    with (
+        mock.patch.object(earlier.os, "link", side_effect=OSError),
+        mock.patch.object(earlier.shutil, "copyfile", side_effect=OSError),
+    ):
+        assert not earlier.link(tmp_path / "a.sums", tmp_path / "b.sums")
+    assert [path.name for path in tmp_path.iterdir()] == ["a.sums"]
+
+
 @pytest.mark.parametrize("is_link", [False, True])
 def test_dropping_leaves_what_this_package_did_not_write(store: Path, tmp_path: Path, is_link: bool) -> None:
     """Somebody's files in the folder of kept sums, and somebody's folder behind a link in its place."""
@@ -151,8 +177,8 @@ def test_a_store_of_which_sums_are_left_is_opened_from_them_and_says_so(store: P
         told = invoke(command, store)
         assert told.exit_code == 0, told.stderr
         assert told.stderr.splitlines() == [
-            f"Warning: {store}: expected a trajectory, got only the sums that were kept of it. They answer in its "
-            f"place: {store}.moments"
+            f"Warning: {store}: expected a trajectory, got only the sums that were kept of it. These sums answer in "
+            f"its place: {store}.moments"
         ]
     with pytest.warns(errors.KeptSumsWarning):
         assert heat(store) == want
@@ -212,7 +238,7 @@ def test_what_was_written_is_read_back(store: Path) -> None:
         target.write_bytes(content[:-9] if target.suffix == ".sums" else content)
 
     with mock.patch.object(cache, "put", short):
-        assert "not there or not whole" in refusal_of(store)
+        assert "missing or damaged" in refusal_of(store)
 
 
 def test_a_run_that_is_still_written_is_not_all_kept(make: Callable[..., Path]) -> None:

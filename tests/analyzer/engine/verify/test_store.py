@@ -80,7 +80,7 @@ def test_a_dead_writer_and_its_spool_are_named_with_the_remedy(make: Callable[..
     spool.mkdir()
     told = invoke("verify", store).stdout
     assert f"spool: {spool} is on this machine" in told
-    assert f"Bring them home: recorder recover {store}" in told
+    assert f"Bring them into the store: recorder recover {store}" in told
     # While somebody writes, nothing is to be recovered.
     beat = datetime.now(UTC).isoformat()
     edit_root(store, lambda root: root["attributes"].update(heartbeat=beat))
@@ -156,7 +156,7 @@ def test_sums_without_their_trajectory(store: Path) -> None:
     result = invoke("verify", kept)
     assert result.exit_code == 0
     note, account = result.stdout.splitlines()
-    assert note == "trajectory: not here, only sums of it were kept; their files are checked in its place."
+    assert note == "trajectory: not here, only sums of it were kept; the files of sums were checked instead."
     files = [*kept.rglob("*.sums"), *kept.rglob("*.pairs")]
     assert account == f"{len(files)} files of sums, {3 * 7} chunks, 100 frames, 0 faults"
 
@@ -229,3 +229,27 @@ def test_kept_sums_with_damage_are_named_beside_their_store(store: Path, tmp_pat
     told = invoke("verify", store, "--cache", chosen)
     assert told.exit_code == 1
     assert f"FAULT {path}: expected a whole file of sums, got" in told.stdout
+
+
+def test_steps_behind_a_damaged_chunk_of_steps_are_not_numbered(
+    make: Callable[..., Path], frames: dict[str, np.ndarray]
+) -> None:
+    """The steps that can be read must not take the places of those that cannot."""
+    frames["conv1.bias"][2, 70] = np.inf
+    store = make(steps=np.arange(1000, 1100))
+    chunk_file(store, "step", 2).unlink()
+    told = invoke("verify", store).stdout
+    assert "conv1.bias: expected finite weights, got NaN or infinity from frame 70 on" in told
+    assert "step: not checked from frame 32 on" in told
+    assert "gap" not in told
+
+
+def test_a_missing_chunk_is_one_fault(store: Path) -> None:
+    """Its checksum is missing, too: that alone does not mean that the store was copied while it was written."""
+    checksums = 6 * [0]
+    edit_root(store, lambda root: root["attributes"].update(chunk_checksums=checksums))
+    chunk_file(store, "step", 2).unlink()
+    others = [line for line in invoke("verify", store).stdout.splitlines() if "chunks that were published" in line]
+    assert [line.partition(":")[0] for line in others] == [
+        f"FAULT frames {16 * n} to {16 * n + 15}" for n in (0, 1, 3, 4, 5)
+    ]
