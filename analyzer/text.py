@@ -80,8 +80,8 @@ def narrowed(columns: Sequence[Sequence[str]], excess: int, shortest: int = 12) 
 
     Examples
     --------
-    >>> narrowed([["encoder.attn.weight"], ["encoder"]], 4)
-    [['encoder….weight'], ['encoder']]
+    >>> narrowed([["encoder.attn.weight"], ["encoder"]], 5)
+    [['encoder…weight'], ['encoder']]
     """
     widths = [max(map(len, column), default=0) for column in columns]
     while excess > 0 and max(widths, default=0) > shortest:

@@ -8,7 +8,7 @@ and whole names.
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from typing import Any
 
 import numpy as np
@@ -38,7 +38,11 @@ _JOINED = {
     "exponent": ("exponent se", "exponent ± se"),
 }
 """Columns of values, those of their errors, and the heading of both together."""
-_LOOKED_UP = ("temperature_drift", "floor", "participation_ratio", "r_squared", "aicc")
+_LOOKED_UP = (
+    "temperature_drift", "floor", "participation_ratio", "r_squared", "aicc", "units", "equilibrium_low",
+    "equilibrium_high", "inefficiency", "mean", "drift", "drift_error", "drift_percent_low", "drift_percent_high",
+    "reason",
+)  # fmt: skip
 """Columns that are needed rarely: only --wide shows them."""
 _SPARE = (
     "velocities",
@@ -55,14 +59,16 @@ _SPARE = (
 _NAMES = ("run", "group", "module", "layer", "parameter", "of")
 """Columns of names. They are cut in the middle if a table is too wide even without its spare columns."""
 _HEADINGS = {"temperature_drift": "temperature of the drift"}
+_CHANGES = "changes"
+"""Heading of the remarks on settings that change within windows."""
 _WITHIN = " within this window"
 _COARSER = {"layer": "model", "module": "layer", "parameter": "layer"}
 
 
-def columns_of(frame: pd.DataFrame, wide: bool) -> tuple[pd.DataFrame, list[str]]:
+def columns_of(frame: pd.DataFrame, wide: bool, keep: Sequence[str] = ()) -> tuple[pd.DataFrame, list[str]]:
     """Return the columns of a table, and sentences on what is the same in all rows and what --wide adds.
 
-    With `wide`, only columns without information are left out.
+    With `wide`, only columns without information are left out. Those in `keep` always stay.
     """
     frame = _filled(frame)
     if wide:
@@ -74,8 +80,13 @@ def columns_of(frame: pd.DataFrame, wide: bool) -> tuple[pd.DataFrame, list[str]
     left += ["mean_squared_velocity"] if {"temperature", "mean_squared_velocity"} <= set(narrow) else []
     left += ["layer"] if {"layer", "parameter"} <= set(narrow) else []
     narrow = _with_errors(narrow.drop(columns=left))
-    for name in _SPARE:
-        if name in narrow and width_of(narrow) > WIDTH:
+    spare: tuple[str, ...] = _SPARE
+    if _CHANGES in narrow and width_of(narrow) > WIDTH:
+        narrow = narrow.assign(**{_CHANGES: [_first_of(text) for text in narrow[_CHANGES]]})
+        left.append("all changes")
+        spare = (*_SPARE, "n_eff")
+    for name in spare:
+        if name in narrow and name not in keep and width_of(narrow) > WIDTH:
             narrow = narrow.drop(columns=name)
             left.append(name)
     narrow, whole = with_short_names(narrow)
@@ -95,6 +106,12 @@ def with_short_names(frame: pd.DataFrame, width: int = WIDTH) -> tuple[pd.DataFr
     texts = [[cell(value) for value in frame[name]] for name in names]
     short = narrowed(texts, excess)
     return frame.assign(**dict(zip(names, short, strict=True))), short == texts
+
+
+def _first_of(text: str) -> str:
+    """The first of several changes, and a mark that there are more."""
+    first, comma, _ = text.partition(", ")
+    return first + ", …" * bool(comma)
 
 
 def fewer(rows: int, by: str = "", windows: int = 1, lags: int = 1) -> list[str]:
@@ -179,9 +196,8 @@ def _with_short_remarks(frame: pd.DataFrame, said: list[str]) -> pd.DataFrame:
     if frame["remark"].nunique() == 1:
         said.append(printable(frame["remark"].iloc[0]))
         return frame.drop(columns="remark")
-    return frame.assign(remark=[text.removesuffix(_WITHIN) for text in frame["remark"]]).rename(
-        columns={"remark": "within the window"}
-    )
+    texts = [text.removesuffix(_WITHIN).replace(" changes from ", " ") for text in frame["remark"]]
+    return frame.assign(remark=[text.replace(" changes ", " ") for text in texts]).rename(columns={"remark": _CHANGES})
 
 
 def _with_errors(frame: pd.DataFrame) -> pd.DataFrame:

@@ -18,6 +18,7 @@ import pandas as pd
 import xarray as xr
 
 from analyzer.cli.answer import check_output, deliver, form_of
+from analyzer.cli.columns import columns_of
 from analyzer.cli.execution import memory_limit_of
 from analyzer.cli.parquet import write_parquet
 from analyzer.cli.records import Records, csv_text, json_text
@@ -211,7 +212,7 @@ def _write(
     elif form == "json":
         deliver(options, json_text(_document(sweep, frames)))
     else:
-        deliver(options, [_table(_short(begin), sweep)])
+        deliver(options, [_table(_short(begin), sweep, options.get("wide", False))])
 
 
 def _document(sweep: _Sweep, frames: Iterable[pd.DataFrame]) -> dict[str, Any]:
@@ -243,8 +244,11 @@ def _like(begin: pd.DataFrame, frames: Iterable[pd.DataFrame]) -> Iterator[pd.Da
         yield frame.reindex(columns=begin.columns).astype(begin.dtypes)
 
 
-def _table(frame: pd.DataFrame, sweep: _Sweep) -> str:
-    """The rows as a table; below it, the hyperparameters that all runs share."""
+def _table(frame: pd.DataFrame, sweep: _Sweep, wide: bool) -> str:
+    """The rows as a table; below it, the hyperparameters that all runs share.
+
+    Unless `wide`, it has the columns that fit, as the table of one run, and every hyperparameter that varies.
+    """
     shared = {}
     for name in frame.columns[1 : 1 + len(sweep.columns)]:
         if frame[name].nunique(dropna=False) == 1 and frame["run"].nunique() > 1:
@@ -253,7 +257,12 @@ def _table(frame: pd.DataFrame, sweep: _Sweep) -> str:
     if RECORDED_RATE in frame and np.array_equal(frame[RECORDED_RATE], frame[LEARNING_RATE]):
         silent.append(RECORDED_RATE)
     shared.pop("inverse_batch_size", None)  # it follows from another
-    lines = [table_text(frame.drop(columns=silent)), "", footer(sweep.attrs)]
+    rest = frame.drop(columns=silent)
+    varying = [name for name in rest.columns[1 : 1 + len(sweep.columns) - len(silent)] if name != "inverse_batch_size"]
+    said: list[str] = []
+    if not wide:
+        rest, said = columns_of(rest.drop(columns="inverse_batch_size", errors="ignore"), wide, keep=varying)
+    lines = [table_text(rest), "", ", ".join([footer(sweep.attrs), *said[:-1]]), *said[-1:]]
     if shared:
         told = ", ".join(f"{name} = {value:.6g}" if isinstance(value, float) else f"{name} = {value}"
                          for name, value in shared.items())  # fmt: skip

@@ -87,7 +87,7 @@ def _maps(answer: xr.Dataset, names: list[str]) -> Figure:
 
 
 def _known(answer: xr.Dataset) -> list[tuple[str, str]]:
-    """The panels that have something to show: C(τ)/C(0) takes the lag 0, an exponent three lags."""
+    """The panels that have something to show: an exponent takes several lags."""
     beyond = answer.isel(lag=answer["lag"].values > 0)
     return [one for one in _PANELS if bool(beyond[one[0]].notnull().any())] or [_PANELS[1]]
 

@@ -242,7 +242,7 @@ def _warn(sweep: xr.DataTree, parts: Sequence[Held], said: Mapping[str, list[str
     names = run_names(sweep)
     used = {n for part in parts for n in part.places}
     left = [name for n, name in enumerate(names) if n not in used]
-    lines = [f"{len(runs)} of {len(names)} runs {what} ({_listed(runs)})" for what, runs in said.items()]
+    lines = [f"{len(runs)} of {len(names)} runs {what} ({_listed(runs, 3)})" for what, runs in said.items()]
     if left:
         values = "; ".join(part.label for part in parts)
         lines.append(

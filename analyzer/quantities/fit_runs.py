@@ -42,7 +42,8 @@ def measured_lazily(sweep: xr.DataTree, options: dict[str, Any]) -> tuple[list[x
         for one in heard:
             if issubclass(one.category, EquilibriumWarning):
                 drifting = str(one.message).partition("still drift: ")[2].partition(". Their")[0]
-                said.setdefault("still drift after their t0", []).append(f"{name}: {drifting}")
+                first, comma, _ = drifting.partition(", ")  # all of them: `equilibration` of the run
+                said.setdefault("still drift after their t0", []).append(f"{name}: {first}" + ", …" * bool(comma))
             elif not issubclass(one.category, SettingsWarning):  # a range with several settings is refused
                 warnings.warn_explicit(one.message, one.category, one.filename, one.lineno)
     return lazy, said

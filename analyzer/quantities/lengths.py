@@ -29,7 +29,7 @@ def for_error_bars(answer: xr.Dataset) -> str:
     if "remark" in answer:
         loose &= answer["remark"] == ""
     span = (answer["stop_step"] - answer["start_step"]).astype(np.float64)
-    needed = xr.where(answer["weights"] == 1, RELIABLE_N_EFF_ELEMENT, RELIABLE_N_EFF)  # type: ignore[no-untyped-call]
+    needed = xr.full_like(answer["weights"], RELIABLE_N_EFF).where(answer["weights"] != 1, RELIABLE_N_EFF_ELEMENT)
     samples = answer["n_eff"].fillna(1.0).clip(min=1.0)
     enough = answer["velocities"] >= needed
     slow = loose & ((samples >= needed) | (enough & (samples < LEAST_N_EFF)))
@@ -44,7 +44,7 @@ def for_error_bars(answer: xr.Dataset) -> str:
         )
     if bool(slow.any()):
         sentences.append(
-            f"T changes too slowly within the window for {_which(slow, of)}: begin later (--start auto), or take a "
+            f"T changes too slowly within the window for {_which(slow, of)}: begin later (--start 50%), or take a "
             "longer one."
         )
     return " ".join(sentences)
@@ -85,5 +85,5 @@ def _span(span: xr.DataArray) -> str:
 
 def _round_up(length: float) -> int:
     """Return a length in two significant digits, not below it."""
-    unit = 10 ** max(math.floor(math.log10(length)) - 1, 0)
+    unit = 10.0 ** max(math.floor(math.log10(length)) - 1, 0)
     return int(math.ceil(length / unit) * unit)

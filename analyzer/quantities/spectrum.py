@@ -190,6 +190,8 @@ def _epoch(asked: Asked) -> tuple[int | None, str]:
     lengths = (line.steps[epochs.last] - line.steps[epochs.first])[whole]
     if not lengths.size or lengths.min() != lengths.max() or lengths[0] % line.stride:
         return None, "not looked for: no epochs of equal length"
+    if lengths[0] == line.stride:
+        return None, "none: an epoch is one step, and its frequency beyond the highest that steps can show"
     return int(lengths[0]) // line.stride, ""
 
 

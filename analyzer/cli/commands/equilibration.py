@@ -52,7 +52,8 @@ def equilibration(loss: str, **options: Any) -> None:
 
         return starts(series, answer, resumed_at(run.attrs.get("segments"))) if series else None
 
-    give(options, answer, Shape(partial(_table, wide=options["wide"])), draw=draw, also=lambda: _warn(answer))
+    shape = Shape(partial(_table, wide=options["wide"]))
+    give(options, answer, shape, draw=draw, also=lambda: _warn(answer, several="take" in options))
 
 
 def _table(answer: xr.Dataset, frame: pd.DataFrame, wide: bool) -> str:
@@ -82,12 +83,15 @@ def _check_loss(run: xr.DataTree, loss: str, store: str) -> None:
         )
 
 
-def _warn(answer: xr.Dataset) -> None:
-    """Name the series that drift on stderr; say so if there is no series at all."""
+def _warn(answer: xr.Dataset, several: bool) -> None:
+    """Name the series that drift on stderr; say so if there is no series at all.
+
+    Of `several` stores the column of verdicts alone says what drifts: a line for each would be a wall.
+    """
     from analyzer.quantities.tracks import FEWEST
     from analyzer.statistics.equilibrium import DRIFTING
 
-    for window in range(answer.sizes["window"]):
+    for window in () if several else range(answer.sizes["window"]):
         one = answer.isel(window=window)
         drifting = [
             f"{printable(str(name))} ({size:+.2g} % of its mean)"
@@ -96,10 +100,10 @@ def _warn(answer: xr.Dataset) -> None:
             )
             if verdict == DRIFTING
         ]
-        several = f", steps {int(one['start_step'])} to {int(one['stop_step'])}" if answer.sizes["window"] > 1 else ""
+        where = f", steps {int(one['start_step'])} to {int(one['stop_step'])}" if answer.sizes["window"] > 1 else ""
         if drifting:
             say(
-                f"Warning: these still change after their start, so that there is no equilibrium{several}: "
+                f"Warning: these still change after their start, so that there is no equilibrium{where}: "
                 f"{', '.join(drifting)}. Train longer, or dismiss what is small.",
                 err=True,
             )

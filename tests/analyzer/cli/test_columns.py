@@ -9,7 +9,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from analyzer.cli.columns import WIDTH, columns_of, fewer
+from analyzer.cli.columns import WIDTH, columns_of, fewer, width_of
 from tests.analyzer.shell import invoke
 from tests.stores import write_store
 
@@ -125,4 +125,17 @@ def test_a_remark_that_all_rows_share_is_said_once() -> None:
     shown, said = columns_of(pd.DataFrame({"group": ["a", "b"], "remark": [remark, remark]}), wide=False)
     assert (list(shown), said) == (["group"], [remark])
     shown, said = columns_of(pd.DataFrame({"group": ["a", "b"], "remark": [remark, ""]}), wide=False)
-    assert shown["within the window"].tolist() == ["η changes ×4", ""]
+    assert shown["changes"].tolist() == ["η ×4", ""]
+
+
+def test_of_many_changes_the_first_is_shown_where_there_is_no_room() -> None:
+    remark = "η changes ×3.77, beta1 changes from 0.938 to 0.95 within this window"
+    frame = pd.DataFrame(
+        {"layer": "conv1", "start_step": [0, 1400], "stop_step": [1400, 2800], "temperature": 1.234e-9,
+         "standard_error": 1e-10, "n_eff": 23.98, "unreliable": True, "remark": [remark, "η changes ×2"],
+         "temperature_per_eta2": 0.01234, "temperature_per_eta2_error": 0.00123}
+    )  # fmt: skip
+    shown, said = columns_of(frame, wide=False)
+    assert shown["changes"].tolist() == ["η ×3.77, …", "η ×2"]
+    assert width_of(shown) <= WIDTH
+    assert "all changes" in said[-1]

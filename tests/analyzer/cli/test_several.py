@@ -16,6 +16,7 @@ import pytest
 
 import analyzer
 from analyzer.cli import several
+from analyzer.cli.columns import WIDTH
 from tests.analyzer.shell import invoke
 from tests.stores import segment, write_store
 
@@ -105,12 +106,27 @@ def test_json_and_parquet_say_the_same(sweep: Path, tmp_path: Path) -> None:
 
 def test_a_table_says_below_what_all_runs_share(sweep: Path) -> None:
     text = invoke("temperature", f"{sweep}/*.zarr").stdout
-    heading = next(line for line in text.splitlines() if "temperature" in line)
+    heading = text.splitlines()[1]
+    assert "T ± standard error" in heading
     assert "learning rate" in heading
     assert "batch size" not in heading
     assert "recorded learning rate" not in heading, "it is the hyperparameter"
+    assert len(text.splitlines()[2]) <= WIDTH
+    assert "--wide adds: temperature of the drift" in text
+    assert "drift" in invoke("temperature", f"{sweep}/*.zarr", "--wide").stdout.split("─")[0]
     assert text.splitlines()[-1] == "the same in all runs: batch_size = 32, optimizer = sgd"
     assert text.count("run-0.001") == 2
+
+
+def test_drifting_runs_of_a_sweep_are_in_the_table_alone(tmp_path: Path) -> None:
+    rng = np.random.default_rng(3)
+    for name in ("x", "y"):
+        frames = {"a.weight": np.cumsum(np.linspace(1, 3, 201) * rng.normal(size=(4, 3, 201)), axis=-1)}
+        write_store(tmp_path / f"{name}.zarr", frames)
+    done = invoke("equilibration", f"{tmp_path}/*.zarr")
+    assert done.stdout.count("drifting") == 2
+    assert len(done.stdout.splitlines()[2]) <= WIDTH
+    assert done.stderr == ""
 
 
 def test_a_store_without_an_answer_is_one_sentence(sweep: Path, tmp_path: Path) -> None:

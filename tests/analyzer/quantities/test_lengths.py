@@ -62,7 +62,7 @@ def made(n_eff: float, velocities: int, remark: str = "") -> xr.Dataset:
 
 
 def test_no_length_is_promised_where_more_of_the_same_would_not_help() -> None:
-    assert "begin later (--start auto)" in for_error_bars(made(2.0, 4000))
+    assert "begin later (--start 50%)" in for_error_bars(made(2.0, 4000))
     assert "would do" not in for_error_bars(made(2.0, 4000))
     assert "begin later" in for_error_bars(made(3000.0, 4000))
     assert for_error_bars(made(2.0, 4000, "η changes ×10 within this window")) == ""

@@ -56,7 +56,7 @@ def test_the_headline_says_what_the_table_says(
     headline, rows = section(run)
     assert [row["verdict"] for row in rows] == verdicts
     if not rows:
-        assert headline == "No series has the 40 samples that a search for equilibrium needs. Record longer."
+        assert headline == "No series has the 40 samples that a search for equilibrium takes. Record 40 steps."
         return
     names = {verdict: [f"{row['series']} {row['of']}".removesuffix(" –") for row in rows if row["verdict"] == verdict]
              for verdict in (DRIFTING, UNDECIDED)}  # fmt: skip
