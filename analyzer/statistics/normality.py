@@ -167,7 +167,7 @@ def _distance(z: Array) -> float:
 def _exceeded(influence: Array, errors: Array, distance: float, seed: int) -> float:
     """Return the share of simulated processes whose largest value reaches a distance.
 
-    The processes follow a t distribution, because their covariance comes from few batches.
+    The processes are Gaussian, with the correlation between points that means of 20 batches have.
     """
     if not np.isfinite(errors).all():
         return float("nan")

@@ -53,6 +53,11 @@ class Row:
     hits: int
     width: float
 
+    @property
+    def misleads(self) -> int:
+        """Bars that are not flagged and do not hold the truth."""
+        return self.reliable - self.hits
+
 
 CASES: tuple[Case, ...] = (
     (systems.random_walk(), 1, 8000),
@@ -183,8 +188,7 @@ def judged(system: systems.System, weights: int, samples: int, estimator: str, a
 def line(row: Row) -> str:
     """A row of the table."""
     covers = [f"{100 * n / of:.1f}" if of else "–" for n, of in ((row.held, row.bars), (row.hits, row.reliable))]
-    misleads = row.reliable - row.hits
-    shares = [f"{100 * n / row.systems:.1f}" for n in (misleads, row.nan, row.flagged)]
+    shares = [f"{100 * n / row.systems:.1f}" for n in (row.misleads, row.nan, row.flagged)]
     head = [row.system, row.weights, f"{row.samples:,}", row.estimator, f"{row.n_eff:,.0f}"]
     return "| " + " | ".join(map(str, [*head, *covers, *shares, f"{row.width:.2f}"])) + " |"
 

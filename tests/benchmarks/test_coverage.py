@@ -32,6 +32,16 @@ def test_coverage(kind: str) -> None:
         assert row.system in line(row)
 
 
+def test_bars_of_a_kind_at_a_threshold_seldom_mislead() -> None:
+    """Half of them are flagged. The others are those whose S came out low, and hold the truth in some 90 %.
+
+    So it is the share of all systems that is held to 7 %: more than 26 of 200 have a chance of 0.1 % then.
+    """
+    for row in measure([(systems.wandering(0.02, 8192), 5, 8192)], 200, seed=4):
+        assert 50 < row.flagged < 150, row
+        assert binom.sf(row.misleads - 1, row.systems, 0.07) > 1e-3, row
+
+
 def test_the_tolerance_refuses_what_it_should() -> None:
     """Without the correlation the same data cover 45 % (1.96/√9.5 standard errors): the test above would notice."""
     system, weights, samples = CASES["AR(1), group"]
