@@ -54,7 +54,7 @@ test: .venv/installed
 benchmarks: .venv/installed
 	$(PYTEST) --numprocesses 2 tests/benchmarks
 
-# The paper's chain at toy scale, from trainings to figures and verdicts; that of the trained networks; how they move.
+# The paper at toy scale: trainings that are stopped anywhere, branches, answers, figures and verdicts; how networks move.
 reproduction: .venv/installed
 	$(PYTEST) --numprocesses 2 -m reproduction tests/examples
 
