@@ -249,7 +249,7 @@ def _check_whole(asked: Asked) -> None:
     )
 
 
-def _finished(grams: Array, *, count: int) -> dict[str, Array]:
+def _finished(grams: list[Array], *, count: int) -> dict[str, Array]:
     found = [modes_of(gram, count) for gram in grams]
     content = np.stack([one.cosine_content for one in found])
     return {
@@ -262,5 +262,5 @@ def _finished(grams: Array, *, count: int) -> dict[str, Array]:
     }
 
 
-def _factors(grams: Array, *, count: int) -> dict[str, Array]:
+def _factors(grams: list[Array], *, count: int) -> dict[str, Array]:
     return {"factors": np.stack([modes_of(gram, count).factors for gram in grams])}

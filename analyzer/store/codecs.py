@@ -17,19 +17,19 @@ import numpy as np
 from analyzer.store.trust import Untrusted, blosc_size, gzip_size, require_possible, require_size, zstd_size
 
 Frames = np.ndarray[Any, np.dtype[Any]]
-Decoder = Callable[[bytes, np.dtype[Any], int, int], Frames]
-"""Takes the bytes of a chunk with its checksum, the type and the number of its values, and how many of them are needed;
-returns these or more, in one dimension."""
+Decoder = Callable[[bytes, np.dtype[Any], int, Frames | None], Frames]
+"""Takes the bytes of a chunk with its checksum, the type and the number of its values, and the room that was made for
+them (`room_for`); returns the values in one dimension."""
 _PCODEC_BATCH = 256
 """pcodec decodes whole batches, or all."""
 
 
-def _pcodec(raw: bytes, dtype: np.dtype[Any], count: int, needed: int) -> Frames:
+def _pcodec(raw: bytes, dtype: np.dtype[Any], count: int, room: Frames | None) -> Frames:
     from pcodec import standalone
 
     # Memory is allocated by the metadata's size, never by the size that the chunk claims. pcodec marks its own end, so
     # the checksum behind it stays: cutting it off would copy.
-    values = np.empty(min(-(-needed // _PCODEC_BATCH) * _PCODEC_BATCH, count), dtype)
+    values = np.empty(count, dtype) if room is None else room
     found = standalone.simple_decompress_into(raw, values)
     if found.n_processed != values.size or (values.size == count and not found.finished):
         more = "more" if not found.finished else f"{found.n_processed:,}"
@@ -37,18 +37,18 @@ def _pcodec(raw: bytes, dtype: np.dtype[Any], count: int, needed: int) -> Frames
     return values
 
 
-def _bytes(raw: bytes, dtype: np.dtype[Any], count: int, needed: int) -> Frames:
+def _bytes(raw: bytes, dtype: np.dtype[Any], count: int, room: Frames | None) -> Frames:
     return np.frombuffer(memoryview(raw)[:-4], dtype)
 
 
-def _blosc(raw: bytes, dtype: np.dtype[Any], count: int, needed: int) -> Frames:
+def _blosc(raw: bytes, dtype: np.dtype[Any], count: int, room: Frames | None) -> Frames:
     from numcodecs import blosc
 
     require_size(blosc_size(raw), count * dtype.itemsize)
     return np.frombuffer(blosc.decompress(raw[:-4]), dtype)
 
 
-def _zstd(raw: bytes, dtype: np.dtype[Any], count: int, needed: int) -> Frames:
+def _zstd(raw: bytes, dtype: np.dtype[Any], count: int, room: Frames | None) -> Frames:
     from numcodecs import zstd
 
     size = zstd_size(raw)
@@ -113,10 +113,40 @@ def _is_plain(codec: object) -> bool:
     return True
 
 
+def room_for(decoder: Decoder, dtype: np.dtype[Any], shape: tuple[int, ...], rows: int | None = None) -> Frames | None:
+    """Memory for the values of a chunk, or of its first rows, which is made before its bytes are read.
+
+    None for a decoder that brings its own. Values first, then bytes, which go first, and always of one size: so the
+    allocator fills the same gaps chunk after chunk. The other way round two threads kept 30 MiB more after 16 chunks
+    than after 4.
+
+    Raises
+    ------
+    ValueError
+        The metadata says more than a chunk may have.
+    """
+    count = math.prod(shape)
+    require_possible(count * dtype.itemsize)
+    if decoder is not _pcodec:
+        return None
+    needed = count if rows is None else count // shape[0] * min(rows, shape[0])
+    return np.empty(count, dtype)[: -(-needed // _PCODEC_BATCH) * _PCODEC_BATCH]
+
+
 def decode(
-    raw: bytes, decoder: Decoder, dtype: np.dtype[Any], shape: tuple[int, ...], rows: int | None = None
+    raw: bytes,
+    decoder: Decoder,
+    dtype: np.dtype[Any],
+    shape: tuple[int, ...],
+    rows: int | None = None,
+    room: Frames | None = None,
 ) -> Frames:
     """Decode a chunk, or its first rows. Its last four bytes are the checksum of all others.
+
+    Parameters
+    ----------
+    room
+        As `room_for` of the same arguments made it.
 
     Raises
     ------
@@ -130,10 +160,10 @@ def decode(
     body = np.frombuffer(raw, np.uint8, len(raw) - 4)
     if google_crc32c.value(body) != int.from_bytes(raw[-4:], "little"):
         raise ValueError("the stored and computed checksums do not match")
+    values = decoder(raw, dtype, count, room)
     if rows is None or rows >= shape[0]:
-        return decoder(raw, dtype, count, count).reshape(shape)
-    needed = count // shape[0] * rows
-    return decoder(raw, dtype, count, needed)[:needed].reshape(rows, *shape[1:])
+        return values.reshape(shape)
+    return values[: count // shape[0] * rows].reshape(rows, *shape[1:])
 
 
 def checksum_of(raw: bytes, codecs: Sequence[str]) -> str:
@@ -156,7 +186,7 @@ def check_foreign(raw: bytes, codecs: Sequence[str], dtype: np.dtype[Any], count
     require_possible(expected)
     last = [name for name in codecs if name != "crc32c"][-1:]
     if last == ["numcodecs.pcodec"]:
-        _pcodec(raw, dtype, count, count)
+        _pcodec(raw, dtype, count, None)
     elif last == ["blosc"]:
         require_size(blosc_size(raw), expected)
     elif last == ["zstd"] and (size := zstd_size(raw)) is not None:

@@ -26,7 +26,7 @@ from analyzer.errors import (
 )
 from analyzer.store.arrays import ArrayMetadata, read_metadata, zarr_metadata
 from analyzer.store.chunks import chunk_bytes, chunk_exists, store_at
-from analyzer.store.codecs import Decoder, check_foreign, checksum_of, decode
+from analyzer.store.codecs import Decoder, check_foreign, checksum_of, decode, room_for
 from analyzer.store.roots import Root, Source, check_same, one_line, root_now
 from analyzer.store.schema import Store
 
@@ -214,17 +214,18 @@ def _chunk(
 ) -> Frames:
     """The part of one chunk that a region asks for."""
     key = f"{source.path}/{array.chunk_key(position)}"
+    rows = cell[0][1] - position[0] * array.chunks[0] if array.step_axis else None  # what comes after is not decoded
     try:
+        room = room_for(decoder, array.dtype, array.chunks, rows)
         raw = chunk_bytes(source.location, key, array.most_stored)
-    except OSError as error:  # a folder or a pipe in its place, a loop of links, no permission, too large
+    except (OSError, MemoryError) as error:  # a folder or pipe in its place, a loop of links, no permission, too large
         raise _corrupt(array, source, cell, error) from error
     if raw is None:
         if _may_be_absent(array, cell):
             return np.full([stop - start for start, stop in cell], array.fill_value, array.dtype)
         raise _missing(array, source, cell, key)
-    rows = cell[0][1] - position[0] * array.chunks[0] if array.step_axis else None  # what comes after is not decoded
     try:
-        whole = decode(raw, decoder, array.dtype, array.chunks, rows)
+        whole = decode(raw, decoder, array.dtype, array.chunks, rows, room)
     except Exception as error:  # codecs raise what they like
         raise _corrupt(array, source, cell, error) from error
     if noted is not None:

@@ -8,7 +8,7 @@ weights of the bundles at work are in memory.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -32,10 +32,10 @@ _TILE = 1024
 
 @dataclass(frozen=True)
 class GramSums:
-    """Gram matrices (groups, frames, frames), the number of each group, and (parameter, frame) that are not finite."""
+    """The Gram matrices (frames, frames) of groups, by the group's number in the query, and (parameter, frame) that are
+    not finite."""
 
-    numbers: Array
-    grams: Array
+    grams: Mapping[int, Array]
     nonfinite: tuple[tuple[str, int], ...]
 
 
@@ -72,7 +72,7 @@ def plan_gram(asked: Asked, frames: Array) -> GramPlan:
 
 def gram_arrays(
     plan: GramPlan,
-    finish: Callable[[Array], dict[str, Array]],
+    finish: Callable[[list[Array]], dict[str, Array]],
     shapes: dict[str, tuple[tuple[int, ...], Any]],
 ) -> tuple[dict[str, da.Array], da.Array]:
     """The lazy answer of a plan: the arrays that `finish` makes, by name, and the frames that are not finite.
@@ -80,7 +80,7 @@ def gram_arrays(
     Parameters
     ----------
     finish
-        Makes the arrays from the Gram matrices (groups, frames, frames). Other processes must be able to load it.
+        Makes the arrays from the matrices (frames, frames) of all groups. Other processes must be able to load it.
     shapes
         Shape and dtype of each array.
     """
@@ -90,7 +90,7 @@ def gram_arrays(
     total: Any = None
     for number, bundle in enumerate(passage.bundles):
         graph[f"gram-{name}", number] = (gram_of, bundle, keys[number])
-        graph[f"sum-{name}", number] = (add_grams, total, (f"gram-{name}", number), passage.grouping.weights.size)
+        graph[f"sum-{name}", number] = (add_grams, total, (f"gram-{name}", number))
         total = (f"sum-{name}", number)
     assembly = Assembly(passage.bundles, passage.grouping.weights.size, passage.source, maker())
     whole = f"modes-{name}"
@@ -105,28 +105,28 @@ def gram_of(bundle: Bundle, parts: Sequence[Sequence[Picked]]) -> GramSums:
     picked = [one for several in parts for one in several]
     values = joined(picked)
     labels, numbers = bundle_groups(bundle)
-    own, of_weight = np.unique(numbers[labels], return_inverse=True)
-    grams = np.zeros((own.size, values.shape[1], values.shape[1]))
-    for group in range(own.size):
+    of_weight = numbers[labels]
+    grams = {int(group): np.zeros((values.shape[1], values.shape[1])) for group in np.unique(of_weight)}
+    for group, gram in grams.items():
         places = np.flatnonzero(of_weight == group)
         for begin in range(0, places.size, _TILE):
             some = values[places[begin : begin + _TILE]].astype(np.float64)
             some -= some[:, :1]
-            grams[group] += some.T @ some
-    return GramSums(own, grams, tuple(found for one in picked for found in one.nonfinite))
+            gram += some.T @ some
+    return GramSums(grams, tuple(found for one in picked for found in one.nonfinite))
 
 
-def add_grams(total: GramSums | None, more: GramSums, groups: int) -> GramSums:
-    """Add the Gram matrices of one more bundle to those of all groups."""
+def add_grams(total: GramSums | None, more: GramSums) -> GramSums:
+    """Add the Gram matrices of one more bundle. A group that it does not touch is not copied."""
     if total is None:
-        count = more.grams.shape[1]
-        total = GramSums(np.arange(groups), np.zeros((groups, count, count)), ())
-    grams = total.grams.copy()
-    grams[more.numbers] += more.grams
-    return GramSums(total.numbers, grams, total.nonfinite + more.nonfinite)
+        return more
+    both = {group: total.grams[group] + gram if group in total.grams else gram for group, gram in more.grams.items()}
+    return GramSums({**total.grams, **both}, total.nonfinite + more.nonfinite)
 
 
-def assemble_grams(assembly: Assembly, finish: Callable[[Array], dict[str, Array]], total: GramSums) -> dict[str, Any]:
+def assemble_grams(
+    assembly: Assembly, finish: Callable[[list[Array]], dict[str, Array]], total: GramSums
+) -> dict[str, Any]:
     """The answer, from the Gram matrices of all groups.
 
     Raises
@@ -137,7 +137,8 @@ def assemble_grams(assembly: Assembly, finish: Callable[[Array], dict[str, Array
     require_same(assembly.maker, assembly.source)
     found: dict[str, int] = {}
     note_first(found, total.nonfinite)
-    return answered(finish(total.grams), found)
+    none = np.zeros_like(next(iter(total.grams.values())))  # of a group without weights
+    return answered(finish([total.grams.get(group, none) for group in range(assembly.groups)]), found)
 
 
 @dataclass(frozen=True)

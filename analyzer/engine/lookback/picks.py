@@ -65,7 +65,7 @@ def pick_frames(job: PickJob, bundle: Bundle, frames: Sequence[Frames], reach: R
             start, stop = max(low, reach.start), min(low + job.unit, reach.stop)
             wanted = job.frames[(job.frames >= start) & (job.frames < stop)]
             if wanted.size:
-                parts.append(frames_of(piece, some, start, stop)[:, wanted - start])
+                parts.append(np.take(frames_of(piece, some, start, stop), wanted - start, axis=1))  # an index: ×9
         rows.append(np.concatenate(parts[1:] or parts, axis=1))
         there = np.isfinite(rows[-1]).all(axis=0)
         if not there.all():
