@@ -52,7 +52,7 @@ def open_each(paths: Iterable[str], unanswered: list[dict[str, str]]) -> dict[st
 
 def refuse(location: str, error: AnalyzerError | OSError, unanswered: list[dict[str, str]]) -> None:
     """Say on stderr why a store has no answer, and add it to `unanswered`."""
-    text = of_a_file(error) if isinstance(error, OSError) else str(error)
+    text = str(error) if isinstance(error, AnalyzerError) else of_a_file(error)  # some are errors of files, too
     said = text if text.startswith(location) else f"{location}: {text}"
     unanswered.append({"store": location, "error": text})
     say(f"Error: {printable(said)}", err=True)

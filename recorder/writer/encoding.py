@@ -50,7 +50,7 @@ def decode_chunk(data: bytes, dtype: np.dtype[Any], shape: tuple[int, ...], comp
     Raises
     ------
     ValueError
-        The bytes do not match their checksum, or hold more than the shape.
+        The bytes do not match their checksum, are of another codec, or hold more than the shape.
     """
     body, stored = data[:-4], data[-4:]
     if len(data) < 4 or struct.pack("<I", google_crc32c.value(body)) != stored:
@@ -59,12 +59,18 @@ def decode_chunk(data: bytes, dtype: np.dtype[Any], shape: tuple[int, ...], comp
     chunk: Array = np.zeros(math.prod(shape), dtype)
     if compressor is None:
         chunk[...] = np.frombuffer(body, dtype)
-    elif isinstance(compressor, PCodec):
-        progress = standalone.simple_decompress_into(body, chunk)
-        if not progress.finished or progress.n_processed != chunk.size:
-            raise ValueError(f"it does not hold {chunk.size:,} numbers")
-    else:
-        compressor.decode(body, chunk)  # refuses what is larger than its target
+        return chunk.reshape(shape)
+    try:
+        if isinstance(compressor, PCodec):
+            progress = standalone.simple_decompress_into(body, chunk)
+            whole = progress.finished and progress.n_processed == chunk.size
+        else:
+            compressor.decode(body, chunk)  # refuses what is larger than its target
+            whole = True
+    except RuntimeError as error:  # what the libraries raise for bytes that are no buffer of theirs
+        raise ValueError(f"it cannot be decoded ({error})") from error
+    if not whole:
+        raise ValueError(f"it does not hold {chunk.size:,} numbers")
     return chunk.reshape(shape)
 
 

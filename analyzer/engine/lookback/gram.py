@@ -32,8 +32,7 @@ _TILE = 1024
 
 @dataclass(frozen=True)
 class GramSums:
-    """The Gram matrices (frames, frames) of groups, by the group's number in the query, and (parameter, frame) that are
-    not finite."""
+    """Gram matrices (frames, frames) by the group's number in the query, and (parameter, frame) that are not finite."""
 
     grams: Mapping[int, Array]
     nonfinite: tuple[tuple[str, int], ...]

@@ -145,6 +145,13 @@ def test_a_store_without_an_answer_is_one_sentence(sweep: Path, tmp_path: Path) 
     assert [one["store"] for one in document["unanswered"]] == [f"{sweep}/empty.zarr", f"{sweep}/short.zarr"]
 
 
+def test_a_store_that_is_not_there_is_said_once_in_its_own_words(sweep: Path) -> None:
+    path = str(sweep / "none.zarr")
+    result = invoke("velocity", path, *map(str, sorted(sweep.glob("*.zarr"))))
+    assert f"Error: {path}: expected a store, got nothing at that path. Check the path: ls {sweep}\n" in result.stderr
+    assert "System" not in result.stderr
+
+
 def test_no_answer_at_all_writes_nothing(sweep: Path, tmp_path: Path) -> None:
     output = tmp_path / "all.csv"
     result = invoke("temperature", f"{sweep}/*.zarr", "--by", "head", "--output", output)

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import struct
+
+import google_crc32c
 import numpy as np
 import pytest
 from numcodecs.pcodec import PCodec
@@ -34,6 +37,16 @@ def test_every_chunk_comes_back_bit_for_bit(dtype, compression, draft, rows):
     chunk = (noise % 2 if dtype == "bool" else noise).view(dtype).reshape(rows, STEPS)
     data = encode_chunk(chunk, compression, draft=draft)
     assert decode_chunk(data, chunk.dtype, chunk.shape, compression).tobytes() == chunk.tobytes()
+
+
+@pytest.mark.parametrize("compression", ["pcodec", "lz4", "none"])
+@pytest.mark.parametrize("dtype", ["f4", "?"])
+def test_bytes_of_another_codec_are_refused_though_their_checksum_holds(compression, dtype):
+    """Whoever made the store: what cannot be decoded is one error."""
+    body = b"no buffer of any codec, " * 3
+    data = body + struct.pack("<I", google_crc32c.value(body))
+    with pytest.raises(ValueError, match=r"."):
+        decode_chunk(data, np.dtype(dtype), (4, 64), compression)
 
 
 @pytest.mark.parametrize("steps", [STEPS, PAGED_STEPS])
