@@ -127,8 +127,7 @@ class Recorder:
         self._closed = self._is_deaf = False
         self._failure: BaseException | None = None
         self._updates = self._skipped = self._frames = 0  # whole updates; those known to be skipped; frames
-        self._recorded_update = -1
-        self._next_check = 0  # the number of frames at which the model is checked next
+        self._recorded_update, self._next_check = -1, 0  # the number of frames at which the model is checked next
         self._calls = 0  # updates at the last call of `step`, before later hooks
         self._alternation: Alternation | None = None
         self._seconds = self._start_seconds = 0.0
@@ -260,10 +259,9 @@ class Recorder:
             self._hooks.remove()  # a rank that did not record still has hooks
             return
         self._ranks.announce()
-        if self._failure is None and self._feed is None:
-            if self._ranks.records:
-                self._tell(nothing_recorded(self._options.store, self._optimizers))
-        elif self._failure is None:
+        if self._failure is None and self._feed is None and self._ranks.records:
+            self._tell(nothing_recorded(self._options.store, self._optimizers))
+        if self._failure is None and self._feed is not None:
             with contextlib.suppress(Exception):  # if the look fails, the store is closed all the same
                 feed, is_newest = cast(HostFeed, self._feed), self._is_newest()
                 self._lookout.finish(feed, self._rounds, self._updates, status, is_newest=is_newest)

@@ -52,7 +52,7 @@ def test_nothing_is_written_through_a_planted_link(
     monkeypatch.setattr("secrets.token_hex", lambda _: next(names))
     (shared / ".known.part.csv").symlink_to(mine)
     (shared / ".known.part").symlink_to(tmp_path / "nothing")
-    assert invoke("temperature", store, "--output", shared / "answer.csv").exit_code == 0
+    assert invoke("temperature", store, "--no-cache", "--output", shared / "answer.csv").exit_code == 0
     assert temporary_folder(shared / "raw").name == ".other.part"
     assert mine.read_text() == "my key"
     assert not (tmp_path / "nothing").exists()

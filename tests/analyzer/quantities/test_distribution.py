@@ -170,7 +170,7 @@ def test_the_command_says_what_the_function_says(make: Make, tmp_path: Path) -> 
     with xr.open_dataset(tmp_path / "bins.nc", engine="h5netcdf") as dataset:
         xr.testing.assert_equal(dataset.load(), truth)
     table = invoke(*options).stdout.splitlines()
-    assert table[-4].split()[:2] == ["Maxwell–Boltzmann", "–"]
-    assert table[-4].split()[2:5] == ["4.55", "0.27", "0.00633"]
+    assert table[-5].split()[:2] == ["Maxwell–Boltzmann", "–"]
+    assert table[-5].split()[2:5] == ["4.55", "0.27", "0.00633"]
     assert [line.split()[0] for line in table[3:5]] == ["a", "b"]
     assert max(map(len, table)) < 140

@@ -60,5 +60,5 @@ def test_what_has_no_scatter_is_refused(tmp_path: Path) -> None:
     with pytest.raises(errors.SweepError, match="expected runs that differ only in 'seed', got 2 runs of 2 settings"):
         analyzer.over_seeds(sweep.thermo.temperature())
     one = next(iter(sweep.children.values()))
-    with pytest.raises(errors.SweepError, match="got one of a single run"):
+    with pytest.raises(errors.SweepError, match="got the answer of a single run"):
         analyzer.over_seeds(one.thermo.temperature())

@@ -288,9 +288,8 @@ def test_sums_alone_refuse_a_temperature_that_takes_the_drift(alone: Path) -> No
     assert (refused.exit_code, refused.stdout) == (1, "")
     given = invoke("temperature", alone, "--window", 7, "--format", "csv")
     assert given.exit_code == 0
-    assert (
-        "temperature_drift, drift_null, temperature_thermal, floor: empty, since they need the frames" in given.stderr
-    )
+    names = "temperature_drift, drift_null, temperature_thermal, floor"
+    assert f"{names}: empty, since they need the frames" in given.stderr
     assert not answer(alone, window="epoch", remove_drift=True)["temperature"].isnull().any()
 
 
