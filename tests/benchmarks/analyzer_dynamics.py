@@ -202,7 +202,8 @@ def main() -> None:
         )
         header = ("way", "threads", "processor s", "wall-clock s")
         print(table("Modes by layer", header, modes(folder / "run.zarr", chosen.rounds)), flush=True)
-        short, rows = gcn_store(folder / "short.zarr", 4096), []
+        short = gcn_store(folder / "short.zarr", 4096)
+        rows: list[tuple[object, ...]] = []
         for steps in (4096, 16384, 65536) if chosen.long else (4096,):
             path = lengthen(short, folder / f"{steps}.zarr", steps)
             rows += [(f"{name}, {steps:,} steps", *memory(path, name)) for name in ("dynamics", "spectrum", "modes")]
