@@ -35,7 +35,7 @@ from analyzer.query.lags import LEAST_WINDOWS, LONGEST, TABLE
 
 Array = np.ndarray[Any, np.dtype[Any]]
 
-_KERNEL = 2
+_KERNEL = 3
 """Version of the kernel. Sums by another version differ in their last bits, and are not used."""
 _KEPT_LONGEST = (256, 1024, LONGEST)
 """Longest lag of kept sums; longer runs take a later entry. So a growing run has its sums made anew at most twice."""
