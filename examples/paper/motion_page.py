@@ -114,7 +114,10 @@ def _correlation(one: Record) -> str:
         for layer, row in one["motion"]["layers"].items()
     ]
     table = _by_lag(one["motion"], _C)
-    title = "Integrated correlation time, steps (a slow part of C below its error bars is not in it):"
+    title = (
+        "Integrated correlation time, steps (a slow part of C below its error bars is not in it; without ± where "
+        "displacements at the longest lag contradict the sum):"
+    )
     return f"{table}\n\n{title}\n\n{_table(['layer', '½ + Σ C(τ)/C(0)'], times)}"
 
 
