@@ -20,6 +20,11 @@ MOST_KEPT = 1000
 RATE_SECONDS = 60.0
 """Steps a second are a mean over the commits of this many seconds."""
 MOST_EVENTS = 3
+INTERRUPTED_SECONDS = 3.0
+"""How long a run that was seen alive must stay interrupted before the watch ends."""
+RESUMED_SECONDS = 20.0
+"""The same if its trainer and its writer had died. A resumption marks the run as interrupted, then looks for the frame
+that equals the restored weights, which takes a while on a busy machine."""
 RUNNING = "running"
 
 
@@ -90,6 +95,8 @@ class Watched:
     history: dict[str, deque[float]] = field(default_factory=dict)
     events: deque[str] = field(default_factory=lambda: deque(maxlen=MOST_EVENTS))
     measured: int | None = None
+    patience: float = 0.0
+    over_since: float | None = None
 
     def look(self, store: Store, when: float) -> View:
         """Take note of a commit; `when` is its time in seconds since 1970."""
@@ -125,6 +132,14 @@ class Watched:
             events=tuple(self.events),
         )
 
+    def has_ended(self, store: Store, view: View) -> bool:
+        """Whether the run is over and not about to be resumed."""
+        if not view.is_over:
+            self.patience, self.over_since = RESUMED_SECONDS if abandoned(store) else INTERRUPTED_SECONDS, None
+            return False
+        self.over_since = self.over_since or time.monotonic()
+        return store.status != "interrupted" or time.monotonic() - self.over_since >= self.patience
+
     def _notice(self, store: Store, when: float) -> None:
         """Note as an event if the run was resumed, or if another took its place."""
         created, segments, at = store.attrs.get("created"), len(store.segments), _clock(when)
@@ -155,8 +170,8 @@ def state_of(store: Store) -> tuple[str, bool]:
     if store.status != RUNNING:
         ends = "the training ended without closing the recorder, or with an exception"
         return (f"{store.status}: {ends}" if store.status == "interrupted" else store.status or "unknown"), True
-    ended = ended_processes(store)
-    sign, age = abandoned(store), heartbeat_age(store)
+    # In this order: what has ended stays so. A process that ends in between would else look like a run elsewhere.
+    sign, age, ended = abandoned(store), heartbeat_age(store), ended_processes(store)
     if sign is not None:
         is_over = ended != PROCESSES or age is None or age > STALE_SECONDS  # until then it may be recovered or resumed
         return f"nobody writes any more: {sign}. Recover its frames: recorder recover {store.location}", is_over

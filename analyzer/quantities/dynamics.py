@@ -12,7 +12,7 @@ import xarray as xr
 
 from analyzer.engine.lookback.pair_plan import PairPlan, plan_pairs
 from analyzer.engine.lookback.pairs import PairSums, pair_arrays
-from analyzer.engine.lookback.passage import Asked, Lazy, Passed, ask
+from analyzer.engine.lookback.passage import Asked, Lazy, Passed, ask_evenly
 from analyzer.engine.lookback.strips import SQUARES
 from analyzer.engine.measure import attrs_of, coords_of, in_memory_as, own_groups, unit_of
 from analyzer.quantities.equilibration import from_equilibrium
@@ -130,7 +130,7 @@ def dynamics_of(
 ) -> tuple[xr.Dataset, list[Passed]]:
     """As `dynamics`, for a query; also returns the passage that computes it."""
     check_per(per)
-    asked = ask(run, from_equilibrium(run, query))
+    asked = ask_evenly(run, from_equilibrium(run, query), "correlations and displacements by lag")
     sampling, line = asked.sampling, asked.run.line
     low, high = int(sampling.first.min()), int((sampling.first + sampling.count - 1).max())
     taken = frames_of(line, lags, low, high, query.steps_per_epoch)

@@ -9,7 +9,7 @@ import numpy as np
 import xarray as xr
 
 from analyzer.engine.lookback.gram import GramPlan, gram_arrays, plan_gram, projections
-from analyzer.engine.lookback.passage import Asked, Lazy, Passed, ask
+from analyzer.engine.lookback.passage import Asked, Lazy, Passed, ask_evenly
 from analyzer.engine.measure import attrs_of, coords_of, in_memory_as, own_groups
 from analyzer.errors import OptionError, TooFewFramesError, WindowError
 from analyzer.quantities.equilibration import from_equilibrium
@@ -217,7 +217,7 @@ def _planned(run: xr.DataTree, query: Query, frames: int, modes: int) -> tuple[A
     for name, value, least in (("frames", frames, _FEWEST), ("modes", modes, 1)):
         if not isinstance(value, (int, np.integer)) or isinstance(value, bool) or value < least:
             raise OptionError(f"--{name}: expected a number of at least {least}, got {value!r}. Write --{name} {least}")
-    asked = ask(run, from_equilibrium(run, query))
+    asked = ask_evenly(run, from_equilibrium(run, query), "modes")
     _check_whole(asked)
     low, high = int(asked.sampling.first[0]), int(asked.sampling.first[-1] + asked.sampling.count[-1] - 1)
     apart = -(-(high - low) // (int(frames) - 1))

@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 import xarray as xr
 
-from analyzer.engine.lookback.passage import Asked, Lazy, Passed, ask
+from analyzer.engine.lookback.passage import Asked, Lazy, Passed, ask_evenly
 from analyzer.engine.lookback.spectra import plan_spectrum, spectrum_arrays
 from analyzer.engine.measure import attrs_of, coords_of, in_memory_as, own_groups, unit_of
 from analyzer.errors import EpochError, WindowError
@@ -91,7 +91,7 @@ def spectrum(
 
 def spectrum_of(run: xr.DataTree, query: Query, sections: int | None = None) -> tuple[xr.Dataset, list[Passed]]:
     """As `spectrum`, for a query; also returns the passage that computes it."""
-    asked = ask(run, from_equilibrium(run, query))
+    asked = ask_evenly(run, from_equilibrium(run, query), "a spectrum")
     stride = asked.run.line.stride
     epoch, why = _epoch(asked)
     velocities = int((asked.sampling.count - 1).max())

@@ -147,7 +147,7 @@ def test_a_death_at_any_instant_of_a_cut(tmp_path, chance, case, monkeypatch):
     if case.endswith("publications"):
         monkeypatch.setattr("recorder.writer.resume._HEARTBEAT_SECONDS", 0.0)
     if case.startswith("attempt"):
-        train(store, model, second, 70, 100)
+        train(store, model, second, 70, 100, chunk_steps=64)
         before, after, end = (second, 100), [(0, 0), (131, 2)], 145
         leave_a_session(store, after, 130, end)
     else:

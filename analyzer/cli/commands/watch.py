@@ -48,17 +48,11 @@ def watch(store: str, wait: bool) -> None:
     watched, display, view = Watched(), None, None
     try:
         with _terminated_as_interrupted():
-            was_alive, over_since = False, None
             for opened, when in _commits(location, wait):
                 display = display or make_display()
                 view = watched.look(opened, when)
                 display.show(view)
-                if not view.is_over:
-                    was_alive, over_since = True, None
-                    continue
-                over_since = over_since or time.monotonic()
-                # A run that is resumed after a crash is marked as interrupted for an instant.
-                if not was_alive or opened.status != "interrupted" or time.monotonic() - over_since > RESUMED_SECONDS:
+                if watched.has_ended(opened, view):
                     break
     except KeyboardInterrupt:
         raise click.exceptions.Exit(130) from None
@@ -76,7 +70,7 @@ def committed(location: str) -> Iterator[Store]:
     """
     from analyzer.cli.watched import Watched
 
-    watched, seen, over_since = Watched(), None, None
+    watched, seen = Watched(), None
     with _terminated_as_interrupted():
         for opened, when in _commits(location, wait=False):
             view = watched.look(opened, when)
@@ -84,11 +78,7 @@ def committed(location: str) -> Iterator[Store]:
             if state != seen:
                 seen = state
                 yield opened
-            if not view.is_over:
-                over_since = None
-                continue
-            over_since = over_since or time.monotonic()
-            if opened.status != "interrupted" or time.monotonic() - over_since > RESUMED_SECONDS:
+            if watched.has_ended(opened, view):
                 return
 
 
@@ -164,7 +154,3 @@ def _terminated_as_interrupted() -> Iterator[None]:
         yield
     finally:
         signal.signal(signal.SIGTERM, before)
-
-
-RESUMED_SECONDS = 3.0
-"""How long a run that was seen alive must stay interrupted before the watch ends: a resumption passes that state."""

@@ -30,7 +30,7 @@ from analyzer.engine.tasks import TaskFrames, bounds_of, decoded_bytes, kept_of
 from analyzer.errors import MemoryLimitError
 from analyzer.query.groups import Grouping
 from analyzer.query.query import Query
-from analyzer.query.windows import Sampling, sample
+from analyzer.query.windows import Sampling, require_even, sample
 from analyzer.store.reading import source_of
 from analyzer.store.roots import Source, check_same
 from analyzer.tree import Trajectory, trajectory
@@ -148,6 +148,22 @@ def ask(tree: Any, query: Query) -> Asked:
     )
     warn_of_changes(run, [sampling])
     return Asked(run, query, sampling, grouping, tuple(p.name for p in chosen))
+
+
+def ask_evenly(tree: Any, query: Query, what: str) -> Asked:
+    """As `ask`, of frames of equal spacing, which is the stride of the returned run.
+
+    Raises
+    ------
+    WindowError
+        The spacing of frames changes within the range; `what` says what would be made of them.
+    """
+    asked = ask(tree, query)
+    line, sampling = asked.run.line, asked.sampling
+    require_even(line, sampling, what)
+    low, high = int(sampling.first.min()), int((sampling.first + sampling.count - 1).max())
+    found = line.within(low, high)
+    return replace(asked, run=replace(asked.run, line=replace(line, stride=found[0].stride))) if found else asked
 
 
 def cut(

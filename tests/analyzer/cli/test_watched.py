@@ -13,9 +13,12 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from analyzer.cli import watched as module
 from analyzer.cli.screen import line_of, table_of
 from analyzer.cli.watched import RATE_SECONDS, Watched
 from analyzer.errors import AnalyzerError
+from analyzer.store import heartbeat
+from analyzer.store.heartbeat import PROCESSES
 from analyzer.store.schema import Store, parse_store, read_store
 from analyzer.text import printable
 from tests.stores import edit_root, segment
@@ -136,3 +139,13 @@ def test_attributes_may_hold_anything(attributes: dict[str, Any]) -> None:
     view = Watched().look(store, 0.0)
     for line in (*table_of(view, 60, 20), line_of(view)):
         assert printable(line) == line
+
+
+def test_a_process_that_ends_during_the_look_does_not_end_the_watch(
+    running: Callable[..., Store], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It may be resumed: only a run on another machine is over when nobody writes it."""
+    looks = iter([{"writer"}, PROCESSES])
+    monkeypatch.setattr(heartbeat, "ended_processes", lambda store: next(looks))
+    monkeypatch.setattr(module, "ended_processes", lambda store: next(looks))
+    assert not module.state_of(running())[1]

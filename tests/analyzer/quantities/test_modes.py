@@ -132,7 +132,7 @@ def test_a_weight_that_is_not_finite_is_named(tmp_path: Path) -> None:
 
 
 def test_every_verdict_has_its_own_short_form(tmp_path: Path) -> None:
-    from analyzer.cli.modes import _SHORT
+    from analyzer.cli.commands.modes import _SHORT
 
     assert set(_SHORT) == {*VERDICTS, ""}
     assert len(set(_SHORT.values())) == len(_SHORT)

@@ -88,6 +88,14 @@ def test_an_uneven_series_has_a_segment_and_a_window_for_each_stretch(tmp_path: 
     with pytest.raises(WindowError, match=r"--window 2.*0 to 2 every 1, 2 to 8 every 2, 8 to 16 every 8.*--start 2"):
         run.thermo.temperature(window=2)
     assert run.thermo.temperature(window=16, start=16).sizes["window"] == 3
+    moved = run.thermo.dynamics(by="model", start=2, stop=8).load()
+    own = [frames[name][..., [UNEVEN.index(step) for step in (2, 4, 6, 8)]].astype(float) for name in frames]
+    squares = np.concatenate([(np.diff(values, axis=-1) ** 2).mean(axis=-1).ravel() for values in own])
+    assert moved["lag"].values[:2].tolist() == [0, 2]
+    assert moved["mean_squared_displacement"].sel(lag=2).item() == pytest.approx(squares.mean(), rel=1e-12)
+    for quantity in (run.thermo.dynamics, run.thermo.spectrum, run.thermo.modes):
+        with pytest.raises(WindowError, match="expected frames of equal spacing for .*--start 2 --stop 8"):
+            quantity()
     assert invoke("cache", "fill", store).exit_code == 0
     xr.testing.assert_identical(analyzer.open_run(store).thermo.temperature(by="layer").load(), answer)
     kept = analyzer.open_run(f"{store}.moments").thermo.temperature(by="layer").load()

@@ -213,7 +213,7 @@ def test_a_trainer_that_dies_is_said(store: Path) -> None:
 
 def test_trainer_and_writer_that_die_are_said_at_once_and_a_resumption_too(store: Path, tmp_path: Path) -> None:
     trainer = Trainer(store, pause=0.002)
-    terminal = Terminal("watch", store, "--wait", columns=200)
+    terminal = Terminal("watch", store, "--wait", columns=400)  # the path of the store is not cut
     terminal.wait_for("[running]", "since step")
     writer = trainer.writer()
     os.kill(trainer.pid, signal.SIGSTOP)
