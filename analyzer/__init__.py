@@ -12,19 +12,19 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from analyzer.errors import AnalyzerError as AnalyzerError
     from analyzer.errors import NonFiniteWarning as NonFiniteWarning
-    from analyzer.quantities.ageing import ageing as ageing
-    from analyzer.quantities.check import check as check
+    from analyzer.quantities.checks.check import check as check
     from analyzer.quantities.distribution import distribution as distribution
-    from analyzer.quantities.dynamics import dynamics as dynamics
     from analyzer.quantities.equilibration import equilibration as equilibration
     from analyzer.quantities.factors import factors as factors
-    from analyzer.quantities.fit import fit as fit
+    from analyzer.quantities.fits.fit import fit as fit
     from analyzer.quantities.masks import row_masks as row_masks
-    from analyzer.quantities.modes import mode_weights as mode_weights
-    from analyzer.quantities.modes import modes as modes
+    from analyzer.quantities.motion.ageing import ageing as ageing
+    from analyzer.quantities.motion.dynamics import dynamics as dynamics
+    from analyzer.quantities.motion.modes import mode_weights as mode_weights
+    from analyzer.quantities.motion.modes import modes as modes
+    from analyzer.quantities.motion.spectrum import spectrum as spectrum
     from analyzer.quantities.rows import rows as rows
     from analyzer.quantities.seeds import over_seeds as over_seeds
-    from analyzer.quantities.spectrum import spectrum as spectrum
     from analyzer.quantities.stack import stack as stack
     from analyzer.quantities.temperature import temperature as temperature
     from analyzer.quantities.velocity import velocity as velocity
@@ -45,15 +45,15 @@ _PUBLIC = {
     "rows": "analyzer.quantities.rows",
     "factors": "analyzer.quantities.factors",
     "row_masks": "analyzer.quantities.masks",
-    "check": "analyzer.quantities.check",
+    "check": "analyzer.quantities.checks.check",
     "distribution": "analyzer.quantities.distribution",
-    "dynamics": "analyzer.quantities.dynamics",
-    "ageing": "analyzer.quantities.ageing",
-    "spectrum": "analyzer.quantities.spectrum",
-    "modes": "analyzer.quantities.modes",
-    "mode_weights": "analyzer.quantities.modes",
+    "dynamics": "analyzer.quantities.motion.dynamics",
+    "ageing": "analyzer.quantities.motion.ageing",
+    "spectrum": "analyzer.quantities.motion.spectrum",
+    "modes": "analyzer.quantities.motion.modes",
+    "mode_weights": "analyzer.quantities.motion.modes",
     "over_seeds": "analyzer.quantities.seeds",
-    "fit": "analyzer.quantities.fit",
+    "fit": "analyzer.quantities.fits.fit",
     "velocity": "analyzer.quantities.velocity",
     "velocity_summary": "analyzer.quantities.velocity",
     "stack": "analyzer.quantities.stack",

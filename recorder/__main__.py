@@ -141,8 +141,8 @@ def annotate(store: Path, settings: tuple[str, ...], remove: tuple[str, ...]) ->
     \b
     recorder annotate runs/gcn.zarr learning_rate=1e-3 seed=0
     """
-    from recorder.writer.annotate import annotate as annotate_store
-    from recorder.writer.annotate import parse_value
+    from recorder.writer.finished.annotate import annotate as annotate_store
+    from recorder.writer.finished.annotate import parse_value
 
     if not settings and not remove:
         raise click.UsageError("Nothing to set: give NAME=VALUE, or --remove NAME.")
@@ -178,8 +178,8 @@ def trim(
     recorder trim runs/gcn.zarr --keep 50%: --every 10 -o runs/smaller.zarr
     """
     from recorder.budget import format_bytes, parse_bytes
+    from recorder.writer.finished.trim import plan_trim, write_trim
     from recorder.writer.fresh import check_place
-    from recorder.writer.trim import plan_trim, write_trim
 
     place, limit = user_path(output), None if memory_limit is None else parse_bytes(memory_limit)
     if not dry_run:

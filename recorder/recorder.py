@@ -14,18 +14,18 @@ from torch import nn
 from torch.optim import Optimizer
 
 from recorder.errors import RecorderError, UsageError, expected
-from recorder.trainer.device_feed import DeviceFeed
 from recorder.trainer.ends import begin, drain, nothing_recorded
 from recorder.trainer.exits import refuse_second, unwatch, watch
-from recorder.trainer.hooks import CapturedError, Rounds, attach, refuse_capture
-from recorder.trainer.host_feed import HostFeed
-from recorder.trainer.lookout import EARLY_FRAMES, LOGS_WITHOUT_A_STEP
-from recorder.trainer.optimizers import optimizers_of
+from recorder.trainer.feeds.device_feed import DeviceFeed
+from recorder.trainer.feeds.host_feed import HostFeed
+from recorder.trainer.model.selection import model_of
 from recorder.trainer.options import check_status, check_store, options_of
 from recorder.trainer.overhead import Alternation
 from recorder.trainer.ranks import Ranks
 from recorder.trainer.report import Report, make_report, tell
-from recorder.trainer.selection import model_of
+from recorder.trainer.updates.hooks import CapturedError, Rounds, attach, refuse_capture
+from recorder.trainer.updates.lookout import EARLY_FRAMES, LOGS_WITHOUT_A_STEP
+from recorder.trainer.updates.optimizers import optimizers_of
 
 
 class Recorder:

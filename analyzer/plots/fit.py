@@ -18,7 +18,7 @@ from analyzer.fitting.fit import Fit, predict
 from analyzer.plots import heat
 from analyzer.plots.style import as_text, canvas, colour_of, legend, line_of, new_figure, plain, unit_text
 from analyzer.quantities.answers import Tables, whole_of
-from analyzer.quantities.fit import HALF_PHASE, SweepFit
+from analyzer.quantities.fits.fit import HALF_PHASE, SweepFit
 from analyzer.query.kinds import MOST_LINES
 
 _MOST_PANELS = 12

@@ -24,15 +24,15 @@ from analyzer.plots.factors import factors as factors_figure
 from analyzer.plots.modes import modes as modes_figure
 from analyzer.plots.spectrum import spectrum as spectrum_figure
 from analyzer.plots.style import drawing
-from analyzer.quantities.ageing import ageing as measured_ageing
 from analyzer.quantities.distribution import distribution as measured_distribution
-from analyzer.quantities.dynamics import dynamics as measured_dynamics
 from analyzer.quantities.equilibration import equilibration_of
 from analyzer.quantities.factors import factors as measured_factors
-from analyzer.quantities.fit import Curve, fit_of
-from analyzer.quantities.modes import modes as measured_modes
+from analyzer.quantities.fits.fit import Curve, fit_of
+from analyzer.quantities.motion.ageing import ageing as measured_ageing
+from analyzer.quantities.motion.dynamics import dynamics as measured_dynamics
+from analyzer.quantities.motion.modes import modes as measured_modes
+from analyzer.quantities.motion.spectrum import spectrum as measured_spectrum
 from analyzer.quantities.rows import from_bin, rows_of
-from analyzer.quantities.spectrum import spectrum as measured_spectrum
 from analyzer.quantities.temperature import temperature as measured_temperature
 from analyzer.quantities.tracks import LOSS
 from analyzer.quantities.velocity import velocity_summary

@@ -21,8 +21,8 @@ from analyzer.errors import EpochError, OptionError, TrajectoryMissingError
 from analyzer.quantities.equilibration import from_equilibrium
 from analyzer.quantities.errorbars import COLUMNS, error_bars
 from analyzer.quantities.lags import along_lags, labels_of_lags
-from analyzer.quantities.per_rate import check_per, per_rate
-from analyzer.quantities.schedule import columns_of, rates_of
+from analyzer.quantities.rates.per_rate import check_per, per_rate
+from analyzer.quantities.rates.schedule import columns_of, rates_of
 from analyzer.query.groups import By, Globs
 from analyzer.query.query import Query, query_of
 from analyzer.query.windows import Bound, Lag, Window, stride_in

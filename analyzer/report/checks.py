@@ -5,8 +5,8 @@ from __future__ import annotations
 import numpy as np
 import xarray as xr
 
-from analyzer.quantities.check import check
-from analyzer.quantities.findings import TITLES
+from analyzer.quantities.checks.check import check
+from analyzer.quantities.checks.findings import TITLES
 from analyzer.report.content import Content, Note, Table
 from analyzer.report.subject import Asked, Subject
 from analyzer.report.text import NONE, number, p_value

@@ -8,10 +8,10 @@ import numpy as np
 import xarray as xr
 
 from analyzer.errors import TooFewFramesError, WindowError
-from analyzer.quantities.dynamics import dynamics
 from analyzer.quantities.lengths import for_lags, for_sections
-from analyzer.quantities.modes import modes
-from analyzer.quantities.spectrum import spectrum
+from analyzer.quantities.motion.dynamics import dynamics
+from analyzer.quantities.motion.modes import modes
+from analyzer.quantities.motion.spectrum import spectrum
 from analyzer.query.kinds import MOST_LINES
 from analyzer.report.content import Chart, Content, Gallery, Map, Note, Table
 from analyzer.report.curves import equilibrium_marks

@@ -12,7 +12,7 @@ import xarray as xr
 
 from analyzer.errors import AnalyzerError
 from analyzer.fitting.fit import Fit, predict
-from analyzer.quantities.fit import Curve, SweepFit, fit_of
+from analyzer.quantities.fits.fit import Curve, SweepFit, fit_of
 from analyzer.report.content import Chart, Content, Gallery, Line, Note, Table
 from analyzer.report.subject import Asked, Subject
 from analyzer.report.text import NONE, number, p_value, plural, unit_text, value_text

@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 
 import analyzer
-from analyzer.quantities.fit import HALF_PHASE
+from analyzer.quantities.fits.fit import HALF_PHASE
 
 from .place import read_json, write_json
 from .plan import Branch, Scale

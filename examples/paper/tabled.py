@@ -21,8 +21,8 @@ from analyzer.fitting.many import fit_groups
 from analyzer.fitting.models import model_of
 from analyzer.plots import fit as plots
 from analyzer.plots.style import drawing
-from analyzer.quantities.fit import HALF_PHASE, SYMBOLS, SweepFit
-from analyzer.quantities.fit_tables import alternatives_of, fits_table, hypotheses, per_run
+from analyzer.quantities.fits.fit import HALF_PHASE, SYMBOLS, SweepFit
+from analyzer.quantities.fits.tables import alternatives_of, fits_table, hypotheses, per_run
 from analyzer.tables.fits import frame_of
 
 from .answers import Content, answered, read
@@ -77,7 +77,7 @@ def _is_whole(lag: dict[str, Any]) -> bool:
 
 
 def _at_lag(asked: Asked, contents: Sequence[Content], label: str) -> SweepFit:
-    """The fit at one lag, as `analyzer.quantities.fit.fit` makes it of stores."""
+    """The fit at one lag, as `analyzer.quantities.fits.fit.fit` makes it of stores."""
     accounts = [content["account"] for content in contents]
     runs = [
         Branch(*(one[name] for name in ("optimizer", "learning_rate", "batch_size", "seed"))).name for one in accounts

@@ -153,7 +153,7 @@ def choose_by_model(
     SelectionError
         A pattern matches nothing.
     """
-    from recorder.trainer.selection import select_parameters
+    from recorder.trainer.model.selection import select_parameters
 
     schema = select_parameters(model, include, exclude).schema
     stripped = {name.replace(_COMPILED, ""): name for name in tensors}

@@ -10,8 +10,8 @@ from torch import nn
 
 from recorder.errors import UsageError
 from recorder.recorder import Recorder
-from recorder.trainer.optimizers import optimizers_of
 from recorder.trainer.report import Report
+from recorder.trainer.updates.optimizers import optimizers_of
 
 
 class Recording:

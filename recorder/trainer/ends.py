@@ -13,21 +13,21 @@ from torch.optim import Optimizer
 
 from recorder.budget import Budget
 from recorder.spool_files import COMMITTED, create_spool
-from recorder.trainer.device_feed import DeviceFeed
-from recorder.trainer.host_feed import HostFeed
-from recorder.trainer.lookout import REMEDY, Lookout
-from recorder.trainer.optimizers import LearningRates, listing, named
+from recorder.trainer.feeds.device_feed import DeviceFeed
+from recorder.trainer.feeds.host_feed import HostFeed
+from recorder.trainer.feeds.spool import Spool
+from recorder.trainer.model.selection import Selection, select_parameters
 from recorder.trainer.options import Options
 from recorder.trainer.overhead import Alternation
 from recorder.trainer.placement import place_spool
 from recorder.trainer.plan import check_plan
 from recorder.trainer.process import Waiting, WriterProcess
 from recorder.trainer.scalars import Scalars
-from recorder.trainer.schedules import MovedSettings
-from recorder.trainer.selection import Selection, select_parameters
 from recorder.trainer.session import make_session, tell_of_resumption
-from recorder.trainer.spool import Spool
 from recorder.trainer.temperatures import Temperatures, frozen_in
+from recorder.trainer.updates.lookout import REMEDY, Lookout
+from recorder.trainer.updates.optimizers import LearningRates, listing, named
+from recorder.trainer.updates.schedules import MovedSettings
 
 
 @dataclass(frozen=True, slots=True)

@@ -10,8 +10,8 @@ from typing import Any
 from recorder.budget import format_bytes
 from recorder.spool_files import RAW_BYTES, SKIPPED, STORED_BYTES
 from recorder.text import printable
+from recorder.trainer.feeds.spool import Spool
 from recorder.trainer.overhead import Overhead
-from recorder.trainer.spool import Spool
 
 
 @dataclass(frozen=True, slots=True)

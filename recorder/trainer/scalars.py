@@ -11,10 +11,10 @@ import torch
 from recorder.errors import RecorderError
 from recorder.names import check_encodable
 from recorder.root import check_scalar_name
-from recorder.trainer.device_feed import DeviceFeed
-from recorder.trainer.host_feed import HostFeed
-from recorder.trainer.ring import as_number
-from recorder.trainer.spool import NoColumnError, Spool
+from recorder.trainer.feeds.device_feed import DeviceFeed
+from recorder.trainer.feeds.host_feed import HostFeed
+from recorder.trainer.feeds.ring import as_number
+from recorder.trainer.feeds.spool import NoColumnError, Spool
 
 
 class Scalars:

@@ -17,10 +17,10 @@ from recorder.resumption import notes
 from recorder.root import check_continuable, read_root
 from recorder.schema import Schema
 from recorder.spool_files import Session, boot_id
-from recorder.trainer.optimizers import steps_of
+from recorder.trainer.model.wrappers import named_parameters, unwrapped
 from recorder.trainer.options import Options
+from recorder.trainer.updates.optimizers import steps_of
 from recorder.trainer.values import jsonable
-from recorder.trainer.wrappers import named_parameters, unwrapped
 from recorder.version import VERSION, installed
 
 

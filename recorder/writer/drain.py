@@ -27,7 +27,7 @@ from recorder.spool_files import (
     open_files,
 )
 from recorder.writer.recent import RecentFrames
-from recorder.writer.resume import Place, find_place, heartbeat, narrow, publish_cut, restore, supersede
+from recorder.writer.resuming.resume import Place, find_place, heartbeat, narrow, publish_cut, restore, supersede
 from recorder.writer.store import StoreWriter
 
 

@@ -14,11 +14,11 @@ from recorder.errors import StoreExistsError, StoreFormatError
 from recorder.files import read_file, replace_file
 from recorder.root import CHUNK_CHECKSUMS, FORMAT, FORMAT_VERSION, check_continuable, now, read_root
 from recorder.spool_files import LEFT, Control, Session, boot_id
-from recorder.writer.attempts import remove_remnants
 from recorder.writer.copies import cut, first_doubtful_frame
 from recorder.writer.drain import Drain, Progress
 from recorder.writer.ownership import Tell, is_copy, require_free, this_owner, trainer_lives, wait_for_lock
-from recorder.writer.reopening import reopen
+from recorder.writer.resuming.attempts import remove_remnants
+from recorder.writer.resuming.reopening import reopen
 from recorder.writer.store import StoreWriter, lock_store
 from recorder.writer.trust import (
     Spool,

@@ -28,7 +28,7 @@ import numpy as np
 import xarray as xr
 
 import analyzer
-from analyzer.quantities.modes import FRAMES, MODES
+from analyzer.quantities.motion.modes import FRAMES, MODES
 from analyzer.query.lags import default_lags
 from analyzer.statistics.modes import modes_of
 from analyzer.store.reading import read, source_of
@@ -157,7 +157,7 @@ import json, sys
 import analyzer
 from analyzer.query.query import Query
 quantity, path, tiny, by = sys.argv[1:]
-module = __import__(f"analyzer.quantities.{quantity}", fromlist=["x"])
+module = __import__(f"analyzer.quantities.motion.{quantity}", fromlist=["x"])
 function = getattr(module, {"dynamics": "dynamics_of", "spectrum": "spectrum_of", "modes": "modes_with"}[quantity])
 def status(field):
     return int(next(line for line in open("/proc/self/status") if line.startswith(field)).split()[1]) / 1024

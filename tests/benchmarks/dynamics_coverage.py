@@ -3,7 +3,7 @@
     python -m tests.benchmarks.dynamics_coverage
 
 Systems are single weights, which no average over weights helps, and groups of ten. The truths are derived in
-tests/analyzer/quantities/test_dynamics.py.
+tests/analyzer/quantities/motion/test_dynamics.py.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ import numpy as np
 from scipy.signal import lfilter
 
 from analyzer.engine.lookback.strips import GRID, MOST_BATCHES
-from analyzer.quantities.dynamics import _diffusion as diffusion
+from analyzer.quantities.motion.dynamics import _diffusion as diffusion
 from analyzer.query.lags import default_lags
 from analyzer.statistics.lagged import NORMAL, Lagged, lagged
 

@@ -69,8 +69,8 @@ class Outcome:
     last_words: str = ""
 
 
-STAGING = ("-m", "pytest", "-q", "-p", "no:cacheprovider", "tests/recorder/trainer/test_device_feed.py",
-           "tests/recorder/trainer/test_device_streams.py", "tests/examples/test_paper_driver.py",
+STAGING = ("-m", "pytest", "-q", "-p", "no:cacheprovider", "tests/recorder/trainer/feeds/test_device_feed.py",
+           "tests/recorder/trainer/feeds/test_device_streams.py", "tests/examples/test_paper_driver.py",
            "tests/examples/test_paper_train.py::test_captured_updates_are_the_eager_ones")  # fmt: skip
 
 PARTS = (

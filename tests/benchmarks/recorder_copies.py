@@ -25,7 +25,7 @@ import xxhash
 from torch import nn
 
 from examples.models import GCN
-from recorder.trainer.host_feed import bytes_of
+from recorder.trainer.feeds.host_feed import bytes_of
 from tests.benchmarks.recorder_workload import Row, table, training
 
 ROWS = 256

@@ -2,7 +2,7 @@
 
 One batch of graphs, the same at every step, so that an update can be captured; the recorder's own comparison
 (`compare_every`) alternates stretches with and without, and times them by events on the compute stream. That no step
-and no `log` waits for the device is a test: `pytest tests/recorder/trainer/test_device_feed.py`, with a GPU.
+and no `log` waits for the device is a test: `pytest tests/recorder/trainer/feeds/test_device_feed.py`, with a GPU.
 
 Where the GPU is behind, each launch waits until its queue has room, the recorder's as well as the training's own. So
 what a step costs the host is measured a second time with an empty queue: the device is waited for before each step.

@@ -24,11 +24,11 @@ from torch import nn
 from examples.models import GAT, GCN
 from recorder.spool_files import Control, create_spool
 from recorder.trainer.ends import make_feed
+from recorder.trainer.feeds.spool import Spool
+from recorder.trainer.model.selection import select_parameters
 from recorder.trainer.options import Options
 from recorder.trainer.placement import place_spool
-from recorder.trainer.selection import select_parameters
 from recorder.trainer.session import make_session
-from recorder.trainer.spool import Spool
 from recorder.trainer.temperatures import Temperatures
 from recorder.writer.drain import Drain
 from recorder.writer.recovery import open_store

@@ -25,12 +25,12 @@ from torch import nn
 from examples.models import GCN
 from recorder.budget import plan_budget
 from recorder.spool_files import Session
-from recorder.trainer.selection import select_parameters
-from recorder.writer.attempts import set_aside
+from recorder.trainer.model.selection import select_parameters
 from recorder.writer.encoding import Array
-from recorder.writer.reopening import reopen
-from recorder.writer.resume import find_place
-from recorder.writer.search import Held, read_steps
+from recorder.writer.resuming.attempts import set_aside
+from recorder.writer.resuming.reopening import reopen
+from recorder.writer.resuming.resume import find_place
+from recorder.writer.resuming.search import Held, read_steps
 from recorder.writer.store import StoreWriter
 from tests.benchmarks.recorder_workload import Row, table
 

@@ -211,7 +211,7 @@ _OWN = """
 import sys, warnings
 warnings.simplefilter("ignore")
 import tests.conftest, tests.examples.conftest, tests.benchmarks.gpu_parts, recorder.writer.__main__
-import tests.recorder.trainer.test_device_feed, tests.recorder.trainer.test_device_streams
+import tests.recorder.trainer.feeds.test_device_feed, tests.recorder.trainer.feeds.test_device_streams
 import tests.examples.test_paper_driver, tests.examples.test_paper_train
 for module in list(sys.modules.values()):
     print(getattr(module, "__file__", None))

@@ -43,7 +43,7 @@ def test_thousands_of_opens_while_a_run_is_written(tmp_path):
 
 def test_a_slow_training_can_be_analysed_while_it_runs(tmp_path, monkeypatch):
     """Fewer frames than a spool file holds: they are handed over and committed by the clock."""
-    monkeypatch.setattr("recorder.trainer.spool.HAND_OVER_SECONDS", 0.3)
+    monkeypatch.setattr("recorder.trainer.feeds.spool.HAND_OVER_SECONDS", 0.3)
     trainer = Trainer(tmp_path / "run.zarr", pause=0.1, chunk_steps=4096)
     wait_until(lambda: len(open_frames(tmp_path)) >= 5, "nothing is committed", every=0.1)
     assert trainer.returned < 1024, "no segment was full"

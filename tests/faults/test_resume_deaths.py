@@ -145,7 +145,7 @@ def test_a_death_at_any_instant_of_a_cut(tmp_path, chance, case, monkeypatch):
     second = [(0, 0), (71, 1)]
     train(store, model, FIRST, 0, 150, chunk_steps=64)
     if case.endswith("publications"):
-        monkeypatch.setattr("recorder.writer.resume._HEARTBEAT_SECONDS", 0.0)
+        monkeypatch.setattr("recorder.writer.resuming.resume._HEARTBEAT_SECONDS", 0.0)
     if case.startswith("attempt"):
         train(store, model, second, 70, 100, chunk_steps=64)
         before, after, end = (second, 100), [(0, 0), (131, 2)], 145

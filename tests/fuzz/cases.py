@@ -390,7 +390,7 @@ def _value(rng: random.Random, option: click.Option, folder: Path) -> str:
         "--memory-limit": ("1GB", "1", "100kB", "64MiB", "1TiB"),
         "--workers": ("1", "2", "64"),
         "--cache": (str(folder / "cache"), str(folder), "/dev/null/x"),
-        # A process a worker, five seconds a dead address: tests of their own (tests/analyzer/engine/test_execution.py).
+        # A process a worker, five seconds a dead address: tests of their own (tests/analyzer/engine/test_graph.py).
         "--scheduler": ("threads", "nonsense", "[red]", ""),
     }
     if name in usual:

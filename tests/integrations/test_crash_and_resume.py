@@ -24,7 +24,7 @@ from tests.integrations.frames import assert_frames, attributes
 pytestmark = [
     pytest.mark.filterwarnings("ignore"),
     pytest.mark.skipif(
-        importlib.util.find_spec("recorder.writer.attempts") is None,
+        importlib.util.find_spec("recorder.writer.resuming.attempts") is None,
         reason="the writer numbers frames from before the last one as later steps: it does not find their place",
     ),
 ]

@@ -91,7 +91,7 @@ def _fill_pairs(run: xr.DataTree, query: Query, options: dict[str, Any]) -> str:
     from analyzer.cli.execution import computed
     from analyzer.engine.keeping import why_not_kept
     from analyzer.errors import AnalyzerError, MemoryLimitError, SettingsWarning
-    from analyzer.quantities.dynamics import dynamics_of
+    from analyzer.quantities.motion.dynamics import dynamics_of
 
     try:
         with warnings.catch_warnings():

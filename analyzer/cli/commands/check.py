@@ -55,7 +55,7 @@ def check(
     from analyzer.cli.answer import Shape, asked, give
     from analyzer.cli.execution import computing
     from analyzer.engine.sample import Sample
-    from analyzer.quantities.check import check_of
+    from analyzer.quantities.checks.check import check_of
 
     run, query = asked(options)
     sample = Sample(sample_weights, sample_steps, seed)
@@ -81,7 +81,7 @@ def _section(name: str, frame: pd.DataFrame, wide: bool) -> str:
     """One check as a table under its title. What all rows share is said once above it; empty columns are left out."""
     from analyzer.cli.columns import with_short_names
     from analyzer.cli.table import table_text
-    from analyzer.quantities.findings import TITLES
+    from analyzer.quantities.checks.findings import TITLES
 
     left = len(frame) - _MOST_ROWS
     table = frame.head(_MOST_ROWS)

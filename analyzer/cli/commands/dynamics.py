@@ -56,7 +56,7 @@ def dynamics(lags: str | None, waiting: str | None, remove_drift: bool, per_eta2
     """
     from analyzer.cli.answer import Shape, asked, give
     from analyzer.cli.execution import computed
-    from analyzer.quantities.dynamics import dynamics_of
+    from analyzer.quantities.motion.dynamics import dynamics_of
 
     if waiting is not None and options["window"] is not None:
         raise click.UsageError("--waiting: expected one range of steps, got --window as well. Leave one of them out.")
@@ -84,7 +84,7 @@ def _give_ageing(options: Any, run: Any, query: Any, waiting: str, lags: str | N
     """Write the two-time displacement: a row for each group, waiting time and lag."""
     from analyzer.cli.answer import give
     from analyzer.cli.execution import computed
-    from analyzer.quantities.ageing import ageing_of
+    from analyzer.quantities.motion.ageing import ageing_of
 
     answer = computed(options, *ageing_of(run, query, waiting, lags))
 

@@ -82,7 +82,7 @@ def fit(stores: tuple[str, ...], **options: Any) -> None:
     """
     from analyzer.cli.answer import Shape, check_output, give
     from analyzer.cli.execution import memory_limit_of, scheduled
-    from analyzer.quantities.fit import Curve, fit_of
+    from analyzer.quantities.fits.fit import Curve, fit_of
     from analyzer.run import open_sweep
 
     check_output(options)

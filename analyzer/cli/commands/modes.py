@@ -50,7 +50,7 @@ def modes(frames: int, count: int, weights: str | None, **options: Any) -> None:
     from analyzer.cli.execution import computed, computing
     from analyzer.cli.files import check_place, replaced
     from analyzer.cli.netcdf import write_netcdf
-    from analyzer.quantities.modes import mode_weights_of, modes_with
+    from analyzer.quantities.motion.modes import mode_weights_of, modes_with
 
     check_place(weights, "--weights")
     run, query = asked(options)

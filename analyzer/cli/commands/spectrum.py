@@ -39,7 +39,7 @@ def spectrum(sections: int | None, **options: Any) -> None:
     """
     from analyzer.cli.answer import Shape, asked, give
     from analyzer.cli.execution import computed
-    from analyzer.quantities.spectrum import spectrum_of
+    from analyzer.quantities.motion.spectrum import spectrum_of
 
     run, query = asked(options)
     answer = computed(options, *spectrum_of(run, query, sections))

@@ -9,7 +9,7 @@ import pytest
 from torch import nn
 
 from recorder.spool_files import ScalarNames
-from recorder.trainer.selection import select_parameters
+from recorder.trainer.model.selection import select_parameters
 from recorder.writer.store import StoreWriter
 from tests.recorder.runs import open_tree
 

@@ -13,7 +13,7 @@ from torch import nn
 from recorder.budget import plan_budget
 from recorder.codecs import CODECS, PAGED_STEPS, pcodec_settings
 from recorder.schema import Parameter, Plane, Schema
-from recorder.trainer.selection import select_parameters
+from recorder.trainer.model.selection import select_parameters
 from recorder.writer.encoding import _SAMPLE, decode_chunk, encode_chunk
 from recorder.writer.store import StoreWriter
 

@@ -13,8 +13,8 @@ import xarray as xr
 
 import analyzer
 from analyzer.cli.commands.check import FAMILIES as OFFERED
-from analyzer.quantities.check import FAMILIES
-from analyzer.quantities.findings import TITLES
+from analyzer.quantities.checks.check import FAMILIES
+from analyzer.quantities.checks.findings import TITLES
 from tests.analyzer.shell import invoke
 from tests.stores import edit_root
 

@@ -1,0 +1,1 @@
+"""Fits of temperature against hyperparameters over the runs of a sweep."""

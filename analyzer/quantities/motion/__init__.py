@@ -1,0 +1,1 @@
+"""How weights move: correlations and displacements by lag, ageing, spectra, principal modes."""

@@ -1,0 +1,1 @@
+"""The way of a frame from the memory of the parameters into the spool."""

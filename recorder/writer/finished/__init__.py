@@ -1,0 +1,1 @@
+"""Commands on finished stores: annotate one, make a smaller one."""
