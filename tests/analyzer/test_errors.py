@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import pickle
 import re
-import shutil
 import tomllib
 from collections.abc import Callable
 from pathlib import Path
@@ -13,22 +12,14 @@ from typing import Any
 import numpy as np
 import pytest
 import xarray as xr
-import zarr
 
 import analyzer
 from analyzer import errors
-from tests.stores import chunk_file, edit_root, segment
+from tests.stores import segment
 
 
 def temperature(path: Path, **options: Any) -> xr.Dataset:
     return analyzer.open_run(path).thermo.temperature(**options).compute()
-
-
-def test_missing_store(tmp_path: Path) -> None:
-    with pytest.raises(
-        FileNotFoundError, match=r"none\.zarr: expected a store, got nothing at that path\. Check the path"
-    ):
-        analyzer.open_run(tmp_path / "none.zarr")
 
 
 def test_a_library_that_is_missing_is_named_with_what_brings_it() -> None:
@@ -44,144 +35,6 @@ def test_the_libraries_are_those_of_the_extra() -> None:
     project = tomllib.loads((Path(__file__).parents[2] / "pyproject.toml").read_text(encoding="utf-8"))["project"]
     listed = project["optional-dependencies"]["analyzer"]
     assert {re.match(r"[\w-]+", need)[0] for need in listed} == errors.LIBRARIES  # type: ignore[index]
-
-
-def test_a_file_is_no_store(tmp_path: Path) -> None:
-    (tmp_path / "file").write_text("x")
-    with pytest.raises(errors.NotATrajectoryError, match=r"expected a store, which is a directory, got a file"):
-        analyzer.open_run(tmp_path / "file")
-
-
-def test_empty_directory_is_no_store(tmp_path: Path) -> None:
-    with pytest.raises(errors.NotATrajectoryError, match=r"expected a store with a zarr\.json.*got an empty directory"):
-        analyzer.open_run(tmp_path)
-
-
-def test_plain_zarr_is_no_store(tmp_path: Path) -> None:
-    zarr.open_group(tmp_path / "plain.zarr", mode="w", attributes={"a": 1})
-    with pytest.raises(errors.NotATrajectoryError, match=r"expected a store with the attribute format"):
-        analyzer.open_run(tmp_path / "plain.zarr")
-
-
-def test_newer_format(store: Path) -> None:
-    edit_root(store, lambda root: root["attributes"].update(format_version=2))
-    with pytest.raises(
-        errors.FormatVersionError, match=r"version 1 or older, got 2.*pip install --upgrade thermotrace"
-    ):
-        analyzer.open_run(store)
-
-
-def test_truncated_metadata(store: Path) -> None:
-    text = (store / "zarr.json").read_text()
-    (store / "zarr.json").write_text(text[: len(text) // 2])
-    with pytest.raises(
-        errors.DamagedStoreError, match=r"expected zarr\.json to hold JSON, got text that ends or breaks"
-    ):
-        analyzer.open_run(store)
-
-
-@pytest.mark.parametrize(
-    ("change", "text"),
-    [
-        (lambda root: root.pop("consolidated_metadata"), r"expected consolidated metadata"),
-        (lambda root: root["consolidated_metadata"]["metadata"].pop("step"), r"expected an array 'step', got none"),
-        (lambda root: _node(root).update(shape=[10, 8, 99]), r"lin/weight': expected 100 frames.*got 99"),
-        (lambda root: _node(root).update(shape=[10, 100]), r"dimensions of .*lin/weight'"),
-        (lambda root: _node(root).update(shape="x"), r"shape of .*expected a list of lengths"),
-        (lambda root: _node(root).update(dimension_names=["a", "b", "c"]), r"with 'step' at 2"),
-        (lambda root: _node(root).update(chunk_grid={}), r"chunks of .*expected a regular grid"),
-        (lambda root: _node(root)["attributes"].pop("layer"), r"expected the attribute 'layer'"),
-        (lambda root: root["attributes"].update(chunk_steps=0), r"chunk_steps: expected a positive integer, got 0"),
-        (lambda root: root["attributes"].update(stride="x"), r"stride: expected a positive integer"),
-        (lambda root: root["attributes"].update(segments=[{}]), r"segments: expected a list"),
-        (lambda root: root["attributes"].update(format_version="1"), r"format_version: expected a positive integer"),
-        (
-            lambda root: _node(root)["attributes"].update(heads=np.inf, head_axis=0),
-            r"lin/weight': expected values of the",
-        ),
-        (lambda root: _node(root)["attributes"].pop("layer"), r"lin/weight': expected the attribute 'layer'"),
-    ],
-)
-def test_damaged_metadata(store: Path, change: Callable[[Any], object], text: str) -> None:
-    edit_root(store, change)
-    with pytest.raises(errors.DamagedStoreError, match=text):
-        analyzer.open_run(store)
-
-
-def test_metadata_that_is_too_deep(store: Path) -> None:
-    """Half a surrogate pair has the whole document searched, as deep as it is."""
-    document = (store / "zarr.json").read_text()
-    (store / "zarr.json").write_text(document.replace("{", '{"deep": ["\\ud800"' + 5000 * ",[" + 5001 * "]" + ", ", 1))
-    with pytest.raises(errors.DamagedStoreError, match="expected zarr.json to hold JSON, got text that ends or breaks"):
-        analyzer.open_run(store)
-
-
-def _node(root: Any) -> Any:
-    return root["consolidated_metadata"]["metadata"]["parameters/lin/weight"]
-
-
-def test_steps_out_of_order(make: Callable[..., Path]) -> None:
-    steps = np.arange(100)
-    steps[30] = 5
-    with pytest.raises(
-        errors.DamagedStoreError, match=r"expected strictly increasing steps, got \[29, 5\] at frame 29"
-    ):
-        analyzer.open_run(make(steps=steps))
-
-
-@pytest.mark.parametrize("compression", ["none", "pcodec", "lz4"])
-def test_corrupt_chunk_names_the_array_and_the_steps(make: Callable[..., Path], compression: str) -> None:
-    path = make(compression=compression)
-    file = chunk_file(path, "parameters/lin/weight", 0, 0, 2)
-    raw = bytearray(file.read_bytes())
-    raw[len(raw) // 2] ^= 1
-    file.write_bytes(raw)
-    with pytest.raises(
-        errors.CorruptChunkError, match=r"parameters/lin/weight, steps 32 to 47: expected a chunk"
-    ) as caught:
-        temperature(path)
-    assert "--stop 31 or --start 48 or --exclude lin.weight" in str(caught.value)
-    assert caught.value.frames == (32, 48)
-    # The remedies work.
-    assert np.isfinite(temperature(path, stop=31)["temperature"]).all()
-    assert np.isfinite(temperature(path, start=48)["temperature"]).all()
-    assert np.isfinite(temperature(path, exclude="lin.weight")["temperature"]).all()
-
-
-def test_truncated_chunk(store: Path) -> None:
-    file = chunk_file(store, "parameters/conv1/bias", 0, 6)
-    file.write_bytes(file.read_bytes()[:10])
-    with pytest.raises(ValueError, match=r"parameters/conv1/bias, steps 96 to 99"):
-        temperature(store)
-
-
-def test_missing_chunk_is_not_read_as_fill(store: Path) -> None:
-    chunk_file(store, "parameters/lin/weight", 0, 0, 1).unlink()
-    with pytest.raises(
-        errors.MissingChunkError, match=r"lin/weight, steps 16 to 31: expected the committed chunk .*c/0/0/1"
-    ):
-        temperature(store)
-    with pytest.raises(FileNotFoundError, match=r"zarr would read it as nan, silently"):
-        analyzer.open_run(store)["parameters/lin/weight"].compute()
-
-
-def test_missing_array(store: Path) -> None:
-    shutil.rmtree(store / "parameters/conv1/bias")
-    with pytest.raises(errors.MissingChunkError, match=r"parameters/conv1/bias, steps 0 to 15"):
-        temperature(store)
-
-
-def test_missing_steps(store: Path) -> None:
-    shutil.rmtree(store / "step")
-    with pytest.raises(errors.MissingChunkError, match=r"step, steps of frames 0 to 15.*zarr would read it as -1"):
-        analyzer.open_run(store)
-
-
-def test_replaced_store(make: Callable[..., Path]) -> None:
-    run = analyzer.open_run(make(run_id="a" * 32))
-    make(run_id="b" * 32)
-    with pytest.raises(errors.StoreChangedError, match=r"expected the run a{32}, got b{32}"):
-        run.thermo.temperature().compute()
 
 
 def test_fewer_than_two_frames(make: Callable[..., Path], frames: dict[str, np.ndarray]) -> None:

@@ -11,7 +11,6 @@ import pandas as pd
 import pytest
 import xarray as xr
 
-from analyzer.cli.parquet import write_parquet
 from analyzer.cli.records import Records, csv_text, document_of, json_text, plain
 from analyzer.tables.columns import ROWS, frame_of, pieces_of, told
 from tests.analyzer.shell import invoke
@@ -84,17 +83,6 @@ def test_rows_are_made_while_they_are_written() -> None:
     lines = csv_text(frames())
     next(lines)
     assert len(made) == 1
-
-
-def test_parquet_is_one_frame_with_its_attributes(tmp_path: Path) -> None:
-    answer = told(long_answer(6, 5))
-    write_parquet(map(frame_of, pieces_of(answer, ROWS, 7)), answer.attrs, tmp_path / "a.parquet")
-    frame = frame_of(answer)
-    frame.attrs = dict(answer.attrs)
-    frame.to_parquet(tmp_path / "b.parquet", index=False)
-    found, expected = (pd.read_parquet(tmp_path / name) for name in ("a.parquet", "b.parquet"))
-    pd.testing.assert_frame_equal(found, expected)
-    assert found.attrs == expected.attrs == answer.attrs
 
 
 def test_numbers_in_a_csv_are_as_they_were() -> None:

@@ -21,7 +21,6 @@ from matplotlib.cbook import is_math_text
 from matplotlib.figure import Figure
 from matplotlib.text import Text
 
-from analyzer.cli.netcdf import write_netcdf
 from analyzer.text import printable
 from tests.analyzer.shell import invoke
 from tests.stores import edit_root, write_store
@@ -204,17 +203,6 @@ def test_netcdf_and_parquet_hold_every_name(slashed: Path, tmp_path: Path) -> No
     with xr.open_dataset(tmp_path / "temperature.nc", engine="h5netcdf") as answer:
         assert answer["layer"].values.tolist() == ["a/b\\x00"]
     assert pd.read_parquet(tmp_path / "temperature.parquet")["layer"].tolist() == ["a/b\\x00"]
-
-
-def test_names_that_netcdf_takes_for_one_stay_apart(tmp_path: Path) -> None:
-    """It has one form of é, drops spaces at the end, and reads a dot as a place; a slash was encoded before."""
-    names = ["e\u0301", "é", ".", "..", "a/b", "a%2Fb", "x", "x ", "x\0", "x%00"]
-    values = {name: ("run", np.array([float(n)])) for n, name in enumerate(names)}
-    (tmp_path / "names.nc").touch()
-    write_netcdf(xr.Dataset(values), tmp_path / "names.nc")
-    with xr.open_dataset(tmp_path / "names.nc", engine="h5netcdf") as held:
-        assert sorted(float(held[name].item()) for name in held.data_vars) == list(map(float, range(len(names))))
-        assert (held["x"].item(), held["a%2Fb"].item(), held["é"].item()) == (6, 5, 1)
 
 
 def test_raw_velocities_have_names_that_are_no_paths(slashed: Path, tmp_path: Path) -> None:

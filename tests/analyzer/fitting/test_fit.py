@@ -2,21 +2,17 @@
 
 from __future__ import annotations
 
-import warnings
 from typing import Any
 
 import numpy as np
 import pytest
 import scipy.stats
 import statsmodels.api as sm
-from scipy.optimize import curve_fit, minimize_scalar
 from statsmodels.stats.meta_analysis import combine_effects
-from statsmodels.tools.eval_measures import aicc as peer_aicc
 
 from analyzer.fitting.fit import Fit, fit, predict
-from analyzer.fitting.many import compare, fit_groups
-from analyzer.fitting.models import MODELS, Model
-from tests.sweeps import BATCHES, RATES, Sweep, cross, sweep
+from analyzer.fitting.models import Model
+from tests.sweeps import RATES, Sweep, cross, sweep
 
 CLOSE = {"rtol": 1e-8, "atol": 0}
 
@@ -46,44 +42,6 @@ def design(name: str, x: np.ndarray) -> np.ndarray:
 def hat(weighted: Any) -> np.ndarray:
     """Hat values of weighted least squares: those of the ordinary one on its whitened data."""
     return sm.OLS(weighted.model.wendog, weighted.model.wexog).fit().get_influence().hat_matrix_diag
-
-
-def of_model(name: str) -> Sweep:
-    rng = np.random.default_rng(3)
-    if name == "joint":
-        return sweep(rng, (2.0, -1.0), cross(), seeds=2, scatter=0.1)
-    if name == "inverse_power":
-        return sweep(rng, (-1.0,), BATCHES, seeds=2, scatter=0.1)
-    return made(3, 1.0 if name in ("linear", "proportional") else 2.0, seeds=2, scatter=0.1)
-
-
-@pytest.mark.parametrize("name", ["power", "inverse_power", "joint"])
-def test_logarithms_against_statsmodels(name: str) -> None:
-    data = of_model(name)
-    found = fit(name, data.x, data.temperature, seed=data.seed)
-    peer = sm.OLS(np.log(data.temperature), design(name, data.x)).fit()
-    assert found.uncertainty.kind == "pooled"
-    np.testing.assert_allclose(found.theta, peer.params, **CLOSE)
-    np.testing.assert_allclose(found.uncertainty.covariance, peer.cov_params(), rtol=1e-8, atol=1e-14)
-    errors = np.array([c.standard_error for c in found.coefficients])
-    np.testing.assert_allclose(errors, peer.bse * np.array([found["a"].value, *[1.0] * (len(errors) - 1)]), **CLOSE)
-    interval = peer.conf_int()
-    interval[0] = np.exp(interval[0])
-    np.testing.assert_allclose(ends(found), interval, **CLOSE)
-    influence = peer.get_influence()
-    np.testing.assert_allclose(found.leverage, influence.hat_matrix_diag, **CLOSE)
-    np.testing.assert_allclose(found.residuals, peer.resid, rtol=1e-8, atol=1e-12)
-    np.testing.assert_allclose(found.scatter**2, peer.mse_resid, **CLOSE)
-    np.testing.assert_allclose(found.r_squared, peer.rsquared, **CLOSE)
-    # The density of T is that of ln T over T.
-    likelihood = peer.llf - np.log(data.temperature).sum()
-    np.testing.assert_allclose(found.log_likelihood, likelihood, **CLOSE)
-    count = len(found.coefficients) + 1
-    np.testing.assert_allclose(found.aicc, peer_aicc(likelihood, data.temperature.size, count), **CLOSE)
-    band = peer.get_prediction(design(name, data.x)).conf_int()
-    curve = predict(found, data.x)
-    np.testing.assert_allclose(np.column_stack([curve.low, curve.high]), np.exp(band), **CLOSE)
-    np.testing.assert_allclose(curve.temperature, found.fitted, **CLOSE)
 
 
 def test_one_seed_against_linregress() -> None:
@@ -123,66 +81,6 @@ def test_seeds_against_a_fit_of_each(name: str, exponents: tuple[float, ...]) ->
         interval = scipy.stats.ttest_1samp(own[:, n], 0.0).confidence_interval(0.95)
         np.testing.assert_allclose([c.low, c.high], [interval.low, interval.high], **CLOSE)
         np.testing.assert_allclose(c.standard_error, scipy.stats.sem(own[:, n]), **CLOSE)
-
-
-@pytest.mark.parametrize("name", ["parabola", "square", "linear", "proportional"])
-def test_relative_weights_against_statsmodels(name: str) -> None:
-    """The gamma regression with the identity as link, and weighted least squares at its weights, are the same fit."""
-    data = of_model(name)
-    found = fit(name, data.x, data.temperature)
-    columns = design(name, data.x)
-    unit = np.linalg.norm(columns, axis=0)  # statsmodels stops early in columns of 1e-6
-    with warnings.catch_warnings(action="ignore"):  # of a link that may leave the domain
-        model = sm.GLM(data.temperature / 1e-8, columns / unit, family=sm.families.Gamma(sm.families.links.Identity()))
-        start = np.zeros(columns.shape[1])
-        start[0 if name in ("square", "proportional") else -1] = (data.temperature / 1e-8).mean() * (
-            unit[0] / columns[:, 0].mean() if name in ("square", "proportional") else unit[-1]
-        )
-        peer = model.fit(start_params=start, maxiter=500, tol=1e-15, tol_criterion="params", scale="X2")
-    np.testing.assert_allclose([c.value for c in found.coefficients], peer.params / unit * 1e-8, rtol=1e-7)
-    np.testing.assert_allclose([c.standard_error for c in found.coefficients], peer.bse / unit * 1e-8, rtol=1e-7)
-    np.testing.assert_allclose(found.scatter**2, peer.scale, rtol=1e-8)
-    weighted = sm.WLS(data.temperature, columns, weights=found.fitted**-2.0).fit()
-    np.testing.assert_allclose(found.theta, weighted.params, rtol=1e-7)
-    np.testing.assert_allclose(found.uncertainty.covariance, weighted.cov_params(), rtol=1e-7)
-    np.testing.assert_allclose(found.leverage, hat(weighted), rtol=1e-7)
-    np.testing.assert_allclose(ends(found), weighted.conf_int(), rtol=1e-7)
-
-    # The likelihood is the largest over the shape ν, scale 1/ν.
-    def loss(logarithm: float) -> float:
-        shape = np.exp(logarithm)
-        return -float(scipy.stats.gamma.logpdf(data.temperature, shape, scale=found.fitted / shape).sum())
-
-    best = minimize_scalar(loss, bracket=(0.0, 5.0), tol=1e-12)
-    np.testing.assert_allclose(found.log_likelihood, -best.fun, rtol=1e-10)
-    score = columns.T @ ((data.temperature - found.fitted) / found.fitted**2)
-    scale = np.abs(columns).T @ np.abs((data.temperature - found.fitted) / found.fitted**2)
-    np.testing.assert_array_less(np.abs(score / scale), 1e-10)
-
-
-def test_the_gamma_likelihood_keeps_its_digits_at_small_scatter() -> None:
-    """ν of 1e6: ln Γ(ν) is 1e7 and leaves no digit of the difference unless the series is used."""
-    rng = np.random.default_rng(8)
-    temperature = RATES**2 * (1 + 1e-3 * rng.standard_normal(7))
-    found = fit("square", RATES, temperature)
-    s = np.sqrt(((temperature / found.fitted - 1) ** 2).mean())
-    normal = -7 * (np.log(s * np.sqrt(2 * np.pi)) + 0.5) - np.log(found.fitted).sum()
-    np.testing.assert_allclose(found.log_likelihood, normal, atol=1e-4, rtol=0)
-
-
-def test_the_stiff_square_against_curve_fit() -> None:
-    rng = np.random.default_rng(4)
-    x = np.repeat(np.geomspace(0.01, 0.3, 9), 2)
-    temperature = 0.5 * x**2 / (1 - 2.5 * x) * np.exp(0.05 * rng.standard_normal(18))
-
-    def curve(rate: np.ndarray, log_a: float, c: float) -> np.ndarray:
-        return log_a + 2 * np.log(rate) - np.log(1 - c * rate)
-
-    found = fit("stiff", x, temperature)
-    best, covariance = curve_fit(curve, x, np.log(temperature), p0=(np.log(0.5), 2.5), xtol=1e-15, ftol=1e-15)
-    np.testing.assert_allclose(found.theta, best, rtol=1e-7)
-    np.testing.assert_allclose(found.uncertainty.covariance, covariance, rtol=1e-5)  # its Jacobian is differenced
-    assert found.uncertainty.degrees_of_freedom == 16
 
 
 def test_the_variance_between_runs_against_statsmodels() -> None:
@@ -245,54 +143,6 @@ def test_a_far_point_has_the_leverage_and_its_replicates_share_it() -> None:
     assert found.leverage[:3].tolist() == pytest.approx([0.85 / 3] * 3, abs=0.005)
 
 
-def test_models_of_the_logarithm_and_of_t_compare() -> None:
-    """One curve fitted both ways has nearly one AICc; without the Jacobian they would differ by 2 Σ ln T = −1,200."""
-    square = Model("log square", "T = {a}·{x}²", ("a",), "nonlinear", curve=_square, limits=_anywhere, starts=_start)
-    data = made(6, scatter=0.03)
-    pair = compare([MODELS["square"], square], data.x, data.temperature)
-    assert abs(pair.delta[1]) < 1
-    assert 2 * np.log(data.temperature).sum() < -1000
-
-
-def _square(x: np.ndarray, theta: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    return theta[0] + 2 * np.log(x[:, 0]), np.ones((len(x), 1))
-
-
-def _anywhere(x: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    return np.array([-np.inf]), np.array([np.inf])
-
-
-def _start(x: np.ndarray, logarithm: np.ndarray) -> list[np.ndarray]:
-    return [np.zeros(1)]
-
-
-def test_a_comparison_ranks_and_refuses() -> None:
-    data = made(6, seeds=1)
-    table = compare(["linear", "parabola", "square", "power"], data.x[:5], data.temperature[:5])
-    assert [name for name, _ in table.refused] == ["parabola"]
-    assert "expected at least 6 runs for 3 coefficient(s), got 5" in table.refused[0][1]
-    assert table.fits[0].model.name == "square"
-    assert table.delta[0] == 0
-    assert (np.diff(table.delta) >= 0).all()
-    np.testing.assert_allclose(table.weight, np.exp(-table.delta / 2) / np.exp(-table.delta / 2).sum())
-    np.testing.assert_allclose(table.weight.sum(), 1)
-
-
-def test_groups_are_fitted_one_by_one() -> None:
-    data = made(2)
-    dead = np.zeros_like(data.temperature)
-    table = np.stack([data.temperature, dead, 3 * data.temperature])
-    found = fit_groups("power", data.x, table, seed=data.seed)
-    first, second, third = found.fits
-    assert first is not None
-    assert third is not None
-    assert second is None
-    assert found.refused[0] is None
-    assert "got none of 35 (35 with T <= 0)" in str(found.refused[1])
-    assert third["a"].value == pytest.approx(3 * first["a"].value)
-    assert third["b"].value == pytest.approx(first["b"].value)
-
-
 def test_without_leaving_out_only_these_ranges_are_unknown() -> None:
     data = made(11)
     one = fit("power", data.x, data.temperature, seed=data.seed)
@@ -312,13 +162,6 @@ def test_the_band_over_seeds_is_that_of_their_own_curves() -> None:
     band = predict(found, grid)
     np.testing.assert_allclose(np.log(band.low), interval.low, rtol=1e-10)
     np.testing.assert_allclose(np.log(band.high), interval.high, rtol=1e-10)
-
-
-def test_a_stiff_square_ends_at_its_pole() -> None:
-    x = np.geomspace(0.01, 0.3, 9)
-    band = predict(fit("stiff", x, 0.5 * x**2 / (1 - 2.5 * x) * np.linspace(1, 1.01, 9)), np.array([0.3, 0.5]))
-    assert np.isfinite(band.temperature[0])
-    assert np.isnan(band.temperature[1])
 
 
 def test_seeds_that_lack_a_run_are_left_out_in_turn() -> None:

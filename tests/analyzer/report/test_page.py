@@ -17,15 +17,8 @@ import pytest
 
 import analyzer
 from analyzer import errors
-from analyzer.report import groups
-from analyzer.report.content import Chart, Gallery, Map
-from analyzer.report.curves import losses, temperatures, window_of
-from analyzer.report.dynamics import motion
 from analyzer.report.equilibrium import equilibrium
 from analyzer.report.page import LARGEST, RUN_PARTS, Failure, page
-from analyzer.report.rows import averaged, cell_size
-from analyzer.report.subject import Asked, Subject
-from analyzer.report.text import number
 from analyzer.store.schema import read_store
 from tests.analyzer.shell import invoke
 from tests.stores import chunk_file, segment, write_store
@@ -178,50 +171,6 @@ def test_numbers_are_those_of_the_analyzer(long: Path, page_of_long: Page) -> No
         assert page.column("run-0-checks", "group", table) == [str(g) or "–" for g in some["group"].values]
         assert page.column("run-0-checks", "verdict", table) == [str(v) or "–" for v in some["verdict"].values]
         close(page.column("run-0-checks", "measured", table), some["measured"].values)
-
-
-@of_one_run
-def test_more_than_eight_groups_are_maps(tmp_path: Path) -> None:
-    rng = np.random.default_rng(4)
-    frames = {f"net.{n}.weight": np.cumsum(2.0**n * rng.normal(size=(3, 2, 121)), axis=-1) for n in range(9)}
-    attributes = {name: {"layer": name.removesuffix(".weight")} for name in frames}
-    steps = np.concatenate([np.arange(61), np.arange(80, 140)])
-    store = write_store(tmp_path / "run.zarr", frames, attributes=attributes, steps=steps)
-    asked = Asked(points=30)
-    subject = Subject(str(store), "run", asked)
-    (found, *_) = temperatures(subject, asked)
-    assert isinstance(found, Map)
-    assert found.title == "Temperature by layer (net.*)"
-    assert list(found.row_names) == [str(n) for n in range(9)]
-    truth = analyzer.temperature(analyzer.open_run(store), window=window_of(subject.run, 30), errors=False)
-    there = np.isfinite(found.values).all(axis=0)
-    expected = truth["temperature"].transpose("group", "window").values
-    np.testing.assert_array_equal(found.values[:, there], expected[:, np.isfinite(expected).all(axis=0)])
-    assert not there.all(), "no frame was recorded in some steps"
-    assert len(found.edges) == found.values.shape[1] + 1 == len(found.column_names) + 1
-    assert (np.diff(found.edges) > 0).all()
-    data = found.data()
-    assert data["rowNames"] == list(found.row_names)
-    assert data["edges"][0] == 0
-    gallery = motion(subject, asked)[0]
-    assert isinstance(gallery, Gallery)
-    assert [type(figure) for figure in gallery.figures] == [Map, Map]
-
-
-def test_maps_hold_negative_values() -> None:
-    data = Map("", "", "step", np.array([[-1.0, 0.0, 3.0, np.nan]]), "projection", "weight").data()
-    assert (data["low"], data["high"], data["log"]) == (-1, 3, False)
-    levels = np.frombuffer(b64decode(data["levels"]), "<u2")
-    np.testing.assert_allclose((levels[:3] - 1) / 65_533, [0, 0.25, 1], atol=1e-4)
-    assert levels[3] == 65_535
-
-
-def test_gaps_of_windows_are_empty_columns() -> None:
-    axis, values = groups.windows(np.array([0, 10, 50]), np.array([10, 20, 60]), np.array([[1.0, 2.0, 3.0]]))
-    assert axis.edges is not None
-    assert axis.edges.tolist() == [0, 10, 20, 30, 40, 50, 60]
-    np.testing.assert_array_equal(values, [[1, 2, np.nan, np.nan, np.nan, 3]])
-    np.testing.assert_allclose(groups.halfway(np.array([1.0, 2.0, 4.0]), True), [2**-0.5, 2**0.5, 2**1.5, 2**2.5])
 
 
 def test_curves_are_those_of_the_analyzer(long: Path, page_of_long: Page) -> None:
@@ -482,35 +431,6 @@ def test_a_page_too_large_is_refused(store: Path, tmp_path: Path, monkeypatch: p
     assert not (tmp_path / "r.html").exists()
 
 
-@pytest.mark.parametrize("shape", [(7, 3), (64, 64), (1000, 3), (3, 1000), (1, 5000), (517, 129)])
-def test_cells_are_means_of_neighbours(shape: tuple[int, int]) -> None:
-    table = np.random.default_rng(1).random(shape)
-    down, across = cell_size(shape, 300)
-    cells = averaged(table, down, across)
-    assert cells.size <= 300
-    assert (down, across) == (1, 1) or cells.size > 75  # and not fewer than it takes
-    for row, column in np.ndindex(cells.shape):
-        part = table[row * down : (row + 1) * down, column * across : (column + 1) * across]
-        np.testing.assert_allclose(cells[row, column], part.mean())
-
-
-def test_levels_of_a_map(tmp_path: Path) -> None:
-    """Zero, not finite, and the ends of the scale have levels of their own."""
-    values = np.array([[0.0, np.nan, 1e-12, 1e-6]])
-    data = Map("", "row", "input", values, "v", "weight^2").data()
-    assert np.frombuffer(b64decode(data["levels"]), "<u2").tolist() == [0, 65_535, 1, 65_534]
-    assert (data["low"], data["high"], data["log"], data["units"]) == (1e-12, 1e-6, True, "weight²")
-
-
-@pytest.mark.parametrize(
-    ("value", "text"),
-    [(5.488e-8, "5.488×10⁻⁸"), (0.0012345, "0.001234"), (9.9996, "10.00"), (99999.6, "1.000×10⁵"), (1234.5, "1,234"),
-     (-0.5, "−0.5000"), (0.0, "0"), (np.nan, "–"), (np.inf, "∞"), (12345, "12,345"), (True, "yes")],
-)  # fmt: skip
-def test_numbers(value: float, text: str) -> None:
-    assert number(value) == text
-
-
 def refused(*arguments: object) -> str:
     result = invoke("report", *arguments)
     assert result.exit_code == 1, result.output
@@ -597,23 +517,3 @@ def test_what_was_refused_is_said_on_stderr_too(tmp_path: Path) -> None:
     (line,) = (line for line in result.stderr.splitlines() if "Temperature" in line)
     assert line.startswith("Warning: one.zarr, ")
     assert "not shown. Run: expected at least two frames, got 1." in line
-
-
-def test_sparse_series_are_points_and_accuracies_are_not_on_a_logarithmic_scale(tmp_path: Path) -> None:
-    steps = np.arange(700)
-    validation = np.where(steps % 50 == 49, 1 + 1 / (1 + steps), np.nan)
-    accuracy = np.where(steps % 50 == 49, 0.05 + 0.9 * steps / 700, np.nan)
-    scalars = {"loss": 1 + np.exp(-steps / 80), "val_loss": validation, "val_acc": accuracy}
-    store = write_store(tmp_path / "run.zarr", walks(3, 700), scalars=scalars)
-    subject = Subject(str(store), "run", Asked())
-    gallery, *notes = losses(subject, Asked(points=100))
-    assert isinstance(gallery, Gallery)
-    charts = {chart.y_title: chart.data() for chart in gallery.figures if isinstance(chart, Chart)}
-    assert charts["loss"]["lines"][0]["style"] == "line"
-    for name, values in (("val_loss", validation), ("val_acc", accuracy)):
-        (line,) = charts[name]["lines"]
-        assert line["style"] == "points"
-        assert charts[name]["x"] == np.flatnonzero(np.isfinite(values)).tolist(), "every one that was logged"
-        np.testing.assert_allclose(line["y"], values[np.isfinite(values)], rtol=1e-4)
-    assert not charts["val_acc"]["log"]
-    assert "val_loss: logged at 14 of 700 frames; points, not means." in [note.text for note in notes]

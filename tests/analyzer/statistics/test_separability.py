@@ -7,7 +7,7 @@ import pytest
 from scipy.stats import beta, kstest
 
 from analyzer.statistics.separability import chance, separability
-from analyzer.statistics.two_way import fits, layout
+from analyzer.statistics.two_way import layout
 from analyzer.statistics.uncertainty import NORMAL, error_of_batches, from_batches
 from tests.systems import matrix_of_share
 
@@ -29,36 +29,6 @@ def by_dummies(values: np.ndarray, there: np.ndarray) -> tuple[np.ndarray, float
     left = np.zeros(there.shape)
     left[there] = known - fitted
     return left, float(((fitted - known.mean()) ** 2).sum()), float(((known - known.mean()) ** 2).sum())
-
-
-@pytest.mark.parametrize("shape", [(5, 3), (3, 5), (12, 12)])
-@pytest.mark.parametrize("missing", [0, 1, 3])
-def test_fits_are_those_of_least_squares_on_indicators(shape: tuple[int, int], missing: int) -> None:
-    rng = np.random.default_rng(shape[0] + 10 * missing)
-    values, there = rng.normal(size=shape), np.ones(shape, dtype=bool)
-    there.ravel()[rng.choice(there.size, missing, replace=False)] = False
-    cells = layout(there)
-    assert cells.blocks.tolist() == [0] * shape[0]
-    fit = fits(np.stack([values, 2 * values]), cells)
-    left, explained, total = by_dummies(values, there)
-    np.testing.assert_allclose(fit.left, [left, 2 * left], atol=1e-12)
-    np.testing.assert_allclose(fit.explained, [explained, 4 * explained], rtol=1e-10)
-    np.testing.assert_allclose(fit.explained + fit.unexplained, [total, 4 * total], rtol=1e-10)
-    np.testing.assert_allclose(fit.row.mean(axis=1), 0, atol=1e-12)
-    np.testing.assert_allclose(fit.column.mean(axis=1), 0, atol=1e-12)
-    again = fit.mean[0] + fit.row[0][:, np.newaxis] + fit.column[0]
-    np.testing.assert_allclose(again[there], (values - left)[there], atol=1e-12)
-    assert cells.freedom == sum(shape) - 2
-
-
-def test_blocks_without_a_common_row_or_column_are_told_apart() -> None:
-    there = np.zeros((5, 4), dtype=bool)
-    there[:2, :2] = there[2:, 2:] = True
-    there[0, 1] = there[4, 2] = False
-    assert layout(there).blocks.tolist() == [0, 0, 1, 1, 1]
-    with pytest.raises(ValueError, match="needs a cell"):
-        layout(np.array([[True, True], [False, False]]))
-    assert "2 blocks" in separability(COUNTS, exact(there * 1.0)).reason
 
 
 def test_what_is_exactly_separable_is_explained_to_the_last_digit() -> None:

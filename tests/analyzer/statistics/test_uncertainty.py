@@ -12,7 +12,6 @@ from scipy.special import fdtrc, stdtrit
 from analyzer.query.settings import FEWEST_STEPS
 from analyzer.query.windows import BIN_FRAMES
 from analyzer.statistics import correlations, equilibrium, lagged, uncertainty
-from analyzer.statistics.drift import drift_null
 from analyzer.statistics.uncertainty import (
     NORMAL,
     from_batches,
@@ -20,36 +19,11 @@ from analyzer.statistics.uncertainty import (
     relative_variances,
     statistical_inefficiency,
 )
-from tests import oracles, systems
+from tests import systems
 
 logging.disable(logging.WARNING)  # pymbar advertises JAX while it is imported
-from pymbar import timeseries  # noqa: E402
 
 logging.disable(logging.NOTSET)
-
-
-def series_of_every_kind() -> dict[str, np.ndarray]:
-    rng = np.random.default_rng(10)
-    return {
-        "white": rng.standard_normal(1000),
-        "correlated": systems.autoregression(rng, 1, 3001, 0.95, 2e-9)[0],
-        "alternating": systems.autoregression(rng, 1, 500, -0.8, 1.0)[0],
-        "trend": np.linspace(0, 3, 777) + rng.standard_normal(777),
-        "energies": systems.kinetic(rng, systems.ar1(0.9), 1, 7, 2000)[0],
-        "short": rng.standard_normal(5),
-        "tiny": 1e-170 * rng.standard_normal(400),
-    }
-
-
-@pytest.mark.parametrize("kind", list(series_of_every_kind()))
-@pytest.mark.parametrize("fast", [False, True])
-@pytest.mark.parametrize("minimum_time", [1, 3, 10])
-def test_inefficiency_is_pymbars(kind: str, fast: bool, minimum_time: int) -> None:
-    series = series_of_every_kind()[kind]
-    # pymbar squares without rescaling, and 1e-170 squared is 0.
-    judged = series / np.abs(series).max()
-    expected = timeseries.statistical_inefficiency(judged, fast=fast, mintime=minimum_time)
-    assert statistical_inefficiency(series, fast=fast, minimum_time=minimum_time) == pytest.approx(expected, rel=1e-9)
 
 
 def test_groups_do_not_see_each_other(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -288,41 +262,6 @@ def test_what_repeats_in_every_epoch_is_no_noise() -> None:
     with_pattern, without = from_series(noise + pattern, epoch=epoch), from_series(noise, epoch=epoch)
     assert np.median(from_series(noise + pattern).standard_error / without.standard_error) > 1.1, "without epochs"
     np.testing.assert_allclose(with_pattern.standard_error, without.standard_error, rtol=1e-9)
-
-
-def null_of(velocity: np.ndarray, edges: np.ndarray) -> float:
-    """Mean over weights of the null ⟨v⟩² of velocities (weights, samples), from blocks that begin at `edges`."""
-    weights, samples = velocity.shape
-    lengths = np.diff(np.append(edges, samples))
-    displaced = (np.add.reduceat(velocity, edges, axis=1) ** 2).sum()
-    sums, squares = (velocity.sum(axis=1) ** 2).sum(), (velocity**2).sum()
-    return float(drift_null(displaced, sums, squares, (lengths**2).sum(), samples)) / weights
-
-
-@pytest.mark.parametrize(("rho", "samples"), [(0.0, 2000), (0.9, 313 * 16)])
-def test_drift_null(rho: float, samples: int) -> None:
-    """⟨v⟩² without drift is ⟨v²⟩·g/N with g = (1 + ρ)/(1 − ρ); blocks of n see g to 2ρ/((1 − ρ²)·n)."""
-    sigma, weights = 1e-3, 3000
-    position = oracles.ar1_velocities(np.random.default_rng(20), weights, samples + 1, rho, sigma)
-    velocity = np.diff(position, axis=1)
-    edges = np.sort(np.append(np.arange(0, samples, 313), 100))  # blocks need not be of one length
-    null = null_of(velocity, edges)
-    theory = sigma**2 * (1 + rho) / (1 - rho) / samples
-    assert null == pytest.approx(theory, rel=5 * np.sqrt(2 / (weights * (samples // 313 - 1))) + 0.04)
-    assert (velocity.mean(axis=1) ** 2).mean() == pytest.approx(theory, rel=5 * np.sqrt(2 / weights))
-    # A drift that is really there is not in the null: blocks of one length do not see it, others within their scatter.
-    even = np.arange(0, samples, samples // 16)
-    assert null_of(velocity + 10 * sigma, even) == pytest.approx(null_of(velocity, even), rel=1e-6)
-    assert null_of(velocity + 10 * sigma, edges) < 1e-4 * (10 * sigma) ** 2
-    assert np.isnan(null_of(velocity, np.array([0])))
-    assert np.isnan(null_of(velocity, np.array([0, samples - 10])))
-
-
-def test_drift_null_of_blocks_that_are_too_short_is_not_known() -> None:
-    velocity = np.diff(oracles.ar1_velocities(np.random.default_rng(3), 500, 1001, 0.9, 1.0), axis=1)
-    assert np.isnan(null_of(velocity, np.arange(0, 1000, 10)))
-    assert null_of(velocity, np.arange(1000)) == pytest.approx(velocity.var(axis=1, ddof=1).mean() / 1000)
-    assert null_of(np.ones((3, 100)), np.arange(0, 100, 10)) == 0
 
 
 def test_two_or_three_batches_make_no_error_bar() -> None:

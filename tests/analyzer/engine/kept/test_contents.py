@@ -21,9 +21,8 @@ from analyzer import errors
 from analyzer.engine import frames as frames_module
 from analyzer.engine import plan, shelves
 from analyzer.engine.kept import contents
-from analyzer.store import roots
 from analyzer.store.reading import read
-from tests.stores import chunk_file, edit_root, segment
+from tests.stores import chunk_file, segment
 
 OLD = 1_600_000_000_000_000_000
 
@@ -215,14 +214,3 @@ def test_an_answer_that_was_overtaken_is_refused(make: Callable[..., Path]) -> N
         answer(run)
     location = run.encoding["trajectory"].store.location
     assert not Path(f"{location}.moments/zarr.json").exists(), "nothing of it stands for a run"
-
-
-def test_the_root_document_is_read_again_only_when_it_changed(store: Path) -> None:
-    run = analyzer.open_run(store)
-    answer(run, cache=False)
-    with mock.patch.object(roots, "root_text", wraps=roots.root_text) as reader:
-        answer(run, cache=False)
-        assert not reader.call_args_list
-        edit_root(store, lambda root: root["attributes"].update(heartbeat="2026-01-01T00:00:30Z"))
-        answer(run, cache=False)
-        assert reader.call_args_list

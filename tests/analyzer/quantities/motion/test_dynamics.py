@@ -13,7 +13,6 @@ from scipy.signal import lfilter
 
 import analyzer
 from analyzer import errors
-from analyzer.query.lags import TABLE, lags_in
 from tests import oracles
 from tests.analyzer.shell import invoke
 from tests.stores import write_store
@@ -200,18 +199,6 @@ def test_a_sweep_has_runs(tmp_path: Path) -> None:
     answer = answer.compute()
     spread = answer["mean_squared_displacement"].sel(lag=10).std("run").item()
     assert 0 < spread < 3 * float(answer["mean_squared_displacement_error"].sel(lag=10).mean())
-
-
-def test_what_a_user_writes_for_lags() -> None:
-    assert lags_in("1,2, 5") == (1, 2, 5)
-    assert lags_in("1:4") == (1, 2, 3, 4)
-    assert lags_in("10:30:10,epoch") == (10, 20, 30, "epoch")
-    assert lags_in("1:16:log") == (1, 2, 3, 4, 5, 6, 7, 8, 10, 11, 13, 16)
-    for wrong in ("", "a", "1:", "5:1", "0:10:log", "1:10:0", "-1", "1:9999999"):
-        with pytest.raises(errors.WindowError, match="--lags: expected lags in steps"):
-            lags_in(wrong)
-    assert TABLE[:12] == (0, 1, 2, 3, 4, 5, 6, 7, 8, 10, 12, 14)
-    assert TABLE[-1] == 4096
 
 
 def test_strides(tmp_path: Path) -> None:

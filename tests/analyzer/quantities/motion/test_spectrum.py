@@ -8,13 +8,11 @@ from unittest import mock
 
 import numpy as np
 import pytest
-import xarray as xr
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from scipy.signal import welch
 
 import analyzer
-from analyzer import errors
 from analyzer.engine import plan
 from analyzer.statistics.spectral import hann, section_length
 from tests import oracles
@@ -150,23 +148,6 @@ def test_processes_give_the_bits_of_threads(tmp_path: Path) -> None:
     processes = shell(*options, "--scheduler", "processes", "--workers", 2)
     assert json.loads(processes.stdout)["records"] == threads
     assert len(threads) == 5 * (512 // 2 + 1)
-
-
-def test_the_command(tmp_path: Path) -> None:
-    path = write_store(tmp_path / "run.zarr", {"lin.weight": walk(4, 5, 3, 3000)})
-    done = invoke("spectrum", path, "--steps-per-epoch", 50, "--plot", tmp_path / "figure.svg")
-    assert done.exit_code == 0, done.stderr
-    assert "lines of the epoch: marked at multiples of 1/50 step^-1" in done.stdout
-    assert (tmp_path / "figure.svg").stat().st_size > 10_000
-    done = invoke("spectrum", path, "--format", "netcdf", "--output", tmp_path / "a.nc")
-    assert done.exit_code == 0, done.stderr
-    with xr.open_dataset(tmp_path / "a.nc", engine="h5netcdf") as held:
-        assert held["spectral_density"].attrs["units"] == "weight^2 step^-1"
-    assert "expected stretches of at least 4096 velocities" in invoke("spectrum", path, "--sections", 4096).stderr
-    with pytest.raises(errors.WindowError, match="--sections: expected 16 to 65,536 steps, got 3"):
-        analyzer.open_run(path).thermo.spectrum(sections=3)
-    with pytest.raises(errors.MemoryLimitError, match="shorter --sections"):
-        analyzer.open_run(path).thermo.spectrum(memory_limit=1000)
 
 
 def test_a_weight_that_is_not_finite_is_named(tmp_path: Path) -> None:
