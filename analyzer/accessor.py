@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any, Generic, TypeVar, cast
 import xarray as xr
 
 from analyzer import sweep as _sweep
+from analyzer.comparable import comparable, several_strides
 from analyzer.errors import SelectionError
 from analyzer.quantities.answers import FitTables, RowTables, Tables, whole_of
 from analyzer.query.groups import nearest
@@ -199,13 +200,10 @@ class ThermoAccessor:
     def _each(self, measure: Callable[..., Any], options: dict[str, Any]) -> Any:
         if not _sweep.is_sweep(self._run):
             return measure(self._run, **options)
-        _sweep.check_axes(self._run, options.get("by", "layer"))
-        _sweep.check_frozen(self._run, options.get("frozen", False))
-        lag = _sweep.common_lag(self._run, *(options.get(name) for name in ("lag", "start", "stop")))
-        if lag is not None and "lag" not in signature(measure).parameters:
-            raise _sweep.several_strides(self._run, measure.__name__)
-        options |= {} if lag is None else {"lag": lag}
-        answers = [measure(run, **options) for run in _sweep.runs_of(self._run).values()]
+        same = comparable(self._run, options)
+        if "lag" in same and "lag" not in {*options, *signature(measure).parameters}:
+            raise several_strides(self._run, measure.__name__)
+        answers = [measure(run, **same) for run in _sweep.runs_of(self._run).values()]
         wholes = [whole_of(answer) for answer in answers]
         joined = _sweep.over_runs(_sweep.in_windows(self._run, wholes), wholes)
         return type(answers[0]).of(joined) if isinstance(answers[0], Tables) else joined

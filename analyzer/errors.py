@@ -161,29 +161,33 @@ def named_if_missing() -> Iterator[None]:
         ) from error
 
 
-class NonFiniteWarning(UserWarning):
+class AnalyzerWarning(UserWarning):
+    """What every warning of the analyzer derives from."""
+
+
+class NonFiniteWarning(AnalyzerWarning):
     """Weights are NaN or infinite, so the temperatures of their groups are NaN."""
 
 
-class SettingsWarning(UserWarning):
+class SettingsWarning(AnalyzerWarning):
     """A window spans a resume at which hyperparameters, the optimizer or the stride changed."""
 
 
-class StrideWarning(UserWarning):
+class StrideWarning(AnalyzerWarning):
     """Runs of a sweep have different strides, so that the default lag is a multiple of them."""
 
 
-class BranchWarning(UserWarning):
+class BranchWarning(AnalyzerWarning):
     """Runs of a sweep are branches of one run, and a window holds steps that they share."""
 
 
-class EquilibriumWarning(UserWarning):
+class EquilibriumWarning(AnalyzerWarning):
     """A question was asked of the equilibrium of a run that still drifts."""
 
 
-class FitWarning(UserWarning):
+class FitWarning(AnalyzerWarning):
     """Runs of a sweep were left out of its fit, or are in it although they still drift."""
 
 
-class KeptSumsWarning(UserWarning):
+class KeptSumsWarning(AnalyzerWarning):
     """Kept sums answer in place of a run's frames, or they answer only a part of the question."""

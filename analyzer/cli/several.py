@@ -25,6 +25,7 @@ from analyzer.cli.records import Records, csv_text, json_text
 from analyzer.cli.stores import Body, open_each, paths_of, refuse
 from analyzer.cli.table import footer, refuse_long, table_text
 from analyzer.cli.text import naming, printable, say
+from analyzer.comparable import lag_instead
 from analyzer.errors import AnalyzerError
 from analyzer.query.changes import settings_had
 from analyzer.query.names import RESERVED, column_names
@@ -139,20 +140,13 @@ def _nothing(unanswered: Sequence[dict[str, str]]) -> str:
 
 
 def _common_lag(opened: Mapping[str, Store], options: Mapping[str, Any]) -> dict[str, int]:
-    """The lag of all runs, if none was asked for and their strides differ: as `analyzer.sweep.common_lag`."""
+    """The lag of all runs, if none was asked for and their strides differ: as `analyzer.comparable.common_lag`."""
     spaced = {name: {s.stride or store.stride for s in store.segments} for name, store in opened.items()}
     strides = {name: found.pop() for name, found in spaced.items() if len(found) == 1}
     if "lag" not in options or options["lag"] is not None or len(set(strides.values())) < 2:
         return {}
-    common = math.lcm(*strides.values())
-    low, high = min(strides, key=lambda name: strides[name]), max(strides, key=lambda name: strides[name])
-    say(
-        f"Warning: --lag: expected one stride in all runs, but {printable(low)} has a frame every {strides[low]} steps "
-        f"and {printable(high)} every {strides[high]}. Velocities are taken over {common} steps in every run, since "
-        f"displacements over different times are not one quantity. To choose it yourself: --lag {common}",
-        err=True,
-    )
-    return {"lag": common}
+    say(f"Warning: {printable(lag_instead(strides))}", err=True)
+    return {"lag": math.lcm(*strides.values())}
 
 
 def _answers(body: Body, options: dict[str, Any], sweep: _Sweep) -> Iterator[pd.DataFrame]:

@@ -11,28 +11,11 @@ from typing import Any
 
 import click
 
-from analyzer.errors import (
-    BranchWarning,
-    EquilibriumWarning,
-    FitWarning,
-    KeptSumsWarning,
-    NonFiniteWarning,
-    SettingsWarning,
-    StrideWarning,
-)
+from analyzer.errors import AnalyzerWarning
 from analyzer.text import printable
 
 __all__ = ["make_encodable", "naming", "of_a_file", "printable", "say", "say_all", "warnings_in_a_line"]
 
-_OURS: tuple[type[Warning], ...] = (
-    BranchWarning,
-    EquilibriumWarning,
-    FitWarning,
-    KeptSumsWarning,
-    NonFiniteWarning,
-    SettingsWarning,
-    StrideWarning,
-)
 _WARNING = "Warning: "
 _NAMED: list[str] = []
 """The run that warnings are about, if a command answers for several."""
@@ -111,7 +94,7 @@ def warnings_in_a_line(*others: type[Warning]) -> Iterator[None]:
         said.add(key)
 
     with warnings.catch_warnings():
-        for category in (*_OURS, *others):
+        for category in (AnalyzerWarning, *others):
             warnings.simplefilter("always", category)
         say_warning.said = said  # type: ignore[attr-defined]
         warnings.showwarning = say_warning

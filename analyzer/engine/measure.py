@@ -31,6 +31,7 @@ from analyzer.errors import (
     MemoryLimitError,
     SettingsWarning,
     TrajectoryMissingError,
+    caller_level,
 )
 from analyzer.query.batches import in_batches
 from analyzer.query.changes import told, within
@@ -158,7 +159,8 @@ def warn_of_changes(run: Trajectory, samplings: Sequence[Sampling]) -> None:
     stop = max(int(one.windows.stop_step[-1]) for one in samplings)
     if found := within(run.line.changes, run.line.steps, start, stop):
         where = run.identity.get("store", "Run")
-        warnings.warn(f"{where}: {told(found, run.line.changes, run.line.steps)}", SettingsWarning, stacklevel=2)
+        text = f"{where}: {told(found, run.line.changes, run.line.steps)}"
+        warnings.warn(text, SettingsWarning, stacklevel=caller_level())
 
 
 def grouped(run: Trajectory, query: Query) -> tuple[tuple[Parameter, ...], Grouping]:
@@ -278,7 +280,7 @@ def warn_of_empty(measured: Sequence[Measurement], columns: str) -> None:
             f"Kept sums: expected the frames of the run for {columns} in this window, got only sums. Those columns are "
             "NaN, the others are complete. Ask for the whole run or epochs, or restore the trajectory.",
             KeptSumsWarning,
-            stacklevel=3,
+            stacklevel=caller_level(),
         )
 
 

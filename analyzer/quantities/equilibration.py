@@ -18,7 +18,7 @@ import numpy as np
 import xarray as xr
 
 from analyzer.engine.measure import measure
-from analyzer.errors import EquilibriumWarning, SettingsWarning, WindowError
+from analyzer.errors import EquilibriumWarning, SettingsWarning, WindowError, caller_level
 from analyzer.quantities.tracks import FEWEST, LOSS, Track, step_at, tracks_of, within
 from analyzer.query.groups import By, Globs, require_whole
 from analyzer.query.query import Query, query_of
@@ -261,7 +261,7 @@ def from_equilibrium(run: xr.DataTree, query: Query) -> Query:
         f"{last}. The last stretch of constant settings is taken, steps {latest[-1]} to {last}. For all stretches: "
         "--window rate",
         SettingsWarning,
-        stacklevel=2,
+        stacklevel=caller_level(),
     )
     return replace(query, start=int(latest[-1]), stop=last)
 
@@ -287,5 +287,5 @@ def _warn_of_drift(answer: xr.Dataset, latest: Array, windows: Sequence[int]) ->
             f"--start auto: expected a run in equilibrium, but from step {latest[windows[0]]} on these still drift: "
             f"{', '.join(said)}. Their means depend on the window. Train longer.",
             EquilibriumWarning,
-            stacklevel=3,
+            stacklevel=caller_level(),
         )

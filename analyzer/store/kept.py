@@ -9,7 +9,7 @@ import warnings
 from pathlib import Path
 from typing import Any
 
-from analyzer.errors import KeptSumsWarning, StoreNotFoundError
+from analyzer.errors import KeptSumsWarning, StoreNotFoundError, caller_level
 from analyzer.store.trust import MOST_DOCUMENT_BYTES, file_bytes
 
 MOMENTS_FORMAT = "parameter-moments"
@@ -78,7 +78,7 @@ def place_of(location: str) -> str:
                 f"{location}: expected the sums of one run, got those of {len(others) + 1}. The run that was kept "
                 f"first is opened. Open another by its own path: {', '.join(map(str, others))}",
                 KeptSumsWarning,
-                stacklevel=3,
+                stacklevel=caller_level(),
             )
         return location
     if path.exists() and not (is_kept and path.is_dir()):
@@ -95,7 +95,7 @@ def place_of(location: str) -> str:
             f"{location}: expected a trajectory, got only the sums that were kept of it. These sums answer in its "
             f"place: {runs[0]}",
             KeptSumsWarning,
-            stacklevel=3,
+            stacklevel=caller_level(),
         )
         return str(runs[0])
     return location

@@ -126,7 +126,7 @@ def check_models(stores: Sequence[Store]) -> None:
 
 
 def _role(p: Parameter | None) -> tuple[Any, ...] | None:
-    """What decides a parameter's groups, except the meaning of its axes: `analyzer.sweep.check_axes` compares that."""
+    """What decides a parameter's groups, except the meaning of its axes (`analyzer.comparable.check_axes`)."""
     return None if p is None else (p.shape, p.layer, p.module)
 
 

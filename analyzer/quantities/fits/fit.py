@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 import xarray as xr
 
+from analyzer.comparable import comparable
 from analyzer.errors import (
     FitError,
     FitWarning,
@@ -42,10 +43,7 @@ from analyzer.quantities.fits.tables import (
 from analyzer.query.groups import By
 from analyzer.query.recorded import LEARNING_RATE
 from analyzer.sweep import (
-    check_axes,
-    check_frozen,
     children_of,
-    common_lag,
     hyperparameter,
     in_windows,
     is_sweep,
@@ -204,10 +202,7 @@ def fit_of(sweep: xr.DataTree, curve: Curve, **options: Any) -> tuple[xr.Dataset
     """
     _check_curve(sweep, curve)
     sweep = select(sweep, **curve.where) if curve.where else sweep
-    check_axes(sweep, options.get("by", "layer"))
-    check_frozen(sweep, options.get("frozen", False))
-    lag = common_lag(sweep, *(options.get(name) for name in ("lag", "start", "stop")))
-    options |= {} if lag is None else {"lag": lag}
+    options = comparable(sweep, options)
     lazy, said = measured_lazily(sweep, options)
     check_settings(children_of(sweep), lazy, curve.unfinished)
     sweep = in_windows(sweep, lazy)
