@@ -21,7 +21,7 @@ from analyzer.engine.kept.cache import Extent, edges_of
 from analyzer.engine.pieces import BUNDLE_BYTES, Bundle, Piece, bundled, chunk_regions
 from analyzer.engine.shelves import Files, shelves_for
 from analyzer.engine.sums import MOMENTS
-from analyzer.engine.tasks import TaskFrames, bounds_of, decoded_bytes, kept_of
+from analyzer.engine.tasks import TaskFrames, Tasks, bounds_of, decoded_bytes, kept_of
 from analyzer.errors import MemoryLimitError, TrajectoryMissingError
 from analyzer.query.clips import Clip, clip
 from analyzer.query.epochs import epochs_of
@@ -51,16 +51,12 @@ class Span(TaskFrames):
     bins: Cut | None = None
 
 
-@dataclass(frozen=True)
-class Plan:
+@dataclass(frozen=True, kw_only=True)
+class Plan(Tasks):
     """A query, cut into tasks: every bundle over every span.
 
     Attributes
     ----------
-    frames
-        By bundle: where the frames of each of its pieces come from.
-    kept
-        (bundles, spans) bool: sums are on the shelf and need no decoding.
     with_series
         Whether the sums of single steps are computed as well. They are at a lag of one stride, for groups of whole
         parameters, whose Σv² comes from them, and for others if their velocities are in batches.
@@ -73,36 +69,22 @@ class Plan:
         Memory of the table of moments: groups × windows × 40 (five float64).
     task_bytes
         Memory that one task needs at most.
-    unit, length
-        Frames that are decoded at once, and frames of one task of an aligned query; both depend only on the store.
-    home
-        The folder in which the sums are kept; None if they are not.
+    length
+        Frames of one task of an aligned query. Like the unit, it depends only on the store.
     """
 
-    sampling: Sampling
-    grouping: Grouping
     spans: tuple[Span, ...]
-    bundles: tuple[Bundle, ...]
-    frames: tuple[tuple[Frames, ...], ...]
-    kept: Array
     with_series: bool
     shelved: tuple[Span, ...]
     bytes: int
     result_bytes: int
     task_bytes: int
-    unit: int
     length: int
-    home: Path | None = None
 
     @property
     def squares_only(self) -> bool:
         """Whether only Σv² can be answered: the trajectory is gone, and the windows do not end at edges of bins."""
         return bool(self.shelved) and not self.spans
-
-    @property
-    def tasks(self) -> int:
-        """Tasks that decode."""
-        return int((~self.kept).sum())
 
     @property
     def parameters(self) -> list[str]:

@@ -4,12 +4,16 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 
+from analyzer.engine.frames import Frames
 from analyzer.engine.makers import maker
 from analyzer.engine.pieces import Bundle
+from analyzer.query.groups import Grouping
+from analyzer.query.windows import Sampling
 
 Array = np.ndarray[Any, np.dtype[Any]]
 
@@ -32,6 +36,36 @@ class TaskFrames:
     stop: int
     full: bool = field(default=False, kw_only=True)
     maker: str = field(default_factory=maker, kw_only=True)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Tasks:
+    """What a query cut into tasks knows, whatever the tasks do with their frames.
+
+    Attributes
+    ----------
+    frames
+        By bundle: where the frames of each of its pieces come from.
+    kept
+        (bundles, tasks) bool: sums are on the shelf and need no decoding.
+    unit
+        Frames that are decoded at once.
+    home
+        The folder in which sums are kept; None if they are not.
+    """
+
+    sampling: Sampling
+    grouping: Grouping
+    bundles: tuple[Bundle, ...]
+    frames: tuple[tuple[Frames, ...], ...]
+    kept: Array
+    unit: int
+    home: Path | None = None
+
+    @property
+    def tasks(self) -> int:
+        """Tasks that decode."""
+        return int((~self.kept).sum())
 
 
 def bounds_of(low: int, high: int, length: int, least: int, most: int) -> list[tuple[int, int]]:

@@ -12,7 +12,6 @@ from __future__ import annotations
 import itertools
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
-from pathlib import Path
 from typing import Any
 
 import dask.array as da
@@ -26,7 +25,7 @@ from analyzer.engine.pieces import Bundle, Piece
 from analyzer.engine.plan import SPAN_FRAMES, bundles_of, size_text, unanswered
 from analyzer.engine.shelves import Files, shelves_for
 from analyzer.engine.spans import part_of
-from analyzer.engine.tasks import TaskFrames, bounds_of, decoded_bytes, kept_of
+from analyzer.engine.tasks import TaskFrames, Tasks, bounds_of, decoded_bytes, kept_of
 from analyzer.errors import MemoryLimitError
 from analyzer.query.groups import Grouping
 from analyzer.query.query import Query
@@ -77,45 +76,25 @@ class Asked:
     chosen: tuple[str, ...]
 
 
-@dataclass(frozen=True)
-class Passage:
+@dataclass(frozen=True, kw_only=True)
+class Passage(Tasks):
     """A question cut into tasks: every bundle over every reach.
 
     Attributes
     ----------
-    frames
-        By bundle: where the frames of each of its pieces come from.
-    kept
-        (bundles, reaches) bool: sums are on the shelf and need no decoding.
-    unit
-        Frames that are decoded at once.
     halo
         Frames that a task looks back.
-    home
-        The folder in which sums are kept, if they are.
     source
         Any array of the run's store; None for a tree that was modified.
     memory
         Projected peak of the data in memory, in bytes.
     """
 
-    sampling: Sampling
-    grouping: Grouping
     reaches: tuple[Reach, ...]
-    bundles: tuple[Bundle, ...]
-    frames: tuple[tuple[Frames, ...], ...]
-    kept: Array
-    unit: int
     halo: int
-    home: Path | None = None
     source: Source | None = None
     memory: int = 0
     squares_only: bool = False
-
-    @property
-    def tasks(self) -> int:
-        """Tasks that decode."""
-        return int((~self.kept).sum())
 
     @property
     def bytes(self) -> int:
@@ -189,14 +168,21 @@ def cut(
     if run.opened is None:
         pieces, edges = pieces_of_tree(run, [p for p in run.parameters if p.name in asked.chosen], low, high, grouping)
         reaches = _over_arrays(edges, max(SPAN_FRAMES, halo), halo)
-        longest = max(reach.stop - reach.first for reach in reaches)
         bundles = tuple(Bundle((piece,)) for piece in pieces)
-        frames: tuple[tuple[Frames, ...], ...] = tuple((one,) for one in pieces.values())
-        kept = np.zeros((len(bundles), len(reaches)), dtype=bool)
-        return Passage(sampling, grouping, reaches, bundles, frames, kept, longest, halo)
+        return Passage(
+            sampling=sampling,
+            grouping=grouping,
+            reaches=reaches,
+            bundles=bundles,
+            frames=tuple((one,) for one in pieces.values()),
+            kept=np.zeros((len(bundles), len(reaches)), dtype=bool),
+            unit=max(reach.stop - reach.first for reach in reaches),
+            halo=halo,
+        )
     store = run.opened.store
     check_same(source_of(store, "step"))
     sources = {p.name: source_of(store, p.path) for p in store.parameters}
+    source = next(iter(sources.values()))
     known = replace(store, parameters=run.parameters)
     listed, frames, unit, length = bundles_of(grouping, known, sources)
     total, whole = run.line.steps.size, layout is not None
@@ -215,13 +201,22 @@ def cut(
     base = base_for(store, asked.query.cache)
     if layout is not None and base is not None:
         extents = [Extent(r.start, r.stop, r.first, layout(r.start, r.stop)) for r in reaches if r.full]
-        source = next(iter(sources.values()))
         home, listed = shelves_for(base, store, source, listed, frames, Files(extents, length, suffix), {})
     kept = kept_of(listed, reaches)
     if not store.is_trajectory and not kept.all():
         raise unanswered(store)
-    source = next(iter(sources.values()))
-    return Passage(sampling, grouping, reaches, tuple(listed), frames, kept, unit, halo, home, source)
+    return Passage(
+        sampling=sampling,
+        grouping=grouping,
+        reaches=reaches,
+        bundles=tuple(listed),
+        frames=frames,
+        kept=kept,
+        unit=unit,
+        halo=halo,
+        home=home,
+        source=source,
+    )
 
 
 def _over_arrays(edges: Sequence[int], least: int, halo: int) -> tuple[Reach, ...]:
