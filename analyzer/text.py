@@ -129,5 +129,20 @@ def variable_name(name: str) -> str:
     return _NO_NAME.sub(lambda found: "".join(f"%{byte:02X}" for byte in found[0].encode("utf-8", "replace")), name)
 
 
+def size_text(count: float) -> str:
+    """Return a number of bytes as text with a unit.
+
+    Examples
+    --------
+    >>> size_text(3 << 19)
+    '1.5 MiB'
+    """
+    for unit in ("B", "KiB", "MiB", "GiB"):
+        if count < 1024:
+            return f"{count:.0f} {unit}" if unit == "B" else f"{count:.1f} {unit}"
+        count /= 1024
+    return f"{count:.1f} TiB"
+
+
 def _escaped(character: str) -> str:
     return repr(character)[1:-1]

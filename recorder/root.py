@@ -57,7 +57,6 @@ LEARNING_RATE = RootArray(
     {"long_name": "learning rate"},
 )  # fmt: skip
 LOGGED = RootArray("", "float64", ("step",), math.nan, "logged scalars, NaN where nothing was logged")
-ROOT_ARRAYS = (STEP, LEARNING_RATE, LOGGED)
 RESERVED = (STEP.name, PARAMETERS, LEARNING_RATE.name)
 
 

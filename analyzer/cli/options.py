@@ -257,6 +257,9 @@ def _by(kinds: str) -> _Decorator:
     return click.option("--by", default="layer", show_default=True, metavar="GROUP", help=kinds)
 
 
+_GROUPS_AND_WINDOWS = (_by(f"{listed()}."), _GROUP, _WINDOW, _START, _STOP)
+
+
 def _with(command: Callable[..., Any], *options: _Decorator) -> Callable[..., Any]:
     """Add options to a command, whose help lists them in this order."""
     for option in reversed(options):
@@ -266,17 +269,7 @@ def _with(command: Callable[..., Any], *options: _Decorator) -> Callable[..., An
 
 def query_options(command: Callable[..., Any], lag: _Decorator = _LAG) -> Callable[..., Any]:
     """Add the options that choose velocities, weights, groups and windows."""
-    return _with(
-        command,
-        _by(f"{listed()}."),
-        _GROUP,
-        _WINDOW,
-        _START,
-        _STOP,
-        lag,
-        *_SELECTION,
-        *_EPOCHS,
-    )
+    return _with(command, *_GROUPS_AND_WINDOWS, lag, *_SELECTION, *_EPOCHS)
 
 
 def lag_query_options(command: Callable[..., Any]) -> Callable[..., Any]:
@@ -304,16 +297,7 @@ def series_options(command: Callable[..., Any], auto: bool = False) -> Callable[
 
 def dynamics_options(command: Callable[..., Any]) -> Callable[..., Any]:
     """Add the options that choose weights, groups and windows, at a lag of one stride."""
-    return _with(
-        command,
-        _by(f"{listed()}."),
-        _GROUP,
-        _WINDOW,
-        _START,
-        _STOP,
-        *_SELECTION,
-        _EPOCHS[0],
-    )
+    return _with(command, *_GROUPS_AND_WINDOWS, *_SELECTION, _EPOCHS[0])
 
 
 def modes_options(command: Callable[..., Any]) -> Callable[..., Any]:

@@ -28,8 +28,8 @@ from analyzer.quantities.velocity import velocity
 from analyzer.query.groups import select
 from analyzer.query.query import Query
 from analyzer.run import open_run
-from analyzer.store.describe import size_text
 from analyzer.store.files import temporary_file, temporary_folder
+from analyzer.text import size_text
 from analyzer.tree import trajectory
 from analyzer.version import version
 

@@ -93,8 +93,9 @@ def warnings_in_a_line(*others: type[Warning]) -> Iterator[None]:
             say(f"{_WARNING}{text}", err=True)
         said.add(key)
 
+    ours: list[type[Warning]] = [AnalyzerWarning, *others]
     with warnings.catch_warnings():
-        for category in (AnalyzerWarning, *others):
+        for category in ours:
             warnings.simplefilter("always", category)
         say_warning.said = said  # type: ignore[attr-defined]
         warnings.showwarning = say_warning

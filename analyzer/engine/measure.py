@@ -24,11 +24,11 @@ from analyzer.engine.kept.homes import base_of
 from analyzer.engine.kept.remains import Remains
 from analyzer.engine.makers import check_default_workers
 from analyzer.engine.masses import Mass, masses_of
+from analyzer.engine.memory import require_memory
 from analyzer.engine.pieces import Piece
-from analyzer.engine.plan import SPAN_FRAMES, Plan, check_memory, plan, plan_arrays, size_text
+from analyzer.engine.plan import SPAN_FRAMES, Plan, check_memory, plan, plan_arrays
 from analyzer.errors import (
     KeptSumsWarning,
-    MemoryLimitError,
     SettingsWarning,
     TrajectoryMissingError,
     caller_level,
@@ -174,14 +174,8 @@ def grouped(run: Trajectory, query: Query) -> tuple[tuple[Parameter, ...], Group
 def _check_groups(parameters: Sequence[Parameter], by: By, limit: int | None) -> None:
     """Refuse groups whose names alone would take more than a limit in bytes, before they are made."""
     needed = most_groups(parameters, by) * _GROUP_BYTES
-    if limit is not None and needed > limit:
-        raise MemoryLimitError(
-            f"Memory: expected at most {size_text(limit)} (--memory-limit), got a projected {size_text(needed)} for "
-            f"the names of {needed // _GROUP_BYTES:,} groups. Nothing was read. Choose a coarser --by, fewer "
-            "parameters (--parameter), or raise --memory-limit.",
-            needed=needed,
-            limit=limit,
-        )
+    names = f"the names of {needed // _GROUP_BYTES:,} groups"
+    require_memory(needed, limit, names, "Choose a coarser --by, fewer parameters (--parameter)")
 
 
 def base_for(store: Store, cache: bool | str) -> Path | None:

@@ -18,11 +18,12 @@ import numpy as np
 from analyzer.engine.bins import Cut, cut, is_aligned
 from analyzer.engine.frames import Chunks, Frames
 from analyzer.engine.kept.cache import Extent, edges_of
+from analyzer.engine.memory import require_memory
 from analyzer.engine.pieces import BUNDLE_BYTES, Bundle, Piece, bundled, chunk_regions
 from analyzer.engine.shelves import Files, shelves_for
 from analyzer.engine.sums import MOMENTS
 from analyzer.engine.tasks import TaskFrames, Tasks, bounds_of, decoded_bytes, kept_of
-from analyzer.errors import MemoryLimitError, TrajectoryMissingError
+from analyzer.errors import TrajectoryMissingError
 from analyzer.query.clips import Clip, clip
 from analyzer.query.epochs import epochs_of
 from analyzer.query.groups import Grouping
@@ -30,6 +31,7 @@ from analyzer.query.timeline import Timeline
 from analyzer.query.windows import Sampling
 from analyzer.store.roots import Source
 from analyzer.store.schema import Store
+from analyzer.text import size_text
 
 Array = np.ndarray[Any, np.dtype[Any]]
 
@@ -210,17 +212,14 @@ def check_memory(plans: Sequence[Plan], workers: int, limit: int | None) -> None
     """Refuse plans whose projected peak passes a limit in bytes."""
     plan = plans[0]
     needed = plan.memory(workers) if len(plans) == 1 else memory_together(plans, workers)
-    if limit is not None and needed > limit:
-        windows, groups = sum(p.sampling.windows.velocities.size for p in plans), plan.grouping.weights.size
-        raise MemoryLimitError(
-            f"Memory: expected at most {size_text(limit)} (--memory-limit), got a projected {size_text(needed)}: "
-            f"{groups} groups × {windows} windows × {8 * MOMENTS} bytes, twice, and {workers} × "
-            f"{size_text(plan.task_bytes)} of frames at work. "
-            "The machine would swap or kill the run. Choose longer windows (--window), a coarser --by, fewer "
-            "parameters (--parameter), fewer --workers, or raise --memory-limit.",
-            needed=needed,
-            limit=limit,
-        )
+    windows, groups = sum(p.sampling.windows.velocities.size for p in plans), plan.grouping.weights.size
+    require_memory(
+        needed,
+        limit,
+        f"{groups} groups × {windows} windows × {8 * MOMENTS} bytes, twice, and {workers} × "
+        f"{size_text(plan.task_bytes)} of frames at work",
+        "Choose longer windows (--window), a coarser --by, fewer parameters (--parameter), fewer --workers",
+    )
 
 
 def _sampled(sampling: Sampling) -> tuple[int, int]:
@@ -295,8 +294,3 @@ def _depth(count: int) -> int:
     while count > 1:
         count, depth = -(-count // FAN_IN), depth + 1
     return depth
-
-
-def size_text(count: int) -> str:
-    """A number of bytes, for a message."""
-    return f"{count / 2**30:.1f} GiB" if count >= 2**30 else f"{count / 2**20:.0f} MiB"

@@ -8,9 +8,10 @@ from typing import Any
 import numpy as np
 
 from analyzer.engine.measure import Measurement
+from analyzer.engine.memory import require_memory
 from analyzer.engine.pieces import bundle_groups
 from analyzer.engine.spans import chosen_of, frame_at, frames_of
-from analyzer.errors import MemoryLimitError, OptionError
+from analyzer.errors import OptionError
 from analyzer.query.windows import Sampling
 
 Array = np.ndarray[Any, np.dtype[Any]]
@@ -146,11 +147,5 @@ def _stretches(sampling: Sampling, steps: int, rng: np.random.Generator) -> tupl
 def _check(velocities: int, chunk: int, limit: int | None) -> None:
     # The sample, its scaled copy, and its padded Fourier transforms; two copies of the frames that it is taken from.
     needed = 80 * velocities + 3 * chunk
-    if limit is not None and needed > limit:
-        raise MemoryLimitError(
-            f"Memory: expected at most {limit / 2**20:.0f} MiB (--memory-limit), got a projected "
-            f"{needed / 2**20:.0f} MiB for a sample of {velocities:,} velocities. The machine would swap or kill the "
-            "run. Give a smaller --sample-weights or --sample-steps, or raise --memory-limit.",
-            needed=needed,
-            limit=limit,
-        )
+    remedy = "Give a smaller --sample-weights or --sample-steps"
+    require_memory(needed, limit, f"a sample of {velocities:,} velocities", remedy)

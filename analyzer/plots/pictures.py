@@ -49,7 +49,7 @@ def temperature(run: xr.DataTree, **options: Any) -> Figure:
         return temperature_plots.by_lag(answer)
     by = options.get("by", "layer")
     if answer.sizes["window"] == 1 and (not isinstance(by, str) or by in temperature_plots.SERIES):
-        window = temperature_plots.series_window(run, answer)
+        window = temperature_plots.series_window(answer)
         answer = measured_temperature(run, **options | {"window": window}).compute()
     return temperature_plots.temperature(answer, resumed, line)
 

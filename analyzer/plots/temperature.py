@@ -37,7 +37,7 @@ _MOST_RATES = 2000
 """Most points of the curve of a learning rate."""
 
 
-def series_window(run: xr.DataTree, answer: xr.Dataset, points: int = 150) -> int:
+def series_window(answer: xr.Dataset, points: int = 150) -> int:
     """Return a window in steps that divides the range of an answer into about `points` points of a curve."""
     begin, end = int(answer["start_step"].min()), int(answer["stop_step"].max())
     unit = int(answer.attrs["steps_per_lag"])

@@ -139,7 +139,7 @@ def _rates(subject: Subject, points: int) -> Chart | Map | None:
         return None
     every = -(-values.shape[1] // points)
     axis = groups.Axis("step", line.steps[1::every].astype(np.float64))
-    return groups.drawn("Learning rate", axis, [name for name, _ in found], values[:, ::every], "η", "")
+    return groups.drawn("Learning rate", axis, groups.Scale("η", ""), [name for name, _ in found], values[:, ::every])
 
 
 def window_of(run: xr.DataTree, points: int) -> int | None:
@@ -163,7 +163,7 @@ def _curves(answer: xr.Dataset, marks: list[tuple[float, str]]) -> Chart | Map:
     title = f"step (middle of windows of {width:,})" if width > 1 else "step"
     axis, values = groups.windows(starts, stops, answer["temperature"].transpose("group", "window").values, title)
     heading, names = f"Temperature by {answer.attrs['by']}", answer["group"].values
-    return groups.drawn(heading, axis, names, values, "temperature", answer.attrs["units"], marks=marks)
+    return groups.drawn(heading, axis, groups.Scale("temperature", answer.attrs["units"]), names, values, marks=marks)
 
 
 def _table(answer: xr.Dataset, by: str) -> Table:

@@ -15,7 +15,7 @@ from analyzer.quantities.motion.spectrum import spectrum
 from analyzer.query.kinds import MOST_LINES
 from analyzer.report.content import Chart, Content, Gallery, Map, Note, Table
 from analyzer.report.curves import equilibrium_marks
-from analyzer.report.groups import Axis, drawn
+from analyzer.report.groups import Axis, Scale, drawn
 from analyzer.report.subject import Asked, Subject
 from analyzer.report.text import number, unit_text
 from analyzer.statistics.lagged import NORMAL
@@ -50,10 +50,8 @@ def _chart(answer: xr.Dataset, column: str, title: str, power_law: bool = False)
     low = np.maximum(values - error, 0.1 * values) if power_law else values - error
     units = answer[column].attrs["units"]
     axis = Axis("lag τ (steps)", answer["lag"].values, logarithmic=bool((answer["lag"] > 0).all()))
-    return drawn(
-        title, axis, answer["group"].values, values, title[0].lower() + title[1:], "" if units == "1" else units,
-        ends=(low, values + error), power_law=power_law, from_zero=False,
-    )  # fmt: skip
+    scale = Scale(title[0].lower() + title[1:], "" if units == "1" else units, power_law, from_zero=False)
+    return drawn(title, axis, scale, answer["group"].values, values, ends=(low, values + error))
 
 
 def _table(answer: xr.Dataset) -> Table:
@@ -107,10 +105,9 @@ def spectra(subject: Subject, asked: Asked) -> list[Content]:
     density = answer["spectral_density"].transpose("group", "frequency").values
     frequency, density = thinned(answer["frequency"].values[1:], density[:, 1:])
     units = answer["spectral_density"].attrs["units"]
-    chart = drawn(
-        "Spectral density of velocities", Axis("frequency (step⁻¹)", frequency, logarithmic=True, whole=False),
-        answer["group"].values, density, "spectral density", units, power_law=True,
-    )  # fmt: skip
+    axis = Axis("frequency (step⁻¹)", frequency, logarithmic=True, whole=False)
+    scale = Scale("spectral density", units, power_law=True)
+    chart = drawn("Spectral density of velocities", axis, scale, answer["group"].values, density)
     note = (
         f"Sections of {answer.attrs['section_steps']:,} steps. The integral over all frequencies is the mean squared "
         f"velocity, weighted with a Hann window. Lines of the epoch: {unit_text(answer.attrs['epoch_lines'])}."
@@ -150,8 +147,7 @@ def directions(subject: Subject, asked: Asked) -> list[Content]:
         "many dimensions has shares of 0.61, 0.15, 0.07, … and cosine contents near 1."
     )
     table = Table(columns, rows, numeric=frozenset(columns) - {"group", "verdict"}, caption=caption)
-    chart = drawn(
-        "Projection on the first mode", Axis("step", answer["step"].values), answer["group"].values,
-        answer["projection"].values[:, 0], "projection", "weight", marks=equilibrium_marks(subject), from_zero=False,
-    )  # fmt: skip
+    axis, scale = Axis("step", answer["step"].values), Scale("projection", "weight", from_zero=False)
+    first, marks = answer["projection"].values[:, 0], equilibrium_marks(subject)
+    chart = drawn("Projection on the first mode", axis, scale, answer["group"].values, first, marks=marks)
     return [chart, table]

@@ -44,18 +44,25 @@ class Axis:
     whole: bool = True
 
 
+@dataclass(frozen=True)
+class Scale:
+    """What is shown of each group, and how: `power_law` and `from_zero` are those of `Chart`."""
+
+    title: str
+    units: str
+    power_law: bool = False
+    from_zero: bool = True
+
+
 def drawn(
     title: str,
     axis: Axis,
+    scale: Scale,
     names: Iterable[Any],
     values: Array,
-    y_title: str,
-    units: str,
     *,
     ends: tuple[Array, Array] | None = None,
     marks: Sequence[tuple[float, str]] = (),
-    power_law: bool = False,
-    from_zero: bool = True,
 ) -> Chart | Map:
     """Return a chart with a line for each group, or a map with a row for each of more than eight groups.
 
@@ -65,23 +72,21 @@ def drawn(
         (groups, places).
     ends
         Ends of the intervals, of the shape of `values`; a map shows none.
-    power_law, from_zero
-        As of `Chart`.
     """
     shown = [str(name) or "model" for name in names]
     if len(shown) > MOST_LINES:
-        return _map(title, axis, shown, values, y_title, units, marks)
+        return _map(title, axis, scale, shown, values, marks)
     lines = []
     for n, name in enumerate(shown):
         low, high = (None, None) if ends is None else (ends[0][n], ends[1][n])
         lines.append(Line(name, values[n], low=low, high=high))
     return Chart(
-        title, axis.title, axis.places, y_title, units, lines, marks, integer_x=axis.whole, power_law=power_law,
-        from_zero=from_zero,
+        title, axis.title, axis.places, scale.title, scale.units, lines, marks, integer_x=axis.whole,
+        power_law=scale.power_law, from_zero=scale.from_zero,
     )  # fmt: skip
 
 
-def _map(title: str, axis: Axis, names: Sequence[str], values: Array, y_title: str, units: str, marks: Any) -> Map:
+def _map(title: str, axis: Axis, scale: Scale, names: Sequence[str], values: Array, marks: Any) -> Map:
     word = axis.title.partition(" (")[0]
     if axis.edges is not None:
         texts = [
@@ -93,8 +98,8 @@ def _map(title: str, axis: Axis, names: Sequence[str], values: Array, y_title: s
     ruler = axis.title if axis.edges is None else word
     shared, own = differing(names)
     return Map(
-        title + (f" ({shared}*)" if shared else ""), "", ruler, values, y_title, units, row_names=own,
-        column_names=texts, edges=edges.tolist(), log_edges=axis.logarithmic,
+        title + (f" ({shared}*)" if shared else ""), "", ruler, values, scale.title, scale.units,
+        row_names=own, column_names=texts, edges=edges.tolist(), log_edges=axis.logarithmic,
         marks=[(place, label) for place, label in marks if edges[0] <= place <= edges[-1]],
     )  # fmt: skip
 

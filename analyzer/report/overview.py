@@ -13,8 +13,9 @@ from analyzer.query.timeline import Timeline
 from analyzer.report.content import Content, Facts, Note, Table
 from analyzer.report.subject import Asked, Subject
 from analyzer.report.text import NONE, number, plural, value_text
-from analyzer.store.describe import describe, mapping, size_text
+from analyzer.store.describe import describe, mapping
 from analyzer.store.names import loss_of
+from analyzer.text import size_text
 from analyzer.tree import trajectory
 
 _MOST_PARAMETERS = 200

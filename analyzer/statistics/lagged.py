@@ -101,7 +101,7 @@ def lagged(sums: Array, counts: Array, lags: Array, weights: Array, length: int)
     zero = int(np.searchsorted(lags, 0))
     has_zero = zero < lags.size and lags[zero] == 0
     ratio = means[:, :, PRODUCTS] / means[:, zero, PRODUCTS, np.newaxis] if has_zero else np.full_like(n_eff, np.nan)
-    for some, joined, pairs in _joined(per_weight, counts, lags, lags, length):
+    for some, joined, pairs in _joined(per_weight, counts, lags, length):
         share = pairs / pairs.sum(axis=0)
         off = share * (joined / pairs - means[:, np.newaxis, some])
         error[:, some], effective = spread(np.where(pairs > 0, off, 0.0), share)
@@ -133,7 +133,7 @@ def lagged(sums: Array, counts: Array, lags: Array, weights: Array, length: int)
     )
 
 
-def _joined(sums: Array, counts: Array, lags: Array, reach: Array, length: int) -> Iterator[tuple[Array, Array, Array]]:
+def _joined(sums: Array, counts: Array, reach: Array, length: int) -> Iterator[tuple[Array, Array, Array]]:
     """Yield places of lags with equal batches, their sums (groups, batches, lags, 2) and pairs (batches, lags, 2).
 
     Batches are at least max(256, 2 · reach) frames long; lags without an interval are left out.
@@ -218,7 +218,7 @@ def _exponents(sums: Array, counts: Array, lags: Array, means: Array, length: in
     width = np.log(lags[after] / lags[before])
     displacement = means[..., SQUARES]
     exponent[:, places] = np.log(displacement[:, after] / displacement[:, before]) / width
-    for some, joined, pairs in _joined(sums[:, :, after], counts[:, after], lags[after], lags[after], length):
+    for some, joined, pairs in _joined(sums[:, :, after], counts[:, after], lags[after], length):
         batches = joined.shape[1]
         low, low_pairs = _rebatched(sums[:, :, before[some], SQUARES], counts[:, before[some], SQUARES], batches)
         high, high_pairs = joined[..., SQUARES], pairs[..., SQUARES]

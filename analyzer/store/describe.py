@@ -155,12 +155,3 @@ def _sizes(path: str, linked: set[tuple[int, int]] | None = None) -> Iterator[in
                     continue
                 linked.add((found.st_dev, found.st_ino))
             yield found.st_size
-
-
-def size_text(count: float) -> str:
-    """A number of bytes as text with a unit."""
-    for unit in ("B", "KiB", "MiB", "GiB"):
-        if count < 1024:
-            return f"{count:.0f} {unit}" if unit == "B" else f"{count:.1f} {unit}"
-        count /= 1024
-    return f"{count:.1f} TiB"

@@ -291,28 +291,24 @@ def _check_presence(array: ArrayMetadata, source: Source, region: Region, values
             raise _missing(array, source, cell, key)
 
 
-def _corrupt(array: ArrayMetadata, source: Source, cell: Region, cause: Exception) -> CorruptChunkError:
-    bounds = cell[array.step_axis]
-    steps, remedy = _place(source, *bounds)
-    return CorruptChunkError(
-        f"{source.location}: {source.path}, steps {steps}: expected a chunk that decodes, got: {one_line(cause)}. "
-        f"Its frames are lost, and nothing computed from them can be trusted. {remedy}",
-        location=source.location,
-        path=source.path,
-        frames=bounds,
+def _corrupt(array: ArrayMetadata, source: Source, cell: Region, cause: Exception) -> AnalyzerError:
+    found = (
+        f"expected a chunk that decodes, got: {one_line(cause)}. Its frames are lost, and nothing computed from them "
+        "can be trusted"
     )
+    return _lost(CorruptChunkError, array, source, cell, found)
 
 
-def _missing(array: ArrayMetadata, source: Source, cell: Region, key: str) -> MissingChunkError:
+def _missing(array: ArrayMetadata, source: Source, cell: Region, key: str) -> AnalyzerError:
+    found = f"expected the committed chunk {key}, got none. zarr would read it as {array.fill_value}, silently"
+    return _lost(MissingChunkError, array, source, cell, found)
+
+
+def _lost(kind: type[AnalyzerError], array: ArrayMetadata, source: Source, cell: Region, found: str) -> AnalyzerError:
     bounds = cell[array.step_axis]
     steps, remedy = _place(source, *bounds)
-    return MissingChunkError(
-        f"{source.location}: {source.path}, steps {steps}: expected the committed chunk {key}, got none. "
-        f"zarr would read it as {array.fill_value}, silently. {remedy}",
-        location=source.location,
-        path=source.path,
-        frames=bounds,
-    )
+    text = f"{source.location}: {source.path}, steps {steps}: {found}. {remedy}"
+    return kind(text, location=source.location, path=source.path, frames=bounds)
 
 
 def _place(source: Source, start: int, stop: int) -> tuple[str, str]:

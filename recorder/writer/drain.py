@@ -261,7 +261,7 @@ class Drain:
             self.store.attributes["segments"] = [*self._segments(), self._segment(place, applied)]
         if place.pieces:
             self.store.publish(progress.document())
-            narrow(self.store.store, place.pieces)
+            narrow(place.pieces)
         for sentence in place.said:
             self.said.append(sentence)
             self.control.note(sentence)

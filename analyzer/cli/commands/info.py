@@ -15,9 +15,9 @@ from analyzer.cli.stores import is_one, open_each, paths_of
 from analyzer.cli.text import printable, say
 from analyzer.query.changes import changes_of
 from analyzer.query.names import RESERVED, column_names
-from analyzer.store.describe import describe, size_text
+from analyzer.store.describe import describe
 from analyzer.store.schema import Store, read_store
-from analyzer.text import narrowed, of_cell
+from analyzer.text import narrowed, of_cell, size_text
 
 _WIDTH = 100
 """Characters of a line of a table, unless --wide is given."""

@@ -65,7 +65,7 @@ def temperature(convention: str, remove_drift: bool, mass: Any, per_eta2: bool, 
             return plots.by_lag(answer)
         if answer.sizes["window"] == 1 and (options["groups"] or options["by"] in plots.SERIES):
             # One number for each group makes no figure: draw the series over shorter windows.
-            fine = replace(query, window=plots.series_window(run, answer))
+            fine = replace(query, window=plots.series_window(answer))
             return plots.temperature(measured(fine), resumed, trajectory(run).line)
         return plots.temperature(answer, resumed, trajectory(run).line)
 

@@ -8,7 +8,7 @@ weights of the bundles at work are in memory.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -103,16 +103,23 @@ def gram_of(bundle: Bundle, parts: Sequence[Sequence[Picked]]) -> GramSums:
     """The Gram matrices of a bundle's groups, from its picked frames in order."""
     picked = [one for several in parts for one in several]
     values = joined(picked)
+    grams: dict[int, Array] = {}
+    for group, places in _tiles(bundle):
+        some = values[places].astype(np.float64)
+        some -= some[:, :1]
+        grams.setdefault(group, np.zeros((values.shape[1], values.shape[1])))
+        grams[group] += some.T @ some
+    return GramSums(grams, tuple(found for one in picked for found in one.nonfinite))
+
+
+def _tiles(bundle: Bundle) -> Iterator[tuple[int, Array]]:
+    """Yield the weights of a bundle group by group, each group in tiles: its number, and the places of the weights."""
     labels, numbers = bundle_groups(bundle)
     of_weight = numbers[labels]
-    grams = {int(group): np.zeros((values.shape[1], values.shape[1])) for group in np.unique(of_weight)}
-    for group, gram in grams.items():
+    for group in np.unique(of_weight):
         places = np.flatnonzero(of_weight == group)
         for begin in range(0, places.size, _TILE):
-            some = values[places[begin : begin + _TILE]].astype(np.float64)
-            some -= some[:, :1]
-            gram += some.T @ some
-    return GramSums(grams, tuple(found for one in picked for found in one.nonfinite))
+            yield int(group), places[begin : begin + _TILE]
 
 
 def add_grams(total: GramSums | None, more: GramSums) -> GramSums:
@@ -175,14 +182,9 @@ def projections(plan: GramPlan, factors: Array, shapes: dict[str, tuple[int, ...
 def project_frames(job: ProjectJob, bundle: Bundle, frames: Sequence[Frames], reach: Reach) -> Array:
     """Σ_t w(t) f(t) over the picked frames of a reach, (weights, factors)."""
     picked = pick_frames(job.pick, bundle, frames, reach).values
-    labels, numbers = bundle_groups(bundle)
     found = np.zeros((picked.shape[0], job.factors.shape[1]))
-    of_weight = numbers[labels]
-    for group in np.unique(of_weight):
-        places = np.flatnonzero(of_weight == group)
-        for begin in range(0, places.size, _TILE):
-            some = places[begin : begin + _TILE]
-            found[some] = picked[some].astype(np.float64) @ job.factors[group].T
+    for group, places in _tiles(bundle):
+        found[places] = picked[places].astype(np.float64) @ job.factors[group].T
     return found
 
 

@@ -21,17 +21,18 @@ from analyzer.engine.frames import Frames
 from analyzer.engine.kept.cache import Extent
 from analyzer.engine.kept.remains import Remains
 from analyzer.engine.measure import base_for, grouped, pieces_of_tree, warn_of_changes
+from analyzer.engine.memory import require_memory
 from analyzer.engine.pieces import Bundle, Piece
-from analyzer.engine.plan import SPAN_FRAMES, bundles_of, size_text, unanswered
+from analyzer.engine.plan import SPAN_FRAMES, bundles_of, unanswered
 from analyzer.engine.shelves import Files, shelves_for
 from analyzer.engine.spans import part_of
 from analyzer.engine.tasks import TaskFrames, Tasks, bounds_of, decoded_bytes, kept_of
-from analyzer.errors import MemoryLimitError
 from analyzer.query.groups import Grouping
 from analyzer.query.query import Query
 from analyzer.query.windows import Sampling, require_even, sample
 from analyzer.store.reading import source_of
 from analyzer.store.roots import Source, check_same
+from analyzer.text import size_text
 from analyzer.tree import Trajectory, trajectory
 
 Array = np.ndarray[Any, np.dtype[Any]]
@@ -258,14 +259,8 @@ def task_bytes(passage: Passage) -> int:
 
 def check_memory(passage: Passage, workers: int, limit: int | None, what: str, remedy: str) -> None:
     """Refuse a passage whose projected peak passes a limit in bytes. `what` takes the memory; `remedy` reduces it."""
-    if limit is not None and passage.memory > limit:
-        raise MemoryLimitError(
-            f"Memory: expected at most {size_text(limit)} (--memory-limit), got a projected "
-            f"{size_text(passage.memory)}: {what}, and {workers} × {size_text(task_bytes(passage))} of frames at work. "
-            f"The machine would swap or kill the run. {remedy}, or raise --memory-limit.",
-            needed=passage.memory,
-            limit=limit,
-        )
+    frames = f"{workers} × {size_text(task_bytes(passage))} of frames at work"
+    require_memory(passage.memory, limit, f"{what}, and {frames}", remedy)
 
 
 def units_of(

@@ -12,7 +12,6 @@ import time
 import uuid
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -365,7 +364,7 @@ def restore(store: StoreWriter, session: Session, pieces: Sequence[Piece], betwe
     store.attributes["attempts"] = list(entries.values())
 
 
-def narrow(store: Path, pieces: Sequence[Piece]) -> None:
+def narrow(pieces: Sequence[Piece]) -> None:
     """Write into each attempt's own root which of its frames are still superseded, as the published list says."""
     for piece in pieces:
         place = piece.attempt.store

@@ -323,7 +323,7 @@ def test_a_weight_that_is_not_finite_is_named(make: Callable[..., Path]) -> None
 
 def test_memory_is_known_before_anything_is_read(long_store: Path) -> None:
     with mock.patch.object(frames_module, "read", wraps=reading.read) as reader:
-        with pytest.raises(errors.MemoryLimitError, match=r"expected at most 1 MiB .* got a projected .* 30 lags"):
+        with pytest.raises(errors.MemoryLimitError, match=r"expected at most 1.0 MiB .* got a projected .* 30 lags"):
             analyzer.open_run(long_store).thermo.dynamics(by="element", memory_limit=1 << 20, lags=[*range(30)])
         assert not reader.called
 
