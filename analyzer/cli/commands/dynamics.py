@@ -18,6 +18,8 @@ if TYPE_CHECKING:
 _EMPTY = "se: standard error; empty beyond a sixteenth of the window, where one run gives no interval"
 _SHOWN = 12
 """Lags of a group and window that a table shows; all other formats have every lag."""
+_WAITING, _LATER = 5, 6
+"""Waiting times and lags that a table of --waiting shows: five lines a group, which fit 100 columns."""
 
 
 @click.command(short_help="How weights move: velocity correlation and mean squared displacement by lag.")
@@ -82,7 +84,7 @@ def dynamics(lags: str | None, waiting: str | None, remove_drift: bool, per_eta2
 
 def _give_ageing(options: Any, run: Any, query: Any, waiting: str, lags: str | None) -> None:
     """Write the two-time displacement: a row for each group, waiting time and lag."""
-    from analyzer.cli.answer import give
+    from analyzer.cli.answer import Shape, give
     from analyzer.cli.execution import computed
     from analyzer.quantities.motion.ageing import ageing_of
 
@@ -93,7 +95,38 @@ def _give_ageing(options: Any, run: Any, query: Any, waiting: str, lags: str | N
 
         return figure(answer)
 
-    give(options, answer, draw=draw)
+    give(options, answer, Shape(partial(_ageing_table, wide=options["wide"])), draw=draw)
+
+
+def _ageing_table(answer: xr.Dataset, frame: pd.DataFrame, wide: bool) -> str:
+    """A line for each group and waiting time, a column for each lag: some of both, or all if `wide`."""
+    from analyzer.cli.columns import columns_of
+    from analyzer.cli.table import fewer_of, table_text
+
+    waits, lags = answer["waiting"].values, answer["lag"].values
+    times, taken = (waits, lags) if wide else (_some(waits, _WAITING), _some(lags, _LATER))
+    value = "two_time_displacement"
+    names = [n for n in frame.columns if n not in answer.data_vars and n not in ("waiting", "lag")]
+    # Rows come by group, waiting time and lag.
+    first = frame[frame["lag"] == lags[0]].reset_index(drop=True)[[*names, "waiting"]]
+    table = first.assign(**{f"τ = {lag:,}": frame.loc[frame["lag"] == lag, value].to_numpy() for lag in taken})
+    shown, said = columns_of(table[table["waiting"].isin(times)], wide)
+    begin, end = answer.attrs["start_step"], answer.attrs["stop_step"]
+    parts = [
+        "ageing: mean squared displacement in weight^2 from one frame to the one τ steps later; waiting: steps from "
+        f"step {begin:,} to the earlier one; steps {begin:,} to {end:,}"
+    ]
+    if times.size < waits.size or taken.size < lags.size:
+        hidden = [f"{times.size} of {waits.size} waiting times", f"{taken.size} of {lags.size} lags"]
+        parts.append(f"{' and '.join(hidden)}; all: --wide, or --format csv")
+    return "\n".join([table_text(shown), "", *parts, *said, *fewer_of(answer, len(shown))]) + "\n"
+
+
+def _some(values: Any, most: int) -> Any:
+    """At most so many values of a rising list, evenly by place, with the first and the last."""
+    if len(values) <= most:
+        return values
+    return values[[round(n * (len(values) - 1) / (most - 1)) for n in range(most)]]
 
 
 def _table(answer: xr.Dataset, frame: pd.DataFrame, wide: bool) -> str:

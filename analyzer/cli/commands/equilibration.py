@@ -63,6 +63,11 @@ def _table(answer: xr.Dataset, frame: pd.DataFrame, wide: bool) -> str:
 
     if frame.empty:
         return f"No series has the {FEWEST} samples that a search for equilibrium takes.\n"
+    if not wide and frame["equilibrium_step"].isna().all():
+        return (
+            "No stretch of constant settings is long enough to search. What a schedule leaves constant is T/η²: "
+            "analyzer temperature STORE --per-eta2 --window 1000\n"
+        )
     ends = zip(frame["drift_percent"], frame["drift_percent_low"], frame["drift_percent_high"], strict=True)
     shown = [f"{size:+.2g} ({low:+.2g} to {high:+.2g})" if size == size else "–" for size, low, high in ends]
     left = ["units", "equilibrium_low", "equilibrium_high", "drift_percent_low", "drift_percent_high", "drift_error"]

@@ -21,6 +21,8 @@ from analyzer.text import narrowed, of_cell, size_text
 
 _WIDTH = 100
 """Characters of a line of a table, unless --wide is given."""
+_MANY = 30
+"""More parameters than this are not listed without --wide: with the layers above them they would not fit a screen."""
 _MOST_STRETCHES = 6
 _FACTS = ("run", "store", "run_id", "status", "model", "first_step", "last_step", "frames", "stride", "weights",
           "disk_bytes")  # fmt: skip
@@ -136,7 +138,9 @@ def _show(store: str, format_: str, wide: bool) -> None:
                 say(f"{'changes':<16} {printable(said)}")
         elif name not in ("parameters", "recent") and not _is_nothing(name, value):
             say(f"{name.replace('_', ' '):<16} {printable(_shown(name, value))}")
-    for table in (_newest(known["recent"], store, wide), _parameters(known["parameters"], wide)):
+    newest = _newest(known["recent"], store, wide)
+    short = bool(newest) and not wide
+    for table in (newest, _parameters(known["parameters"], wide, short)):
         for line in table:
             say(printable(line))
 
@@ -185,7 +189,10 @@ def _newest(recent: dict[str, Any] | None, store: str, wide: bool) -> list[str]:
     return ["", title, "", *_aligned(rows, (1, 2), wide)]
 
 
-def _parameters(parameters: list[dict[str, Any]], wide: bool) -> list[str]:
+def _parameters(parameters: list[dict[str, Any]], wide: bool, short: bool) -> list[str]:
+    """A line for each parameter; if `short` and there are many, one sentence: the newest temperatures name the layers."""
+    if short and len(parameters) > _MANY:
+        return ["", f"{len(parameters):,} parameters; --wide adds: class, parameters, shape and dtype of each layer"]
     rows = [("layer", "class", "parameter", "shape", "dtype", "weights")]
     for p in parameters:
         shape = " x ".join(map(str, p["shape"])) or "scalar"

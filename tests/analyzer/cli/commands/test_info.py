@@ -6,6 +6,7 @@ import json
 from collections.abc import Callable
 from pathlib import Path
 
+import numpy as np
 import pandas as pd
 
 from tests.analyzer.shell import invoke
@@ -28,3 +29,16 @@ def test_info_recognises_a_run_that_nobody_writes_any_more(make: Callable[..., P
     assert "nobody any more" in invoke("info", store).stdout
     edit_root(store, lambda root: root["attributes"].update(heartbeat=pd.Timestamp.now("UTC").isoformat()))
     assert "a live writer" in invoke("info", store).stdout
+
+
+def test_many_parameters_are_listed_only_if_asked_for(make: Callable[..., Path]) -> None:
+    """The newest temperatures name the layers: a line for each parameter as well would be a second wall."""
+    frames = {f"block.{n}.weight": np.zeros((2, 2, 5)) for n in range(31)}
+    recent = {"first_step": 0, "last_step": 4, "velocities": 4, "stride": 1,
+              "mean_kinetic_energy": dict.fromkeys(frames, 1e-9)}  # fmt: skip
+    path = make("many.zarr", parameters=frames, scalars={})
+    edit_root(path, lambda root: root["attributes"].update(recent=recent))
+    assert "31 parameters; --wide adds" in invoke("info", path).stdout
+    assert "2 x 2" in invoke("info", path, "--wide").stdout
+    edit_root(path, lambda root: root["attributes"].pop("recent"))
+    assert "2 x 2" in invoke("info", path).stdout, "nothing else names the layers"

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from pathlib import Path
 from unittest import mock
 
@@ -76,5 +77,19 @@ def test_the_command(tmp_path: Path) -> None:
     assert document["quantity"] == "ageing"
     assert {record["waiting"] for record in document["records"]} >= {1, 2, 4, 362, 400}
     assert set(document["records"][0]) >= {"layer", "waiting", "lag", "two_time_displacement"}
-    assert invoke(*options).exit_code == 0
+    table = invoke(*options).stdout
+    lines = [line for line in table.splitlines() if line.startswith((" conv1", " lin"))]
+    assert len(lines) == 2 * 5, "five waiting times of each layer"
+    assert max(map(len, table.splitlines()[:13])) <= 100
+    layer, waiting, *values = lines[1].split()
+    known = {(r["layer"], r["waiting"], r["lag"]): r["two_time_displacement"] for r in document["records"]}
+    lags = [int(lag) for lag in re.findall(r"τ = ([\d,]+)", table)]
+    assert [lags[0], lags[-1], len(lags)] == [1, 100, 6]
+    assert [float(value) for value in values] == pytest.approx(
+        [known[layer, int(waiting), lag] for lag in lags], rel=1e-3
+    )
+    assert "5 of 31 waiting times and 6 of 23 lags; all: --wide" in table
+    every = invoke(*options, "--wide").stdout
+    assert len(re.findall("^ conv1", every, flags=re.MULTILINE)) == 31
+    assert every.count("τ = ") == 23
     assert invoke(*options, "--window", 100).exit_code == 2

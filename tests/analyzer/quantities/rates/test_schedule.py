@@ -294,6 +294,8 @@ def test_in_the_shell(make: Make, tmp_path: Path) -> None:
     told = invoke("equilibration", smooth, "--plot", tmp_path / "none.png")
     assert told.exit_code == 0, told.output
     assert "Warning: there is no equilibrium: η changes ×" in told.stderr
+    assert told.stdout.startswith("No stretch of constant settings"), "one sentence, no table of dashes"
+    assert told.stdout.count("\n") == 1
     assert invoke("equilibration", path, "--plot", tmp_path / "three.png").exit_code == 0
 
 
