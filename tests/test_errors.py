@@ -29,7 +29,7 @@ PUBLIC = [
     for name, kind in vars(package).items()
     if isinstance(kind, type)
     and kind.__module__ == package.__name__
-    and not name.endswith(("AnalyzerError", "RecorderError"))
+    and not name.endswith(("AnalyzerError", "AnalyzerWarning", "RecorderError"))
 ]
 
 

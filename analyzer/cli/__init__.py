@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+from collections.abc import Iterator, Mapping
 from functools import partial
 from importlib import import_module
 from typing import Any
@@ -12,24 +13,41 @@ import click
 from analyzer.cli.text import make_encodable, of_a_file, printable, say, warnings_in_a_line
 from analyzer.errors import AnalyzerError, named_if_missing
 
-COMMANDS = (
-    "info",
-    "watch",
-    "temperature",
-    "velocity",
-    "equilibration",
-    "rows",
-    "distribution",
-    "dynamics",
-    "spectrum",
-    "modes",
-    "check",
-    "fit",
-    "report",
-    "verify",
-    "cache",
-)
-"""Commands. Each is a function of this name in a module of this name, in `analyzer.cli.commands`."""
+COMMANDS = {
+    "cache": "Sums kept beside a store: fill, show or drop them.",
+    "check": "Physical checks: what is measured beside what is expected, with a verdict if one is valid.",
+    "distribution": "How velocities are distributed, beside the Maxwell–Boltzmann curve.",
+    "dynamics": "How weights move: velocity correlation and mean squared displacement by lag.",
+    "equilibration": "From which step on temperatures, displacements and the loss are stationary.",
+    "fit": "Temperatures of a sweep, fitted against a hyperparameter.",
+    "info": "What a store holds: status, frames, parameters, sizes.",
+    "modes": "In which directions weights move, and whether a random walk would look the same.",
+    "report": "One HTML page: overview, curves, equilibrium, rows, fits.",
+    "rows": "Rows from hot to cold, and whether they differ.",
+    "spectrum": "Which frequencies the velocities have: Welch's spectral density.",
+    "temperature": "Temperatures of groups of weights, by window.",
+    "velocity": "Mean and mean squared velocities of groups of weights, by window.",
+    "verify": "Read every chunk: checksums, finite weights, steps, gaps.",
+    "watch": "Watch a run while it is recorded: one live table, refreshed at each commit.",
+}
+"""Commands and their summaries. Each is a function in a module of its own name, in `analyzer.cli.commands`."""
+
+
+class Loaded(Mapping[str, click.Command]):
+    """The commands by name. The module of one is loaded when it is asked for: help and the others do without."""
+
+    def __getitem__(self, name: str) -> click.Command:
+        if name not in COMMANDS:
+            raise KeyError(name)
+        command: click.Command = getattr(import_module(f"{__name__}.commands.{name}"), name)
+        command.short_help = COMMANDS[name]
+        return command
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(COMMANDS)
+
+    def __len__(self) -> int:
+        return len(COMMANDS)
 
 
 _HELP: Any = getattr(click.exceptions, "NoArgsIsHelpError", ())
@@ -38,6 +56,10 @@ _HELP: Any = getattr(click.exceptions, "NoArgsIsHelpError", ())
 
 class Commands(click.Group):
     """A group that turns errors into one line on stderr: exit code 1 for a refusal, 130 for Ctrl-C."""
+
+    def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
+        with formatter.section("Commands"):
+            formatter.write_dl(list(COMMANDS.items()))
 
     def main(self, *arguments: Any, **rest: Any) -> Any:
         make_encodable()
@@ -98,7 +120,11 @@ def _show_version(ctx: click.Context, _: click.Parameter, wanted: bool) -> None:
         ctx.exit()
 
 
-@click.group(cls=Commands, context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100})
+@click.group(
+    cls=Commands,
+    commands=Loaded(),
+    context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100},
+)
 @click.option(
     "--version", is_flag=True, expose_value=False, is_eager=True, callback=_show_version, help="Show the version."
 )
@@ -110,7 +136,3 @@ def cli() -> None:
     analyzer temperature runs/gcn.zarr --by row --window epoch
     analyzer velocity runs/gcn.zarr --by element --parameter conv2.lin.weight
     """
-
-
-for name in COMMANDS:
-    cli.add_command(getattr(import_module(f"{__name__}.commands.{name}"), name))

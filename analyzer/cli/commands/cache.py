@@ -26,7 +26,7 @@ _folder = click.option(
 )
 
 
-@click.group(short_help="Sums kept beside a store: fill, show or drop them.")
+@click.group()
 def cache() -> None:
     """Fill, show or drop the sums that answer later questions without decoding.
 

@@ -21,7 +21,7 @@ _MOST_ROWS = 40
 """Most rows of one check in a table; other formats have all."""
 
 
-@click.command(short_help="Physical checks: what is measured beside what is expected, with a verdict if one is valid.")
+@click.command()
 @over_stores
 @partial(series_options, auto=True)
 @click.option("--only", type=click.Choice(FAMILIES), multiple=True, help="Only this check. Repeatable.")

@@ -19,7 +19,7 @@ _RMS = (2, 3, 4)
 """Multiples of the rms velocity: the table shows the share of velocities beyond each."""
 
 
-@click.command(short_help="How velocities are distributed, beside the Maxwell–Boltzmann curve.")
+@click.command()
 @over_stores
 @partial(series_options, auto=True)
 @partial(sample_options, weights=512, steps=2048)

@@ -22,7 +22,7 @@ _WAITING, _LATER = 5, 6
 """Waiting times and lags that a table of --waiting shows: five lines a group, which fit 100 columns."""
 
 
-@click.command(short_help="How weights move: velocity correlation and mean squared displacement by lag.")
+@click.command()
 @over_stores
 @dynamics_options
 @click.option(

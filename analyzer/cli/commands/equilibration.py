@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
 
-@click.command(short_help="From which step on temperatures, displacements and the loss are stationary.")
+@click.command()
 @over_stores
 @series_options
 @click.option("--loss", default="loss", show_default=True, metavar="NAME", help="The logged scalar that is tested.")

@@ -32,7 +32,7 @@ _MOST_NAMED = 4
 """Most groups that a note names."""
 
 
-@click.command(short_help="Temperatures of a sweep, fitted against a hyperparameter.")
+@click.command()
 @click.argument("stores", nargs=-1, required=True)
 @click.option(
     "--against",

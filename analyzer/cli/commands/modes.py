@@ -25,7 +25,7 @@ _SHORT = {
 """Verdicts as a table shows them (`analyzer.statistics.modes.VERDICTS`); without a cosine content there is none."""
 
 
-@click.command(short_help="In which directions weights move, and whether a random walk would look the same.")
+@click.command()
 @over_stores
 @modes_options
 @click.option("--frames", type=int, default=2000, show_default=True, help="Most frames to use, equally spaced.")

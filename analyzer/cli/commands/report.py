@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from analyzer.report.subject import Asked
 
 
-@click.command(short_help="One HTML page: overview, curves, equilibrium, rows, fits.")
+@click.command()
 @click.argument("stores", metavar="RUNS...", nargs=-1, required=True)
 @click.option(
     "-o", "--output", type=UserPath(), default="report.html", show_default=True, metavar="FILE.html", help="The page."

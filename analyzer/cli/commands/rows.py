@@ -23,7 +23,7 @@ _HOTTEST, _COLDEST = 5, 3
 """Rows of a long parameter that a table on stdout shows."""
 
 
-@click.command(short_help="Rows from hot to cold, and whether they differ.")
+@click.command()
 @over_stores
 @click.option("--by", type=click.Choice(COMPARED), default="row",
               show_default=True, help="What is compared within each parameter.")  # fmt: skip

@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
 
-@click.command(short_help="Which frequencies the velocities have: Welch's spectral density.")
+@click.command()
 @over_stores
 @dynamics_options
 @click.option(

@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from analyzer.query.query import Query
 
 
-@click.command(short_help="Temperatures of groups of weights, by window.")
+@click.command()
 @over_stores
 @lag_query_options
 @click.option("--convention", type=click.Choice(["paper", "md"]), default="paper", show_default=True,

@@ -13,7 +13,7 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
 
-@click.command(short_help="Mean and mean squared velocities of groups of weights, by window.")
+@click.command()
 @over_stores
 @query_options
 @click.option("--raw", is_flag=True, help="Write every velocity of every weight, to --output FILE.nc or DIR.zarr.")

@@ -9,7 +9,7 @@ from analyzer.cli.progress import bar
 from analyzer.cli.text import printable, say
 
 
-@click.command(short_help="Read every chunk: checksums, finite weights, steps, gaps.")
+@click.command()
 @click.argument("store")
 @click.option("--workers", type=click.IntRange(1, MOST_WORKERS), help="Number of threads; default: one a core.")
 @click.option("--cache", type=click.Path(file_okay=False), help="The folder of kept sums, if --cache chose it.")

@@ -24,7 +24,7 @@ GONE_SECONDS = 20.0
 """How long to wait for a watched store that disappeared: a new recording may take its place."""
 
 
-@click.command(short_help="Watch a run while it is recorded: one live table, refreshed at each commit.")
+@click.command()
 @click.argument("store")
 @click.option("--wait", is_flag=True, help="Wait for a store that is not there yet.")
 def watch(store: str, wait: bool) -> None:

@@ -5,10 +5,15 @@ from __future__ import annotations
 import json
 from pathlib import Path
 
+import pytest
+
+from analyzer.engine import plan
 from tests.analyzer.shell import invoke
 
 
-def test_fill_show_and_drop(store: Path) -> None:
+def test_fill_show_and_drop(store: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(plan, "SPAN_FRAMES", 1)  # one task a chunk
+    monkeypatch.setattr(plan, "KEPT_FRAMES", 1)
     assert json.loads(invoke("cache", "show", store, "--format", "json").stdout)["share"] == 0
     filled = invoke("cache", "fill", store, "--no-dynamics")
     assert filled.exit_code == 0, filled.stderr
