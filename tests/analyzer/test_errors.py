@@ -184,3 +184,9 @@ def test_every_error_derives_from_the_base_and_a_builtin() -> None:
     for kind in kinds:
         if kind is not errors.AnalyzerError:
             assert any(base.__module__ == "builtins" for base in kind.__bases__), kind
+
+
+def test_one_filter_is_for_all_warnings() -> None:
+    kinds = [kind for kind in vars(errors).values() if isinstance(kind, type) and issubclass(kind, Warning)]
+    assert len(kinds) > 5
+    assert all(issubclass(kind, errors.AnalyzerWarning) for kind in kinds)
