@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any, Generic, TypeVar, cast
 import xarray as xr
 
 from analyzer import sweep as _sweep
-from analyzer.comparable import comparable, several_strides
+from analyzer.comparable import comparable, several_strides, strides_of
 from analyzer.errors import SelectionError
 from analyzer.quantities.answers import FitTables, RowTables, Tables, whole_of
 from analyzer.query.groups import nearest
@@ -202,7 +202,7 @@ class ThermoAccessor:
             return measure(self._run, **options)
         same = comparable(self._run, options)
         if "lag" in same and "lag" not in {*options, *signature(measure).parameters}:
-            raise several_strides(self._run, measure.__name__)
+            raise several_strides(strides_of(self._run), measure.__name__)
         answers = [measure(run, **same) for run in _sweep.runs_of(self._run).values()]
         wholes = [whole_of(answer) for answer in answers]
         joined = _sweep.over_runs(_sweep.in_windows(self._run, wholes), wholes)

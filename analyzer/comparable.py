@@ -138,19 +138,23 @@ def lag_instead(strides: Mapping[str, int]) -> str:
     )
 
 
+def strides_of(sweep: xr.DataTree) -> dict[str, int]:
+    """Return the stride of each run."""
+    return {name: trajectory(run).line.stride for name, run in children_of(sweep).items()}
+
+
 def _extremes(strides: Mapping[str, int]) -> str:
     low, high = min(strides, key=lambda name: strides[name]), max(strides, key=lambda name: strides[name])
     return f"{low} has a frame every {strides[low]} steps and {high} every {strides[high]}"
 
 
-def several_strides(sweep: xr.DataTree, quantity: str) -> SweepError:
+def several_strides(strides: Mapping[str, int], quantity: str) -> SweepError:
     """The error for a quantity at the lag of one stride, asked of runs that have several strides."""
-    strides = {name: trajectory(run).line.stride for name, run in children_of(sweep).items()}
     listed = ", ".join(f"{stride} in {name}" for name, stride in list(strides.items())[:5])
     return SweepError(
         f"{quantity}: expected one stride in all runs, got {listed}. Their velocities are displacements over different "
         "times, which are not one quantity. Ask the runs of each stride separately.",
-        strides=strides,
+        strides=dict(strides),
     )
 
 

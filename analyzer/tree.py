@@ -264,7 +264,14 @@ def trajectory(tree: xr.DataTree) -> Trajectory:
         order = {p.path: n for n, p in enumerate(origin.store.parameters)}
         parameters.sort(key=lambda p: order.get(p.path, len(order)))
     listed = tree.attrs.get("segments", [])
-    segments = segments_of("run", listed)
+    try:
+        segments = segments_of("run", listed)
+    except DamagedStoreError as error:
+        raise TreeError(
+            f"attribute 'segments' of the run: expected a list of objects with first_frame and first_step, got "
+            f"{str(listed)[:60]}. Mend the attribute, or leave it out: then each stretch of equal spacing counts as a "
+            "segment (help(analyzer.tree) says what a tree must carry)"
+        ) from error
     opened = _untouched(origin, tree, {p.path: arrays[p.name] for p in parameters})
     steps = whole_steps(np.asarray(tree["step"].values))
     if opened is not None:

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from itertools import count
 from typing import Any
 
 from recorder.text import printable
@@ -134,10 +135,23 @@ def _before(attributes: Mapping[str, Any], session: str) -> dict[str, Any]:
     return {**attributes, **(earlier[-1] if earlier else {})}
 
 
-def notes(attributes: Mapping[str, Any], session: str, ours: Mapping[str, Any]) -> list[str]:
-    """Return sentences for the user on what a resumed recording changes.
+def optimizer_before(attributes: Mapping[str, Any], session: str) -> object:
+    """Return the optimizers of the newest segment of another session, else the root's."""
+    return _before(attributes, session).get("optimizer")
 
-    The writer says where it goes on, because the writer compares its first frame with the recorded ones.
+
+def groups_of(optimizers: object) -> list[dict[str, Any]]:
+    """Return the parameter groups of the attribute `optimizer`, numbered through all optimizers."""
+    return [group for one in _objects(optimizers) for group in _objects(one.get("groups"))]
+
+
+def notes(
+    attributes: Mapping[str, Any],
+    session: str,
+    ours: Mapping[str, Any],
+    scheduled: Sequence[Mapping[str, Any]] = (),
+) -> list[str]:
+    """Return sentences for the user on what a resumed recording changes.
 
     Parameters
     ----------
@@ -147,12 +161,14 @@ def notes(attributes: Mapping[str, Any], session: str, ours: Mapping[str, Any]) 
         The session that begins.
     ours : mapping
         Its `hyperparameters` and `optimizer`.
+    scheduled : sequence of mapping
+        Settings that a schedule moved, as the segment's member `scheduled` holds them. They are no changes.
     """
     before = _before(attributes, session)
     hyperparameters = _object(before.get("hyperparameters"))
     changes = [
         *_differences(hyperparameters, _object(ours.get("hyperparameters")) or hyperparameters),
-        *_of_optimizers(_objects(before.get("optimizer")), _objects(ours.get("optimizer"))),
+        *_of_optimizers(*(_chosen(_objects(side.get("optimizer")), scheduled) for side in (before, ours))),
     ]
     if not changes:
         return []
@@ -162,6 +178,20 @@ def notes(attributes: Mapping[str, Any], session: str, ours: Mapping[str, Any]) 
         "keeps both, each with its segment. Fits refuse a window that spans the change"
     )
     return [printable(line)]  # a store may hold any text
+
+
+def _chosen(optimizers: list[dict[str, Any]], scheduled: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
+    """Return optimizers without the settings of their parameter groups that a schedule moved."""
+    moved = {(one.get("param_group"), one.get("setting")) for one in scheduled}
+    if not moved:
+        return optimizers
+    numbers, found = count(), []
+    for optimizer in optimizers:
+        groups = []
+        for group, number in zip(_objects(optimizer.get("groups")), numbers):  # noqa: B905 (numbers never end)
+            groups.append({key: value for key, value in group.items() if (number, key) not in moved})
+        found.append(optimizer | {"groups": groups})
+    return found
 
 
 def _of_optimizers(before: Sequence[Mapping[str, Any]], ours: Sequence[Mapping[str, Any]]) -> Iterator[str]:

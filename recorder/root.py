@@ -68,7 +68,8 @@ def check_scalar_name(name: object) -> None:
     UsageError
     """
     if not isinstance(name, str) or not name:
-        raise UsageError(f"log: expected a name for each value, got {name!r}. Write log(loss=…).")
+        got = repr(name) if isinstance(name, str | int | float | tuple) else f"one of type {type(name).__name__}"
+        raise UsageError(f"log: expected a name for each value, got {got}. Write log(loss=…).")
 
 
 def now() -> str:

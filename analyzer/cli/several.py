@@ -25,7 +25,7 @@ from analyzer.cli.records import Records, csv_text, json_text
 from analyzer.cli.stores import Body, open_each, paths_of, refuse
 from analyzer.cli.table import footer, refuse_long, table_text
 from analyzer.cli.text import naming, printable, say
-from analyzer.comparable import lag_instead
+from analyzer.comparable import lag_instead, several_strides
 from analyzer.errors import AnalyzerError
 from analyzer.query.changes import settings_had
 from analyzer.query.names import RESERVED, column_names
@@ -42,6 +42,8 @@ _MOST_HELD = 100_000
 """Most rows that are held back, some hundred bytes each."""
 _OF_ONE_RUN = ("plot", "masks", "weights", "raw")
 """Options that write files of a single run."""
+_OF_ONE_STRIDE = ("dynamics", "spectrum")
+"""Commands whose velocities are over one stride and have no other lag: correlations, densities."""
 _OF_A_RUN = ("store", "run_id", "quantity")
 """Attributes of a single run, or that the answer of several stores has elsewhere."""
 
@@ -116,7 +118,7 @@ def give_each(body: Body, stores: Sequence[str], options: dict[str, Any]) -> Non
     opened = open_each(paths_of(stores), unanswered)
     check_copies(list(opened.values()))
     sweep = _known(opened, unanswered)
-    answers = _answers(body, {**options, **_common_lag(opened, options)}, sweep)
+    answers = _answers(body, {**options, **_common_lag(opened, options, body.__name__)}, sweep)
     held, rows = [], 0
     for part in answers:
         held.append(part)
@@ -139,11 +141,21 @@ def _nothing(unanswered: Sequence[dict[str, str]]) -> str:
     )
 
 
-def _common_lag(opened: Mapping[str, Store], options: Mapping[str, Any]) -> dict[str, int]:
-    """The lag of all runs, if none was asked for and their strides differ: as `analyzer.comparable.common_lag`."""
+def _common_lag(opened: Mapping[str, Store], options: Mapping[str, Any], command: str) -> dict[str, int]:
+    """The lag of all runs, if none was asked for and their strides differ: as `analyzer.comparable.common_lag`.
+
+    Raises
+    ------
+    SweepError
+        Their strides differ, and velocities of the command are over one stride.
+    """
     spaced = {name: {s.stride or store.stride for s in store.segments} for name, store in opened.items()}
     strides = {name: found.pop() for name, found in spaced.items() if len(found) == 1}
-    if "lag" not in options or options["lag"] is not None or len(set(strides.values())) < 2:
+    if len(set(strides.values())) < 2 or options.get("lag") is not None:
+        return {}
+    if command in _OF_ONE_STRIDE and options.get("waiting") is None:
+        raise several_strides({printable(name): stride for name, stride in strides.items()}, command)
+    if "lag" not in options:
         return {}
     say(f"Warning: {printable(lag_instead(strides))}", err=True)
     return {"lag": math.lcm(*strides.values())}

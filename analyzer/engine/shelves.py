@@ -9,7 +9,7 @@ from typing import Any
 
 from analyzer.engine.frames import Frames
 from analyzer.engine.kept.cache import OTHER, SAME, SUFFIXES, Extent, Look, Shelf, compare, shelf_folder
-from analyzer.engine.kept.contents import continuation, look, places_of
+from analyzer.engine.kept.contents import Place, continuation, look, places_of
 from analyzer.engine.kept.earlier import earlier_homes, link
 from analyzer.engine.kept.homes import homes_for
 from analyzer.engine.pieces import Bundle
@@ -78,29 +78,43 @@ def shelves_for(
     ]
     stamps = [[look(place, listings) for place in of_bundle] for of_bundle in places]
     best: tuple[int, Path, list[Shelf]] | None = None
-    document = root_now(source).document
+    document, every = root_now(source).document, len(bundles) * len(extents)
     for home in homes_for(base, document):
-        made, kept, foreign = [], 0, False
-        for bundle, of_bundle, stamped in zip(bundles, places, stamps, strict=True):
-            one, looks = shelf(home, bundle), {}
-            for extent, place, stamp in zip(extents, of_bundle, stamped, strict=True):
-                standing, known = compare(one, extent, place, stamp)
-                looks[extent.start] = Look(stamp, known)
-                kept, foreign = kept + (standing == SAME), foreign or standing == OTHER
-            made.append(replace(one, looks=looks))
-        if not foreign and (best is None or kept > best[0]):
-            best = (kept, home, made)
-        if kept == len(bundles) * len(extents):
+        looked = [
+            _looked_through(shelf(home, bundle), extents, of_bundle, stamped)
+            for bundle, of_bundle, stamped in zip(bundles, places, stamps, strict=True)
+        ]
+        kept = sum(standing == SAME for _, found in looked for standing in found)
+        if not any(OTHER in found for _, found in looked) and (best is None or kept > best[0]):
+            best = (kept, home, [one for one, _ in looked])
+        if kept == every:
             break
     assert best is not None, "the last folder does not exist yet, so it holds no sums of other frames"
-    if best[0] < len(bundles) * len(extents):
+    if best[0] < every:
         for before, run_id in earlier_homes(base, document):
             for bundle, one, of_bundle, stamped in zip(bundles, best[2], places, stamps, strict=True):
-                old = shelf(before, bundle, run_id)
-                for extent, place, stamp in zip(extents, of_bundle, stamped, strict=True):
-                    if one.has(extent.start):
-                        continue
-                    standing, known = compare(old, extent, place, stamp)
-                    if standing == SAME and link(old.file(extent.start), one.file(extent.start)):
-                        one.looks[extent.start] = Look(stamp, known)  # type: ignore[index]
+                _take_over(shelf(before, bundle, run_id), one, extents, of_bundle, stamped)
     return best[1], [replace(bundle, shelf=one) for bundle, one in zip(bundles, best[2], strict=True)]
+
+
+def _looked_through(
+    one: Shelf, extents: Sequence[Extent], places: Sequence[list[Place]], stamps: Sequence[str]
+) -> tuple[Shelf, list[str]]:
+    """A shelf that knows what lies in it, and how each of its files compares with the chunks of the store."""
+    compared = [compare(one, *of_file) for of_file in zip(extents, places, stamps, strict=True)]
+    looks = {
+        extent.start: Look(stamp, known) for extent, stamp, (_, known) in zip(extents, stamps, compared, strict=True)
+    }
+    return replace(one, looks=looks), [standing for standing, _ in compared]
+
+
+def _take_over(
+    old: Shelf, one: Shelf, extents: Sequence[Extent], places: Sequence[list[Place]], stamps: Sequence[str]
+) -> None:
+    """Link the files that a shelf lacks from that of an earlier state of the run, if they are of the same chunks."""
+    for extent, place, stamp in zip(extents, places, stamps, strict=True):
+        if one.has(extent.start):
+            continue
+        standing, known = compare(old, extent, place, stamp)
+        if standing == SAME and link(old.file(extent.start), one.file(extent.start)):
+            one.looks[extent.start] = Look(stamp, known)  # type: ignore[index]

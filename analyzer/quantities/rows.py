@@ -14,19 +14,17 @@ from collections.abc import Callable
 from dataclasses import replace
 from typing import Any
 
-import dask
 import numpy as np
 import xarray as xr
 
 from analyzer.engine.measure import Column, Measurement, measure, result, unit_of
-from analyzer.engine.pieces import bundle_groups
-from analyzer.engine.spans import frame_at
+from analyzer.engine.norms import rms_at_end
 from analyzer.engine.sums import SQUARES, ULP
 from analyzer.errors import GroupError, OptionError, TrajectoryMissingError, WindowError
 from analyzer.quantities.answers import RowTables
 from analyzer.quantities.equilibration import from_equilibrium
 from analyzer.quantities.errorbars import inefficiencies, window_variances
-from analyzer.query.groups import Globs, local_groups
+from analyzer.query.groups import Globs
 from analyzer.query.kinds import COMPARED
 from analyzer.query.query import Query, query_of
 from analyzer.query.windows import BIN_FRAMES, Bound, Lag, require_even
@@ -234,7 +232,7 @@ def judged(sums: xr.Dataset, measurement: Measurement) -> xr.Dataset:
         error[some], n_eff[some], unreliable[some] = ranked.standard_error, ranked.n_eff, ranked.unreliable
         rank[np.flatnonzero(some)[ranked.order]] = np.arange(1, ranked.order.size + 1)
     units = sums["temperature"].attrs["units"]
-    norm = np.sqrt(squares_at_end(measurement) / measurement.plan.grouping.weights)
+    norm = rms_at_end(measurement)
     of_rows: dict[str, tuple[Array, str, str]] = {
         "rank": (rank.astype(np.int64), "1", "rank in the parameter, 1 for the hottest"),
         "standard_error": (error, units, "standard error of the temperature"),
@@ -309,25 +307,3 @@ def _test(found: Judgement, inefficiency: float, per_lag: int) -> dict[str, Any]
         "verdict": found.verdict,
         "reason": found.reason,
     }
-
-
-@np.errstate(over="ignore")  # for weights beyond 1e154, which no model has, infinity is right
-def squares_at_end(measurement: Measurement) -> Array:
-    """Σ w² of every group (groups,) in the last frame of the sampling; from kept sums if the trajectory is gone."""
-    sampling, grouping = measurement.plan.sampling, measurement.plan.grouping
-    frame = int((sampling.first + (sampling.count - 1) * sampling.spacing).max())
-    total = np.zeros(grouping.weights.size)
-    if measurement.run.kept_alone:
-        span = measurement.plan.spans[-1]
-        for bundle, frames in zip(measurement.plan.bundles, measurement.plan.frames, strict=True):
-            labels, numbers = bundle_groups(bundle)
-            np.add.at(total, numbers[labels], frame_at(bundle, frames, span, frame).astype(np.float64) ** 2)
-        return total
-    shapes = {p.name: p.shape for p in measurement.run.parameters}
-    chosen = list(grouping.rules)
-    frames = dask.compute(*(measurement.run.arrays[name].isel(step=frame).data for name in chosen))  # type: ignore[attr-defined, no-untyped-call]
-    for name, values in zip(chosen, frames, strict=True):
-        shape = shapes[name]
-        labels, numbers = local_groups(grouping.rules[name], shape, tuple((0, length) for length in shape))
-        np.add.at(total, numbers[labels], np.asarray(values, dtype=np.float64).reshape(-1) ** 2)
-    return total

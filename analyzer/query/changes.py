@@ -7,9 +7,9 @@ from __future__ import annotations
 
 import json
 from bisect import bisect_left
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
-from itertools import pairwise
+from itertools import count, pairwise
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:  # `analyzer info` does not wait for numpy
@@ -81,7 +81,8 @@ def changes_of(segments: object) -> tuple[Change, ...]:
             if segment.get(key) is None:
                 continue
             if key in known:
-                differences += _differences(_flat(key, known[key]), _flat(key, segment[key]))
+                moved = _scheduled(segment) if key == "optimizer" else frozenset()
+                differences += _differences(_flat(key, known[key], moved), _flat(key, segment[key], moved))
             known[key] = segment[key]
         step = segment.get("first_step")
         if differences and isinstance(step, int):
@@ -194,14 +195,22 @@ def _begun(segment: Mapping[str, Any], steps: Array, stop: int) -> bool:
     return after < steps.size and stop > steps[after]
 
 
-def _flat(title: str, value: object) -> dict[str, Any]:
-    """The settings under a key of a segment, by names for display."""
+def _scheduled(segment: Mapping[str, Any]) -> frozenset[tuple[str, str]]:
+    """The settings of parameter groups that only a schedule moved since the segment before: (group, setting)."""
+    listed = segment.get("scheduled")
+    entries = [one for one in listed if isinstance(one, Mapping)] if isinstance(listed, (list, tuple)) else []
+    return frozenset((str(one.get("param_group")), str(one.get("setting"))) for one in entries)
+
+
+def _flat(title: str, value: object, moved: Collection[tuple[str, str]] = ()) -> dict[str, Any]:
+    """The settings under a key of a segment, by names for display, without those of parameter groups in `moved`."""
     if title == "hyperparameters":
         return {str(key): one for key, one in value.items()} if isinstance(value, Mapping) else {}
     if title == "stride":
         return {"stride": value}
     listed = value if isinstance(value, (list, tuple)) else []
     found: dict[str, Any] = {}
+    numbers = count()
     for n, one in enumerate(listed):
         optimizer = one if isinstance(one, Mapping) else {}
         owner = "optimizer" if len(listed) == 1 else f"optimizer {n}"
@@ -211,9 +220,9 @@ def _flat(title: str, value: object) -> dict[str, Any]:
         found |= {f"{owner} {key}": one for key, one in usual.items()}
         groups = flat_groups([optimizer])
         for m, group in enumerate(groups):
-            title = owner if len(groups) == 1 else f"{owner} group {m}"
+            title, number = owner if len(groups) == 1 else f"{owner} group {m}", str(next(numbers))
             # A group's own values. Where there is one group, they replace the defaults of the same name.
-            found |= {f"{title} {key}": one for key, one in _chosen(group).items()}
+            found |= {f"{title} {key}": one for key, one in _chosen(group).items() if (number, key) not in moved}
     return found
 
 

@@ -42,6 +42,10 @@ class Epochs:
         frame = np.searchsorted(line_steps, wanted)
         return np.where(line_steps[frame] == wanted, frame, -1)
 
+    def within(self, low: int, high: int) -> Array:
+        """Which epochs have an update between frames low and high."""
+        return np.asarray((self.last > low) & (self.first < high))
+
 
 def labels_of(epoch: Array | None) -> Array | None:
     """A number for the epoch of every frame (frames,), -1 after the last one logged; None where none was logged."""

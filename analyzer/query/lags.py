@@ -132,12 +132,12 @@ def _checked(line: Timeline, lag: Any) -> int:
 
 def _epoch(line: Timeline, low: int, high: int, steps_per_epoch: int | None) -> int:
     epochs = known_epochs(line.steps, line.breaks, line.epoch, low, high, steps_per_epoch)
-    pairs = np.flatnonzero(epochs.complete[1:] & epochs.complete[:-1])
+    pairs = np.flatnonzero(epochs.complete[1:] & epochs.complete[:-1] & epochs.within(low, high)[1:])
     lengths = line.steps[epochs.last[pairs + 1]] - line.steps[epochs.last[pairs]]
     if not lengths.size or lengths.min() != lengths.max():
         told = f"epochs of {lengths.min()} to {lengths.max()} steps" if lengths.size else "no two complete epochs"
         raise EpochError(
-            f"--lags epoch: expected complete epochs of equal length, got {told}. A lag is one number of steps. Give "
-            "it in steps."
+            f"--lags epoch: expected complete epochs of equal length in steps {line.steps[low]} to {line.steps[high]}, "
+            f"got {told}. A lag is one number of steps. Give it in steps, or choose another range."
         )
     return _checked(line, int(lengths[0]))

@@ -46,18 +46,23 @@ def losses(subject: Subject, asked: Asked) -> list[Content]:
             contents.append(Note(f"{name} is {number(float(finite[0]))} throughout."))
         elif len(figures) < _MOST_SCALARS:
             figures.append(_scalar(name, steps, values, asked.points, marks_of(subject)))
-            if finite.size < values.size - 1:  # frame 0 is before the first step: nothing is logged there
-                lost = plural(values.size - finite.size, "value")
-                if _is_sparse(np.isfinite(values)):
-                    lost = f"logged at {finite.size:,} of {values.size:,} frames; points, not means"
-                    contents.append(Note(f"{name}: {lost}."))
-                    continue
-                contents.append(Note(f"{name}: {lost} of {values.size:,} are missing or not finite."))
+            contents += [Note(f"{name}: {text}.") for text in _lost(values)]
     if figures:
         contents.insert(0, Gallery(figures))
     if loss is None:
         contents.append(Note("No loss was logged. recorder.log(loss=loss) records it with the frames."))
     return contents
+
+
+def _lost(values: Array) -> list[str]:
+    """Return a remark on the frames that have no value; none on frame 0, which is before the first step."""
+    finite = np.isfinite(values)
+    there, lost = int(finite.sum()), int((~finite).sum())
+    if lost < 2:
+        return []
+    if _is_sparse(finite):
+        return [f"logged at {there:,} of {values.size:,} frames; points, not means"]
+    return [f"{plural(lost, 'value')} of {values.size:,} are missing or not finite"]
 
 
 def _scalar(name: str, steps: Array, values: Array, points: int, marks: list[tuple[float, str]]) -> Chart:

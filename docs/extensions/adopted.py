@@ -1,7 +1,9 @@
 """Pages whose text stands elsewhere in the repository, beside the code that it is about.
 
-A page says so in a comment, `<!-- the text of recorder/FORMAT.md -->`. On every page, links to files that are adopted
-lead to their pages. Links to other files of the repository offer the file itself. Other Markdown is only named.
+A page says so in a comment, `<!-- the text of recorder/FORMAT.md -->`. Pages are also read where they lie, without
+having been built: so they link files of the repository, and the build leads these links to pages. A link to a file that
+is adopted leads to the page of its text, a link to a source that a page is made from (`MADE`, notebooks) to that page.
+Links to other files offer the file itself. Other Markdown is only named.
 """
 
 from __future__ import annotations
@@ -14,13 +16,27 @@ from sphinx.application import Sphinx
 
 DOCS = Path(__file__).parents[1]
 ROOT = DOCS.parent
+MADE = {
+    "analyzer/__init__.py": "python-analyzer.rst",
+    "recorder/__init__.py": "python-recorder.rst",
+    "recorder/recorder.py": "python/recorder.Recorder.rst",
+    "recorder/integrations/lightning.py": "python/recorder.integrations.lightning.RecorderCallback.rst",
+    "recorder/integrations/transformers.py": "python/recorder.integrations.transformers.RecorderCallback.rst",
+    "analyzer/cli": "commands.rst",
+    "analyzer/errors.py": "errors.rst",
+    "examples/gallery": "gallery.rst",
+}
+"""Pages of `docs/generated` by the source that they are made from."""
 MARK = re.compile(r"<!-- the text of (\S+) -->\n?")
 
 
 def adopted(docs: Path) -> dict[Path, Path]:
-    """Return the page of each file that a page adopts."""
+    """Return the page of each file that a page adopts, and of each source that pages are made from."""
     marks = {page: MARK.search(page.read_text(encoding="utf-8")) for page in sorted(docs.rglob("*.md"))}
-    return {ROOT / mark[1]: page for page, mark in marks.items() if mark}
+    found = {ROOT / mark[1]: page for page, mark in marks.items() if mark}
+    found |= {ROOT / source: docs / "generated" / page for source, page in MADE.items()}
+    notebooks = (ROOT / "examples/notebooks").glob("*.ipynb")
+    return found | {notebook: docs / "generated/notebooks" / notebook.name for notebook in notebooks}
 
 
 def with_links(text: str, home: Path, page: Path, pages: dict[Path, Path]) -> str:
@@ -31,7 +47,7 @@ def with_links(text: str, home: Path, page: Path, pages: dict[Path, Path]) -> st
         if not target or "://" in target:
             return link[0]
         there = Path(os.path.normpath(home.parent / target))
-        if there.is_dir():
+        if there not in pages and there.is_dir():
             there /= "README.md"
         there = pages.get(there, there)
         if there.suffix == ".md" and not there.is_relative_to(DOCS):

@@ -12,15 +12,13 @@ import ast
 import inspect
 import os
 import re
-from collections.abc import Iterator
 from pathlib import Path
 
+from raised import PACKAGES, messages
 from sphinx.application import Sphinx
 from sphinx.config import Config
 
 ROOT = Path(__file__).parents[2]
-PACKAGES = ("analyzer", "recorder")
-UNKNOWN = "…"
 
 
 def write(file: Path, text: str) -> None:
@@ -104,11 +102,12 @@ def error_page(folder: Path) -> None:
 
     raised: dict[tuple[str, str], list[str]] = {}
     for package, error, message in messages():
-        raised.setdefault((package, error), []).append(message)
+        if message:
+            raised.setdefault((package, error), []).append(message)
     text = title("Errors and their remedies") + (
         "Every error says what was expected, what was found, and what to do. Commands print it as one sentence and end "
-        "with exit code 1.\nThe texts below are those of the code; ``…`` stands for what is filled in. Search this "
-        "page for the words that you were shown.\n\n"
+        "with exit code 1;\nwith exit code 2 where the command itself was typed wrongly. The texts below are those of "
+        "the code; ``…`` stands for what is filled in.\nSearch this page for the words that you were shown.\n\n"
         ".. code-block:: python\n\n    import analyzer\n\n    try:\n"
         '        analyzer.open_run("runs/none.zarr")\n'
         "    except analyzer.AnalyzerError as error:\n        print(error)\n\n"
@@ -122,32 +121,14 @@ def error_page(folder: Path) -> None:
             summary = (kind.__doc__ or "").split("\n\n")[0]
             above = ", ".join(base.__name__ for base in kind.__bases__)
             text += f"{_escaped(' '.join(summary.split()))} Derives from {above}.\n\n"
-            for message in dict.fromkeys(raised.get((package, name), [])):
-                text += f"- {_escaped(message)}\n"
-            text += "\n"
+            text += _listed(raised.get((package, name), []))
+    text += title("Wrong usage of a command", "-") + "Exit code 2. The command's ``--help`` shows what it takes.\n\n"
+    text += _listed(raised["analyzer", "UsageError"])
     write(folder / "errors.rst", text)
 
 
-def messages() -> Iterator[tuple[str, str, str]]:
-    """Yield package, error and text of every message that is written where its error is raised or made."""
-    for package in PACKAGES:
-        for file in sorted((ROOT / package).rglob("*.py")):
-            for node in ast.walk(ast.parse(file.read_text(encoding="utf-8"))):
-                if isinstance(node, ast.Call):
-                    called = ast.unparse(node.func).rpartition(".")[2]
-                    texts = [argument for argument in node.args if isinstance(argument, (ast.JoinedStr, ast.Constant))]
-                    warns = called == "warn" and len(node.args) > 1
-                    name = ast.unparse(node.args[1]).rpartition(".")[2] if warns else called
-                    if texts and re.fullmatch(r"[A-Z]\w+(Error|Warning)", name):
-                        text = " ".join(_text(texts[0]).split())
-                        if len(text) > 20:
-                            yield package, name, text
-
-
-def _text(node: ast.expr) -> str:
-    if isinstance(node, ast.JoinedStr):
-        return "".join(_text(part) for part in node.values)
-    return str(node.value) if isinstance(node, ast.Constant) else UNKNOWN
+def _listed(texts: list[str]) -> str:
+    return "".join(f"- {_escaped(text)}\n" for text in dict.fromkeys(texts)) + "\n"
 
 
 def _escaped(text: str, kept: str = "") -> str:

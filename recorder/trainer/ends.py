@@ -12,6 +12,7 @@ from torch import nn
 from torch.optim import Optimizer
 
 from recorder.budget import Budget
+from recorder.root import read_root
 from recorder.spool_files import COMMITTED, create_spool
 from recorder.trainer.feeds.device_feed import DeviceFeed
 from recorder.trainer.feeds.host_feed import HostFeed
@@ -23,7 +24,7 @@ from recorder.trainer.placement import place_spool
 from recorder.trainer.plan import check_plan
 from recorder.trainer.process import Waiting, WriterProcess
 from recorder.trainer.scalars import Scalars
-from recorder.trainer.session import make_session, tell_of_resumption
+from recorder.trainer.session import make_session
 from recorder.trainer.temperatures import Temperatures, frozen_in
 from recorder.trainer.updates.lookout import REMEDY, Lookout
 from recorder.trainer.updates.optimizers import LearningRates, listing, named
@@ -72,7 +73,7 @@ def begin(model: nn.Module, optimizers: Sequence[Optimizer], options: Options, t
             spool=spool,
             feed=feed,
             rates=LearningRates(optimizers, tell),
-            moved=MovedSettings(optimizers),
+            moved=MovedSettings(optimizers, read_root(options.store).get("last", ()) if options.mode == "a" else ()),
             scalars=Scalars(spool, feed, tell),
             lookout=Lookout(model, optimizers, selection, options, tell),
             temperatures=Temperatures(
@@ -83,7 +84,6 @@ def begin(model: nn.Module, optimizers: Sequence[Optimizer], options: Options, t
         )
         writer.start()  # last, so that an earlier failure leaves no process behind
         writer.wait_until_running(tell)
-        tell_of_resumption(options, session, tell)
     except BaseException:
         writer.forget()
         shutil.rmtree(directory, ignore_errors=True)

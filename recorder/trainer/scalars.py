@@ -106,17 +106,24 @@ class Scalars:
         except Exception as error:
             self._refused.add(name)
             told = isinstance(error, RecorderError)
-            self._tell(f"{error if told else f'log({name}=…): expected a name in plain text ({error}).'} Not recorded.")
+            plain = f"log({_shown(name)}=…): expected a name in plain text ({_reason(error)})."
+            self._tell(f"{error if told else plain} Not recorded.")
         return None
 
     def _refuse_value(self, name: str, value: Any, error: Exception) -> None:
-        with suppress(Exception):  # a name may be an object that cannot be compared or printed
-            if name not in self._told:
-                self._told.add(name)
-                self._tell(
-                    f"log({name}=…): expected a number or an array or tensor of one element, got {_kind(value)} "
-                    f"({_reason(error)}). Such values are not recorded."
-                )
+        if (shown := _shown(name)) not in self._told:
+            self._told.add(shown)
+            self._tell(
+                f"log({shown}=…): expected a number or an array or tensor of one element, got {_kind(value)} "
+                f"({_reason(error)}). Such values are not recorded."
+            )
+
+
+def _shown(name: object) -> str:
+    """Return a name as a message shows it; the class of an object that cannot be printed."""
+    with suppress(Exception):
+        return str(name)
+    return f"<{_kind(name)}>"
 
 
 def _kind(value: object) -> str:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import platform
 import uuid
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import torch
@@ -13,7 +13,6 @@ from torch import nn
 from recorder.budget import Budget, plan_budget
 from recorder.errors import SchemaError
 from recorder.names import as_text
-from recorder.resumption import notes
 from recorder.root import check_continuable, read_root
 from recorder.schema import Schema
 from recorder.spool_files import Session, boot_id
@@ -67,13 +66,6 @@ def _check_sizes(options: Options, held: Mapping[str, Any]) -> None:
             f"chunk_steps: the store has {chunk_steps}, this recording {options.chunk_steps}. All chunks of a store "
             "have one length. Resume without chunk_steps, or record into a new store."
         )
-
-
-def tell_of_resumption(options: Options, session: Session, tell: Callable[[str], None]) -> None:
-    """Tell the user what this session changes in a resumed run. Its writer holds the store already."""
-    if options.mode == "a":
-        for line in notes(read_root(options.store), session.session, session.attributes):
-            tell(line)
 
 
 def root_attributes(

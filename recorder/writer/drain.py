@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 
 from recorder.errors import StoreFormatError
-from recorder.resumption import hyperparameters_before
+from recorder.resumption import hyperparameters_before, notes, optimizer_before
 from recorder.root import now
 from recorder.schema import Parameter
 from recorder.spool_files import (
@@ -28,6 +28,7 @@ from recorder.spool_files import (
 )
 from recorder.writer.recent import RecentFrames
 from recorder.writer.resuming.resume import Place, find_place, heartbeat, narrow, publish_cut, restore, supersede
+from recorder.writer.resuming.scheduled import scheduled
 from recorder.writer.store import StoreWriter
 
 
@@ -250,15 +251,16 @@ class Drain:
             place = find_place(
                 self.store, session, lambda number: spooled_values(file, parameters[number], row), applied, between
             )
+        moved = self._moved(place)
         if place.frames < self.store.frames:
             entry, progress.superseded = supersede(self.store, place.frames)
-            segments = [] if place.pieces else [self._segment(place, applied)]
+            segments = [] if place.pieces else [self._segment(place, applied, moved)]
             self.store = publish_cut(self.store, session, progress.document(), entry, place.frames, segments)
             self._known = _counts(self.store)
         if place.pieces:
             restore(self.store, session, place.pieces, heartbeat(self.store, progress.document()))
         if not progress.started:
-            self.store.attributes["segments"] = [*self._segments(), self._segment(place, applied)]
+            self.store.attributes["segments"] = [*self._segments(), self._segment(place, applied, moved)]
         if place.pieces:
             self.store.publish(progress.document())
             narrow(place.pieces)
@@ -274,16 +276,30 @@ class Drain:
             self.progress.superseded = self.progress.superseded or empty.get("supersedes")
         return segments
 
-    def _segment(self, place: Place, applied: int) -> dict[str, Any]:
+    def _kept(self, place: Place) -> dict[str, Any]:
+        """Return the root attributes with the segments that stay when the run goes on from a place."""
+        attributes = self.store.attributes
+        if place.frames == self.store.frames:
+            return attributes
+        return attributes | {"segments": [one for one in attributes["segments"] if one["first_frame"] < place.frames]}
+
+    def _moved(self, place: Place) -> list[dict[str, Any]]:
+        """Return the settings that a schedule had moved there. All others that differ are said to the user."""
+        session, attributes = self.session, self._kept(place)
+        before, ours = optimizer_before(attributes, session.session), session.attributes.get("optimizer")
+        moved = scheduled(self.store, place.frames, before, ours)
+        if session.mode == "a":
+            for sentence in notes(attributes, session.session, session.attributes, moved):
+                self.said.append(sentence)
+                self.control.note(sentence)
+        return moved
+
+    def _segment(self, place: Place, applied: int, moved: list[dict[str, Any]]) -> dict[str, Any]:
         """Return the segment that begins at a place, and note that the session has one."""
-        progress, session, attributes = self.progress, self.session, self.store.attributes
-        begin = place.frames + sum(piece.stop - piece.start for piece in place.pieces)
-        if begin < self.store.frames:  # the segments that a cut leaves
-            left = [one for one in attributes["segments"] if one["first_frame"] < begin]
-            attributes = attributes | {"segments": left}
+        progress, session, attributes = self.progress, self.session, self._kept(place)
         progress.started, progress.base_step = True, place.step - applied
         segment = {
-            "first_frame": begin,
+            "first_frame": place.frames + sum(piece.stop - piece.start for piece in place.pieces),
             "first_step": place.step + (attributes["stride"] if place.continuous else 0),
             "wall_time": now(),
             "user_step": None if session.user_step is None else session.user_step + applied,
@@ -296,6 +312,8 @@ class Drain:
         }
         if session.optimizer_step is not None and not applied:
             segment["optimizer_step"] = session.optimizer_step
+        if moved:
+            segment["scheduled"] = moved
         if progress.superseded is not None:
             segment["supersedes"], progress.superseded = progress.superseded, None
         if place.pieces:

@@ -193,6 +193,10 @@ class StoreWriter:
     def scalar_names(self) -> list[str]:
         return list(self._scalars)
 
+    def root_spec(self, name: str) -> ArraySpec | None:
+        """Return the array at the root that holds the learning rates, or a logged scalar by its name; else None."""
+        return self._specs.get(self._scalars.get(name, name))
+
     def last_frame(self) -> list[Array]:
         """Return the last frame of every parameter, flat, in its stored type. The store must hold a frame."""
         column = (self.frames - 1) % self.chunk_steps

@@ -101,6 +101,10 @@ def damaged(change: str) -> Any:
         return tree
     if change == "complex":
         return build(values + 0j, steps)
+    if change == "segments":
+        tree = build(values, steps)
+        tree.attrs["segments"] = [{"first_frame": 0}]
+        return tree
     if change == "no step":
         tree = build(values, steps)
         tree["parameters/out"] = tree["parameters/out"].to_dataset(inherit=False).assign(mask=("m", [1.0], named))
@@ -124,6 +128,7 @@ def damaged(change: str) -> Any:
         ("halves", "whole numbers"),
         ("words", "whole numbers"),
         ("back", "increasing steps"),
+        ("segments", r"attribute 'segments' of the run: .*Mend the attribute, or leave it out"),
     ],
 )
 def test_what_is_missing_is_said(change: str, message: str) -> None:

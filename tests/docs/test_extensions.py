@@ -26,7 +26,7 @@ DOCS = Path(__file__).parents[2] / "docs"
 def extension(monkeypatch: pytest.MonkeyPatch) -> Iterator[ModuleType]:
     """Gives the extensions by name, as conf.py finds them."""
     monkeypatch.syspath_prepend(DOCS / "extensions")
-    names = ("adopted", "commands", "docstrings", "executed", "generated")
+    names = ("adopted", "commands", "docstrings", "executed", "generated", "raised")
     holder = ModuleType("extensions")
     for name in names:
         setattr(holder, name, importlib.import_module(name))
@@ -67,13 +67,49 @@ def test_a_page_of_a_command_has_its_help(extension: ModuleType) -> None:
 def test_every_error_is_there_with_its_texts(extension: ModuleType, tmp_path: Path) -> None:
     extension.generated.error_page(tmp_path)
     text = (tmp_path / "errors.rst").read_text()
+    described = {part.partition("\n")[0]: part for part in text.split("\n.. _")}
     for module in (analyzer.errors, recorder.errors):
         for name, kind in vars(module).items():
             if isinstance(kind, type) and kind.__module__ == module.__name__:
-                assert f"\n{name}\n~" in text, name
-    raised = {(package, error) for package, error, _ in extension.generated.messages()}
-    assert {("recorder", "SpoolSpaceError"), ("analyzer", "WindowError"), ("analyzer", "FitError")} <= raised
-    assert "expected at least … runs for … coefficient(s), got …" in text
+                part = described[f"{module.__name__.partition('.')[0]}-{name}:"]
+                assert f"\n{name}\n~" in part
+                assert "\n- " in part or kind.__subclasses__(), f"{name}: expected its sentences, got none"
+    for sentence in (
+        "expected at least … runs for … coefficient(s), got …",
+        "The shared frames count twice. Choose a range after them",  # what a function returns
+        "of … runs are left out (…), since the fit holds … fixed",  # what is appended to a list
+        "expected NAME=GLOB, as in biases='\\*.bias', got ….",  # wrong usage
+    ):
+        assert sentence in text.replace("\\:", ":"), sentence
+
+
+def test_the_text_of_an_error_is_found_wherever_it_stands(extension: ModuleType, tmp_path: Path) -> None:
+    module = tmp_path / "module.py"
+    module.write_text(
+        """LONG = "a text that has a name of its own"
+def told(n):
+    return f"a text that a function returns for {n}"
+def f(n, lines):
+    lines.append(f"a text that is appended, with {n}")
+    if said := told(n):
+        raise FirstError(said)
+    raise SecondError(f"{n}: {told(n)}")
+    raise ThirdError(LONG, n=n)
+    warnings.warn(f"{', '.join(lines)}", FourthWarning)
+    raise FifthError(f"a text where the error is {'raised' if n else n}", n)
+    raise SixthError(n)
+    self.fail("expected what an option takes")
+"""
+    )
+    assert sorted(extension.raised.messages_of([module])) == sorted([
+        ("FirstError", "a text that a function returns for …"),
+        ("SecondError", "a text that a function returns for …"),
+        ("ThirdError", "a text that has a name of its own"),
+        ("FourthWarning", "a text that is appended, with …"),
+        ("FifthError", "a text where the error is …"),
+        ("SixthError", ""),
+        ("UsageError", "expected what an option takes"),
+    ])  # fmt: skip
 
 
 def test_the_gallery_is_what_the_folder_holds(
@@ -111,6 +147,22 @@ def test_adopted_texts_lead_to_pages(extension: ModuleType) -> None:
     assert links("[e](examples/demo.py)") == "[e](../../examples/demo.py)"
     assert links("[w](https://example.org)") == "[w](https://example.org)"
     assert links("[d](examples/data/README.md)") == "d", "Markdown that is no page"
+    assert links("[g](examples/gallery)") == "[g](../generated/gallery.rst)", "what a page is made from"
+    assert links("[n](examples/notebooks/sweep-and-fit.ipynb)") == "[n](../generated/notebooks/sweep-and-fit.ipynb)"
+
+
+def test_sources_of_generated_pages_have_them(extension: ModuleType, tmp_path: Path) -> None:
+    """The names of autosummary are those of its lists; the other pages are written."""
+    generated = extension.generated
+    for write in (generated.python_pages, generated.command_pages, generated.error_page, generated.gallery_page):
+        write(tmp_path)
+    listed = " ".join(page.read_text() for page in tmp_path.glob("python-*.rst"))
+    for source, page in extension.adopted.MADE.items():
+        assert (DOCS.parent / source).exists()
+        module, _, name = Path(page).stem.rpartition(".")
+        assert (tmp_path / page).exists() or (
+            f".. currentmodule:: {module}\n" in listed and f"   {name}\n" in listed
+        ), page
 
 
 def test_what_a_block_printed_is_shown(tmp_path: Path) -> None:

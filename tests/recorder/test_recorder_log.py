@@ -82,6 +82,38 @@ def test_a_name_that_the_store_cannot_hold_is_said_once_and_left_out(tmp_path, c
     assert read_array(tmp_path / "run.zarr", "number")[1:].tolist() == [0, 1, 2]
 
 
+class Unprintable:
+    """Raises when it is printed, in any way."""
+
+    def __repr__(self):
+        raise RuntimeError("of the user")
+
+
+class UnprintableText(str):
+    """A text that cannot be printed: a name all the same."""
+
+    __slots__ = ()
+
+    def __str__(self):
+        raise RuntimeError("of the user")
+
+    __format__ = __repr__ = __str__
+
+
+@pytest.mark.parametrize("stride", [1, 2])
+def test_a_name_that_cannot_be_printed_is_said_once_by_its_class(tmp_path, capfd, stride):
+    name, value = Unprintable(), UnprintableText("value")
+    with Recorder(tmp_path / "run.zarr", nn.Linear(1, 1), stride=stride) as recorder:
+        recorder.start()
+        for number in range(4):
+            recorder.step()
+            recorder.log({name: 1.0, value: "no number", "loss": number})
+    told = capfd.readouterr().err
+    assert told.count("log: expected a name for each value, got one of type Unprintable.") == 1
+    assert told.count("log(<UnprintableText>=…): expected a number") == 1
+    assert read_array(tmp_path / "run.zarr", "loss")[-1] == 3
+
+
 class Broken:
     """Raises an unusual exception when it is asked for its number."""
 

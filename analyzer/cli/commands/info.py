@@ -32,7 +32,7 @@ _ALWAYS = ("run", "status", "last_step")
 _TITLES = {"last_step": "last step", "disk_bytes": "on disk"}
 
 
-@click.command()
+@click.command(short_help="What a store holds: status, frames, parameters, sizes.")
 @click.argument("stores", nargs=-1, required=True)
 @click.option("--format", "format_", type=click.Choice(["table", "csv", "json"]), default="table", show_default=True,
               help="json: one object, sizes in bytes; csv: a line for each store.")  # fmt: skip
@@ -190,7 +190,7 @@ def _newest(recent: dict[str, Any] | None, store: str, wide: bool) -> list[str]:
 
 
 def _parameters(parameters: list[dict[str, Any]], wide: bool, short: bool) -> list[str]:
-    """A line for each parameter. If `short` and there are many, one sentence: newest temperatures name the layers."""
+    """A line for each parameter. Many are one sentence if `short`: the newest temperatures name the layers."""
     if short and len(parameters) > _MANY:
         return ["", f"{len(parameters):,} parameters; --wide adds: class, parameters, shape and dtype of each layer"]
     rows = [("layer", "class", "parameter", "shape", "dtype", "weights")]

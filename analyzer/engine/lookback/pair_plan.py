@@ -3,7 +3,8 @@
 For groups of whole parameters and windows on the grid (`analyzer.engine.lookback.strips`), the sums of strips of 256
 frames of the whole run are kept by parameter, and answer later questions. For 187,500 steps of a GCN they take 9.4 MB;
 sums by row would take 439 MB, and sums by weight 11.1 GB. So all other questions decode, and add up only the batches of
-their windows.
+their windows. Every task adds up its strips to the batches of the question: what it returns has at most 64 batches a
+window, however long the run is. (Before, ten parameters took 28 kB for every 256 frames.)
 """
 
 from __future__ import annotations
@@ -42,46 +43,13 @@ _KEPT_LONGEST = (256, 1024, LONGEST)
 
 
 @dataclass(frozen=True)
-class PairJob:
-    """What one task sums.
-
-    Attributes
-    ----------
-    strips
-        (strips, 5) the strips in the reach, as the kernel takes them. Their records are numbered from 0.
-    record
-        Number of the first of these records in the whole run.
-    lags, splits
-        Lags in frames, and the splits of pairs into classes (all in one class unless `by_class`).
-    extent
-        The file in which the sums are kept; None if they are not.
-    window
-        (strips,) the window of each strip, if the drift is removed.
-    """
-
-    strips: Array
-    record: int
-    lags: Array
-    splits: Array
-    by_class: bool
-    unit: int
-    extent: Extent | None
-    window: Array | None = None
-
-    @property
-    def records(self) -> int:
-        """Number of records."""
-        return int(self.strips[-1, 4]) + 1 if len(self.strips) else 0
-
-
-@dataclass(frozen=True)
 class Selection:
-    """Which strips of the run make up the batches of a question.
+    """Which strips of a reach, or of the run, make up the batches of a question.
 
     Attributes
     ----------
     strip, batch
-        (parts,) the run's strip and the question's batch of each part.
+        (parts,) the strip and the question's batch of each part, both in order.
     allowed
         (parts, lags, 2, 2) bool: which classes of pairs lie in the window.
     lags
@@ -92,6 +60,54 @@ class Selection:
     batch: Array
     allowed: Array
     lags: Array
+
+    def within(self, first: int, stop: int) -> tuple[Selection, int]:
+        """The parts of strips first to stop - 1, strips and batches counted from their first ones; the first batch."""
+        there = (self.strip >= first) & (self.strip < stop)
+        begin = int(self.batch[there][0]) if there.any() else 0
+        return Selection(self.strip[there] - first, self.batch[there] - begin, self.allowed[there], self.lags), begin
+
+
+@dataclass(frozen=True)
+class PairJob:
+    """What one task sums.
+
+    Attributes
+    ----------
+    strips
+        (strips, 5) the strips in the reach, as the kernel takes them. Their records are numbered from 0.
+    record
+        Number of the first batch of the question to which the task adds.
+    lags, splits
+        Lags in frames, and the splits of pairs into classes.
+    selection
+        Which strips and classes make up the batches. None if each record is a batch, and all pairs are in one class.
+    extent
+        The file in which the sums are kept; None if they are not.
+    window
+        (strips,) the window of each strip, if the drift is removed.
+    """
+
+    strips: Array
+    record: int
+    lags: Array
+    splits: Array
+    selection: Selection | None
+    unit: int
+    extent: Extent | None
+    window: Array | None = None
+
+    @property
+    def records(self) -> int:
+        """Number of records."""
+        return int(self.strips[-1, 4]) + 1 if len(self.strips) else 0
+
+    @property
+    def batches(self) -> int:
+        """Number of batches to which the task adds."""
+        if self.selection is None:
+            return self.records
+        return int(self.selection.batch[-1]) + 1 if self.selection.batch.size else 0
 
 
 @dataclass(frozen=True)
@@ -114,10 +130,8 @@ class PairPlan:
     jobs: tuple[PairJob, ...]
     lags: Array
     batches: Batches
-    records: int
     by_class: bool
     counts: Array
-    selection: Selection | None
     levels: Levels | None = None
     slopes: Slopes | None = None
     picks: tuple[tuple[PickJob, ...], tuple[PickJob, ...]] = ((), ())
@@ -152,8 +166,8 @@ def plan_pairs(asked: Asked, lags: Array, *, remove_drift: bool = False) -> Pair
         window = batches.window[own.number] if remove_drift else None
     per_batch = np.zeros((batches.window.size, near.size, 2), dtype=np.int64)
     np.add.at(per_batch, number, found.sum(axis=-1))
-    jobs, passage = _jobs(asked, own, summed, splits, by_class, window)
-    plan = PairPlan(passage, jobs, lags, batches, int(own.number[-1]) + 1, by_class, per_batch, selection)
+    jobs, passage = _jobs(asked, own, summed, splits, selection, window)
+    plan = PairPlan(passage, jobs, lags, batches, by_class, per_batch)
     if remove_drift:
         slopes = plan_slopes(sampling)
         plan = replace(plan, slopes=slopes, picks=(pick_jobs(passage, slopes.frames), ()))
@@ -180,7 +194,7 @@ def table_of(frames: int) -> Array:
 
 
 def _jobs(
-    asked: Asked, own: Strips, lags: Array, splits: Array, by_class: bool, window: Array | None
+    asked: Asked, own: Strips, lags: Array, splits: Array, selection: Selection | None, window: Array | None
 ) -> tuple[tuple[PairJob, ...], Passage]:
     """The tasks that sum strips, and the passage that they are cut from."""
 
@@ -189,7 +203,7 @@ def _jobs(
         return [lags.tolist(), GRID, there[:, [0, 1, 3]].tolist(), _KERNEL]
 
     longest = int(lags.max(initial=0))
-    passage = cut(asked, longest + 1, layout if by_class else None, f".{longest}.pairs")
+    passage = cut(asked, longest + 1, layout if selection is not None else None, f".{longest}.pairs")
     jobs = []
     for reach in passage.reaches:
         strips = own.within(reach.start, reach.stop)
@@ -197,16 +211,20 @@ def _jobs(
         strips[:, 4] -= record
         extent = Extent(reach.start, reach.stop, reach.first, layout(reach.start, reach.stop)) if reach.full else None
         there = None if window is None else window[(own.low < reach.stop) & (own.high > reach.start)]
-        jobs.append(PairJob(strips, record, lags, splits, by_class, passage.unit, extent, there))
+        some = None
+        if selection is not None:
+            some, record = selection.within(record, record + len(strips))
+        jobs.append(PairJob(strips, record, lags, splits, some, passage.unit, extent, there))
     return tuple(jobs), passage
 
 
 def _memory(plan: PairPlan, workers: int) -> int:
     """Projected peak: the memory of running tasks, their results, and the added sums with copies for statistics."""
-    passage, per_record = plan.passage, 8 * plan.jobs[0].lags.size * 2 * (2 if plan.by_class else 1)
+    passage, summed = plan.passage, plan.jobs[0].lags.size
     rows = [_rows(bundle, plan.by_class) for bundle in passage.bundles]
-    given = sum(rows) * per_record * sum(job.records for job in plan.jobs)
-    at_work = max(rows) * per_record * max(job.records for job in plan.jobs)
+    near = summed if plan.jobs[0].selection is None else plan.jobs[0].selection.lags.size
+    given = 16 * sum(rows) * near * sum(job.batches for job in plan.jobs)
+    at_work = max(rows) * 16 * summed * (2 if plan.by_class else 1) * max(job.records for job in plan.jobs)
     groups = passage.grouping.weights.size
     answer = 16 * groups * plan.batches.window.size * plan.lags.size
     more = 0 if plan.levels is None else level_bytes(plan.levels, passage.bundles, groups, workers)

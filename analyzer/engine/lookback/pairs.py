@@ -54,14 +54,11 @@ class PairSums:
 
 @dataclass(frozen=True)
 class PairAssembly(Assembly):
-    """The last task's share of a plan."""
+    """The last task's share of a plan; `shape` is that of the sums of near lags, (groups, batches, lags, 2)."""
 
-    records: int
-    classes: int
-    lags: int
+    shape: tuple[int, ...]
+    by_piece: bool
     counts: Array
-    selection: Selection | None
-    batches: int
 
 
 def pair_arrays(
@@ -80,9 +77,7 @@ def pair_arrays(
         Shape and dtype of each array.
     """
     passage, levels = plan.passage, plan.levels
-    name = str(
-        tokenize(passage.bundles, passage.frames, passage.reaches, plan.jobs, plan.selection, plan.picks, finish)
-    )
+    name = str(tokenize(passage.bundles, passage.frames, passage.reaches, plan.jobs, plan.picks, finish))
     graph: dict[Any, Any] = {}
     slopes: list[Any] | None = None
     if plan.slopes is not None:
@@ -99,18 +94,9 @@ def pair_arrays(
             graph[beyond[-1]] = (beyond_of, levels, bundle, picked[number], own)
     more, keys = tasks_of(passage, name, reduce_pairs, plan.jobs, load_together, slopes)
     graph |= more
-    assembly = PairAssembly(
-        passage.bundles,
-        passage.grouping.weights.size,
-        passage.source,
-        maker(),
-        plan.records,
-        2 if plan.by_class else 1,
-        plan.jobs[0].lags.size,
-        plan.counts,
-        plan.selection,
-        plan.batches.window.size,
-    )
+    groups, beyond_near = passage.grouping.weights.size, 0 if levels is None else levels.lags.size
+    shape = (groups, plan.batches.window.size, plan.lags.size - beyond_near, 2)
+    assembly = PairAssembly(passage.bundles, groups, passage.source, maker(), shape, plan.by_class, plan.counts)
     remains = remains_of(asked, passage)
     whole = f"pairs-{name}"
     graph[whole] = (assemble_pairs, assembly, finish, keys, beyond, remains)
@@ -142,13 +128,24 @@ def reduce_pairs(
         (weights, windows) mean velocities to take off.
     """
     require_maker(reach.maker)
-    if not job.by_class:
+    if job.selection is None:
         return _by_group(job, bundle, frames, reach, slopes)
+    sums, bad = sums_of_strips(job, bundle, frames, reach)
+    return Part(job.record, _batched(job.selection, sums), tuple(bad.items()))
+
+
+def sums_of_strips(
+    job: PairJob, bundle: Bundle, frames: Sequence[Frames], reach: Reach
+) -> tuple[Array, dict[str, int]]:
+    """The sums of all strips of a reach by class, (chosen pieces, strips, lags, 2, 2), and what is not finite.
+
+    From the shelf if they are kept there; else made, and kept.
+    """
     place = bundle.shelf if job.extent is not None else None
     shape = (len(bundle.pieces), job.records, job.lags.size, 2, 2)
     held = None if place is None or job.extent is None else load_pairs(place, job.extent, shape)
     if held is not None:
-        return _chosen(bundle, job, *held)
+        return _chosen(bundle, *held)
     fills = place is not None and bundle.fills
     noted: dict[str, str] = {}
     read = [Noted(some, noted) if fills and isinstance(some, Chunks) else some for some in frames]
@@ -160,14 +157,14 @@ def reduce_pairs(
         rows.append(sums)
     made = np.concatenate(rows)
     if not fills:
-        return Part(job.record, made, tuple(bad.items()))
+        return made, bad
     assert place is not None
     assert job.extent is not None
     [places] = places_of([piece.region for piece in bundle.pieces], frames, [(reach.first, reach.stop)])
     if places:
         check_same(places[0].source)
     keep_pairs(place, job.extent, made, bad, noted_of(places, noted))
-    return _chosen(bundle, job, made, bad)
+    return _chosen(bundle, made, bad)
 
 
 def load_together(some: Sequence[tuple[PairJob, Sequence[Frames], Reach]], bundle: Bundle) -> list[Part]:
@@ -175,11 +172,19 @@ def load_together(some: Sequence[tuple[PairJob, Sequence[Frames], Reach]], bundl
     return [reduce_pairs(job, bundle, frames, reach) for job, frames, reach in some]
 
 
-def _chosen(bundle: Bundle, job: PairJob, sums: Array, bad: dict[str, int]) -> Part:
+def _chosen(bundle: Bundle, sums: Array, bad: dict[str, int]) -> tuple[Array, dict[str, int]]:
     """Choose the sums of the pieces that the query asks for."""
     wanted = [piece.rule is not None for piece in bundle.pieces]
     names = {piece.parameter for piece in bundle.chosen}
-    return Part(job.record, sums[wanted], tuple((n, frame) for n, frame in bad.items() if n in names))
+    return sums[wanted], {name: frame for name, frame in bad.items() if name in names}
+
+
+def _batched(chosen: Selection, sums: Array) -> Array:
+    """The sums of batches (pieces, batches, lags, 2), added up from those of strips and classes in order."""
+    if not chosen.batch.size:
+        return np.zeros((len(sums), 0, chosen.lags.size, 2))
+    some = np.where(chosen.allowed, sums[:, chosen.strip[:, np.newaxis], chosen.lags], 0.0).sum(axis=-1)
+    return np.add.reduceat(some, np.flatnonzero(np.diff(chosen.batch, prepend=-1)), axis=1)
 
 
 def _by_group(job: PairJob, bundle: Bundle, frames: Sequence[Frames], reach: Reach, slopes: Array | None) -> Part:
@@ -194,7 +199,7 @@ def _by_group(job: PairJob, bundle: Bundle, frames: Sequence[Frames], reach: Rea
         if job.lags.size:
             _add_piece(job, piece, some, reach, groups, sums, bad, own)
         rows.append(sums)
-    return Part(job.record, np.concatenate(rows), tuple(bad.items()))
+    return Part(job.record, np.concatenate(rows)[..., 0], tuple(bad.items()))
 
 
 def _add_piece(
@@ -251,9 +256,7 @@ def assemble_pairs(
     StoreChangedError
         The store was replaced since it was opened.
     """
-    shape = (assembly.groups, assembly.records, assembly.lags, 2, assembly.classes)
-    total, found = added(assembly, partials, shape, by_piece=assembly.classes == 2)
-    sums = total[..., 0] if assembly.selection is None else _selected(assembly, total)
+    sums, found = added(assembly, partials, assembly.shape, by_piece=assembly.by_piece)
     if beyond:
         more = np.zeros((assembly.groups, *beyond[0].sums.shape[1:]))
         for bundle, one in zip(assembly.bundles, beyond, strict=True):
@@ -263,14 +266,3 @@ def assemble_pairs(
     if remains is not None:
         preserve(remains)
     return answered(finish(PairSums(sums, assembly.counts, found)), found)
-
-
-def _selected(assembly: PairAssembly, total: Array) -> Array:
-    """The sums of batches (groups, batches, lags, 2), added up from the run's strips and classes."""
-    chosen = assembly.selection
-    assert chosen is not None
-    sums = np.zeros((assembly.batches, assembly.groups, chosen.lags.size, 2))
-    by_strip = total[:, :, chosen.lags].swapaxes(0, 1)
-    for part, (strip, batch) in enumerate(zip(chosen.strip, chosen.batch, strict=True)):
-        sums[batch] += np.where(chosen.allowed[part], by_strip[strip], 0.0).sum(axis=-1)
-    return np.ascontiguousarray(sums.swapaxes(0, 1))

@@ -11,7 +11,7 @@ from analyzer.engine.frames import Chunks, Frames
 from analyzer.engine.kept.cache import Shelf, fault_of, load
 from analyzer.engine.lookback.pair_cache import load_pairs
 from analyzer.engine.lookback.pair_plan import PairJob, plan_pairs
-from analyzer.engine.lookback.pairs import reduce_pairs
+from analyzer.engine.lookback.pairs import sums_of_strips
 from analyzer.engine.lookback.passage import Reach, ask
 from analyzer.engine.measure import measure
 from analyzer.engine.pieces import Bundle
@@ -88,9 +88,9 @@ def _is_as_made(kept: Kept, shelf: Shelf) -> bool:
     if isinstance(span, Reach):
         assert kept.job is not None
         assert kept.job.extent is not None
-        made_pairs = reduce_pairs(kept.job, bundle, kept.frames, span)
-        held_pairs = load_pairs(shelf, kept.job.extent, made_pairs.sums.shape)
-        return held_pairs is not None and np.array_equal(held_pairs[0], made_pairs.sums, equal_nan=True)
+        made_pairs, _ = sums_of_strips(kept.job, bundle, kept.frames, span)
+        held_pairs = load_pairs(shelf, kept.job.extent, made_pairs.shape)
+        return held_pairs is not None and np.array_equal(held_pairs[0], made_pairs, equal_nan=True)
     assert span.bins is not None
     weights = sum(piece.weights for piece in bundle.pieces)
     held = load(shelf, span.start, span.bins, len(bundle.pieces), weights, with_fine=True, with_series=True)

@@ -67,7 +67,7 @@ def spectrum(
         step⁻¹ with `spectral_density_error` (mean ± 1.96 of it is a 95 % interval; NaN with fewer than eight sections).
         `hann_mean_squared_velocity`: its integral over frequencies, which is ⟨v²⟩ weighted with the squared Hann window
         (Parseval's theorem). `section_count` (window).
-        If all epochs of the run are equally long: the coordinates `frequency_per_epoch` and `harmonic`, the number of
+        If all epochs in the range are equally long: the coordinates `frequency_per_epoch` and `harmonic`, the number of
         the epoch's harmonic that is nearest to a frequency, 0 for none. Sections shorter than four epochs cannot show
         these lines: then `harmonic` is missing, and the attribute `epoch_lines` says why.
 
@@ -186,7 +186,7 @@ def _epoch(asked: Asked) -> tuple[int | None, str]:
         if asked.query.steps_per_epoch is not None:
             raise
         return None, "not looked for: no epochs were recorded; give --steps-per-epoch N"
-    whole = epochs.complete
+    whole = epochs.complete & epochs.within(low, high)
     lengths = (line.steps[epochs.last] - line.steps[epochs.first])[whole]
     if not lengths.size or lengths.min() != lengths.max() or lengths[0] % line.stride:
         return None, "not looked for: no epochs of equal length"

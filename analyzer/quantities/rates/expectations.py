@@ -14,6 +14,7 @@ import numpy as np
 import xarray as xr
 
 from analyzer.engine.measure import Measurement
+from analyzer.engine.norms import rms_at_end
 from analyzer.quantities.rates.schedule import Rates
 from analyzer.query.changes import flat_groups, setting_in, within
 from analyzer.query.settings import extremes
@@ -114,7 +115,7 @@ def expectations_of(run: xr.DataTree, measurement: Measurement, rates: Rates) ->
         kinds, groups = _recorded(run, measurement, start, stop)
         own = zip(kinds, groups, strict=True)
         if any(_is_decoupled(kind, group) and _number(group, "weight_decay") for kind, group in own):
-            norms = _rms(measurement) if norms is None else norms
+            norms = rms_at_end(measurement) if norms is None else norms
         known: dict[Any, Expectation] = {}
         for number, owners in enumerate(rates.owners):
             key = (owners, None if norms is None else float(norms[number]))
@@ -173,10 +174,3 @@ def _moved(measurement: Measurement) -> list[list[tuple[int, str]]]:
         [(known.groups[n], known.names[n]) for n in np.flatnonzero(row) if known.names[n] != "learning_rate"]
         for row in differ
     ]
-
-
-def _rms(measurement: Measurement) -> Array:
-    """Root mean square of the weights of each group in the last frame, (groups,)."""
-    from analyzer.quantities.rows import squares_at_end
-
-    return np.asarray(np.sqrt(squares_at_end(measurement) / measurement.plan.grouping.weights))

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Collection, Mapping, Sequence
 from typing import Any
 
 from torch.optim import Optimizer
@@ -15,36 +15,49 @@ class MovedSettings:
 
     Lifetime: one recording. The settings at its start are in the store's attribute `optimizer`. A schedule replaces a
     number by another object, so one comparison of identities for each setting is enough.
+
+    Parameters
+    ----------
+    optimizers : sequence of torch.optim.Optimizer
+    recorded : collection of str
+        Scalars of the run that is resumed. Settings among them are given for every frame: for a frame without a value,
+        readers take the one before.
     """
 
-    def __init__(self, optimizers: Sequence[Optimizer]) -> None:
-        self._watched: list[tuple[Optimizer, tuple[tuple[int, str, Any, str], ...]]] = []
+    def __init__(self, optimizers: Sequence[Optimizer], recorded: Collection[str] = ()) -> None:
+        self._watched: list[tuple[Optimizer, tuple[tuple[int, str, Any, dict[str, float], str], ...]]] = []
         number = 0
         for optimizer in optimizers:
             watched = []
             for n, group in enumerate(optimizer.param_groups):
-                watched += [(n, key, group[key], f"param_group/{number}/") for key in _WATCHED if key in group]
+                place = f"param_group/{number}/"
+                for key in _WATCHED:
+                    if key in group:
+                        numbers = _numbers(key, group[key])
+                        first = None if any(place + name in recorded for name in numbers) else group[key]
+                        watched.append((n, key, first, numbers, place))
                 number += 1
             self._watched.append((optimizer, tuple(watched)))
-        self._moved: set[str] = set()
+        self._moved = set(recorded)
 
     def now(self) -> dict[str, float]:
         """Return the settings that have moved, by the name of their scalar: `param_group/0/momentum`."""
         found: dict[str, float] = {}
         for optimizer, watched in self._watched:
             groups = optimizer.param_groups
-            for n, key, first, place in watched:
+            for n, key, first, before, place in watched:
                 try:
                     value = groups[n][key]
                 except (IndexError, KeyError):  # a group or a setting was taken away
                     continue
                 if value is not first:
-                    self._compare(place, key, first, value, found)
+                    self._compare(place, _numbers(key, value), before, found)
         return found
 
-    def _compare(self, place: str, key: str, first: Any, value: Any, found: dict[str, float]) -> None:
-        """Add a setting to `found` if its number differs, or has ever differed, from the first one."""
-        before, after = _numbers(key, first), _numbers(key, value)
+    def _compare(
+        self, place: str, after: Mapping[str, float], before: Mapping[str, float], found: dict[str, float]
+    ) -> None:
+        """Add numbers to `found` that differ, or have ever differed, from the first ones."""
         for name, number in after.items():
             if number != before.get(name):
                 self._moved.add(place + name)

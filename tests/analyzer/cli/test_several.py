@@ -201,6 +201,13 @@ def test_runs_of_several_strides_have_one_lag(sweep: Path) -> None:
     assert "Velocities are taken over 4 steps in every run" in result.stderr
     assert json.loads(result.stdout)["attrs"]["lag"] == 4
     assert "Velocities" not in invoke("temperature", f"{sweep}/*.zarr", "--lag", 4).stderr
+    for command in ("dynamics", "spectrum"):
+        refused = invoke(command, f"{sweep}/*.zarr")
+        assert (refused.exit_code, refused.stdout) == (1, "")
+        assert f"{command}: expected one stride in all runs, got " in refused.stderr
+        assert "4 in thin. Their velocities are displacements over different times" in refused.stderr
+    ages = invoke("dynamics", f"{sweep}/*.zarr", "--waiting", "0,40", "--lags", "40", "--format", "json")
+    assert {record["lag"] for record in json.loads(ages.stdout)["records"]} == {40}, "in steps, whatever the stride"
 
 
 def test_a_run_stands_at_the_settings_that_it_had_then(sweep: Path) -> None:

@@ -62,6 +62,18 @@ def test_older_and_equal_and_damaged_segments_have_no_changes(segments: object) 
     assert changes_of(segments) == ()
 
 
+def test_what_a_schedule_moved_is_no_change() -> None:
+    """The recorder lists it in the segment. Groups are numbered through all optimizers."""
+    one, two = sgd(0.1, momentum=0.9), sgd(0.1, momentum=0.9)
+    began = segment(0, 0, optimizer=one + two, stride=1)
+    moved = [{"param_group": 1, "setting": "momentum"}]
+    went_on = segment(9, 9, optimizer=sgd(0.1, momentum=0.5) + sgd(0.1, momentum=0.8), stride=1, scheduled=moved)
+    (change,) = changes_of([began, went_on])
+    assert change.differences == ("optimizer 0 momentum 0.9 → 0.5",)
+    for damaged in (3, [None], [{"param_group": [], "setting": {}}]):
+        assert len(changes_of([began, went_on | {"scheduled": damaged}])[0].differences) == 2
+
+
 @pytest.mark.parametrize("continuous", [False, True])
 def test_a_window_spans_a_change_where_it_has_updates_of_both_sides(continuous: bool) -> None:
     steps, changes = np.arange(100), changes_of(resumed(continuous=continuous))

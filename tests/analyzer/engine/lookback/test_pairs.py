@@ -297,14 +297,29 @@ def test_filling_leaves_dynamics_out_on_request_and_refuses_what_was_not_written
 @pytest.mark.filterwarnings("ignore::ResourceWarning")
 @pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")
 def test_threads_processes_and_a_cluster_give_the_same_bits(long_store: Path, tmp_path: Path) -> None:
+    from distributed import Client
+
     options = ("dynamics", long_store, "--by", "row", "--window", 1000, "--no-cache", "--format", "json")
     threads = json.loads(invoke(*options).stdout)["records"]
     processes = shell(*options, "--scheduler", "processes", "--workers", 2)
     assert json.loads(processes.stdout)["records"] == threads
+    asked = analyzer.open_run(long_store).thermo
+    others = {
+        "spectrum": asked.spectrum(by="row", sections=128, window=1000),
+        "modes": asked.modes(by="row", frames=200, modes=2),
+        "weights of modes": asked.mode_weights(by="layer", frames=200, modes=2),
+        "ageing": asked.ageing(waiting="1:1000:log", lags=[1, 100]),
+    }
     with cluster(tmp_path) as started:
         done = shell(*options, "--scheduler", started.address)
+        with Client(started.address, set_as_default=False) as client:
+            found = {title: answer.compute(scheduler=client) for title, answer in others.items()}
     assert done.returncode == 0, done.stderr
     assert json.loads(done.stdout)["records"] == threads
+    for title, answer in others.items():
+        here = answer.compute(scheduler="threads", num_workers=2)
+        xr.testing.assert_identical(found[title], here)
+        assert all(bool(column.notnull().any()) for column in here.data_vars.values()), title
 
 
 def test_a_weight_that_is_not_finite_is_named(make: Callable[..., Path]) -> None:

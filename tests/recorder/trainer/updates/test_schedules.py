@@ -106,6 +106,13 @@ def test_a_setting_that_returns_goes_on_and_replaced_groups_are_seen() -> None:
     assert moved.now() == {"param_group/0/momentum": 0.9, "param_group/0/weight_decay": 0.5}
 
 
+def test_a_setting_that_the_resumed_run_recorded_goes_on_from_the_first_frame() -> None:
+    parameter = torch.nn.Parameter(torch.zeros(2))
+    optimizer = torch.optim.Adam([parameter], betas=(0.8, 0.999))
+    moved = MovedSettings([optimizer], {"loss", "param_group/0/beta1"})
+    assert moved.now() == {"param_group/0/beta1": 0.8}
+
+
 def test_a_store_without_lists_of_parameters_is_resumed_without_a_word(
     tmp_path: Path, capfd: pytest.CaptureFixture[str]
 ) -> None:
