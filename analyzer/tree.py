@@ -58,7 +58,7 @@ from analyzer.query.spacing import segments_in, whole_steps
 from analyzer.query.timeline import Timeline, timeline
 from analyzer.store.names import variable_names
 from analyzer.store.reading import StoredArray, check_length, read, source_of
-from analyzer.store.schema import Parameter, Store, parameter_of, segments_of
+from analyzer.store.schema import Parameter, Segment, Store, parameter_of, segments_of
 
 Array = np.ndarray[Any, np.dtype[Any]]
 
@@ -207,54 +207,18 @@ def trajectory(tree: xr.DataTree) -> Trajectory:
         The object is not the tree of a run, its arrays lost the attributes that name their layers, or its steps do not
         increase.
     """
-    is_tree = isinstance(tree, xr.DataTree)
-    missing = [] if is_tree and "step" in tree.coords else ["coordinate"]
-    missing += [] if is_tree and "parameters" in tree.children else ["group"]
-    if missing:
-        lacks = f" without the {' and the '.join(missing)}" if is_tree else ""
-        raise TreeError(
-            f"Run: expected a DataTree with a coordinate 'step' and a group 'parameters', got "
-            f"{type(tree).__name__}{lacks}. "
-            "Temperatures are defined for a whole run. Open one: analyzer.open_run(path)"
-        )
+    _check_is_run(tree)
     arrays: dict[str, xr.DataArray] = {}
     parameters = []
     above = tree.path.rstrip("/")  # a run of a sweep is a child of its root
     for node in tree["parameters"].subtree:
         for name, array in node.data_vars.items():
             path = f"{node.path.removeprefix(above).strip('/')}/{name}"
-            if "step" not in array.dims:
-                raise TreeError(
-                    f"{path}: expected an array with the dimension 'step', got {array.dims}. Without it there is no "
-                    "velocity. Pass the tree as it was before the reduction, or drop this variable.",
-                    path=path,
-                )
-            last = array if array.dims[-1] == "step" else array.transpose(..., "step")
-            try:
-                p = parameter_of(path, array.attrs, last.shape[:-1], str(array.dtype))
-            except KeyError as error:
-                raise TreeError(
-                    f"{path}: expected the attribute {error}, got an array without it. It says to which layer the "
-                    "weights belong. Keep attributes: with xarray.set_options(keep_attrs=True): ... "
-                    "(help(analyzer.tree) says what a tree must carry)",
-                    path=path,
-                ) from error
-            except (TypeError, ValueError, OverflowError) as error:
-                raise TreeError(
-                    f"{path}: expected attributes of the right types, got: {error}. Mend the attribute "
-                    "(help(analyzer.tree) says what a tree must carry)",
-                    path=path,
-                ) from error
+            p, last = _parameter(path, array)
             if p.name in arrays:
                 raise TreeError(
                     f"{path}: expected one array with the attribute name = {p.name!r}, got two. The weights of one "
                     "would not count. Give each its own name.",
-                    path=path,
-                )
-            if array.dtype.kind not in "fiub":
-                raise TreeError(
-                    f"{path}: expected real numbers, got {array.dtype}. A weight is one of them. Drop the array, or "
-                    "make its parts arrays of their own.",
                     path=path,
                 )
             arrays[p.name] = last
@@ -264,14 +228,7 @@ def trajectory(tree: xr.DataTree) -> Trajectory:
         order = {p.path: n for n, p in enumerate(origin.store.parameters)}
         parameters.sort(key=lambda p: order.get(p.path, len(order)))
     listed = tree.attrs.get("segments", [])
-    try:
-        segments = segments_of("run", listed)
-    except DamagedStoreError as error:
-        raise TreeError(
-            f"attribute 'segments' of the run: expected a list of objects with first_frame and first_step, got "
-            f"{str(listed)[:60]}. Mend the attribute, or leave it out: then each stretch of equal spacing counts as a "
-            "segment (help(analyzer.tree) says what a tree must carry)"
-        ) from error
+    segments = _segments(listed)
     opened = _untouched(origin, tree, {p.path: arrays[p.name] for p in parameters})
     steps = whole_steps(np.asarray(tree["step"].values))
     if opened is not None:
@@ -296,6 +253,62 @@ def trajectory(tree: xr.DataTree) -> Trajectory:
         opened=opened,
         lazy=any(array.chunks is not None for array in arrays.values()),
     )
+
+
+def _check_is_run(tree: object) -> None:
+    missing = [] if isinstance(tree, xr.DataTree) and "step" in tree.coords else ["coordinate"]
+    missing += [] if isinstance(tree, xr.DataTree) and "parameters" in tree.children else ["group"]
+    if missing:
+        lacks = f" without the {' and the '.join(missing)}" if isinstance(tree, xr.DataTree) else ""
+        raise TreeError(
+            f"Run: expected a DataTree with a coordinate 'step' and a group 'parameters', got "
+            f"{type(tree).__name__}{lacks}. "
+            "Temperatures are defined for a whole run. Open one: analyzer.open_run(path)"
+        )
+
+
+def _parameter(path: str, array: xr.DataArray) -> tuple[Parameter, xr.DataArray]:
+    """The parameter that an array of a tree holds, and the array with its steps last."""
+    if "step" not in array.dims:
+        raise TreeError(
+            f"{path}: expected an array with the dimension 'step', got {array.dims}. Without it there is no velocity. "
+            "Pass the tree as it was before the reduction, or drop this variable.",
+            path=path,
+        )
+    last = array if array.dims[-1] == "step" else array.transpose(..., "step")
+    try:
+        p = parameter_of(path, array.attrs, last.shape[:-1], str(array.dtype))
+    except KeyError as error:
+        raise TreeError(
+            f"{path}: expected the attribute {error}, got an array without it. It says to which layer the weights "
+            "belong. Keep attributes: with xarray.set_options(keep_attrs=True): ... "
+            "(help(analyzer.tree) says what a tree must carry)",
+            path=path,
+        ) from error
+    except (TypeError, ValueError, OverflowError) as error:
+        raise TreeError(
+            f"{path}: expected attributes of the right types, got: {error}. Mend the attribute (help(analyzer.tree) "
+            "says what a tree must carry)",
+            path=path,
+        ) from error
+    if array.dtype.kind not in "fiub":
+        raise TreeError(
+            f"{path}: expected real numbers, got {array.dtype}. A weight is one of them. Drop the array, or make its "
+            "parts arrays of their own.",
+            path=path,
+        )
+    return p, last
+
+
+def _segments(listed: object) -> tuple[Segment, ...]:
+    try:
+        return segments_of("run", listed)
+    except DamagedStoreError as error:
+        raise TreeError(
+            f"attribute 'segments' of the run: expected a list of objects with first_frame and first_step, got "
+            f"{str(listed)[:60]}. Mend the attribute, or leave it out: then each stretch of equal spacing counts as a "
+            "segment (help(analyzer.tree) says what a tree must carry)"
+        ) from error
 
 
 def scalars_of(tree: xr.DataTree) -> dict[str, xr.DataArray]:

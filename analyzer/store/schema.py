@@ -129,6 +129,46 @@ def read_store(location: str | Path) -> Store:
 
 def parse_store(location: str, document: object) -> Store:
     """The store that a decoded root `zarr.json` describes."""
+    root, attrs = _of_ours(location, document)
+    arrays = _arrays(location, root)
+    step = arrays.get("step")
+    if step is None:
+        raise DamagedStoreError(
+            f"{location}: expected an array 'step', got none. Frames without their steps have no velocities. "
+            f"Restore the store from a copy, or run: recorder recover {location}",
+            location=location,
+        )
+    frames = _length(location, "step", step)
+    parameters = []
+    scalars = []
+    for path, node in arrays.items():
+        if path == "step":
+            continue
+        if not is_path(path):
+            raise damaged(location, "paths of arrays", "names that stay within the store", path)
+        if _length(location, path, node) != frames:
+            raise damaged(location, f"array {path!r}", f"{frames} frames, as 'step' has", _length(location, path, node))
+        if path.startswith("parameters/"):
+            parameters.append(_parameter(location, path, node))
+        elif "/" not in path:
+            name = scalar_name(path, node.get("attributes"))
+            scalars.append(Scalar(name, path, node["data_type"], tuple(node["dimension_names"]), tuple(node["shape"])))
+    return Store(
+        location=location,
+        run_id=attrs.get("run_id", ""),
+        status=str(attrs.get("status", "")),
+        frames=frames,
+        chunk_steps=_positive(location, attrs, "chunk_steps"),
+        stride=_positive(location, attrs, "stride"),
+        segments=segments_of(location, attrs.get("segments", [])),
+        parameters=with_frozen(parameters, attrs),
+        scalars=tuple(scalars),
+        attrs=attrs,
+    )
+
+
+def _of_ours(location: str, document: object) -> tuple[Mapping[str, Any], Mapping[str, Any]]:
+    """A root document and its attributes, which a recorder wrote, of a version that we know."""
     attrs = document.get("attributes") if isinstance(document, dict) else None
     if (
         not isinstance(document, dict)
@@ -158,41 +198,7 @@ def parse_store(location: str, document: object) -> Store:
             location=location,
             version=version,
         )
-    arrays = _arrays(location, document)
-    step = arrays.get("step")
-    if step is None:
-        raise DamagedStoreError(
-            f"{location}: expected an array 'step', got none. Frames without their steps have no velocities. "
-            f"Restore the store from a copy, or run: recorder recover {location}",
-            location=location,
-        )
-    frames = _length(location, "step", step)
-    parameters = []
-    scalars = []
-    for path, node in arrays.items():
-        if path == "step":
-            continue
-        if not is_path(path):
-            raise damaged(location, "paths of arrays", "names that stay within the store", path)
-        if _length(location, path, node) != frames:
-            raise damaged(location, f"array {path!r}", f"{frames} frames, as 'step' has", _length(location, path, node))
-        if path.startswith("parameters/"):
-            parameters.append(_parameter(location, path, node))
-        elif "/" not in path:
-            name = scalar_name(path, node.get("attributes"))
-            scalars.append(Scalar(name, path, node["data_type"], tuple(node["dimension_names"]), tuple(node["shape"])))
-    return Store(
-        location=location,
-        run_id=run_id,
-        status=str(attrs.get("status", "")),
-        frames=frames,
-        chunk_steps=_positive(location, attrs, "chunk_steps"),
-        stride=_positive(location, attrs, "stride"),
-        segments=segments_of(location, attrs.get("segments", [])),
-        parameters=with_frozen(parameters, attrs),
-        scalars=tuple(scalars),
-        attrs=attrs,
-    )
+    return document, attrs
 
 
 def segments_of(location: str, listed: object) -> tuple[Segment, ...]:
