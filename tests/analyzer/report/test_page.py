@@ -326,16 +326,6 @@ def test_a_damaged_chunk_is_told_in_its_place(make: Callable[..., Path], tmp_pat
     assert len(chart["x"]) == 100
 
 
-def test_damaged_steps_leave_the_overview(make: Callable[..., Path], tmp_path: Path) -> None:
-    store = make()
-    chunk_file(store, "step", 1).unlink()
-    page = report(tmp_path, store)
-    assert page.column("run-0-overview", "parameter")[0] == "conv1.lin.weight"
-    for section in page.notes:
-        assert any("step" in note for note in page.notes[section]), section
-    assert len(page.notes) == len(RUN_PARTS)
-
-
 @pytest.mark.parametrize("frames", [0, 1, 2, 5, 41])
 def test_short_runs(tmp_path: Path, frames: int) -> None:
     short = {name: values[..., :frames] for name, values in walks(4, 64).items()}

@@ -11,7 +11,7 @@ import analyzer
 from analyzer.quantities.rates.expectations import expectation
 from analyzer.statistics.uncertainty import NORMAL
 from tests import oracles
-from tests.analyzer.quantities.rates.test_schedule import NOISE, STIFFNESS, Make, recorded, sgd
+from tests.analyzer.scheduled import NOISE, STIFFNESS, Make, recorded, sgd
 from tests.stores import edit_root, segment
 
 
