@@ -19,7 +19,7 @@ from recorder.codecs import CODECS, DEFAULT
 from recorder.errors import UsageError
 from recorder.imports.formats import Array, Opener
 from recorder.imports.names import Globs
-from recorder.imports.series import Series, common_stride, look, stretches_of, total_bytes
+from recorder.imports.series import Choices, Series, common_stride, look, stretches_of, total_bytes
 from recorder.names import recorded_name, user_path
 from recorder.root import CHUNK_CHECKSUMS, FORMAT, FORMAT_VERSION, now
 from recorder.schema import Schema
@@ -87,7 +87,7 @@ def import_checkpoints(
     memory_limit : int, optional
         Bytes; default three quarters of the free memory.
     key, prefix, step_pattern, steps_per_epoch, model, include, exclude, formats
-        As for `recorder.imports.series.look`.
+        As for `recorder.imports.series.Choices`.
 
     Returns
     -------
@@ -102,10 +102,11 @@ def import_checkpoints(
     """
     place = user_path(store)
     check_place(place, overwrite=overwrite)
-    series = look(
-        paths, key=key, prefix=prefix, step_pattern=step_pattern, steps_per_epoch=steps_per_epoch, model=model,
+    choices = Choices(
+        key=key, prefix=prefix, step_pattern=step_pattern, steps_per_epoch=steps_per_epoch, model=model,
         include=include, exclude=exclude, formats=formats,
     )  # fmt: skip
+    series = look(paths, choices)
     return build(
         series, place, overwrite=overwrite, compression=compression, hyperparameters=hyperparameters,
         memory_limit=memory_limit,

@@ -11,7 +11,7 @@ import click
 
 from recorder.budget import format_bytes, parse_bytes
 from recorder.imports.build import build
-from recorder.imports.series import describe, look
+from recorder.imports.series import Choices, describe, look
 from recorder.patterns import listing
 from recorder.text import printable
 from recorder.writer.fresh import check_place
@@ -29,11 +29,11 @@ def run(
     dry_run: bool,
     **names: Any,
 ) -> None:
-    """Show which file becomes which step, then make the store; `names` are further options of `look`."""
+    """Show which file becomes which step, then make the store; `names` are further choices."""
     limit = None if memory_limit is None else parse_bytes(memory_limit)
     if not dry_run:
         check_place(store, overwrite=overwrite)
-    series = look(checkpoints, include=include or None, exclude=exclude or None, **names)
+    series = look(checkpoints, Choices(include=include or None, exclude=exclude or None, **names))
     for line in describe(series):
         tell(line)
     for sentence in series.said:

@@ -138,24 +138,12 @@ def common_stride(steps: Sequence[int]) -> int:
     return math.gcd(*(after - before for before, after in pairwise(steps)))
 
 
-def look(
-    paths: Iterable[str | os.PathLike[str]],
-    *,
-    key: str | None = None,
-    prefix: str = "",
-    step_pattern: str | None = None,
-    steps_per_epoch: int | None = None,
-    model: str | None = None,
-    include: Globs = None,
-    exclude: Globs = None,
-    formats: Mapping[str, Opener] | None = None,
-) -> Series:
-    """Look at every checkpoint of a series: steps, names, shapes. Weights are read only of files with equal steps.
+@dataclass(frozen=True, kw_only=True)
+class Choices:
+    """What is taken of checkpoint files, and how their steps and names are read.
 
     Parameters
     ----------
-    paths : iterable of path
-        Files, folders, patterns.
     key : str, optional
         Name under which a torch file holds the weights, dotted. Not needed if there is only one.
     prefix : str
@@ -170,16 +158,37 @@ def look(
         Glob patterns over dotted names.
     formats : mapping of suffix to Opener, optional
         Further formats (`recorder.imports.formats`).
+    """
+
+    key: str | None = None
+    prefix: str = ""
+    step_pattern: str | None = None
+    steps_per_epoch: int | None = None
+    model: str | None = None
+    include: Globs = None
+    exclude: Globs = None
+    formats: Mapping[str, Opener] | None = None
+
+
+def look(paths: Iterable[str | os.PathLike[str]], choices: Choices | None = None) -> Series:
+    """Look at every checkpoint of a series: steps, names, shapes. Weights are read only of files with equal steps.
+
+    Parameters
+    ----------
+    paths : iterable of path
+        Files, folders, patterns.
+    choices : Choices, optional
 
     Raises
     ------
     CheckpointError, SelectionError, UsageError
     """
-    known = formats or {}
+    choices = choices or Choices()
+    key, prefix, known = choices.key, choices.prefix, choices.formats or {}
     places = find(paths, known)
     if len(places) < 2:
         raise _too_few(places[0].label, 1)
-    made = None if model is None else load_model(model)
+    made = None if choices.model is None else load_model(choices.model)
     chosen: Chosen | None = None
     found: list[Notes] = []
     differences: list[str] = []
@@ -189,7 +198,7 @@ def look(
             found.append(notes_of(place, checkpoint.notes, with_optimizer=False))
         if chosen is None:
             try:
-                options: dict[str, Any] = {"prefix": prefix, "include": include, "exclude": exclude}
+                options: dict[str, Any] = {"prefix": prefix, "include": choices.include, "exclude": choices.exclude}
                 chosen = choose(tensors, **options) if made is None else choose_by_model(made, tensors, **options)
             except CheckpointError as error:
                 raise CheckpointError(f"{place.label}: {error}") from error
@@ -204,7 +213,8 @@ def look(
             f"{'; '.join(differences[:_MOST_NAMED])}{more}. A store holds one model: import the files of one, or leave "
             "out what differs (--exclude NAME)."
         )
-    steps = steps_of([place.label for place in places], [one.step for one in found], step_pattern, steps_per_epoch)
+    labels, known_steps = [place.label for place in places], [one.step for one in found]
+    steps = steps_of(labels, known_steps, choices.step_pattern, choices.steps_per_epoch)
     order = sorted(range(len(places)), key=lambda n: steps.numbers[n])
     members = [Member(places[n], steps.numbers[n], found[n].scalars) for n in order]
     said = [*chosen.said, *steps.said, *dict.fromkeys(text for one in found for text in one.said)]
