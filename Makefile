@@ -34,21 +34,24 @@ check: .venv/installed
 	MYPYPATH=examples $(BIN)/mypy --explicit-package-bases --exclude 'examples/(paper|demo)' examples
 	$(BIN)/lint-imports
 
-# What every worker would compile for itself when it first begins: the modules of libraries, and our kernels. It takes the
-# core that the checks leave idle.
+# What is heavy has targets of its own, which continuous integration runs, too: benchmarks, reproduction, trainers, wheels,
+# and docs, whose build runs the blocks of code of its pages.
+QUICK := -m 'not built and not reproduction' --ignore tests/benchmarks --ignore tests/integrations --ignore tests/wheels
+
+# What every worker would compile for itself when it first begins: the modules of libraries, our tests, and our kernels. It
+# takes the core that the checks leave idle.
 warm: .venv/installed
 	$(BIN)/python -W ignore -c 'import analyzer.cli, analyzer.engine.compiled, analyzer.engine.lookback.pairs_compiled, distributed, \
 	matplotlib.pyplot, scipy.stats, torch._dynamo, torch_geometric.nn, xarray'
+	$(BIN)/pytest --numprocesses 0 --collect-only -qq $(QUICK) > /dev/null || true
 
 # In parallel, three workers on two cores, since many tests wait. Tests that share a slow fixture are in one xdist_group
 # and run on one worker. Tests that train or measure have a core for each worker.
 PYTEST := $(BIN)/pytest --numprocesses $(WORKERS) --dist loadgroup --no-loadscope-reorder --durations 10
 
-# What is heavy has targets of its own, which continuous integration runs, too: benchmarks, reproduction, trainers, wheels,
-# and docs, whose build runs the blocks of code of its pages.
 test: .venv/installed
 	$(MAKE) --jobs 2 check warm
-	$(PYTEST) -m 'not built and not reproduction' --ignore tests/benchmarks --ignore tests/integrations --ignore tests/wheels
+	$(PYTEST) $(QUICK)
 
 # Every benchmark once, small, and what their tables claim.
 benchmarks: .venv/installed

@@ -17,6 +17,7 @@ import os
 import re
 import shutil
 from dataclasses import asdict, dataclass
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -133,12 +134,22 @@ class SpoolFile:
             self._array(start, plane.travel_dtype, (frames, plane.elements))
             for start, plane in zip(layout.planes, session.schema.planes, strict=True)
         ]
-        of_update = self.scalars[:, : 1 + session.param_groups].view(np.uint8)
-        planes = [plane.view(np.uint8) for plane in self.planes]
-        # For each row: the bytes of each plane, and of the scalars that belong to the update.
-        self.rows = [tuple(row.data for row in rows) for rows in zip(*planes, strict=True)]
-        self._of_update = [row.data for row in of_update]
+        self._updates_scalars = 1 + session.param_groups
         self._all_scalars = self.bytes[layout.scalars : layout.scalars + 8 * frames * columns].data
+
+    # Two views of every row are thousands of objects for a file. Most files of a pool are never used, and to make the
+    # views of all of them had Python search its whole memory for garbage, again and again.
+
+    @cached_property
+    def rows(self) -> list[tuple[memoryview[Any], ...]]:
+        """For each row, the bytes of each plane."""
+        planes = [plane.view(np.uint8) for plane in self.planes]
+        return [tuple(row.data for row in rows) for rows in zip(*planes, strict=True)]
+
+    @cached_property
+    def _of_update(self) -> list[memoryview[Any]]:
+        """For each row, the bytes of the scalars that belong to the update."""
+        return [row.data for row in self.scalars[:, : self._updates_scalars].view(np.uint8)]
 
     def _words(self, start: int, count: int, code: str) -> memoryview[Any]:
         return self.bytes[start : start + 8 * count].data.cast(code)  # type: ignore[call-overload, no-any-return]

@@ -6,10 +6,12 @@ import gc
 import os
 import signal
 import sys
-from collections.abc import Iterator
+from collections.abc import Generator, Iterator
 
 import pytest
 from hypothesis import HealthCheck, settings
+
+from tests.scripts import Scripts
 
 # Before numpy and torch are loaded, here and in every process that a test starts: the models and arrays of tests gain
 # nothing from threads, and threads that wait for a busy core lose much. A test that wants threads asks for them.
@@ -28,6 +30,13 @@ SHORT = ("tests/analyzer/fitting", "tests/analyzer/statistics", "tests/analyzer/
 """Folders without slow tests. They run last, so that all workers end at about the same time."""
 
 
+@pytest.fixture(scope="session")
+def scripts() -> Iterator[Scripts]:
+    """Runs scripts where torch is loaded already, which takes seconds: its tests are in the xdist_group "scripts"."""
+    with Scripts() as running:
+        yield running
+
+
 @pytest.fixture(autouse=True)
 def _recorders_go_with_their_test() -> Iterator[None]:
     """A recorder that a test leaves in a cycle of references says so when it is collected: now, not in a later test."""
@@ -35,6 +44,17 @@ def _recorders_go_with_their_test() -> Iterator[None]:
     exits = sys.modules.get("recorder.trainer.exits")
     if exits is not None and exits._open:
         gc.collect()
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_collection() -> Generator[None, object, object]:
+    """Modules and items live to the end: whenever Python looks for garbage, it need not look through them."""
+    gc.disable()
+    try:
+        return (yield)
+    finally:
+        gc.freeze()
+        gc.enable()
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:

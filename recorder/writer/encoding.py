@@ -8,10 +8,7 @@ from typing import Any
 
 import google_crc32c
 import numpy as np
-from numcodecs.blosc import Blosc
-from numcodecs.pcodec import PCodec
-from numcodecs.zstd import Zstd
-from pcodec import standalone
+from pcodec import ChunkConfig, DeltaSpec, ModeSpec, PagingSpec, standalone
 
 from recorder.codecs import Codec, Document, codec_of, pcodec_settings
 
@@ -37,10 +34,13 @@ def encode_chunk(chunk: Array, compression: str, *, draft: bool = False, padded:
         The last steps hold the fill value.
     """
     chunk = np.ascontiguousarray(chunk)
-    compressor = _compressor(codec_of(compression, chunk.itemsize), chunk.itemsize, chunk.shape[-1])
-    if isinstance(compressor, PCodec):
-        compressor = _tuned(chunk, pcodec_settings(chunk.shape[-1], draft=draft, padded=padded))
-    body = bytes(compressor.encode(chunk)) if compressor else chunk.tobytes()
+    codec = codec_of(compression, chunk.itemsize)
+    if codec.name == "pcodec":
+        settings = pcodec_settings(chunk.shape[-1], draft=draft, padded=padded)
+        body: bytes = standalone.simple_compress(chunk.reshape(-1), _tuned(chunk, settings))
+    else:
+        compressor = _compressor(codec, chunk.itemsize, chunk.shape[-1])
+        body = bytes(compressor.encode(chunk)) if compressor else chunk.tobytes()
     return body + struct.pack("<I", google_crc32c.value(body))
 
 
@@ -55,17 +55,18 @@ def decode_chunk(data: bytes, dtype: np.dtype[Any], shape: tuple[int, ...], comp
     body, stored = data[:-4], data[-4:]
     if len(data) < 4 or struct.pack("<I", google_crc32c.value(body)) != stored:
         raise ValueError("the checksum does not hold")
-    compressor = _compressor(codec_of(compression, dtype.itemsize), dtype.itemsize, shape[-1])
+    codec = codec_of(compression, dtype.itemsize)
     chunk: Array = np.zeros(math.prod(shape), dtype)
-    if compressor is None:
+    if codec.compressor is None:
         chunk[...] = np.frombuffer(body, dtype)
         return chunk.reshape(shape)
     try:
-        if isinstance(compressor, PCodec):
+        if codec.name == "pcodec":
             progress = standalone.simple_decompress_into(body, chunk)
             whole = progress.finished and progress.n_processed == chunk.size
         else:
-            compressor.decode(body, chunk)  # refuses what is larger than its target
+            # refuses what is larger than its target
+            _compressor(codec, dtype.itemsize, shape[-1]).decode(body, chunk)
             whole = True
     except RuntimeError as error:  # what the libraries raise for bytes that are no buffer of theirs
         raise ValueError(f"it cannot be decoded ({error})") from error
@@ -81,26 +82,37 @@ def most_bytes(shape: tuple[int, ...], dtype: np.dtype[Any]) -> int:
 
 
 def _compressor(codec: Codec, itemsize: int, length: int) -> Any:
-    """Return the compressor that the codec's Zarr document describes; None if it compresses nothing."""
+    """Return the compressor that the codec's Zarr document describes, but for pcodec; None if it compresses nothing.
+
+    Importing numcodecs takes as long as importing numpy, nearly: a writer of pcodec, which is the usual one, does not.
+    """
     if codec.compressor is None:
         return None
+    from numcodecs.blosc import Blosc
+    from numcodecs.zstd import Zstd
+
     document = codec.compressor(itemsize, length)
-    return _COMPRESSORS[document["name"]](**document["configuration"])
+    settings = document["configuration"]
+    if document["name"] == "zstd":
+        return Zstd(**settings)
+    shuffle = {"bitshuffle": Blosc.BITSHUFFLE}[settings["shuffle"]]
+    return Blosc(settings["cname"], settings["clevel"], shuffle, settings["blocksize"])  # it sees the size of elements
 
 
-def _blosc(*, typesize: int, shuffle: str, **settings: Any) -> Blosc:
-    return Blosc(shuffle={"bitshuffle": Blosc.BITSHUFFLE}[shuffle], **settings)  # Blosc takes the size from the array
-
-
-_COMPRESSORS = {"numcodecs.pcodec": PCodec, "blosc": _blosc, "zstd": Zstd}
-
-
-def _tuned(chunk: Array, settings: Document) -> PCodec:
-    """Return pcodec with the order of differences that takes the fewest bytes for a sample of the chunk's rows."""
+def _tuned(chunk: Array, settings: Document) -> ChunkConfig:
+    """Return pcodec's settings with the order of differences that takes the fewest bytes for a sample of the rows."""
     if chunk.size < 8 * _SAMPLE or chunk.dtype.kind != "f":
-        return PCodec(**settings)
+        return _config(settings, DeltaSpec.auto())
     rows = chunk.reshape(-1, chunk.shape[-1])
-    sample = np.ascontiguousarray(rows[:: -(-chunk.size // _SAMPLE)])
-    tuned = settings | {"delta_spec": "try_consecutive"}
-    codecs = [PCodec(**tuned, delta_encoding_order=order) for order in _ORDERS]
-    return min(codecs, key=lambda codec: len(codec.encode(sample)))
+    sample = np.ascontiguousarray(rows[:: -(-chunk.size // _SAMPLE)]).reshape(-1)
+    configs = [_config(settings, DeltaSpec.try_consecutive(order)) for order in _ORDERS]
+    return min(configs, key=lambda config: len(standalone.simple_compress(sample, config)))
+
+
+def _config(settings: Document, differences: DeltaSpec) -> ChunkConfig:
+    return ChunkConfig(
+        compression_level=settings["level"],
+        mode_spec={"classic": ModeSpec.classic}[settings["mode_spec"]](),
+        delta_spec=differences,
+        paging_spec=PagingSpec.equal_pages_up_to(settings["equal_pages_up_to"]),
+    )

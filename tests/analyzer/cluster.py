@@ -19,10 +19,11 @@ from tests.patience import PATIENCE
 
 @dataclass(frozen=True)
 class Cluster:
-    """Where the scheduler listens, and the processes of the workers."""
+    """Where the scheduler listens, the processes of the workers, and the folder in which they run."""
 
     address: str
     workers: tuple[subprocess.Popen[bytes], ...]
+    folder: Path
 
 
 @contextmanager
@@ -31,31 +32,45 @@ def cluster(folder: Path, workers: int = 2) -> Iterator[Cluster]:
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         address = f"tcp://127.0.0.1:{probe.getsockname()[1]}"
+    port = address.rpartition(":")[2]
+    processes = [_dask(folder, "scheduler", "--host", "127.0.0.1", "--port", port, "--no-dashboard")]
+    try:
+        processes += [_worker(address, folder) for _ in range(workers)]
+        _wait_for_workers(address, workers)
+        yield Cluster(address, tuple(processes[1:]), folder)
+    finally:
+        _end(*reversed(processes))
+
+
+@contextmanager
+def another_worker(running: Cluster) -> Iterator[subprocess.Popen[bytes]]:
+    """Start one more worker in a cluster, which the test may kill."""
+    process = _worker(running.address, running.folder)
+    try:
+        _wait_for_workers(running.address, len(running.workers) + 1)
+        yield process
+    finally:
+        _end(process)
+
+
+def _worker(address: str, folder: Path) -> subprocess.Popen[bytes]:
+    return _dask(folder, "worker", address, "--nthreads", "1", "--no-dashboard", "--no-nanny")
+
+
+def _dask(folder: Path, *words: str) -> subprocess.Popen[bytes]:
     environment = {
         **os.environ,
         "PYTHONPATH": str(Path(analyzer.__file__).parents[1]),
         "DASK_DISTRIBUTED__DASHBOARD": "x",
     }
-    dask = [sys.executable, "-m", "dask"]
-    quiet: dict[str, Any] = {
-        "stdout": subprocess.DEVNULL,
-        "stderr": subprocess.DEVNULL,
-        "env": environment,
-        "cwd": folder,
-    }
-    port = address.rpartition(":")[2]
-    processes = [
-        subprocess.Popen([*dask, "scheduler", "--host", "127.0.0.1", "--port", port, "--no-dashboard"], **quiet)
-    ]
-    try:
-        worker = [*dask, "worker", address, "--nthreads", "1", "--no-dashboard", "--no-nanny"]
-        processes += [subprocess.Popen(worker, **quiet) for _ in range(workers)]
-        _wait_for_workers(address, workers)
-        yield Cluster(address, tuple(processes[1:]))
-    finally:
-        for process in reversed(processes):
-            process.kill()  # to end in order, a worker would wait for the scheduler, which is gone
-            process.wait(PATIENCE)
+    quiet: dict[str, Any] = {"stdout": subprocess.DEVNULL, "stderr": subprocess.DEVNULL}
+    return subprocess.Popen([sys.executable, "-m", "dask", *words], **quiet, env=environment, cwd=folder)
+
+
+def _end(*processes: subprocess.Popen[bytes]) -> None:
+    for process in processes:
+        process.kill()  # to end in order, a worker would wait for the scheduler, which is gone
+        process.wait(PATIENCE)
 
 
 def _wait_for_workers(address: str, count: int) -> None:

@@ -1,12 +1,13 @@
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
 
+from tests.analyzer.cluster import Cluster, cluster
 from tests.stores import write_store
 
 
@@ -35,3 +36,10 @@ def make(tmp_path: Path, frames: dict[str, np.ndarray]) -> Callable[..., Path]:
 @pytest.fixture
 def store(make: Callable[..., Path]) -> Path:
     return make()
+
+
+@pytest.fixture(scope="session")
+def two_workers(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Cluster]:
+    """A cluster with two workers, which takes seconds to start: its tests are in the xdist_group "cluster"."""
+    with cluster(tmp_path_factory.mktemp("cluster")) as started:
+        yield started

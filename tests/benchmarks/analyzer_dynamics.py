@@ -2,6 +2,7 @@
 
     python -m tests.benchmarks.analyzer_dynamics             # 772 MB
     python -m tests.benchmarks.analyzer_dynamics --long      # also the second question on 8.8 GB, and memory to 65,536
+    python -m tests.benchmarks.analyzer_dynamics --only modes --rounds 1
 
 Target: 40 lags by layer, one pass, at least 0.2 of decode-only throughput on two threads; a second question from kept
 sums 100 times faster; memory flat from 4,096 to 65,536 steps. Every way runs with the same threads on the same store.
@@ -18,7 +19,7 @@ import os
 import subprocess
 import sys
 import tempfile
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from time import perf_counter, process_time
 from typing import Any
@@ -156,14 +157,15 @@ _PROBE = """
 import json, sys
 import analyzer
 from analyzer.query.query import Query
-quantity, path, tiny, by = sys.argv[1:]
+quantity, path, tiny, by, workers = sys.argv[1:]
+workers = int(workers)
 module = __import__(f"analyzer.quantities.motion.{quantity}", fromlist=["x"])
 function = getattr(module, {"dynamics": "dynamics_of", "spectrum": "spectrum_of", "modes": "modes_with"}[quantity])
 def status(field):
     return int(next(line for line in open("/proc/self/status") if line.startswith(field)).split()[1]) / 1024
 def ask(path):
-    answer, [passed] = function(analyzer.open_run(path), Query(by=by, cache=False, workers=2))
-    answer.compute(scheduler="threads", num_workers=2)
+    answer, [passed] = function(analyzer.open_run(path), Query(by=by, cache=False, workers=workers))
+    answer.compute(scheduler="threads", num_workers=workers)
     return passed
 ask(tiny)  # all is imported
 before = status("VmRSS")
@@ -174,15 +176,35 @@ print(json.dumps([peak, peak - before, passed.plan.memory / 2**20]))
 """
 
 
-def memory(path: Path, quantity: str, by: str = "layer") -> tuple[float, float, float]:
+def memory(path: Path, quantity: str, by: str = "layer", workers: int = 2) -> tuple[float, float, float]:
     """Peak, growth above the imports, and projection, MiB, of one question in a process of its own."""
     tiny = path.with_name(f"{path.name}.tiny")
     write_store(tiny, {"x.weight": np.arange(600, dtype=np.float32)[np.newaxis] ** 2}, compression="pcodec")
     done = subprocess.run(
-        [sys.executable, "-c", _PROBE, quantity, str(path), str(tiny), by], capture_output=True, text=True, check=True
+        [sys.executable, "-c", _PROBE, quantity, str(path), str(tiny), by, str(workers)],
+        capture_output=True,
+        text=True,
+        check=True,
     )
     peak, grown, projected = json.loads(done.stdout)
     return peak, grown, projected
+
+
+def _memories(folder: Path, lengths: Sequence[int]) -> list[tuple[object, ...]]:
+    """Rows: question and steps, workers, peak, growth above the imports, and projection."""
+    short = gcn_store(folder / "short.zarr", 4096)
+    rows: list[tuple[object, ...]] = []
+    for steps in lengths:
+        path = lengthen(short, folder / f"{steps}.zarr", steps)
+        for workers in (1, 2):
+            rows += [
+                (f"{name}, {steps:,} steps", workers, *memory(path, name, workers=workers))
+                for name in ("dynamics", "spectrum", "modes")
+            ]
+    return rows
+
+
+PARTS = ("speed", "modes", "memory", "second")
 
 
 def main() -> None:
@@ -192,23 +214,24 @@ def main() -> None:
     options.add_argument("--rounds", type=int, default=3)
     options.add_argument("--long", action="store_true")
     options.add_argument("--second", type=int, default=187_500, help="steps of the run of the second question")
+    options.add_argument("--only", choices=PARTS, action="append", help="tables that are made; default: all")
     chosen = options.parse_args()
+    parts = chosen.only or (PARTS if chosen.long else PARTS[:3])
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
-        title = f"One pass over {raw_bytes(chosen.steps) / 1e6:.0f} MB of a GCN run (pcodec), two threads"
-        print(
-            table(title, ("way", "MB/s of a core", "of decoding"), measure(folder, chosen.steps, chosen.rounds)),
-            flush=True,
-        )
-        header = ("way", "threads", "processor s", "wall-clock s")
-        print(table("Modes by layer", header, modes(folder / "run.zarr", chosen.rounds)), flush=True)
-        short = gcn_store(folder / "short.zarr", 4096)
-        rows: list[tuple[object, ...]] = []
-        for steps in (4096, 16384, 65536) if chosen.long else (4096,):
-            path = lengthen(short, folder / f"{steps}.zarr", steps)
-            rows += [(f"{name}, {steps:,} steps", *memory(path, name)) for name in ("dynamics", "spectrum", "modes")]
-        print(table("Memory, two threads, MiB", ("question", "peak", "above import", "projected"), rows), flush=True)
-        if chosen.long:
+        if "speed" in parts:
+            title = f"One pass over {raw_bytes(chosen.steps) / 1e6:.0f} MB of a GCN run (pcodec), two threads"
+            rows = measure(folder, chosen.steps, chosen.rounds)
+            print(table(title, ("way", "MB/s of a core", "of decoding"), rows), flush=True)
+        if "modes" in parts:
+            rows = modes(gcn_store(folder / "modes.zarr", chosen.steps), chosen.rounds)
+            print(table("Modes by layer", ("way", "threads", "processor s", "wall-clock s"), rows), flush=True)
+        if "memory" in parts:
+            rows = _memories(folder, (4096, 16384, 65536) if chosen.long else (4096,))
+            header = ("question", "workers", "peak", "above import", "projected")
+            print(table("Memory, MiB", header, rows), flush=True)
+        if "second" in parts:
+            short = gcn_store(folder / "begin.zarr", 4096)
             rows = second(lengthen(short, folder / "long.zarr", chosen.second), chosen.second)
             title = f"Second question, {raw_bytes(chosen.second) / 1e9:.1f} GB"
             print(table(title, ("question", "s", "x first pass"), rows))

@@ -4,7 +4,7 @@
     python -m tests.benchmarks.dynamics_coverage --only Adam     # systems whose name begins so
 
 Systems are single weights, which no average over weights helps, and groups of ten. The truths are derived in
-tests/analyzer/quantities/motion/test_dynamics.py; Adam has none in closed form, and is compared with a long simulation.
+tests/analyzer/quantities/motion/test_dynamics.py; Adam has none in closed form, and stands beside a long simulation.
 """
 
 from __future__ import annotations

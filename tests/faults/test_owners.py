@@ -208,10 +208,10 @@ def test_a_second_recorder_in_another_container_is_refused(tmp_path, chance, rou
     trainer.wait_for_an_instant(chance)
     code = """
 import sys
+from torch.nn import Linear, Sequential
 from recorder import Recorder
-from tests.faults.trainers import make_model
-Recorder(sys.argv[1], make_model(), mode=sys.argv[2]).start()
-"""
+Recorder(sys.argv[1], Sequential(Linear(6, 5), Linear(5, 3)), mode=sys.argv[2]).start()
+"""  # the model of `make_model`, whose module loads much more
     command = [*container, sys.executable, "-c", code, str(store), chance.choice(["a", "w"])]
     second = subprocess.run(command, capture_output=True, text=True, timeout=PATIENCE, check=False)
     assert "StoreLockedError" in second.stderr

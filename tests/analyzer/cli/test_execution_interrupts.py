@@ -15,13 +15,13 @@ from pathlib import Path
 
 import pytest
 
-from tests.analyzer.cluster import cluster
+from tests.analyzer.cluster import Cluster, another_worker
 from tests.analyzer.shell import INTERRUPTED, shell
 from tests.benchmarks.analyzer_scale import lengthen
 from tests.benchmarks.analyzer_workload import gcn_store
 from tests.patience import PATIENCE, wait_until
 
-pytestmark = pytest.mark.xdist_group("interrupts")
+pytestmark = pytest.mark.xdist_group("cluster")
 
 ANALYZER = [sys.executable, "-m", "analyzer"]
 BY_ROW = ("temperature", "--by", "row", "--no-cache", "--format", "json")
@@ -29,9 +29,9 @@ BY_ROW = ("temperature", "--by", "row", "--no-cache", "--format", "json")
 
 @pytest.fixture(scope="module")
 def long_run(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A run whose decoding takes seconds (2.3 GB of frames), of a few MB on disk: its chunks are links to one."""
+    """A run whose decoding takes seconds (1.5 GB of frames), of a few MB on disk: its chunks are links to one."""
     folder = tmp_path_factory.mktemp("long")
-    return lengthen(gcn_store(folder / "short.zarr", 1024), folder / "long.zarr", 48 * 1024)
+    return lengthen(gcn_store(folder / "short.zarr", 1024), folder / "long.zarr", 32 * 1024)
 
 
 @pytest.fixture(scope="module")
@@ -63,7 +63,7 @@ def test_an_interrupt_leaves_nothing_half_written(
             command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, start_new_session=True
         )
         assert process.stderr is not None
-        assert process.stderr.readline().startswith("Decoding 2.3 GB")
+        assert process.stderr.readline().startswith("Decoding 1.5 GB")
         time.sleep(delay / sooner)
         os.killpg(process.pid, signal.SIGINT)  # as a terminal does: every process of the group gets it
         out, err = process.communicate(timeout=PATIENCE)
@@ -79,21 +79,20 @@ def test_an_interrupt_leaves_nothing_half_written(
 
 @pytest.mark.filterwarnings("ignore::ResourceWarning")
 @pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")
-def test_a_worker_that_dies_is_retried_and_the_bits_are_the_same(
-    long_run: Path, by_threads: subprocess.CompletedProcess[str], tmp_path: Path
+def test_a_worker_that_dies_is_retried_under_a_bar_and_the_bits_are_the_same(
+    long_run: Path, by_threads: subprocess.CompletedProcess[str], two_workers: Cluster, tmp_path: Path
 ) -> None:
-    with cluster(tmp_path) as started:
-        arguments = [*ANALYZER, *BY_ROW, str(long_run), "--scheduler", started.address]
-        process = subprocess.Popen(arguments, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
-        assert process.stderr is not None
-        assert process.stderr.readline().startswith("Decoding 2.3 GB")
-        _wait_until_it_decodes(started.workers[0].pid)
-        assert process.poll() is None
-        started.workers[0].send_signal(signal.SIGKILL)
-        started.workers[0].wait(PATIENCE)
-        out, err = process.communicate(timeout=PATIENCE)
-    assert process.returncode == 0, err
-    assert "Traceback" not in err
+    with another_worker(two_workers) as worker:
+        question = Terminal(tmp_path / "out", *ANALYZER, *BY_ROW, long_run, "--scheduler", two_workers.address)
+        _wait_until_it_decodes(worker.pid)
+        worker.send_signal(signal.SIGSTOP)  # so that it dies before the answer is there, however fast the machine is
+        assert question.process.poll() is None
+        worker.send_signal(signal.SIGKILL)
+        worker.wait(PATIENCE)
+        code, out, told = question.ended()
+    assert code == 0, told
+    assert "Traceback" not in told
+    assert BAR.search(told), told[-2000:]
     assert json.loads(out)["records"] == json.loads(by_threads.stdout)["records"]
 
 
@@ -110,62 +109,65 @@ def _wait_until_it_decodes(pid: int) -> None:
 
 @pytest.mark.filterwarnings("ignore::ResourceWarning")
 @pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")
-def test_an_interrupt_of_a_question_to_a_cluster(long_run: Path, tmp_path: Path) -> None:
-    with cluster(tmp_path, workers=1) as started:
-        options = ["temperature", str(long_run), "--no-cache", "--scheduler", started.address]
-        process = subprocess.Popen([*ANALYZER, *options], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
-        _wait_until_it_decodes(started.workers[0].pid)
+def test_an_interrupt_of_a_question_to_a_cluster(long_run: Path, two_workers: Cluster) -> None:
+    options = ["temperature", str(long_run), "--no-cache", "--scheduler", two_workers.address]
+    process = subprocess.Popen([*ANALYZER, *options], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+    _wait_until_it_decodes(two_workers.workers[0].pid)
+    for worker in two_workers.workers:  # the answer waits for the interrupt, however fast the machine is
+        worker.send_signal(signal.SIGSTOP)
+    try:
+        assert process.poll() is None
         process.send_signal(signal.SIGINT)
         out, err = process.communicate(timeout=PATIENCE)
-        assert process.returncode in INTERRUPTED
-        assert out == ""
-        assert err.splitlines()[-1] == "Interrupted: no output was written."
-        assert "Traceback" not in err
+    finally:
+        for worker in two_workers.workers:
+            worker.send_signal(signal.SIGCONT)
+    assert process.returncode in INTERRUPTED
+    assert out == ""
+    assert err.splitlines()[-1] == "Interrupted: no output was written."
+    assert "Traceback" not in err
 
 
-def on_a_terminal(*command: object) -> tuple[int, str, str]:
-    """Exit code, stdout through a pipe, and what a terminal got on stderr."""
-    reading, writing = pty.openpty()
-    told = b""
-    process = subprocess.Popen([*map(str, command)], stdout=subprocess.PIPE, stderr=writing)
-    os.close(writing)
-    while True:
-        try:
-            piece = os.read(reading, 1 << 16)
-        except OSError:  # the other end is closed
-            break
-        told += piece
-    assert process.stdout is not None
-    out = process.stdout.read().decode()
-    process.stdout.close()
-    os.close(reading)
-    return process.wait(PATIENCE), out, re.sub(r"\x1b\[[0-9;?]*[a-zA-Z]", "", told.decode())
+class Terminal:
+    """A command whose stderr is a terminal and whose stdout is a file. Lifetime: until `ended`."""
+
+    def __init__(self, output: Path, *command: object) -> None:
+        self._output = output
+        self._reading, writing = pty.openpty()
+        with output.open("wb") as out:
+            self.process = subprocess.Popen([*map(str, command)], stdout=out, stderr=writing)
+        os.close(writing)
+
+    def ended(self) -> tuple[int, str, str]:
+        """Wait for its end. Returns its exit code, its stdout, and what the terminal got."""
+        told = b""
+        while True:
+            try:
+                piece = os.read(self._reading, 1 << 16)
+            except OSError:  # the other end is closed
+                break
+            told += piece
+        os.close(self._reading)
+        shown = re.sub(r"\x1b\[[0-9;?]*[a-zA-Z]", "", told.decode())
+        return self.process.wait(PATIENCE), self._output.read_text(), shown
 
 
 BAR = re.compile(r"Decoding ━?.*\d+% +\d[\d.,]* [kMG]?B/s +(\d+:)?\d\d:\d\d left")
 
 
 @pytest.mark.parametrize("execution", [(), ("--scheduler", "processes", "--workers", "2")])
-def test_a_bar_shows_rate_and_time_left_on_a_terminal(long_run: Path, execution: tuple[str, ...]) -> None:
-    code, out, told = on_a_terminal(*ANALYZER, "temperature", long_run, "--no-cache", "--format", "csv", *execution)
+def test_a_bar_shows_rate_and_time_left_on_a_terminal(
+    long_run: Path, tmp_path: Path, execution: tuple[str, ...]
+) -> None:
+    words = ["temperature", long_run, "--no-cache", "--format", "csv", *execution]
+    code, out, told = Terminal(tmp_path / "out", *ANALYZER, *words).ended()
     assert code == 0, told
     assert out.startswith("layer,start_step")
     assert BAR.search(told), told[-2000:]
 
 
-@pytest.mark.filterwarnings("ignore::ResourceWarning")
-@pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")
-def test_a_cluster_has_the_bar_too(long_run: Path, tmp_path: Path) -> None:
-    with cluster(tmp_path) as started:
-        code, _, told = on_a_terminal(
-            *ANALYZER, "temperature", long_run, "--no-cache", "--scheduler", started.address
-        )  # fmt: skip
-    assert code == 0, told
-    assert BAR.search(told), told[-2000:]
-
-
 def test_no_bar_in_a_pipe(by_threads: subprocess.CompletedProcess[str]) -> None:
-    assert by_threads.stderr.splitlines() == ["Decoding 2.3 GB in 6 tasks"]
+    assert by_threads.stderr.splitlines() == ["Decoding 1.5 GB in 4 tasks"]
 
 
 def test_a_reader_that_has_seen_enough_ends_a_command_without_a_word(tmp_path: Path) -> None:

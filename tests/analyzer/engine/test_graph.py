@@ -17,7 +17,7 @@ import analyzer
 from analyzer import errors
 from analyzer.engine import frames as frames_module
 from analyzer.store import reading
-from tests.analyzer.cluster import cluster
+from tests.analyzer.cluster import Cluster
 from tests.analyzer.shell import invoke, shell
 
 OPTIONS = ("--by", "row", "--window", 30, "--no-cache", "--format", "json")
@@ -42,18 +42,18 @@ def test_processes_give_the_bits_of_threads(long_store: Path) -> None:
     assert processes == threads
 
 
+@pytest.mark.xdist_group("cluster")
 @pytest.mark.filterwarnings("ignore::ResourceWarning")
 @pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")
-def test_a_cluster_gives_the_bits_of_threads(long_store: Path, tmp_path: Path) -> None:
+def test_a_cluster_gives_the_bits_of_threads(long_store: Path, two_workers: Cluster) -> None:
     threads = records(invoke("temperature", long_store, *OPTIONS))
-    with cluster(tmp_path) as started:
-        done = shell("temperature", long_store, *OPTIONS, "--scheduler", started.address)
-        assert done.returncode == 0, done.stderr
-        assert done.stderr == ""
-        assert json.loads(done.stdout)["records"] == threads
-        # Errors come back from a worker as they are.
-        (long_store / "parameters/conv1/lin/weight/c/0/0/100").unlink()
-        refused = shell("temperature", long_store, *OPTIONS, "--scheduler", started.address)
+    done = shell("temperature", long_store, *OPTIONS, "--scheduler", two_workers.address)
+    assert done.returncode == 0, done.stderr
+    assert done.stderr == ""
+    assert json.loads(done.stdout)["records"] == threads
+    # Errors come back from a worker as they are.
+    (long_store / "parameters/conv1/lin/weight/c/0/0/100").unlink()
+    refused = shell("temperature", long_store, *OPTIONS, "--scheduler", two_workers.address)
     assert refused.returncode == 1
     assert "parameters/conv1/lin/weight, steps 1600 to 1615: expected the committed chunk" in refused.stderr
     assert "Traceback" not in refused.stderr

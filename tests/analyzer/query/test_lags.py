@@ -1,4 +1,4 @@
-"""Lags of correlations and displacements: defaults, and what users write."""
+"""Lags of correlations and displacements: defaults, what users write, and lags of an epoch."""
 
 from __future__ import annotations
 

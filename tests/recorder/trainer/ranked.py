@@ -1,4 +1,4 @@
-"""Two ranks of a distributed training, run by test_ranks.py: as a script under a launcher, or by `start_processes`.
+"""Two ranks of a distributed training, run by test_ranks.py: by torchrun's launcher, or by `start_processes`.
 
 Every scenario leaves what it saw in `FOLDER/RANK.json`.
 """
@@ -11,6 +11,7 @@ import io
 import json
 import os
 import sys
+import warnings
 from pathlib import Path
 
 import torch
@@ -191,6 +192,17 @@ def main(folder: Path, *names: str) -> None:
     dist.destroy_process_group()
 
 
+def launch(folder: str, port: str) -> None:
+    """Start the ranks as torchrun does, from its options on; but a function in forked processes, which load nothing."""
+    import torch.distributed.fsdp  # noqa: F401, which both would load
+    from torch.distributed import run
+    from torch.distributed.launcher.api import elastic_launch
+
+    words = ["--nproc-per-node", "2", "--start-method", "fork", "--master-port", port, __file__]
+    config, _, _ = run.config_from_args(run.parse_args(words))
+    elastic_launch(config, main)(Path(folder))
+
+
 def worker(rank: int, folder: str, port: int) -> None:
     """As `torch.multiprocessing` starts it."""
     os.environ.update(MASTER_ADDR="127.0.0.1", MASTER_PORT=str(port))
@@ -199,13 +211,14 @@ def worker(rank: int, folder: str, port: int) -> None:
 
 
 if __name__ == "__main__":
+    warnings.simplefilter("ignore")  # torch's, of versions to come
     if sys.argv[1] == "end":  # as a user's script ends that catches nothing
         dist.init_process_group("gloo")
         model, optimizer = make()
         with Recorder(where(Path(sys.argv[2]), "ddp.zarr"), model, optimizer, **json.loads(sys.argv[3])):
             train(model, optimizer)
     elif sys.argv[1] == "no group":  # a launcher's environment alone
-        model = nn.Linear(2, 2)  # and no optimizer: loading torch's takes as long as loading torch
+        model = nn.Linear(2, 2)
         with Recorder(Path(sys.argv[2]) / f"{os.environ['RANK']}.zarr", model) as recorder:
             recorder.start()
             model.weight.data.add_(1.0)
@@ -215,5 +228,5 @@ if __name__ == "__main__":
         from torch.multiprocessing import start_processes
 
         start_processes(worker, (sys.argv[2], int(sys.argv[3])), nprocs=2, start_method=sys.argv[1])
-    else:
-        main(Path(sys.argv[1]))
+    elif sys.argv[1] == "launched":
+        launch(*sys.argv[2:])

@@ -5,18 +5,16 @@ from __future__ import annotations
 import json
 import os
 import socket
-import subprocess
-import sys
 from pathlib import Path
 
 import pytest
 import torch
 
 from recorder.trainer.ranks import Ranks, rank
-from tests.patience import PATIENCE
 from tests.recorder.runs import open_tree, read_array
+from tests.scripts import Scripts
 
-pytestmark = pytest.mark.xdist_group("ranks")
+pytestmark = pytest.mark.xdist_group("scripts")
 
 ROOT = Path(__file__).parents[3]
 SCRIPT = Path(__file__).with_name("ranked.py")
@@ -34,26 +32,19 @@ def environment(**variables: str) -> dict[str, str]:
     return known | {"PYTHONPATH": str(ROOT), "PYTHONWARNINGS": "ignore"} | variables
 
 
-def run(*command: str, **variables: str) -> subprocess.CompletedProcess[str]:
-    return subprocess.run(
-        command, env=environment(**variables), capture_output=True, text=True, timeout=PATIENCE, check=False
-    )
-
-
-def both_ranks(*arguments: str) -> list[tuple[int, str]]:
+def both_ranks(scripts: Scripts, *arguments: object) -> list[tuple[int, str]]:
     """Start two processes that no launcher watches; return how each ended, and its stderr."""
     port = str(free_port())
     started = [
-        subprocess.Popen(
-            [sys.executable, str(SCRIPT), *arguments],
+        scripts.start(
+            SCRIPT,
+            *arguments,
             env=environment(RANK=str(r), WORLD_SIZE="2", MASTER_ADDR="127.0.0.1", MASTER_PORT=port),
-            stderr=subprocess.PIPE,
-            text=True,
         )
         for r in range(2)
     ]
-    told = [process.communicate(timeout=PATIENCE)[1] for process in started]
-    return [(process.returncode, text) for process, text in zip(started, told, strict=True)]
+    told = [process.communicate()[1] for process in started]
+    return [(process.wait(), text) for process, text in zip(started, told, strict=True)]
 
 
 @pytest.mark.parametrize(
@@ -83,13 +74,10 @@ def test_a_launchers_environment_tells_the_rank(monkeypatch, variables, expected
 
 
 @pytest.fixture(scope="module")
-def seen(tmp_path_factory) -> tuple[Path, list[dict]]:
+def seen(scripts, tmp_path_factory) -> tuple[Path, list[dict]]:
     """What two ranks under torchrun saw of every scenario."""
     folder = tmp_path_factory.mktemp("ranks")
-    done = run(
-        sys.executable, "-m", "torch.distributed.run", "--nproc-per-node", "2", "--master-port", str(free_port()),
-        str(SCRIPT), str(folder),
-    )  # fmt: skip
+    done = scripts.run(SCRIPT, "launched", folder, free_port(), env=environment())
     assert done.returncode == 0, done.stderr
     return folder, [json.loads((folder / f"{r}.json").read_text()) for r in range(2)]
 
@@ -151,8 +139,8 @@ def test_shards_are_refused_by_name(seen, kind, name, what):
 
 
 @pytest.mark.parametrize("how", ["spawn", "fork"])
-def test_processes_that_one_process_started(tmp_path, how):
-    done = run(sys.executable, str(SCRIPT), how, str(tmp_path), str(free_port()))
+def test_processes_that_one_process_started(scripts, tmp_path, how):
+    done = scripts.run(SCRIPT, how, tmp_path, free_port(), env=environment())
     assert done.returncode == 0, done.stderr
     assert_rank_0_is_recorded(tmp_path)
     assert json.loads((tmp_path / "1.json").read_text())["recorded"]["told"] == ""
@@ -162,18 +150,18 @@ def test_processes_that_one_process_started(tmp_path, how):
     ("options", "told"),
     [("{}", "StoreExistsError"), ('{"mode": "w", "expected_steps": 1000000000000000}', "DiskSpace")],
 )
-def test_a_job_that_no_launcher_watches_ends_with_the_sentence(tmp_path, options, told):
+def test_a_job_that_no_launcher_watches_ends_with_the_sentence(scripts, tmp_path, options, told):
     if options == "{}":
         (tmp_path / "ddp.zarr").mkdir()
-    for place, (status, text) in enumerate(both_ranks("end", str(tmp_path), options)):
+    for place, (status, text) in enumerate(both_ranks(scripts, "end", tmp_path, options)):
         assert status == 1, text
         last = [line for line in text.splitlines() if "Error: " in line][-1]
         assert told in last
         assert last.partition("Error: ")[2].startswith(("", "rank 0: ")[place] + f"{tmp_path}/ddp.zarr: expected ")
 
 
-def test_a_launchers_environment_is_enough(tmp_path):
-    (first, told), (second, silence) = both_ranks("no group", str(tmp_path))
+def test_a_launchers_environment_is_enough(scripts, tmp_path):
+    (first, told), (second, silence) = both_ranks(scripts, "no group", tmp_path)
     assert first == second == 0, told + silence
     assert silence == ""
     assert read_array(tmp_path / "0.zarr", "step").tolist() == [0, 1]

@@ -25,7 +25,7 @@ from analyzer.engine.lookback import pair_cache, pair_plan, pairs, pairs_compile
 from analyzer.query import groups
 from analyzer.query.lags import LONGEST, TABLE
 from analyzer.store import codecs, reading, schema
-from tests.analyzer.cluster import cluster
+from tests.analyzer.cluster import Cluster
 from tests.analyzer.dynamics_by_hand import by_hand
 from tests.analyzer.shell import invoke, shell
 from tests.kernel_twins import add_pairs
@@ -294,9 +294,10 @@ def test_filling_leaves_dynamics_out_on_request_and_refuses_what_was_not_written
     assert not list(Path(f"{long_store}.moments").rglob("*.pairs"))
 
 
+@pytest.mark.xdist_group("cluster")
 @pytest.mark.filterwarnings("ignore::ResourceWarning")
 @pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")
-def test_threads_processes_and_a_cluster_give_the_same_bits(long_store: Path, tmp_path: Path) -> None:
+def test_threads_processes_and_a_cluster_give_the_same_bits(long_store: Path, two_workers: Cluster) -> None:
     from distributed import Client
 
     options = ("dynamics", long_store, "--by", "row", "--window", 1000, "--no-cache", "--format", "json")
@@ -310,10 +311,9 @@ def test_threads_processes_and_a_cluster_give_the_same_bits(long_store: Path, tm
         "weights of modes": asked.mode_weights(by="layer", frames=200, modes=2),
         "ageing": asked.ageing(waiting="1:1000:log", lags=[1, 100]),
     }
-    with cluster(tmp_path) as started:
-        done = shell(*options, "--scheduler", started.address)
-        with Client(started.address, set_as_default=False) as client:
-            found = {title: answer.compute(scheduler=client) for title, answer in others.items()}
+    done = shell(*options, "--scheduler", two_workers.address)
+    with Client(two_workers.address, set_as_default=False) as client:
+        found = {title: answer.compute(scheduler=client) for title, answer in others.items()}
     assert done.returncode == 0, done.stderr
     assert json.loads(done.stdout)["records"] == threads
     for title, answer in others.items():
