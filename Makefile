@@ -66,7 +66,7 @@ trainers: .venv/installed
 	$(PYTEST) --numprocesses 2 tests/integrations
 
 # The documentation, in docs/_build/html: every block of code and every notebook is run, and its output shown. Then a check
-# of each link, and that no page loads anything from a network.
+# of each link, and that no page loads anything from a network; and, where there is a Chromium, a look at pages and search.
 .venv/docs-installed: .venv/installed
 	$(INSTALL) --editable '.[dev,docs]'
 	touch $@
@@ -74,6 +74,7 @@ trainers: .venv/installed
 docs: .venv/docs-installed
 	$(BIN)/python -m sphinx --fail-on-warning --keep-going --builder html --doctree-dir docs/_build/doctrees docs docs/_build/html
 	$(BIN)/python -m tests.docs.site docs/_build/html
+	$(BIN)/python -m tests.docs.browser docs/_build/html
 
 # The source distribution has only files that git knows, so nothing that a test or a user left behind gets into it.
 # The wheel is built from it, so a file that is missing in one is missing in both.

@@ -13,6 +13,7 @@ from collections.abc import Sequence
 
 _UNPRINTABLE = {"Cc", "Cf", "Cs", "Zl", "Zp"}
 """Unicode categories: controls, invisible marks such as those for the direction of writing, surrogates, line breaks."""
+_NUMBER = re.compile(r"-\d+(\.\d+)?([eE][+-]?\d+)?", re.ASCII)
 _FORMULA = ("=", "+", "-", "@", "＝", "＋", "－", "＠")  # of wide characters, too
 _UNKEPT = re.compile("[\0\ud800-\udfff]")
 _NO_NAME = re.compile("[/\0-\x1f\x7f\ud800-\udfff]|^\\.+$| +$")
@@ -101,13 +102,15 @@ def _cut(name: str, most: int, head: int) -> str:
 def of_cell(text: str) -> str:
     """Return the text of a csv cell: printable, and with an apostrophe before what a spreadsheet would compute.
 
+    A negative number is its own value: it gets none.
+
     Examples
     --------
-    >>> of_cell("=SUM(A1:A9)")
-    "'=SUM(A1:A9)"
+    >>> of_cell("=SUM(A1:A9)"), of_cell("-9223372036854775809")
+    ("'=SUM(A1:A9)", '-9223372036854775809')
     """
     shown = printable(text)
-    return f"'{shown}" if shown.startswith(_FORMULA) else shown
+    return f"'{shown}" if shown.startswith(_FORMULA) and not _NUMBER.fullmatch(shown) else shown
 
 
 def storable(text: str) -> str:

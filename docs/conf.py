@@ -35,7 +35,8 @@ extensions = [
     "executed",
     "generated",
 ]
-exclude_patterns = ["_build", "Thumbs.db", "extensions"]
+exclude_patterns = ["_build", "Thumbs.db", "extensions", "templates"]
+templates_path = ["templates"]
 # Pages that autosummary writes have the first of these suffixes.
 source_suffix = {".rst": "restructuredtext", ".md": "myst-nb", ".ipynb": "myst-nb"}
 root_doc = "index"
@@ -70,6 +71,7 @@ html_theme_options = {
     "logo": {"text": "thermotrace"},
     "navbar_align": "left",
     "navbar_end": ["theme-switcher"],
+    "header_links_before_dropdown": 7,
     "navigation_with_keys": False,
     "show_toc_level": 2,
     "show_nav_level": 1,

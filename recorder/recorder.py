@@ -114,7 +114,7 @@ class Recorder:
     ) -> None:
         self.report: Report | None = None
         self._model = model_of(model)
-        self._optimizers = optimizers_of(optimizer)
+        self._optimizers = optimizers_of(optimizer, model)
         self._options = options_of(locals())
         self._ranks = Ranks(self._tell)
         if self._ranks.records:

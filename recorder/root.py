@@ -7,6 +7,8 @@ from __future__ import annotations
 
 import json
 import math
+import os
+import stat
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
@@ -85,6 +87,11 @@ def _is_segment(value: object) -> bool:
     return isinstance(value, dict) and _is_count(value.get("first_frame")) and type(value.get("first_step")) is int
 
 
+def _has(names: tuple[str, str], *types: type) -> Callable[[object], bool]:
+    """Return a check of an entry whose two steps have one of some types."""
+    return lambda entry: isinstance(entry, dict) and all(type(entry.get(name, "")) in types for name in names)
+
+
 def _are(one: Callable[[object], bool]) -> Callable[[object], bool]:
     return lambda values: isinstance(values, list) and all(map(one, values))
 
@@ -99,8 +106,8 @@ _NEEDED: dict[str, tuple[str, Callable[[object], bool]]] = {
     "dropped_frames": ("a count", _is_count),
 }
 _OPTIONAL: dict[str, tuple[str, Callable[[object], bool]]] = {
-    "lost_frames": ("a list of objects", _are(lambda value: isinstance(value, dict))),
-    "lost_scalars": ("a list of objects", _are(lambda value: isinstance(value, dict))),
+    "lost_frames": ("a list of objects with two steps", _are(_has(("after_step", "before_step"), int, type(None)))),
+    "lost_scalars": ("a list of objects with two steps", _are(_has(("first_step", "last_step"), int))),
     "last": ("an object", lambda value: isinstance(value, dict)),
     CHUNK_CHECKSUMS: ("a list of counts", _are(_is_count)),
 }
@@ -113,14 +120,70 @@ def check_continuable(store: Path, attributes: Mapping[str, Any]) -> None:
     ------
     StoreFormatError
     """
-    known = {**_NEEDED, **{name: rule for name, rule in _OPTIONAL.items() if name in attributes}}
-    for name, (expected, is_right) in known.items():
+    _check(store, attributes, _NEEDED, "cannot be continued")
+    check_optional(store, attributes, "cannot be continued")
+
+
+def check_optional(store: Path, attributes: Mapping[str, Any], consequence: str) -> None:
+    """Refuse damaged attributes among those that a store need not have, and say what follows.
+
+    Raises
+    ------
+    StoreFormatError
+    """
+    held = {name: rule for name, rule in _OPTIONAL.items() if name in attributes}
+    _check(store, attributes, held, consequence)
+
+
+def _check(
+    store: Path,
+    attributes: Mapping[str, Any],
+    rules: Mapping[str, tuple[str, Callable[[object], bool]]],
+    consequence: str,
+) -> None:
+    for name, (expected, is_right) in rules.items():
         if not is_right(attributes.get(name)):
             raise StoreFormatError(
                 f"{store}: attribute {name!r}: expected {expected}, got {str(attributes.get(name, 'none'))[:60]!r}. "
-                "The store is damaged and cannot be continued: restore its zarr.json from a copy, or record into a new "
+                f"The store is damaged and {consequence}: restore its zarr.json from a copy, or record into a new "
                 "store. Nothing was touched."
             )
+
+
+def hidden_folder(store: Path) -> Path:
+    """Return the folder in which a new store for this place is written (`recorder.writer.fresh`)."""
+    return store.with_name(f".{store.name}.new")
+
+
+def whole_beside(store: Path) -> Path | None:
+    """Return a new store that is whole, but whose process died before it took its place; None if there is none.
+
+    Such a process had removed the root document of the store that it replaced.
+    """
+    folder = hidden_folder(store)
+    try:
+        found = folder.lstat()
+        is_ours = stat.S_ISDIR(found.st_mode) and found.st_uid == os.geteuid()
+        if not is_ours or store.is_symlink() or os.path.lexists(store / "zarr.json"):
+            return None
+        read_root(folder)  # written last
+    except (OSError, StoreFormatError):
+        return None
+    return folder
+
+
+def refuse_half_replaced(store: Path) -> None:
+    """Refuse a place where a process died while it replaced a store, and say how to go on.
+
+    Raises
+    ------
+    StoreFormatError
+    """
+    if (folder := whole_beside(store)) is not None:
+        raise StoreFormatError(
+            f"{store}: expected a store, but a process died while it replaced the one here. The new store is whole, in "
+            f"{folder}. Put it in its place: recorder recover {store}"
+        )
 
 
 def read_root(store: Path) -> dict[str, Any]:
@@ -136,6 +199,7 @@ def read_root(store: Path) -> dict[str, Any]:
         attributes = json.loads(read_file(path))["attributes"]
         found, version = attributes.get("format"), attributes.get("format_version")
     except (OSError, ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
+        refuse_half_replaced(store)
         raise StoreFormatError(
             f"{store}: expected a trajectory store, but its zarr.json cannot be read ({error}). Name the folder that a "
             "Recorder wrote."

@@ -16,6 +16,7 @@ import json
 import os
 import re
 import shutil
+import stat
 from dataclasses import asdict, dataclass
 from functools import cached_property
 from pathlib import Path
@@ -117,10 +118,7 @@ class SpoolFile:
     def __init__(self, path: Path, session: Session) -> None:
         self.name = path.name
         layout, frames = session.layout, session.budget.file_frames
-        # A mapping past the end of a truncated file would be a SIGBUS at the first touch.
-        if (size := path.stat().st_size) != layout.size:
-            raise UsageError(f"spool file {path.name}: expected {layout.size} bytes, got {size}: it was truncated.")
-        self.bytes = np.memmap(path, dtype=np.uint8, mode="r+")
+        self.bytes = _mapped(path, layout.size)
         self.words = self.bytes[:4096].data.cast("q")
         columns = session.budget.scalar_columns
         # The trainer stores single numbers through these views. To store into a numpy array runs much more code, which
@@ -219,7 +217,7 @@ class Control:
     """
 
     def __init__(self, spool: Path) -> None:
-        self.bytes = np.memmap(spool / "control", dtype=np.uint8, mode="r+")
+        self.bytes = _mapped(spool / "control", _ENERGIES, exactly=False)
         self.words = self.bytes.data.cast("q")
         self._energies = self.bytes[_ENERGIES + 8 :].view(np.float64)  # none in spools of earlier versions
 
@@ -336,7 +334,7 @@ class ScalarNames:
 
     def __init__(self, spool: Path, session: Session) -> None:
         self._first, self._end = 1 + session.param_groups, session.budget.scalar_columns
-        self._bytes = np.memmap(spool / "scalars", dtype=np.uint8, mode="r+").data
+        self._bytes = _mapped(spool / "scalars", session.budget.scalar_columns * _NAME_BYTES).data
         self._lengths = self._bytes.cast("q")
         self.damaged = 0  # names that the last `read` could not read
 
@@ -362,6 +360,49 @@ class ScalarNames:
         place, text = (column - self._first) * _NAME_BYTES, recorded_name(name).encode()
         self._bytes[place + 8 : place + 8 + len(text)] = text
         self._lengths[place // 8] = len(text)
+
+
+def mend_small_files(directory: Path, session: Session) -> list[str]:
+    """Make the small files of a dead recording's spool anew where they are damaged; return what is lost with them.
+
+    The frames need neither of them.
+    """
+    said = []
+    try:
+        Control(directory)
+    except (OSError, UsageError):
+        (directory / "control").unlink(missing_ok=True)
+        _preallocate(directory / "control", _ENERGIES)
+    try:
+        ScalarNames(directory, session)
+    except (OSError, UsageError) as error:
+        said.append(
+            f"the names of logged values cannot be read ({error}): values that were logged after the last commit are "
+            "lost, the frames are not"
+        )
+        (directory / "scalars").unlink(missing_ok=True)
+        _preallocate(directory / "scalars", session.budget.scalar_columns * _NAME_BYTES)
+    return said
+
+
+def _mapped(path: Path, size: int, *, exactly: bool = True) -> np.memmap[Any, np.dtype[np.uint8]]:
+    """Map a file of a spool, if it is a regular file of at least this size, or exactly this size.
+
+    Raises
+    ------
+    OSError
+        There is none.
+    UsageError
+        Its size is another, or something else lies there. A mapping past the end of a truncated file would be a SIGBUS
+        at the first touch.
+    """
+    found = path.lstat()
+    fits = found.st_size == size if exactly else found.st_size >= size and not found.st_size % 8
+    if not stat.S_ISREG(found.st_mode) or not fits:
+        raise UsageError(
+            f"spool file {path.name}: expected a file of {size} bytes, got {found.st_size}: it is damaged."
+        )
+    return np.memmap(path, dtype=np.uint8, mode="r+")
 
 
 def open_files(directory: Path, session: Session) -> tuple[list[SpoolFile], list[str]]:

@@ -6,6 +6,7 @@ It imports nothing of this project: a script finds what it imports as `python SC
 from __future__ import annotations
 
 import gc
+import importlib
 import json
 import os
 import socket
@@ -15,6 +16,8 @@ from pathlib import Path
 
 with warnings.catch_warnings():
     warnings.simplefilter("ignore")
+    for name in ("torch._dynamo", "torch.utils.data"):
+        importlib.import_module(name)
 
 
 def next_script(connection: socket.socket) -> dict | None:
@@ -22,7 +25,7 @@ def next_script(connection: socket.socket) -> dict | None:
     waiting: list[int] = []  # processes that wait for a script, and tell its exit code
     while True:
         asked, descriptors, _, _ = socket.recv_fds(connection, 1 << 20, 3)
-        waiting = [process for process in waiting if os.waitpid(process, os.WNOHANG if asked else 0)[0] == 0]
+        waiting = [process for process in waiting if os.waitpid(process, os.WNOHANG)[0] == 0]
         if not asked:
             return None
         out, err, status = descriptors

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -17,10 +18,20 @@ def missing_folder(output: str) -> Path | None:
     return None if folder.is_dir() else folder
 
 
+def store_around(output: str) -> Path | None:
+    """Return the store, or the kept sums, in which a file would lie; None if it would lie in none.
+
+    An answer there would replace a document or a chunk, or be in the way of the next recording.
+    """
+    return next((folder for folder in Path(output).resolve().parents if os.path.lexists(folder / "zarr.json")), None)
+
+
 def check_folder(output: str, option: str = "--output") -> None:
-    """Refuse a file or folder whose parent folder does not exist."""
+    """Refuse a file or folder that would lie in a store, or whose parent folder does not exist."""
     if missing_folder(output) is not None:
         raise click.UsageError(f"{option}: expected an existing folder, got {Path(output).parent}.")
+    if (store := store_around(output)) is not None:
+        raise click.UsageError(f"{option}: expected a path outside the store {store}, got {output}.")
 
 
 def check_place(output: str | None, option: str = "--output") -> None:

@@ -8,6 +8,7 @@ import shutil
 import sys
 import unicodedata
 from collections.abc import Sequence
+from textwrap import wrap
 
 from analyzer.cli.text import printable, say
 from analyzer.cli.watched import View
@@ -78,7 +79,7 @@ def table_of(view: View, width: int, height: int | None = None, *, plain: bool =
     head += _filled(facts_of(view, plain=plain), width)
     others = ["   ".join(f"{name} {_short(value)}" for name, value in view.scalars.items())] if view.scalars else []
     body = [] if view.recent is None else ["", *_layers(view, width, plain)]
-    feet = ["", *_notes(view)]
+    feet = ["", *(line for note in _notes(view) for line in _folded(printable(note), width))]
     if height is not None:  # the least important lines are left out first
         others = others if len([*head, *others, *body, *feet]) <= height else []
         feet = feet if len([*head, *body, *feet]) <= height else []
@@ -146,14 +147,19 @@ def _layers(view: View, width: int, plain: bool) -> list[str]:
 
 
 def _filled(parts: Sequence[str], width: int) -> list[str]:
-    """Parts side by side, as many in a line as fit."""
+    """Parts side by side, as many in a line as fit. One that is longer than a line goes on in the next."""
     lines: list[str] = []
-    for part in map(printable, parts):
+    for part in (piece for one in map(printable, parts) for piece in _folded(one, width)):
         if lines and cells(lines[-1]) + 3 + cells(part) <= width:
             lines[-1] += "   " + part
         else:
             lines.append(part)
     return lines
+
+
+def _folded(text: str, width: int) -> list[str]:
+    """A text in lines that fit, where it has spaces to break at."""
+    return [text] if cells(text) <= width else wrap(text, max(width, 1), break_long_words=False, break_on_hyphens=False)
 
 
 def _short(value: float) -> str:

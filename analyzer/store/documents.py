@@ -16,6 +16,13 @@ def root_text(location: str) -> str:
     if is_url(location):
         return _remote_text(location)
     path = Path(location)
+    root = path / "zarr.json"
+    if not os.path.lexists(root) and (new := path.with_name(f".{path.name}.new") / "zarr.json").is_file():
+        raise NotATrajectoryError(
+            f"{location}: expected a store, got the remains of one: a process died while it replaced it. The new store "
+            f"is whole, in {new.parent}. Put it in its place: recorder recover {location}",
+            location=location,
+        )
     if not path.exists():
         raise StoreNotFoundError(
             f"{location}: expected a store, got nothing at that path. Check the path: ls {path.parent}",
@@ -27,7 +34,6 @@ def root_text(location: str) -> str:
             "Give the path that was given to Recorder(...).",
             location=location,
         )
-    root = path / "zarr.json"
     if not root.is_file():
         found = "a directory without zarr.json" if any(path.iterdir()) else "an empty directory"
         found = "a zarr.json that is no file" if os.path.lexists(root) else found

@@ -1,7 +1,8 @@
 """The texts of all errors and warnings of both packages, read from their source.
 
-An error is found where it is made: `SomethingError(…)`, `warn(…, SomethingWarning)`. Its text stands there, or in what
-a name is given in that module, or in what a function returns. Where a text is filled in, it has `…`.
+An error is found where it is made: `SomethingError(…)`, `warn(…, SomethingWarning)`, `refused(SomethingError, …)`. Its
+text stands there, or in what a name is given in that function or module, or in what a function returns. Where a text is
+filled in, it has `…`.
 """
 
 from __future__ import annotations
@@ -35,25 +36,43 @@ def messages_of(files: list[Path]) -> Iterator[tuple[str, str]]:
     for node in (node for module in modules for node in ast.walk(module)):
         if isinstance(node, ast.FunctionDef):
             functions.setdefault(node.name, []).append(node)
-    for module in modules:
-        given = _given(module)
-        for node in ast.walk(module):
-            if isinstance(node, ast.Call) and node.args and KIND.fullmatch(name := _kind(node)):
-                texts = [text for argument in node.args for text in _texts(argument, given, functions)]
+    for nodes, given in (scope for module in modules for scope in _scopes(module)):
+        for call in nodes:
+            if isinstance(call, ast.Call) and (name := _kind(call)):
+                texts = [text for argument in call.args for text in _texts(argument, given, functions)]
                 yield from ((name, text) for text in texts or [""])
 
 
 def _kind(call: ast.Call) -> str:
-    called = ast.unparse(call.func).rpartition(".")[2]
-    if called == "fail":  # of click: what was typed after an option is not valid
+    """Return the error that a call makes, or that it hands to a function which makes it; "" if none."""
+    names = [ast.unparse(node).rpartition(".")[2] for node in (call.func, *call.args) if not isinstance(node, ast.Call)]
+    if names and names[0] == "fail":  # of click: what was typed after an option is not valid
         return "UsageError"
-    return ast.unparse(call.args[1]).rpartition(".")[2] if called == "warn" and call.args[1:] else called
+    return next((name for name in names if KIND.fullmatch(name)), "") if call.args else ""
 
 
-def _given(module: ast.Module) -> Given:
-    """Return what each name of a module is given, by `=`, by `:=` and by `append`."""
+def _scopes(module: ast.Module) -> Iterator[tuple[list[ast.AST], Given]]:
+    """Yield the nodes of each function, and of the module without them, with what names are given there."""
+    functions = [list(ast.walk(node)) for node in _outer(module)]
+    inside = {id(node) for nodes in functions for node in nodes}
+    rest = [node for node in ast.walk(module) if id(node) not in inside]
+    for nodes in (rest, *functions):
+        yield nodes, _given(rest) | _given(nodes)
+
+
+def _outer(node: ast.AST) -> Iterator[ast.FunctionDef]:
+    """Yield the functions below a node that are in no other function."""
+    for child in ast.iter_child_nodes(node):
+        if isinstance(child, ast.FunctionDef):
+            yield child
+        else:
+            yield from _outer(child)
+
+
+def _given(nodes: list[ast.AST]) -> Given:
+    """Return what each name is given, by `=`, by `:=` and by `append`."""
     found: Given = {}
-    for node in ast.walk(module):
+    for node in nodes:
         if isinstance(node, (ast.Assign, ast.NamedExpr)):
             for target in node.targets if isinstance(node, ast.Assign) else [node.target]:
                 found.setdefault(ast.unparse(target), []).append(node.value)

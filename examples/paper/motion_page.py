@@ -146,27 +146,36 @@ def _told_of_exponents(answers: Mapping[str, Record]) -> str:
     parts = []
     for name, answer in answers.items():
         one = answer["motion"]
-        last = [
-            lag
-            for n, lag in enumerate(one["lags"])
-            if all(row[f"{_A}_error"][n] is not None for row in one["layers"].values())
-        ]
-        if not last:
+        end = _longest(one)
+        if end is None:
             parts.append(f"{_TITLES[name]}: the run is too short for error bars.")
             continue
-        end = max(last)
-        slow = _listed(_where(one, _A, end, lambda low, high: high < 1), one)
-        fast = _listed(_where(one, _A, end, lambda low, high: low > 1), one)
-        first = _listed(_where(one, _A, 1, lambda low, high: low > 1), one)
-        parts.append(
-            f"{_TITLES[name]}: at τ = 1 the exponent is above 1 in {first}; at τ = {end:,}, the longest with error "
-            f"bars, below 1 in {slow}, above 1 in {fast}. Elsewhere 1 lies in the interval."
-        )
+        told = [
+            f"at τ = {lag:,}{which} the exponent is below 1 in {_listed(_slow(one, lag), one)}, above 1 in "
+            f"{_listed(_fast(one, lag), one)}"
+            for lag, which in ((1, ""), (end, ", the longest with error bars,"))
+        ]
+        parts.append(f"{_TITLES[name]}: {'; '.join(told)}. In layers that are not named 1 lies in the interval.")
     said = (
         "d ln MSD/d ln τ, from the two neighbouring lags: 1 for diffusion, 2 for steady motion, 0 for weights that are "
         "confined."
     )
     return "\n\n".join([said, *parts])
+
+
+def _longest(one: Record) -> int | None:
+    """Return the longest lag at which every layer has an interval of the exponent."""
+    rows = one["layers"].values()
+    known = [lag for n, lag in enumerate(one["lags"]) if all(row[f"{_A}_error"][n] is not None for row in rows)]
+    return max(known, default=None)
+
+
+def _slow(one: Record, lag: int) -> list[str]:
+    return _where(one, _A, lag, lambda low, high: high < 1)
+
+
+def _fast(one: Record, lag: int) -> list[str]:
+    return _where(one, _A, lag, lambda low, high: low > 1)
 
 
 def _epochs(one: Record) -> str:
@@ -176,7 +185,10 @@ def _epochs(one: Record) -> str:
         short, whole = row["mean_squared_displacement"]
         halves = [half[layer] for half in motion["halves"]]
         first, second = (_with_error(h["autocorrelation"], h["autocorrelation_error"]) for h in halves)
-        rows.append([layer, f"{whole:.3g}", f"{whole / (steps * short):.3g}", first, second])
+        errors = row["mean_squared_displacement_error"]
+        share = whole / (steps * short)
+        error = None if None in errors else share * ((errors[0] / short) ** 2 + (errors[1] / whole) ** 2) ** 0.5
+        rows.append([layer, _with_error(whole, errors[1]), _with_error(share, error), first, second])
     columns = ["layer", f"MSD({steps:,}), an epoch", f"÷ {steps:,} MSD(1)", "C(0), first half", "C(0), second half"]
     return _table(columns, rows)
 
@@ -201,7 +213,8 @@ def _told_of_epochs(answers: Mapping[str, Record]) -> str:
         "Every graph is seen once an epoch, so that noise of minibatches alone adds up to nothing from one end of an "
         "epoch to the next. Over all origins its displacement over an epoch is a third of that of independent steps "
         "(Kühn & Rosenow, 2023). The third column is the measured displacement over that of independent steps of the "
-        "same size. The last two columns tell whether the motion is steady.\n\n" + " ".join(parts)
+        "same size; its error is that of both, as if they were independent. The last two columns tell whether the "
+        "motion is steady.\n\n" + " ".join(parts)
     )
 
 
@@ -287,6 +300,14 @@ def _told_of_modes(answers: Mapping[str, Record]) -> str:
             f"{_listed(alike, answer['modes'])}. Its share is "
             f"{min(first):.2f} to {max(first):.2f}; that of a walk 0.61."
         )
+        motion = answer["motion"]
+        end = _longest(motion)
+        other = [] if end is None else [layer for layer in alike if layer in (*_slow(motion, end), *_fast(motion, end))]
+        if other:
+            parts[-1] += (
+                f" Another criterion does tell {_listed(other, motion)} from a walk: there the exponent at τ = "
+                f"{end:,} is not 1."
+            )
     said = (
         "Principal components of the trajectory. A random walk in many dimensions has shares 0.608, 0.152, 0.068 and "
         "cosine contents near 1 (Hess, 2000): a large first share is no sign of a preferred direction. One run gives "

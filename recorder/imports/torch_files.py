@@ -11,6 +11,7 @@ import re
 import warnings
 import zipfile
 from collections.abc import Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -32,13 +33,14 @@ class TorchFile:
 
     def __init__(self, path: Path, content: Mapping[Any, Any], key: str | None) -> None:
         self._path = path
-        state, used = _state_in(path, content, key)
+        state, used, others = _state_in(path, content, key)
         self._state = {name: value for name, value in state.items() if isinstance(value, torch.Tensor)}
         self.tensors: Mapping[str, Tensor] = {
             str(name): Tensor(tuple(value.shape), str(value.dtype).removeprefix("torch."))
             for name, value in self._state.items()
         }
-        self.notes = notes_in(content) if used else notes_in({})
+        notes = notes_in(content) if used else notes_in({})
+        self.notes = replace(notes, said=(*notes.said, *others))
 
     def read(self, name: str) -> Array:
         tensor = self._state[name].detach()
@@ -141,8 +143,10 @@ def _refusal(path: Path, error: pickle.UnpicklingError) -> CheckpointError:
     )
 
 
-def _state_in(path: Path, content: Mapping[Any, Any], key: str | None) -> tuple[Mapping[Any, Any], bool]:
-    """Return the weights in the content of a file, and whether they lie below its top level.
+def _state_in(
+    path: Path, content: Mapping[Any, Any], key: str | None
+) -> tuple[Mapping[Any, Any], bool, tuple[str, ...]]:
+    """Return the weights in the content of a file, whether they lie below its top level, and sentences for the user.
 
     Raises
     ------
@@ -157,9 +161,9 @@ def _state_in(path: Path, content: Mapping[Any, Any], key: str | None) -> tuple[
                 f"{path}: expected weights at --key {key}, got "
                 f"{'nothing' if found is None else type(found).__name__}. The file has {_listing(content)}."
             )
-        return found, True
+        return found, True, ()
     if _is_state(content):
-        return content, False
+        return content, False, ()
     candidates = [name for name, value in content.items() if isinstance(value, Mapping) and _is_state(value)]
     preferred = [name for name in _KEYS if name in candidates]
     chosen = preferred[:1] or (candidates if len(candidates) == 1 else [])
@@ -168,7 +172,9 @@ def _state_in(path: Path, content: Mapping[Any, Any], key: str | None) -> tuple[
         raise CheckpointError(
             f"{path}: expected weights at one of {', '.join(_KEYS)}, got {several}. Say where they are: --key NAME"
         )
-    return content[chosen[0]], True
+    others = [repr(name)[:60] for name in candidates if name != chosen[0]]
+    said = f"read from {chosen[0]!r}; weights lie at {', '.join(others)}, too. To read those: --key NAME"
+    return content[chosen[0]], True, (said,) if others else ()
 
 
 def _is_state(value: Mapping[Any, Any]) -> bool:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Mapping, Sequence
+from inspect import signature
 from typing import Any, Literal
 
 from torch import nn
@@ -12,6 +13,8 @@ from recorder.errors import UsageError
 from recorder.recorder import Recorder
 from recorder.trainer.report import Report
 from recorder.trainer.updates.optimizers import optimizers_of
+
+_RECORDER = signature(Recorder)
 
 
 class Recording:
@@ -30,6 +33,7 @@ class Recording:
     """
 
     def __init__(self, store: str | os.PathLike[str], options: Mapping[str, Any]) -> None:
+        _RECORDER.bind(store, None, **options)  # a wrong name is known here, before the data are loaded
         self.store, self.options = store, dict(options)
         self.recorder: Recorder | None = None
         self.report: Report | None = None
@@ -68,7 +72,7 @@ class Recording:
         """
         self.close("interrupted")
         try:
-            torch_optimizers = optimizers_of(optimizers)
+            torch_optimizers = optimizers_of(optimizers, model)
         except UsageError:
             torch_optimizers = []
         self.is_followed = len(torch_optimizers) == 1

@@ -12,7 +12,7 @@ from recorder.budget import parse_bytes
 from recorder.codecs import CODECS
 from recorder.errors import StoreExistsError, StoreMissingError, UsageError
 from recorder.names import user_path
-from recorder.root import read_root
+from recorder.root import read_root, refuse_half_replaced
 from recorder.trainer.values import members_of
 
 
@@ -111,6 +111,7 @@ def check_store(options: Options) -> None:
     StoreExistsError, StoreMissingError, StoreFormatError
     """
     store = options.store
+    refuse_half_replaced(store)
     if options.mode == "a" and not store.exists():
         raise StoreMissingError(f"{store}: expected a store to resume, found none. Record a new one with mode='w-'.")
     if options.mode == "w-" and store.exists():

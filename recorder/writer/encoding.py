@@ -84,7 +84,8 @@ def most_bytes(shape: tuple[int, ...], dtype: np.dtype[Any]) -> int:
 def _compressor(codec: Codec, itemsize: int, length: int) -> Any:
     """Return the compressor that the codec's Zarr document describes, but for pcodec; None if it compresses nothing.
 
-    Importing numcodecs takes as long as importing numpy, nearly: a writer of pcodec, which is the usual one, does not.
+    A writer of pcodec, which is the usual one, loads no numcodecs: that took 0.07 of the 0.25 s of processor time in
+    which a writer started (AMD EPYC; `time python -c 'import recorder.writer.__main__'`).
     """
     if codec.compressor is None:
         return None

@@ -12,7 +12,7 @@ from pathlib import Path
 
 from recorder.errors import DiskSpaceError, StoreExistsError, StoreFormatError, StoreLockedError, UsageError
 from recorder.files import sync_folder
-from recorder.root import read_root
+from recorder.root import hidden_folder, read_root, whole_beside
 from recorder.writer.ownership import require_free
 from recorder.writer.store import lock_store
 from recorder.writer.trust import empty_store, foreign_in, read_members
@@ -53,7 +53,7 @@ def fresh_store(store: Path, *, overwrite: bool, tell: Callable[[str], None] = l
     """Give an empty folder for a new store. It is moved to the store's place at the end, and removed after an error.
 
     A process that is killed leaves a hidden folder, `.NAME.new`, which the next call removes. An existing store stays
-    whole until the new one is.
+    whole until the new one is. If a process dies between the two, `finish_replacement` goes on.
 
     Parameters
     ----------
@@ -98,7 +98,7 @@ def fresh_store(store: Path, *, overwrite: bool, tell: Callable[[str], None] = l
 
 def _hidden(store: Path) -> tuple[Path, int]:
     """Make the hidden folder and lock it. A folder that a dead process left there is removed first."""
-    folder = store.with_name(f".{store.name}.new")
+    folder = hidden_folder(store)
     with contextlib.suppress(FileNotFoundError):
         found = folder.lstat()
         if not stat.S_ISDIR(found.st_mode) or found.st_uid != os.geteuid():
@@ -110,6 +110,29 @@ def _hidden(store: Path) -> tuple[Path, int]:
             os.close(lock)
     folder.mkdir()
     return folder, lock_store(folder)
+
+
+def finish_replacement(store: Path, tell: Callable[[str], None]) -> None:
+    """Put a new store in its place, if it is whole and its process died while it replaced the old one.
+
+    Raises
+    ------
+    StoreLockedError
+        The process lives.
+    StoreFormatError
+        The folder holds something that is no part of a store. Nothing was removed.
+    """
+    if (folder := whole_beside(store)) is None:
+        return
+    lock = lock_store(folder)
+    try:
+        if store.exists():  # what is left of the old store: which arrays it had, nobody knows any more
+            empty_store(store, frozenset(entry.name for entry in os.scandir(store) if entry.is_dir()))
+        folder.replace(store)
+        sync_folder(store.parent)
+    finally:
+        os.close(lock)
+    tell(f"{store}: a process died while it replaced this store; the new store is whole and stands here now")
 
 
 def _take_place(folder: Path, store: Path, overwrite: bool, tell: Callable[[str], None]) -> None:

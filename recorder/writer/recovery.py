@@ -10,12 +10,13 @@ from pathlib import Path
 from typing import Any
 
 from recorder.budget import compressing_threads
-from recorder.errors import StoreExistsError, StoreFormatError
+from recorder.errors import StoreExistsError, StoreFormatError, UsageError
 from recorder.files import read_file, replace_file
 from recorder.root import CHUNK_CHECKSUMS, FORMAT, FORMAT_VERSION, check_continuable, now, read_root
-from recorder.spool_files import LEFT, Control, Session, boot_id
+from recorder.spool_files import LEFT, Control, Session, boot_id, mend_small_files
 from recorder.writer.copies import cut, first_doubtful_frame
 from recorder.writer.drain import Drain, Progress
+from recorder.writer.fresh import finish_replacement
 from recorder.writer.ownership import Tell, is_copy, require_free, this_owner, trainer_lives, wait_for_lock
 from recorder.writer.resuming.attempts import remove_remnants
 from recorder.writer.resuming.reopening import reopen
@@ -127,7 +128,10 @@ def _recording(attributes: Mapping[str, Any]) -> Mapping[str, Any]:
 def _has_left(store: Path) -> bool:
     """Tell whether the trainer that recorded into a store has let go of the recording: its spool says so."""
     spool = find_spool(store, _recording(read_root(store)), boot_id())
-    return isinstance(spool, Spool) and bool(Control(spool.path).words[LEFT])
+    try:
+        return isinstance(spool, Spool) and bool(Control(spool.path).words[LEFT])
+    except (OSError, UsageError):
+        return False  # the file is damaged; the trainer is asked then
 
 
 def _take_over(store: Path, session: Session, attributes: dict[str, Any]) -> tuple[StoreWriter, Progress]:
@@ -179,6 +183,7 @@ def recover(store: Path, tell: Tell = lambda sentence: None) -> Recovery:
     StoreLockedError
         A writer or a trainer of this store lives.
     """
+    finish_replacement(store, tell)
     read_root(store)
     lock = lock_store(store)
     try:
@@ -215,6 +220,7 @@ def recover_locked(store: Path) -> Recovery:
         return Recovery(held, 0, 0)
     session = replace(spool.session, store=str(store))
     writer, progress = _take_over(store, session, attributes)
+    said = mend_small_files(spool.path, session)
     drain = Drain(spool.path, session, writer, progress)
     try:
         drain.finish(only_finished=not spool.is_of_this_boot)
@@ -223,18 +229,19 @@ def recover_locked(store: Path) -> Recovery:
         drain.store.close()
     remove_remnants(store, drain.store.attributes)
     remove_spool(spool.path)
-    messages = [*drain.said, *drain.losses()]
+    messages = [*said, *drain.said, *drain.losses()]
     return Recovery(drain.store.frames, drain.appended, drain.progress.rejected, tuple(messages))
 
 
 def _settle(store: Path, attributes: dict[str, Any]) -> None:
     """Mark a dead run without a spool as interrupted, and record that frames may be missing at its end."""
     root = json.loads(read_file(store / "zarr.json"))
-    last = attributes.get("last")
+    last, most = attributes.get("last"), _recording(attributes).get("capacity")
+    step = last.get("step") if isinstance(last, Mapping) else None
     entry = {
         "least": 0,
-        "most": _recording(attributes).get("capacity"),
-        "after_step": last.get("step") if isinstance(last, Mapping) else None,
+        "most": most if type(most) is int else None,
+        "after_step": step if type(step) is int else None,
         "before_step": None,
     }
     lost = [*attributes.get("lost_frames", []), entry]

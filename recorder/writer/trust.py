@@ -13,6 +13,7 @@ import shutil
 import stat
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
+from math import prod
 from pathlib import Path
 from typing import Any
 
@@ -58,8 +59,10 @@ def read_members(store: Path) -> Members:
     try:
         root = json.loads(read_file(store / "zarr.json"))
         members: dict[str, Any] = root["consolidated_metadata"]["metadata"]
-        for path in members:
+        for path, member in members.items():
             _check_path(store, path)
+            if "shape" in member:
+                _check_grid(path, member)
         attributes = {path: member.get("attributes", {}) for path, member in members.items()}
         scalars = {path: _count(own["first_frame"]) for path, own in attributes.items() if "first_frame" in own}
         if any("/" in path for path in scalars):
@@ -89,6 +92,16 @@ def _count(value: object) -> int:
     if type(value) is not int or not 0 <= value < 1 << 62:
         raise ValueError(f"{value!r} is no count")
     return value
+
+
+def _check_grid(path: str, member: Mapping[str, Any]) -> None:
+    """Refuse an array whose sizes contradict each other, or that has more objects than any store."""
+    sizes, names = [_count(size) for size in member["shape"]], member["dimension_names"]
+    pieces = [_count(piece) for piece in member["chunk_grid"]["configuration"]["chunk_shape"]]
+    if not len(sizes) == len(names) == len(pieces) or names.count("step") != 1 or 0 in pieces:
+        raise ValueError(f"{path} has the shape {sizes} with dimensions {names}, in chunks of {pieces}")
+    if (objects := prod(-(-size // piece) for size, piece in zip(sizes, pieces, strict=True))) > _MOST_OBJECTS:
+        raise ValueError(f"{path} has {objects:,} chunks")
 
 
 def _check_path(store: Path, path: str) -> None:
@@ -226,6 +239,7 @@ def remove_spool(spool: Path) -> None:
         return
 
 
+_MOST_OBJECTS = 1 << 24  # of one array, as in the analyzer: nobody waits for more
 _OURS = re.compile(r"zarr\.json|\.zarr\.json\.tmp|\.clock-\d+|\.DS_Store")  # the last is macOS's own
 _CHUNK = re.compile(r"\d+|\.\d+\.tmp")
 

@@ -62,6 +62,7 @@ def _dask(folder: Path, *words: str) -> subprocess.Popen[bytes]:
         **os.environ,
         "PYTHONPATH": str(Path(analyzer.__file__).parents[1]),
         "DASK_DISTRIBUTED__DASHBOARD": "x",
+        "DASK_DISTRIBUTED__WORKER__PROFILE__ENABLED": "False",  # it samples an idle worker a hundred times a second
     }
     quiet: dict[str, Any] = {"stdout": subprocess.DEVNULL, "stderr": subprocess.DEVNULL}
     return subprocess.Popen([sys.executable, "-m", "dask", *words], **quiet, env=environment, cwd=folder)

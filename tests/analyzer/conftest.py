@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 
 from tests.analyzer.cluster import Cluster, cluster
+from tests.benchmarks.analyzer_workload import gcn_store
 from tests.stores import write_store
 
 
@@ -43,3 +44,9 @@ def two_workers(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Cluster]:
     """A cluster with two workers, which takes seconds to start: its tests are in the xdist_group "cluster"."""
     with cluster(tmp_path_factory.mktemp("cluster")) as started:
         yield started
+
+
+@pytest.fixture(scope="session")
+def gcn_of_a_chunk(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A GCN of 1,024 frames, whose chunks long runs link again and again."""
+    return gcn_store(tmp_path_factory.mktemp("gcn") / "short.zarr", 1024)

@@ -34,6 +34,12 @@ def test_a_spreadsheet_computes_nothing(first: str) -> None:
     assert of_cell(f"a{first}1") == f"a{first}1"
 
 
+def test_a_negative_number_is_no_formula() -> None:
+    kept = ["-1", "-2.5e-3", "-9223372036854775809"]
+    assert [of_cell(text) for text in kept] == kept
+    assert [of_cell(text) for text in ("-1-1", "-x", "+1", "-")] == ["'-1-1", "'-x", "'+1", "'-"]
+
+
 def test_a_cell_begins_with_neither_tab_nor_return() -> None:
     assert of_cell("\t=1") == r"\t=1"
     assert of_cell("\r=1") == r"\r=1"

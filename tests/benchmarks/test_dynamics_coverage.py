@@ -6,7 +6,8 @@ import numpy as np
 import pytest
 
 from analyzer.statistics import lagged
-from tests.benchmarks.dynamics_coverage import SYSTEMS, Coverage, System, ar1, line, measure, sgd
+from tests.benchmarks import dynamics_coverage, spectrum_coverage
+from tests.benchmarks.dynamics_coverage import SYSTEMS, Coverage, System, adam, ar1, heavy_ball, line, measure, sgd
 
 LAGS = np.array([0, 1, 2, 10, 12, 14, 96, 112, 128, 448, 512, 640, 896, 1024])
 SYSTEMS_OF_EACH = 120
@@ -46,3 +47,29 @@ def test_a_correlation_time_that_displacements_contradict_has_no_error_bar(monke
     monkeypatch.setattr(lagged, "HIDDEN", np.inf)
     row = correlation_time_of(sgd(0.98))
     assert (row.given[0], row.held[0]) == (100, 0)
+
+
+@pytest.mark.parametrize("system", [ar1(0.9), sgd(0.9), heavy_ball(0.9, 0.3), heavy_ball(0.5, 0.05), adam()])
+def test_displacements_are_sums_of_correlations(system: System, monkeypatch: pytest.MonkeyPatch) -> None:
+    """MSD(τ) = Σ_s Σ_t C(s − t) = τ C(0) + 2 Σ_k (τ − k) C(k), for any motion whose correlation is steady."""
+    monkeypatch.setattr(dynamics_coverage, "_REFERENCE", (8, 1 << 13))
+    lag = np.arange(200)
+    c = system.correlation(lag)
+    summed = [tau * c[0] + 2 * sum((tau - k) * c[k] for k in range(1, tau)) for tau in lag[1:]]
+    np.testing.assert_allclose(system.displacement(lag)[1:], summed, rtol=1e-9, atol=1e-9 * c[0])
+    if system.name.startswith("Adam"):
+        assert c[5] / c[0] == pytest.approx(0.9**5, abs=0.08)
+
+
+def test_intervals_of_a_spectrum_hold_what_sections_have_on_average() -> None:
+    """Where a density goes to 0, a Hann window lifts it: at the lowest frequency the intervals of ten weights hold the
+    mean density of sections, which is a third above the density itself."""
+    confined = spectrum_coverage.FILTERS[3]
+    density, smeared = spectrum_coverage.truths(confined, 128)
+    assert smeared[0] > 1.2 * density[0]
+    np.testing.assert_allclose(smeared[4:], density[4:], rtol=0.03)
+    (row,) = spectrum_coverage.measure([confined], 150, 31, weights=10, length=128)
+    assert row.smeared.mean() == pytest.approx(95, abs=1.5)
+    assert row.smeared[0] > 88
+    assert row.density[0] < 75
+    assert spectrum_coverage.lines(spectrum_coverage.Coverage("x", 1, 31, *np.full((2, 511), 95.0))).count("95.0") == 16

@@ -99,6 +99,12 @@ def f(n, lines):
     raise FifthError(f"a text where the error is {'raised' if n else n}", n)
     raise SixthError(n)
     self.fail("expected what an option takes")
+def g(n):
+    found = f"a text of one function alone, {n}"
+    return made(SeventhError, n, found)
+def h(n):
+    found = f"a text of another function, {n}"
+    return made(EighthError, n, found)
 """
     )
     assert sorted(extension.raised.messages_of([module])) == sorted([
@@ -109,6 +115,8 @@ def f(n, lines):
         ("FifthError", "a text where the error is …"),
         ("SixthError", ""),
         ("UsageError", "expected what an option takes"),
+        ("SeventhError", "a text of one function alone, …"),
+        ("EighthError", "a text of another function, …"),
     ])  # fmt: skip
 
 

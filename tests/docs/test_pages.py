@@ -45,7 +45,7 @@ pytestmark = pytest.mark.xdist_group("pages")
 ROOT = Path(__file__).parents[2]
 PAGES = pages()
 README = PAGES[0]
-STEPS, BRANCH_STEPS, BEFORE, SETTLE = 600, 60, 500, 20
+STEPS, BRANCH_STEPS, BEFORE, SETTLE = 900, 60, 500, 20
 OURS = re.compile(r"(analyzer|recorder) \w+ [^…]*$")
 EXPRESSION = re.compile(r"(run(\.thermo\.|\.sizes|\[)|sweep\.thermo\.)[^…]*[)\]]$|analyzer\.\w+\([^()…]*\)$")
 

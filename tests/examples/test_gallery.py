@@ -4,9 +4,6 @@ from __future__ import annotations
 
 import ast
 import importlib.util
-import os
-import subprocess
-import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -16,7 +13,7 @@ import pytest
 from PIL import Image
 
 import analyzer
-from tests.patience import PATIENCE
+from tests.scripts import Scripts
 
 GALLERY = Path(__file__).parents[2] / "examples" / "gallery"
 SCRIPTS = sorted(GALLERY.glob("*.py"))
@@ -133,12 +130,9 @@ def test_what_a_script_claims_is_what_it_finds(script: Path, tmp_path: Path) -> 
     assert np.abs(blurred(drawn) - blurred(committed)).mean() < 4
 
 
-def test_a_script_runs_in_the_folder_where_one_is(tmp_path: Path) -> None:
-    command = [sys.executable, str(GALLERY / "walk_or_training.py")]
-    known = os.environ | {"PYTHONPATH": os.pathsep.join(filter(None, sys.path))}
-    done = subprocess.run(
-        command, cwd=tmp_path, env=known, capture_output=True, text=True, timeout=PATIENCE, check=False
-    )
+@pytest.mark.xdist_group("scripts")
+def test_a_script_runs_in_the_folder_where_one_is(scripts: Scripts, tmp_path: Path) -> None:
+    done = scripts.run(GALLERY / "walk_or_training.py", cwd=tmp_path)
     assert done.returncode == 0, done.stderr
     assert "'random walk': 0.9" in done.stdout
     assert (tmp_path / "walk_or_training.png").is_file()

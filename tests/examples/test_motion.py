@@ -21,14 +21,23 @@ def test_the_page_is_that_of_its_files() -> None:
 
 
 def test_what_the_page_says_of_an_interval() -> None:
-    """Of C(1)/C(0) = −0.5 ± 0.1 and 0.1 ± 0.1 the first is negative, the second is neither."""
+    """Of C(1)/C(0) = −0.5 ± 0.1 and 0.1 ± 0.1 the first is negative, the second is neither; so of exponents and 1."""
     answers = {name: read_json(motion.RESULTS / f"{name}.json") for name in motion.OPTIMIZERS}
+    told = page(answers)
+    assert "SGD: at τ = 1 the exponent is below 1 in every layer, above 1 in no layer; at τ = 2,048" in told
+    assert (
+        "Another criterion does tell conv2, conv3, out from a walk: there the exponent at τ = 2,048 is not 1." in told
+    )
     layers = answers["sgd"]["motion"]["layers"]
     place = answers["sgd"]["motion"]["lags"].index(1)
     for layer, row in layers.items():
         value = -0.5 if layer == "conv1" else 0.1
         row["normalised_autocorrelation"][place], row["normalised_autocorrelation_error"][place] = value, 0.1
-    assert "Measured at τ = 1, C is negative in\nconv1; positive in no layer." in page(answers)
+        row["exponent_error"] = [3.0] * len(row["exponent_error"])  # 1 lies in every interval
+    told = page(answers)
+    assert "Measured at τ = 1, C is negative in\nconv1; positive in no layer." in told
+    assert "SGD: at τ = 1 the exponent is below 1 in no layer, above 1 in no layer; at τ = 2,048" in told
+    assert "tell conv2, conv3, out from a walk" not in told
 
 
 @pytest.mark.reproduction

@@ -1,5 +1,4 @@
 import importlib
-import subprocess
 import sys
 from argparse import Namespace
 from collections.abc import Iterator
@@ -11,7 +10,7 @@ import pytest
 import torch
 import xarray as xr
 
-from tests.patience import PATIENCE
+from tests.scripts import Scripts
 
 EXAMPLES = Path(__file__).parents[2] / "examples"
 
@@ -92,9 +91,9 @@ def test_bad_options_are_told_in_one_line(
     assert (store / "zarr.json").read_text() == "{}", "a store that exists is left alone"
 
 
-def test_the_command_runs_from_anywhere(tmp_path: Path) -> None:
-    command = [sys.executable, str(EXAMPLES / "quickstart.py"), "--steps", "2", "--output", "demo.zarr"]
-    done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, timeout=PATIENCE, check=False)
+@pytest.mark.xdist_group("scripts")
+def test_the_command_runs_from_anywhere(scripts: Scripts, tmp_path: Path) -> None:
+    done = scripts.run(EXAMPLES / "quickstart.py", "--steps", 2, "--output", "demo.zarr", cwd=tmp_path)
     assert done.returncode == 0, done.stderr
     assert done.stdout == ""
     assert "step 2/2" in done.stderr

@@ -2,15 +2,19 @@
 
 from __future__ import annotations
 
+import json
 import os
 import random
+import shutil
 import signal
 import time
 from pathlib import Path
 
 import numpy as np
+import pytest
 
 from recorder.spool_files import Session, SpoolFile, file_path
+from recorder.writer.recovery import recover
 from tests.faults.checks import (
     assert_recovering_again_changes_nothing,
     assert_what_is_missing_is_reported,
@@ -98,3 +102,59 @@ def assert_what_was_logged_is_exact_or_reported(store: Path, returned: int, unse
         if step in unsealed or step == 0 or step >= returned:
             continue
         assert np.isnan(value) if step in reported else value == step
+
+
+@pytest.fixture(scope="module")
+def dead(tmp_path_factory):
+    """A folder with a store whose recording was killed, and its spool; and the last step that returned."""
+    folder = tmp_path_factory.mktemp("dead")
+    trainer = Trainer(folder / "run.zarr", pause=0.002)
+    trainer.wait_for_step(0)
+    writer = trainer.writer()
+    os.kill(writer, signal.SIGSTOP)
+    trainer.wait_for_step(20)
+    os.kill(trainer.pid, signal.SIGSTOP)
+    os.kill(writer, signal.SIGKILL)
+    returned = trainer.kill()
+    (spool,) = spools_of(folder / "run.zarr")
+    shutil.move(spool, folder / "spool")
+    return folder, returned
+
+
+def point_to(store: Path, spool: Path) -> None:
+    """Make store and spool those of each other."""
+    for path, change in (
+        (store / "zarr.json", lambda root: root["attributes"]["recording"].update(spool=str(spool))),
+        (spool / "session.json", lambda session: session.update(store=str(store))),
+    ):
+        document = json.loads(path.read_text())
+        change(document)
+        path.write_text(json.dumps(document))
+
+
+@pytest.mark.parametrize("name", ["control", "scalars"])
+@pytest.mark.parametrize("kind", ["removed", "cut", "empty", "longer by a byte", "a link to a device", "a pipe"])
+def test_frames_do_not_need_the_small_files_of_a_spool(dead, tmp_path, name, kind):
+    """Neither the words of the writer nor the names of logged values: what is lost with them is said."""
+    folder, returned = dead
+    store, spool = tmp_path / "run.zarr", tmp_path / "spool"
+    shutil.copytree(folder / "run.zarr", store)
+    shutil.copytree(folder / "spool", spool)
+    spool.chmod(0o700)
+    point_to(store, spool)
+    path = spool / name
+    size = path.stat().st_size
+    if kind in ("removed", "a link to a device", "a pipe"):
+        path.unlink()
+    if kind == "a link to a device":
+        path.symlink_to("/dev/zero")
+    elif kind == "a pipe":
+        os.mkfifo(path)
+    elif kind != "removed":
+        os.truncate(path, {"cut": size // 16 // 8 * 8, "empty": 0, "longer by a byte": size + 1}[kind])
+    result = recover(store)
+    assert result.frames - 1 in (returned, returned + 1)
+    assert result.recovered
+    told = [message for message in result.messages if "logged after the last commit are lost" in message]
+    assert len(told) == (name == "scalars")
+    assert not spool.exists()

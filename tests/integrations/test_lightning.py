@@ -167,6 +167,11 @@ def test_one_callback_sees_two_trainings(tmp_path):
     assert [s["user_step"] for s in attributes(tmp_path / "run.zarr")["segments"]] == [0, 5]
 
 
+def test_an_option_that_there_is_not_is_refused_before_the_training(tmp_path):
+    with pytest.raises(TypeError, match="unexpected keyword argument 'strid'"):
+        RecorderCallback(tmp_path / "run.zarr", strid=2)
+
+
 def test_a_trial_run_of_one_batch_records_nothing(tmp_path):
     assert children.run(record, tmp_path / "run.zarr", 5, fast_dev_run=True) == 0
     assert not (tmp_path / "run.zarr").exists()

@@ -162,7 +162,7 @@ def drop(store: str, chosen: str | None) -> None:
     if not known.is_trajectory:
         raise OptionError(
             f"{store}: expected a store whose sums can be made again, got sums without their trajectory. Dropping them "
-            f"would lose the run. If that is meant: rm -r {store}"
+            f"would lose the run. If that is meant: rm -r {known.location}"
         )
     _located(known, chosen)
     account = account_of(open_run(store), chosen)

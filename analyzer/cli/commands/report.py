@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from analyzer.cli.files import missing_folder, replaced
+from analyzer.cli.files import missing_folder, replaced, store_around
 from analyzer.cli.options import Bound, UserPath, execution_options, refuse_cluster
 from analyzer.cli.text import printable, say
 from analyzer.errors import ReportError
@@ -108,6 +108,12 @@ def _check_place(output: str) -> None:
     if folder := missing_folder(output):
         raise ReportError(
             f"--output {output}: expected an existing folder, got none at {folder}. Make it: mkdir -p {folder}",
+            output=output,
+        )
+    if (store := store_around(output)) is not None:
+        raise ReportError(
+            f"--output {output}: expected a path outside the store {store}. A page there would be in the way of its "
+            "files. Write --output report.html",
             output=output,
         )
     if Path(output).is_dir():

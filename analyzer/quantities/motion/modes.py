@@ -228,6 +228,11 @@ def _planned(run: xr.DataTree, query: Query, frames: int, modes: int) -> tuple[A
             "Widen --start and --stop, or record longer.",
             frames=int(picked.size),
         )
+    if modes > picked.size:
+        raise OptionError(
+            f"--modes: expected at most {picked.size}, the number of frames that the modes are taken from, got "
+            f"{modes}. Frames span no more. Write --modes {picked.size}, or take more: --frames"
+        )
     return asked, plan_gram(asked, picked)
 
 

@@ -78,6 +78,12 @@ def spectrum(
     TrajectoryMissingError
         Only sums were kept of the run.
 
+    Notes
+    -----
+    The Hann window smears a density over two frequencies to each side. The interval is that of the smeared density.
+    Near a steep end, as at the lowest frequencies of weights that are confined, it may leave out the density itself (a
+    third too high at the first frequency, a twelfth at the second). Longer sections move that to lower frequencies.
+
     Examples
     --------
     >>> run = analyzer.open_run("runs/gcn.zarr")

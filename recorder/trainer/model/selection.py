@@ -43,7 +43,9 @@ def model_of(model: object) -> nn.Module:
     UsageError
     """
     if not isinstance(model, nn.Module):
-        raise UsageError(f"model: expected a torch.nn.Module, got {type(model).__name__}.")
+        raise UsageError(
+            f"model: expected a torch.nn.Module, got {type(model).__name__}. Write Recorder(store, model, optimizer)."
+        )
     return model
 
 

@@ -14,6 +14,7 @@ _HELD_UNDER = {
     ("torch", "DistributedDataParallel"): ("module",),
     ("torch", "FullyShardedDataParallel"): ("_fsdp_wrapped_module",),
     ("torch", "OptimizedModule"): ("_orig_mod",),
+    ("torch", "AveragedModel"): ("module",),  # a copy of the model, whose weights are averages
     ("torch", "ActivationWrapper"): ("_checkpoint_wrapped_module",),
     ("lightning", "_FabricModule"): ("_forward_module", "_original_module"),
     ("lightning_fabric", "_FabricModule"): ("_forward_module", "_original_module"),

@@ -50,6 +50,7 @@ class Lookout:
         self._optimizers = optimizers
         self._names = [named(optimizers, place) for place in range(len(optimizers))]
         self._known = set(_names(model))
+        self._tied = {alias: each.name for each in selection.schema.parameters for alias in each.aliases}
         self._has_told_change = self._has_told_strangers = self._has_told_calls = False
         self._sums = self._sum_up()
         self._look_for_strangers()
@@ -102,6 +103,19 @@ class Lookout:
                 "the recorder, and record the larger model into a new store."
             )
 
+    def _look_for_untied(self) -> None:
+        """Name tied parameters that became tensors of their own: the store has one array for both."""
+        if not self._tied:
+            return
+        held = {each.name: each.tensor for each in named_parameters(self._model)}
+        apart = {alias: name for alias, name in self._tied.items() if held.get(alias) is not held.get(name)}
+        for alias, name in apart.items():
+            del self._tied[alias]
+            self._tell(
+                f"{alias}: was the same tensor as {name} when recording began, and is so no longer. Only {name} is "
+                "recorded: close the recorder, and record the changed model into a new store."
+            )
+
     def check_structure(self, feed: HostFeed | DeviceFeed) -> None:
         """Walk the model.
 
@@ -113,6 +127,7 @@ class Lookout:
         names = check_held(self._model, self._selection.schema, self._selection.slots)
         feed.revalidate()
         self._look_for_new(names)
+        self._look_for_untied()
         self._look_for_strangers()  # load_state_dict(assign=True) leaves the old parameters to the optimizer
 
     def finish(
@@ -132,6 +147,7 @@ class Lookout:
             The last update has a frame, and no part of the next one was seen.
         """
         self._look_for_new(_names(self._model))
+        self._look_for_untied()
         self._look_for_strangers()
         if status == "complete" or not updates:
             if rounds is not None and (partial := rounds.partial):

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any
 
 import torch
@@ -15,21 +15,29 @@ from recorder.errors import UsageError
 from recorder.trainer.feeds.ring import as_number
 
 
-def optimizers_of(optimizer: Optimizer | Sequence[Optimizer] | None) -> list[Optimizer]:
+def optimizers_of(optimizer: Optimizer | Sequence[Optimizer] | None, model: object = None) -> list[Optimizer]:
     """Return the optimizers in the order given, each as the torch optimizer whose hooks run.
 
     A wrapper whose own hooks never run is replaced by the optimizer that it wraps: those of Lightning, Fabric,
     Accelerate and Opacus. A wrapper whose hooks run stays, since its step may go on after the inner one.
+
+    Parameters
+    ----------
+    optimizer : torch.optim.Optimizer or sequence of them, optional
+    model : object, optional
+        The model that is recorded. An engine of DeepSpeed tells which optimizer really steps.
 
     Raises
     ------
     UsageError
         An object is no optimizer, or its step does not tell when the model's weights have changed.
     """
-    try:
-        listed = [] if optimizer is None else [optimizer] if isinstance(optimizer, Optimizer) else list(optimizer)
-    except TypeError:
-        listed = [optimizer]  # type: ignore[list-item]
+    one: Any = optimizer
+    listed: list[Any] = [] if one is None else [one]
+    if isinstance(one, Iterable) and not isinstance(one, Mapping | str):  # those are named as what they are
+        listed = list(one)
+    if listed and type(model).__name__ == "DeepSpeedEngine":
+        _refuse_deepspeed(getattr(model, "optimizer", None))  # the user's own optimizer is inside it
     found: list[Optimizer] = []
     for each in listed:
         followed = _follow(each)
@@ -68,7 +76,9 @@ def _instead(given: Any, inner: Optimizer | None) -> str:
         return f"{kind}, which holds one. Pass that one: .optimizer of the {kind}."
     if hasattr(given, "get_last_lr"):  # accelerate's holds a list of them
         return f"{kind}, which schedules learning rates. Pass the optimizer whose rate it sets."
-    return f"{kind}."
+    if isinstance(given, (Mapping, str)):
+        return f"{kind}. Pass the optimizers in a list: [generator, critic]."
+    return f"{kind}. Pass the torch optimizer, or leave it out and call recorder.step() after each update."
 
 
 def _wrapped(optimizer: Any) -> Optimizer | None:

@@ -12,7 +12,7 @@ import numpy as np
 
 from recorder.budget import check_memory, compressing_threads, series_chunk_steps
 from recorder.errors import StoreFormatError, StoreLockedError, UsageError
-from recorder.root import CHUNK_CHECKSUMS, now, read_root
+from recorder.root import CHUNK_CHECKSUMS, check_optional, now, read_root
 from recorder.writer.encoding import Array
 from recorder.writer.finished.frames import Trajectory, open_frames
 from recorder.writer.finished.thinning import Kept, keep
@@ -72,6 +72,7 @@ def plan_trim(store: Path, ranges: Sequence[str] = (), every: int = 1) -> Trim:
             f"{store}: expected a run that was closed, but its status is running. Wait until it has closed, or close "
             f"it after a crash: recorder recover {store}"
         )
+    check_optional(store, attributes, "cannot be trimmed")
     run = open_frames(store, attributes)
     if run.frames < 2:
         raise UsageError(f"{store}: expected at least two frames, got {run.frames}. There is nothing to trim.")
@@ -263,9 +264,7 @@ def _attributes(trim: Trim, steps: Array, chunk_steps: int) -> dict[str, Any]:
     }
 
 
-def _meets(entry: Any, low: str, high: str, first: int, last: int) -> bool:
+def _meets(entry: dict[str, int | None], low: str, high: str, first: int, last: int) -> bool:
     """Tell whether a recorded loss lies, at least in part, between the first and the last step that is kept."""
-    if not isinstance(entry, dict):
-        return False
     begin, end = entry.get(low), entry.get(high)
     return (begin is None or begin < last) and (end is None or end > first)

@@ -42,6 +42,8 @@ def scheduled(store: StoreWriter, frames: int, before: object, ours: object) -> 
         for key in _MOVING:
             if key not in old or key not in new or old[key] == new[key]:
                 continue
+            if key == "lr" and ("initial_lr" in old or "initial_lr" in new):
+                continue  # the rates that the schedules began with are compared
             is_cycled = key in _CYCLED and "base_momentum" in old and "base_momentum" in new
             if is_cycled or recorded.holds(number, key, old[key], new[key]):
                 found.append({"param_group": number, "setting": key})

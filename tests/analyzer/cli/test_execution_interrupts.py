@@ -28,10 +28,9 @@ BY_ROW = ("temperature", "--by", "row", "--no-cache", "--format", "json")
 
 
 @pytest.fixture(scope="module")
-def long_run(tmp_path_factory: pytest.TempPathFactory) -> Path:
+def long_run(gcn_of_a_chunk: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A run whose decoding takes seconds (1.5 GB of frames), of a few MB on disk: its chunks are links to one."""
-    folder = tmp_path_factory.mktemp("long")
-    return lengthen(gcn_store(folder / "short.zarr", 1024), folder / "long.zarr", 32 * 1024)
+    return lengthen(gcn_of_a_chunk, tmp_path_factory.mktemp("long") / "long.zarr", 32 * 1024)
 
 
 @pytest.fixture(scope="module")

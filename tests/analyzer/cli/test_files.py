@@ -6,6 +6,8 @@ import os
 import subprocess
 from pathlib import Path
 
+import pytest
+
 from tests.analyzer.shell import invoke
 from tests.patience import PATIENCE
 
@@ -23,6 +25,17 @@ def test_what_is_no_plain_file_is_written_to_and_not_replaced(store: Path, tmp_p
     assert invoke("temperature", store, "--output", link).exit_code == 0
     assert link.is_symlink()
     assert target.read_text().startswith("layer,")
+
+
+@pytest.mark.parametrize("place", ["zarr.json", "answer.csv", "parameters/answer.csv"])
+def test_no_answer_is_written_into_a_store(store: Path, place: str) -> None:
+    """It would replace a document or a chunk, the only copy, or be in the way of the next recording."""
+    before = {path: path.read_bytes() for path in store.rglob("*") if path.is_file()}
+    for command in (("temperature", "--output"), ("velocity", "--raw", "--output"), ("report", "-o")):
+        result = invoke(command[0], store, *command[1:], store / place)
+        assert result.exit_code in (1, 2)
+        assert f"expected a path outside the store {store}" in result.stderr
+    assert {path: path.read_bytes() for path in store.rglob("*") if path.is_file()} == before
 
 
 def test_a_disk_that_is_full_is_one_line(store: Path) -> None:

@@ -17,7 +17,6 @@ import xarray as xr
 
 from tests.analyzer.shell import INTERRUPTED, invoke, shell
 from tests.benchmarks.analyzer_scale import lengthen
-from tests.benchmarks.analyzer_workload import gcn_store
 from tests.patience import PATIENCE
 from tests.stores import chunk_file, segment
 
@@ -144,14 +143,13 @@ def test_a_missing_chunk_is_named_and_nothing_stays(store: Path, tmp_path: Path,
     assert [path.name for path in tmp_path.iterdir()] == ["run.zarr"]
 
 
-on_a_long_run = pytest.mark.xdist_group("raw velocities of a long run")
+on_a_long_run = pytest.mark.xdist_group("cluster")
 
 
 @pytest.fixture(scope="module")
-def long_run(tmp_path_factory: pytest.TempPathFactory) -> Path:
+def long_run(gcn_of_a_chunk: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A GCN of 16,384 frames, few MB on disk: its raw velocities are 1.5 GB."""
-    folder = tmp_path_factory.mktemp("long")
-    return lengthen(gcn_store(folder / "short.zarr", 1024), folder / "long.zarr", 16 * 1024)
+    return lengthen(gcn_of_a_chunk, tmp_path_factory.mktemp("long") / "long.zarr", 16 * 1024)
 
 
 @on_a_long_run

@@ -65,6 +65,14 @@ def test_it_fits_every_terminal(plain: bool, layers: int) -> None:
                 assert any(line.startswith("layer0 ") and line.split()[-1] != "layer0" for line in table)
 
 
+def test_sentences_go_on_in_the_next_line_of_a_narrow_terminal() -> None:
+    status = "interrupted: the training ended without closing the recorder, or with an exception"
+    table = table_of(view_of(status=status), 59, 30)
+    assert not any("~" in line for line in table)
+    assert "T: newest 256 velocities, lag 1, steps 100 to 356, weight^2 step^-2" in " ".join(table)
+    assert f"[{status}]" in " ".join(table)
+
+
 def test_layers_that_do_not_fit_are_counted() -> None:
     table = table_of(view_of({f"layer{n}": 1.0 for n in range(40)}), 80, 20)
     shown = sum(line.startswith("layer") and line[5].isdigit() for line in table)

@@ -129,6 +129,8 @@ def test_the_key_is_found_or_asked_for(tmp_path: Path, content: object, key: str
         found = open_file(tmp_path / "1.pt", key)
         assert list(found.tensors) == list(STATE)
         assert np.array_equal(found.read("a.weight"), STATE["a.weight"].numpy())
+        said = ("read from 'model'; weights lie at 'ema', too. To read those: --key NAME",)
+        assert found.notes.said == (said if isinstance(content, dict) and "ema" in content else ())
     else:
         with pytest.raises(CheckpointError, match=expected):
             open_file(tmp_path / "1.pt", key)

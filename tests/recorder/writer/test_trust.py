@@ -29,12 +29,22 @@ def store(tmp_path: Path) -> Path:
     return store
 
 
+def array(shape: list[int], chunks: list[int] | None = None, **attributes: Any) -> dict[str, Any]:
+    """The document of an array, as far as it says its size."""
+    return {
+        "shape": shape,
+        "dimension_names": [*(f"w_{axis}" for axis in range(len(shape) - 1)), "step"],
+        "chunk_grid": {"configuration": {"chunk_shape": chunks or [*shape[:-1], 16]}},
+        "attributes": attributes,
+    }
+
+
 def write_root(store: Path, attributes: dict[str, Any], **members: Any) -> None:
     arrays = {
-        "step": {"shape": [7], "attributes": {}},
+        "step": array([7]),
         "parameters": {"attributes": {}},
-        "parameters/w": {"shape": [3, 7], "attributes": {"name": "w", "original_dtype": "float32"}},
-        "loss": {"shape": [7], "attributes": {"first_frame": 2}},
+        "parameters/w": array([3, 7], name="w", original_dtype="float32"),
+        "loss": array([7], first_frame=2),
     }
     root = {
         "attributes": {"format": "parameter-trajectory", "format_version": 1, **attributes},
@@ -159,7 +169,9 @@ def test_a_path_out_of_the_store_is_refused(store: Path, path: str) -> None:
     {"step": {}}, {"step": {"shape": []}}, {"step": {"shape": [-1]}}, {"step": {"shape": [True]}}, {"step": None},
     {"learning_rate": {"shape": [7]}}, {"loss": {"attributes": {"first_frame": "0"}}}, {"x": []},
     {"a/b": {"attributes": {"first_frame": 0}}}, {"parameters/w": {"attributes": {"name": "w", "original_dtype": "x"}}},
-    {"step": {"shape": [1 << 70]}},
+    {"step": {"shape": [1 << 70]}}, {"step": array([10**17])}, {"x": array([7, 7], [16])}, {"x": array([7], [0])},
+    {"x": array([10**9, 7], [1, 16])}, {"x": array([7]) | {"dimension_names": ["row"]}}, {"x": {"shape": [7]}},
+    {"x": array([7]) | {"dimension_names": ["step", "step"]}}, {"x": array([7]) | {"chunk_grid": {}}},
 ])  # fmt: skip
 def test_damaged_metadata_is_an_error_of_the_store(store: Path, members: dict[str, Any]) -> None:
     write_root(store, {}, **members)
@@ -181,7 +193,7 @@ def test_a_folder_that_is_a_link_is_refused(store: Path, tmp_path: Path) -> None
 ])  # fmt: skip
 def test_a_store_is_not_emptied_of_files_of_others(store: Path, path: str) -> None:
     """Also where its metadata calls their folder an array."""
-    write_root(store, {}, thesis={"shape": [7], "attributes": {"first_frame": 0}})
+    write_root(store, {}, thesis=array([7], first_frame=0))
     (store / path).parent.mkdir(parents=True, exist_ok=True)
     (store / path).write_text("mine")
     before = sorted(store.rglob("*"))
@@ -193,7 +205,7 @@ def test_a_store_is_not_emptied_of_files_of_others(store: Path, path: str) -> No
 
 @pytest.mark.parametrize("path", [".zarr.json.tmp", "loss/c/0", "loss/c/.0.tmp", "parameters/zarr.json", ".DS_Store"])
 def test_what_a_writer_leaves_goes_with_the_store(store: Path, path: str) -> None:
-    write_root(store, {}, loss={"shape": [7], "attributes": {"first_frame": 0}})
+    write_root(store, {}, loss=array([7], first_frame=0))
     (store / path).parent.mkdir(parents=True, exist_ok=True)
     (store / path).write_text("left")
     empty_store(store, read_members(store).levels)

@@ -89,6 +89,8 @@ def test_gaps_and_too_few_frames_are_refused(tmp_path: Path) -> None:
     for options in ({"frames": 3}, {"modes": 0}):
         with pytest.raises(errors.OptionError, match="expected a number of at least"):
             analyzer.open_run(path).thermo.modes(**options)
+    with pytest.raises(errors.OptionError, match="--modes: expected at most 50, the number of frames"):
+        analyzer.open_run(path).thermo.modes(stop=49, modes=2**31)
     with pytest.raises(errors.MemoryLimitError, match="Take fewer --frames"):
         analyzer.open_run(path).thermo.modes(stop=49, memory_limit=1000)
 

@@ -7,6 +7,7 @@ import pytest
 import torch
 from torch import nn
 from torch.distributed.algorithms._checkpoint.checkpoint_wrapper import checkpoint_wrapper
+from torch.optim.swa_utils import AveragedModel
 
 from recorder import Recorder
 from recorder.errors import SchemaError
@@ -63,6 +64,12 @@ def test_wrappers_leave_no_trace(wrap):
     assert describe_model(wrapped)["class"].endswith(".Net")
     assert dict(named_modules(wrapped))[""] is model
     assert select_parameters(wrapped, include="head.*").schema.parameters[0].name == "head.0.weight"
+
+
+def test_averaged_weights_have_the_names_of_the_weights():
+    plain, averaged = Net(), AveragedModel(torch.compile(Net()))
+    assert select_parameters(averaged).schema.parameters == select_parameters(plain).schema.parameters
+    assert describe_model(averaged)["class"].endswith(".Net")
 
 
 def test_the_walk_is_that_of_torch():

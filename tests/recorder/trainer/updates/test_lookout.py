@@ -74,6 +74,18 @@ def test_parameters_that_came_later_are_named_once_unless_they_are_left_out(patt
     assert patterns or named[0].startswith("1.0.weight, 1.0.bias: ")
 
 
+def test_tied_parameters_that_were_parted_are_named_once():
+    model = nn.Sequential(nn.Linear(2, 2), nn.Linear(2, 2))
+    model[1].weight = model[0].weight
+    looking, feed, told = lookout(model)
+    model[1].weight = nn.Parameter(model[0].weight.detach().clone())
+    looking.check_structure(SimpleNamespace(revalidate=lambda: None))
+    looking.finish(feed, None, 1, "interrupted", is_newest=True)
+    named = [line for line in told if "is so no longer" in line]
+    assert len(named) == 1
+    assert named[0].startswith("1.weight: was the same tensor as 0.weight when recording began")
+
+
 def test_optimizers_that_hold_nothing_of_the_model_are_named():
     model, other = nn.Linear(2, 2), nn.Linear(2, 2)
     whole, head, foreign = SGD(model.parameters(), lr=1.0), SGD([model.bias], lr=1.0), Adam(other.parameters())

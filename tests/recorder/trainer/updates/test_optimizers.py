@@ -165,8 +165,8 @@ class NoInit(Optimizer):
     [
         (lambda o: torch.optim.lr_scheduler.StepLR(o, 1), "got StepLR, which holds one. Pass that one: .optimizer"),
         (lambda o: "adam", "expected a torch.optim.Optimizer, got str"),
-        (lambda o: {"head": o}, "expected a torch.optim.Optimizer, got str"),
-        (lambda o: [o, 3], "expected a torch.optim.Optimizer, got int"),
+        (lambda o: {"head": o}, r"got dict\. Pass the optimizers in a list"),
+        (lambda o: [o, 3], r"got int\. Pass the torch optimizer, or leave it out and call recorder\.step\(\)"),
         (
             lambda o: NoInit(),
             r"got NoInit, which never ran Optimizer.__init__\. Pass the torch optimizer that it wraps",
@@ -178,6 +178,15 @@ class NoInit(Optimizer):
 def test_what_cannot_be_followed_is_refused_with_the_remedy(make, told):
     with pytest.raises(UsageError, match=told):
         optimizers_of(make(SGD([weight()], lr=1.0)))
+
+
+def test_the_users_own_optimizer_inside_an_engine_of_deepspeed_is_refused():
+    own = SGD([weight()], lr=1.0)
+    engine = type("DeepSpeedEngine", (), {"optimizer": Zero1(own)})()
+    with pytest.raises(UsageError, match=r"got Zero1\. DeepSpeed copies them"):
+        optimizers_of(own, engine)
+    engine.optimizer = own  # without shards and in full precision the engine steps it as it is
+    assert optimizers_of(own, engine) == [own]
 
 
 def test_an_optimizer_that_is_listed_twice_counts_once():

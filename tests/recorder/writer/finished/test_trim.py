@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
 from pathlib import Path
 
 import numpy as np
@@ -18,6 +19,7 @@ from recorder import Recorder
 from recorder.__main__ import main
 from recorder.errors import StoreExistsError, StoreFormatError, StoreLockedError, UsageError
 from recorder.imports.build import import_checkpoints
+from recorder.root import check_continuable
 from recorder.writer.finished.thinning import keep
 from recorder.writer.finished.trim import plan_trim, write_trim
 from tests.analyzer.shell import invoke
@@ -247,3 +249,26 @@ def test_no_kept_velocity_crosses_a_break(apart: list[int], every: int, resumed:
     if not continuous and resumed < steps.size and len(found.segments) == 2:
         assert not found.segments[1]["continuous"]
         assert found.segments[1]["first_step"] == steps[resumed]
+
+
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [
+        ("lost_frames", 3),
+        ("lost_frames", [{"least": 1, "most": 2, "after_step": "7", "before_step": None}]),
+        ("lost_frames", [{"least": 1}]),
+        ("lost_scalars", {"first_step": 1, "last_step": 2}),
+        ("lost_scalars", [{"first_step": None, "last_step": 2}]),
+    ],
+)
+def test_damaged_losses_are_one_sentence(recorded: Path, tmp_path: Path, name: str, value: object) -> None:
+    """The losses that a store records are taken over into the smaller store, and into a cut."""
+    store = tmp_path / "run.zarr"
+    shutil.copytree(recorded, store)
+    root = json.loads((store / "zarr.json").read_text())
+    root["attributes"][name] = value
+    (store / "zarr.json").write_text(json.dumps(root))
+    with pytest.raises(StoreFormatError, match=f"attribute '{name}': .* is damaged and cannot be trimmed"):
+        plan_trim(store, every=2)
+    with pytest.raises(StoreFormatError, match=f"attribute '{name}': .* is damaged and cannot be continued"):
+        check_continuable(store, root["attributes"])
