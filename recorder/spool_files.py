@@ -13,10 +13,8 @@ from __future__ import annotations
 
 import contextlib
 import json
-import os
 import re
 import shutil
-import stat
 from dataclasses import asdict, dataclass
 from functools import cached_property
 from pathlib import Path
@@ -28,6 +26,7 @@ import xxhash
 from recorder.budget import Budget, FileLayout, file_layout, format_bytes
 from recorder.errors import SpoolSpaceError, StoreFormatError, UsageError
 from recorder.files import read_file, replace_file
+from recorder.mapped_files import mapped, preallocate
 from recorder.names import recorded_name
 from recorder.schema import Schema
 from recorder.text import printable
@@ -118,7 +117,7 @@ class SpoolFile:
     def __init__(self, path: Path, session: Session) -> None:
         self.name = path.name
         layout, frames = session.layout, session.budget.file_frames
-        self.bytes = _mapped(path, layout.size)
+        self.bytes = mapped(path, layout.size)
         self.words = self.bytes[:4096].data.cast("q")
         columns = session.budget.scalar_columns
         # The trainer stores single numbers through these views. To store into a numpy array runs much more code, which
@@ -217,7 +216,7 @@ class Control:
     """
 
     def __init__(self, spool: Path) -> None:
-        self.bytes = _mapped(spool / "control", _ENERGIES, exactly=False)
+        self.bytes = mapped(spool / "control", _ENERGIES, exactly=False)
         self.words = self.bytes.data.cast("q")
         self._energies = self.bytes[_ENERGIES + 8 :].view(np.float64)  # none in spools of earlier versions
 
@@ -298,10 +297,10 @@ def create_spool(directory: Path, session: Session) -> None:
     """
     directory.mkdir(parents=True, mode=0o700)
     try:
-        _preallocate(directory / "control", _ENERGIES + 8 * (1 + len(session.schema.parameters)))
-        _preallocate(directory / "scalars", session.budget.scalar_columns * _NAME_BYTES)
+        preallocate(directory / "control", _ENERGIES + 8 * (1 + len(session.schema.parameters)))
+        preallocate(directory / "scalars", session.budget.scalar_columns * _NAME_BYTES)
         for index in range(session.budget.files):
-            _preallocate(file_path(directory, index), session.budget.file_bytes)
+            preallocate(file_path(directory, index), session.budget.file_bytes)
         session.save(directory)
     except BaseException as error:
         shutil.rmtree(directory, ignore_errors=True)  # a pool in shared memory would take memory until the next boot
@@ -311,14 +310,6 @@ def create_spool(directory: Path, session: Session) -> None:
             f"spool {directory}: expected room for {format_bytes(session.budget.pool_bytes)}, got: {error.strerror}. "
             "Frames wait there until they are in the store. Free some space, or name another local folder (spool=DIR)."
         ) from error
-
-
-def _preallocate(path: Path, size: int) -> None:
-    descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_EXCL, 0o600)
-    try:
-        os.posix_fallocate(descriptor, 0, size)  # a hole on a full disk would be a SIGBUS in the trainer
-    finally:
-        os.close(descriptor)
 
 
 def file_path(directory: Path, index: int) -> Path:
@@ -334,7 +325,7 @@ class ScalarNames:
 
     def __init__(self, spool: Path, session: Session) -> None:
         self._first, self._end = 1 + session.param_groups, session.budget.scalar_columns
-        self._bytes = _mapped(spool / "scalars", session.budget.scalar_columns * _NAME_BYTES).data
+        self._bytes = mapped(spool / "scalars", session.budget.scalar_columns * _NAME_BYTES).data
         self._lengths = self._bytes.cast("q")
         self.damaged = 0  # names that the last `read` could not read
 
@@ -372,7 +363,7 @@ def mend_small_files(directory: Path, session: Session) -> list[str]:
         Control(directory)
     except (OSError, UsageError):
         (directory / "control").unlink(missing_ok=True)
-        _preallocate(directory / "control", _ENERGIES)
+        preallocate(directory / "control", _ENERGIES)
     try:
         ScalarNames(directory, session)
     except (OSError, UsageError) as error:
@@ -381,28 +372,8 @@ def mend_small_files(directory: Path, session: Session) -> list[str]:
             "lost, the frames are not"
         )
         (directory / "scalars").unlink(missing_ok=True)
-        _preallocate(directory / "scalars", session.budget.scalar_columns * _NAME_BYTES)
+        preallocate(directory / "scalars", session.budget.scalar_columns * _NAME_BYTES)
     return said
-
-
-def _mapped(path: Path, size: int, *, exactly: bool = True) -> np.memmap[Any, np.dtype[np.uint8]]:
-    """Map a file of a spool, if it is a regular file of at least this size, or exactly this size.
-
-    Raises
-    ------
-    OSError
-        There is none.
-    UsageError
-        Its size is another, or something else lies there. A mapping past the end of a truncated file would be a SIGBUS
-        at the first touch.
-    """
-    found = path.lstat()
-    fits = found.st_size == size if exactly else found.st_size >= size and not found.st_size % 8
-    if not stat.S_ISREG(found.st_mode) or not fits:
-        raise UsageError(
-            f"spool file {path.name}: expected a file of {size} bytes, got {found.st_size}: it is damaged."
-        )
-    return np.memmap(path, dtype=np.uint8, mode="r+")
 
 
 def open_files(directory: Path, session: Session) -> tuple[list[SpoolFile], list[str]]:

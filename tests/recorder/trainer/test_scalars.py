@@ -18,7 +18,7 @@ BYTES = 1024  # of a name's place in the spool: its length (int64), then its tex
 
 @pytest.fixture
 def names(tmp_path):
-    (tmp_path / "scalars").write_bytes(bytes(5 * BYTES))
+    (tmp_path / "scalars").write_bytes(bytes(7 * BYTES))
     session = SimpleNamespace(param_groups=1, budget=SimpleNamespace(scalar_columns=7))
     made = ScalarNames(tmp_path, session)
     for column, name in enumerate(("loss", "損失" * 166, "train/loss"), start=2):
