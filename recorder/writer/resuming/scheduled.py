@@ -59,13 +59,13 @@ class _Recorded:
     def holds(self, group: int, key: str, old: Any, new: Any) -> bool:
         """Tell whether a setting had its new value at one of the frames."""
         if key == "lr":
-            return any(rate.size > group and rate[group] == new for rate in self._values(LEARNING_RATE.name))
+            return _is_among(new, (rate[group] for rate in self._values(LEARNING_RATE.name) if rate.size > group))
         place = f"param_group/{group}/"
         if key != "betas":
-            return any(value == new for value in self._values(place + key))
+            return _is_among(new, self._values(place + key))
         both = [one if isinstance(one, (list, tuple)) else () for one in (old, new)]
         changed = {f"beta{n + 1}": now for n, (then, now) in enumerate(zip(*both, strict=False)) if then != now}
-        return bool(changed) and all(any(v == now for v in self._values(place + key)) for key, now in changed.items())
+        return bool(changed) and all(_is_among(now, self._values(place + name)) for name, now in changed.items())
 
     def _values(self, name: str) -> Iterator[Any]:
         """Yield what an array of the root holds at each of the frames; nothing of one that is damaged or absent."""
@@ -82,3 +82,8 @@ class _Recorded:
             except (OSError, ValueError):
                 return
             yield room[frame % steps]
+
+
+def _is_among(value: Any, numbers: Iterator[Any]) -> bool:
+    """Tell whether a setting, which may be anything, is one of some numbers."""
+    return isinstance(value, (int, float)) and any(number == value for number in numbers)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -13,6 +14,8 @@ from torch.optim import lr_scheduler as schedules
 
 from analyzer.query.changes import changes_of
 from recorder import Recorder
+from recorder.writer.format import learning_rate_spec
+from recorder.writer.resuming.scheduled import scheduled
 from tests.recorder.resumes import attributes_of
 
 STEPS = 14
@@ -119,3 +122,18 @@ def test_a_rate_that_the_run_never_had_is_a_change(tmp_path, capfd):
     parts[1].param_groups[0]["lr"] = 0.5
     go(store, parts, "a")
     assert "lr 0.01 → 0.5." in capfd.readouterr().err
+
+
+def test_settings_may_be_anything(tmp_path):
+    store = tmp_path / "run.zarr"
+    go(store, made("by hand"), "w-")
+    attributes = attributes_of(store)
+    rates = learning_rate_spec(attributes["chunk_steps"], 1)
+    writer = SimpleNamespace(
+        store=store, chunk_steps=attributes["chunk_steps"], frames=STEPS + 1, root_spec={"learning_rate": rates}.get
+    )
+    theirs = attributes["optimizer"]
+    for value in ([0.1, 0.2], "text", None, {"a": 1}):
+        ours = [{"groups": [dict.fromkeys(("lr", "momentum", "betas", "weight_decay"), value)]}]
+        for before, now in ((theirs, ours), (ours, theirs), (value, theirs), (theirs, value)):
+            assert scheduled(writer, 5, before, now) == []
