@@ -186,6 +186,23 @@ def refuse_half_replaced(store: Path) -> None:
         )
 
 
+def read_document(store: Path) -> Any:
+    """Return the content of a store's root document. NaN and infinities in it become texts, as the format holds them.
+
+    Other tools write such numbers into attributes. Not every reader takes them, so they are never written again.
+
+    Raises
+    ------
+    OSError, ValueError, RecursionError
+    """
+    return json.loads(read_file(store / "zarr.json"), parse_constant=_finite, parse_float=_finite)
+
+
+def _finite(text: str) -> float | str:
+    value = float(text)
+    return value if math.isfinite(value) else str(value)
+
+
 def read_root(store: Path) -> dict[str, Any]:
     """Return the root attributes of a store.
 
@@ -194,9 +211,8 @@ def read_root(store: Path) -> dict[str, Any]:
     StoreFormatError
         The folder is not a trajectory store, its root document is damaged, or its format is newer than this version.
     """
-    path = store / "zarr.json"
     try:
-        attributes = json.loads(read_file(path))["attributes"]
+        attributes = read_document(store)["attributes"]
         found, version = attributes.get("format"), attributes.get("format_version")
     except (OSError, ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
         refuse_half_replaced(store)

@@ -16,8 +16,8 @@ from typing import Any
 
 import google_crc32c
 
-from recorder.files import read_file, replace_file
-from recorder.root import CHUNK_CHECKSUMS
+from recorder.files import replace_file
+from recorder.root import CHUNK_CHECKSUMS, read_document
 
 
 def chunk_checksum(objects: Mapping[tuple[str, int], bytes]) -> int:
@@ -37,7 +37,7 @@ def first_doubtful_frame(store: Path) -> int | None:
     A full chunk never changes, so its checksum must agree. The last chunk is written again and again: if its checksum
     differs, the copied objects may be older than the root document, or newer.
     """
-    root = json.loads(read_file(store / "zarr.json"))
+    root = read_document(store)
     members, expected = root["consolidated_metadata"]["metadata"], root["attributes"].get(CHUNK_CHECKSUMS)
     frames, steps = members["step"]["shape"][0], root["attributes"]["chunk_steps"]
     for chunk in range(-(-frames // steps)):
@@ -93,7 +93,7 @@ def cut(store: Path, attributes: Mapping[str, Any], frames: int) -> None:
     frames : int
         Number of frames that are kept. They end with a chunk, so no chunk has to be written.
     """
-    root = json.loads(read_file(store / "zarr.json"))
+    root = read_document(store)
     members: dict[str, Any] = root["consolidated_metadata"]["metadata"]
     for path, member in list(members.items()):
         if "shape" not in member:

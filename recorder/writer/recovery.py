@@ -11,8 +11,8 @@ from typing import Any
 
 from recorder.budget import compressing_threads
 from recorder.errors import StoreExistsError, StoreFormatError, UsageError
-from recorder.files import read_file, replace_file
-from recorder.root import CHUNK_CHECKSUMS, FORMAT, FORMAT_VERSION, check_continuable, now, read_root
+from recorder.files import replace_file
+from recorder.root import CHUNK_CHECKSUMS, FORMAT, FORMAT_VERSION, check_continuable, now, read_document, read_root
 from recorder.spool_files import LEFT, Control, Session, boot_id, mend_small_files
 from recorder.writer.copies import cut, first_doubtful_frame
 from recorder.writer.drain import Drain, Progress
@@ -235,7 +235,7 @@ def recover_locked(store: Path) -> Recovery:
 
 def _settle(store: Path, attributes: dict[str, Any]) -> None:
     """Mark a dead run without a spool as interrupted, and record that frames may be missing at its end."""
-    root = json.loads(read_file(store / "zarr.json"))
+    root = read_document(store)
     last, most = attributes.get("last"), _recording(attributes).get("capacity")
     step = last.get("step") if isinstance(last, Mapping) else None
     entry = {

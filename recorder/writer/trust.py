@@ -6,7 +6,6 @@ allocated or waited for only because a document says so (`FORMAT.md`, "Trust").
 
 from __future__ import annotations
 
-import json
 import os
 import re
 import shutil
@@ -18,7 +17,7 @@ from pathlib import Path
 from typing import Any
 
 from recorder.errors import RecorderError, StoreFormatError
-from recorder.files import read_file
+from recorder.root import read_document
 from recorder.spool_files import SPOOL_FILES, Session
 
 
@@ -57,7 +56,7 @@ def read_members(store: Path) -> Members:
         A path leads out of the store, or the document is damaged.
     """
     try:
-        root = json.loads(read_file(store / "zarr.json"))
+        root = read_document(store)
         members: dict[str, Any] = root["consolidated_metadata"]["metadata"]
         for path, member in members.items():
             _check_path(store, path)
@@ -218,7 +217,7 @@ def _is_same_store(store: Path, session: Session) -> bool:
     try:
         if recorded.samefile(store):
             return True
-        held = json.loads(read_file(recorded / "zarr.json"))["attributes"]["recording"]["session"]
+        held = read_document(recorded)["attributes"]["recording"]["session"]
     except (OSError, ValueError, KeyError, TypeError):
         return True  # no store is there any more: this one was moved
     return bool(held != session.session)

@@ -112,8 +112,8 @@ def _check_place(output: str) -> None:
         )
     if (store := store_around(output)) is not None:
         raise ReportError(
-            f"--output {output}: expected a path outside the store {store}. A page there would be in the way of its "
-            "files. Write --output report.html",
+            f"--output {output}: expected a path outside the store {store}, got one in it. A page there would be in "
+            "the way of its files. Write --output report.html",
             output=output,
         )
     if Path(output).is_dir():

@@ -11,9 +11,9 @@ from pathlib import Path
 from typing import Any
 
 from recorder.errors import StoreFormatError, UsageError
-from recorder.files import read_file, replace_file
+from recorder.files import replace_file
 from recorder.names import as_text
-from recorder.root import read_root
+from recorder.root import read_document, read_root
 from recorder.writer.ownership import require_free
 from recorder.writer.store import lock_store
 
@@ -96,7 +96,7 @@ def annotate(
     lock = lock_store(store)
     try:
         require_free(store, tell)
-        document = json.loads(read_file(store / "zarr.json"))
+        document = read_document(store)
         attributes: dict[str, Any] = read_root(store)
         if attributes.get("status") == "running":
             raise StoreFormatError(

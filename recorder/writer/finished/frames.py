@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping
 from dataclasses import dataclass
 from math import prod
@@ -12,9 +11,8 @@ from typing import Any
 import numpy as np
 
 from recorder.errors import StoreFormatError
-from recorder.files import read_file
 from recorder.names import parameter_path
-from recorder.root import LEARNING_RATE, STEP
+from recorder.root import LEARNING_RATE, STEP, read_document
 from recorder.schema import STORED_DTYPES, Parameter, Schema, lay_out
 from recorder.writer.encoding import Array
 from recorder.writer.format import (
@@ -107,7 +105,7 @@ def open_frames(store: Path, attributes: Mapping[str, Any]) -> Trajectory:
         chunk_steps = attributes["chunk_steps"]
         if type(chunk_steps) is not int or not 1 <= chunk_steps <= 1 << 20:
             raise ValueError(f"chunk_steps is {chunk_steps!r}")
-        documents = json.loads(read_file(store / "zarr.json"))["consolidated_metadata"]["metadata"]
+        documents = read_document(store)["consolidated_metadata"]["metadata"]
         found = [
             (path, _parameter(path, document), _chunks(document, chunk_steps))
             for path, document in documents.items()

@@ -17,7 +17,7 @@ import numpy as np
 
 from recorder.errors import StoreFormatError
 from recorder.files import LARGEST_DOCUMENT, read_file, replace_file, sync_folder
-from recorder.root import read_root
+from recorder.root import read_document, read_root
 from recorder.schema import Schema
 from recorder.writer.encoding import Array
 from recorder.writer.format import ArraySpec, learning_rate_spec, scalar_spec
@@ -79,7 +79,7 @@ def set_aside(store: Path, frames: int, steps: Array) -> Document:
         The entry for the root attribute `attempts`.
     """
     read_members(store)  # refuses paths that lead out of the store
-    root = json.loads(read_file(store / "zarr.json"))
+    root = read_document(store)
     attributes = root["attributes"]
     remove_remnants(store, attributes)
     number, chunk = next_number(attributes), (frames - 1) // attributes["chunk_steps"]

@@ -17,9 +17,9 @@ from typing import Any
 import numpy as np
 
 from recorder.errors import RecorderError, StoreFormatError
-from recorder.files import read_file, replace_file, sync_folder
+from recorder.files import replace_file, sync_folder
 from recorder.resumption import Witnesses, ended_step, resumed_step, witnesses
-from recorder.root import CHUNK_CHECKSUMS
+from recorder.root import CHUNK_CHECKSUMS, read_document
 from recorder.spool_files import Session
 from recorder.writer.copies import chunk_checksum, chunk_tails
 from recorder.writer.encoding import Array
@@ -324,7 +324,7 @@ def publish_cut(
         The segments that begin at the cut.
     """
     place = store.store
-    root = json.loads(read_file(place / "zarr.json"))
+    root = read_document(place)
     last_step = int(read_steps(place, frames, store.chunk_steps)[-1])
     document = shortened(root, frames, last_step)
     attributes: dict[str, Any] = document["attributes"]
@@ -371,6 +371,6 @@ def narrow(pieces: Sequence[Piece]) -> None:
         if piece.stop == piece.attempt.frames:
             shutil.rmtree(place, ignore_errors=True)
             continue
-        root = json.loads(read_file(place / "zarr.json"))
+        root = read_document(place)
         root["attributes"]["superseded_from"] = piece.stop
         replace_file(place / "zarr.json", json.dumps(root, allow_nan=False).encode(), durable=True)

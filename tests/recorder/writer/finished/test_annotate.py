@@ -122,3 +122,16 @@ def test_what_is_no_setting_is_refused(tmp_path: Path, arguments: list[str]) -> 
     done = CliRunner().invoke(main, ["annotate", str(tmp_path / "run.zarr"), *arguments])
     assert done.exit_code in (1, 2)
     assert "annotated" not in attributes(tmp_path / "run.zarr")
+
+
+def test_numbers_that_json_lacks_become_texts(tmp_path: Path) -> None:
+    """Other tools write them into attributes. Neither a change of settings nor a resumption fails at them."""
+    store = tmp_path / "run.zarr"
+    record(store, seed=1)
+    root = json.loads((store / "zarr.json").read_text())
+    root["attributes"] |= {"best": float("nan"), "limits": [float("-inf"), 0.5]}
+    (store / "zarr.json").write_text(json.dumps(root).replace("0.5", "1e999"))
+    annotate(store, {"seed": 2})
+    record(store, "a")
+    found = json.loads((store / "zarr.json").read_text(), parse_constant=pytest.fail)["attributes"]
+    assert (found["best"], found["limits"], found["status"]) == ("nan", ["-inf", "inf"], "complete")
