@@ -62,14 +62,14 @@ def test_displacements_are_sums_of_correlations(system: System, monkeypatch: pyt
 
 
 def test_intervals_of_a_spectrum_hold_what_sections_have_on_average() -> None:
-    """Where a density goes to 0, a Hann window lifts it: at the lowest frequency the intervals of ten weights hold the
-    mean density of sections, which is a third above the density itself."""
+    """Where S ∝ f², as in a minimum, the Hann window's weights ¼, 1, ¼ lift the first frequency: (¼ 0 + 1 + ¼ 4)/1.5 is
+    a third more. Intervals of ten weights hold the mean density of sections there, and leave out the density itself."""
     confined = spectrum_coverage.FILTERS[3]
-    density, smeared = spectrum_coverage.truths(confined, 128)
-    assert smeared[0] > 1.2 * density[0]
-    np.testing.assert_allclose(smeared[4:], density[4:], rtol=0.03)
-    (row,) = spectrum_coverage.measure([confined], 150, 31, weights=10, length=128)
-    assert row.smeared.mean() == pytest.approx(95, abs=1.5)
-    assert row.smeared[0] > 88
-    assert row.density[0] < 75
+    density, smeared = spectrum_coverage.truths(confined, 512)
+    assert smeared[0] / density[0] == pytest.approx(4 / 3, rel=0.03)
+    np.testing.assert_allclose(smeared[4:], density[4:], rtol=0.01)
+    (row,) = spectrum_coverage.measure([confined], 60, 31, weights=10, length=512)
+    assert row.smeared.mean() == pytest.approx(96, abs=1.2)
+    assert row.smeared[0] > 80
+    assert row.density[0] < 50
     assert spectrum_coverage.lines(spectrum_coverage.Coverage("x", 1, 31, *np.full((2, 511), 95.0))).count("95.0") == 16

@@ -211,7 +211,7 @@ def _jobs(
         strips[:, 4] -= record
         extent = Extent(reach.start, reach.stop, reach.first, layout(reach.start, reach.stop)) if reach.full else None
         there = None if window is None else window[(own.low < reach.stop) & (own.high > reach.start)]
-        some = None
+        some: Selection | None = None
         if selection is not None:
             some, record = selection.within(record, record + len(strips))
         jobs.append(PairJob(strips, record, lags, splits, some, passage.unit, extent, there))

@@ -184,7 +184,8 @@ def _batched(chosen: Selection, sums: Array) -> Array:
     if not chosen.batch.size:
         return np.zeros((len(sums), 0, chosen.lags.size, 2))
     some = np.where(chosen.allowed, sums[:, chosen.strip[:, np.newaxis], chosen.lags], 0.0).sum(axis=-1)
-    return np.add.reduceat(some, np.flatnonzero(np.diff(chosen.batch, prepend=-1)), axis=1)
+    answer: Array = np.add.reduceat(some, np.flatnonzero(np.diff(chosen.batch, prepend=-1)), axis=1)
+    return answer
 
 
 def _by_group(job: PairJob, bundle: Bundle, frames: Sequence[Frames], reach: Reach, slopes: Array | None) -> Part:

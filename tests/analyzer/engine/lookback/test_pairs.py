@@ -23,7 +23,8 @@ from analyzer.engine import pieces, plan
 from analyzer.engine.kept import cache
 from analyzer.engine.lookback import pair_cache, pair_plan, pairs, pairs_compiled, passage, strips
 from analyzer.query import groups
-from analyzer.query.lags import LONGEST, TABLE
+from analyzer.query.lags import LONGEST, TABLE, default_lags
+from analyzer.query.query import Query
 from analyzer.store import codecs, reading, schema
 from tests.analyzer.cluster import Cluster
 from tests.analyzer.dynamics_by_hand import by_hand
@@ -376,6 +377,21 @@ def test_what_a_task_holds_does_not_grow_with_its_longest_lag() -> None:
         assert weights == 2 * piece.weights, "all of them in both units"
     assert max(peaks.values()) < 1.1 * peaks[257], peaks
     assert peaks[257] < 2.3 * 16_777_216
+
+
+def test_what_tasks_return_does_not_grow_with_the_run(tmp_path: Path) -> None:
+    """Strips are added up to the batches of the question, of which a window of any length has 32 to 64."""
+    strips_of: dict[int, int] = {}
+    batches_of: dict[int, int] = {}
+    for frames in (16_384, 65_536):
+        path = write_store(tmp_path / f"{frames}.zarr", {"lin.weight": np.zeros((1, 1, frames))}, chunk_steps=1024)
+        asked = passage.ask(analyzer.open_run(path), Query(by="model"))
+        planned = pair_plan.plan_pairs(asked, default_lags(frames - 1))
+        strips_of[frames] = sum(job.records for job in planned.jobs)
+        batches_of[frames] = sum(job.batches for job in planned.jobs)
+    # At the three seams between the tasks of the longer run both have a part of one strip.
+    assert strips_of == {16_384: 64, 65_536: 256 + 3}
+    assert batches_of == {16_384: 64, 65_536: 64 + 3}
 
 
 def test_of_a_part_of_a_chunk_no_more_is_decoded(tmp_path: Path) -> None:
