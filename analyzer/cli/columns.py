@@ -58,7 +58,10 @@ _SPARE = (
 """Columns that are left out, in this order, while a table is too wide."""
 _NAMES = ("run", "group", "module", "layer", "parameter", "of")
 """Columns of names. They are cut in the middle if a table is too wide even without its spare columns."""
-_HEADINGS = {"temperature_drift": "temperature of the drift"}
+_HEADINGS = {
+    "temperature_drift": "temperature of the drift",
+    "temperature_per_eta2_unreliable": "T/η² unreliable",
+}
 _CHANGES = "changes"
 """Heading of the remarks on settings that change within windows."""
 _WITHIN = " within this window"
@@ -92,6 +95,7 @@ def columns_of(frame: pd.DataFrame, wide: bool, keep: Sequence[str] = ()) -> tup
     narrow, whole = with_short_names(narrow)
     if not whole:
         left.append("whole names")
+    narrow = narrow.rename(columns=_HEADINGS)
     if left:
         said.append(f"--wide adds: {', '.join(_HEADINGS.get(name, heading(name)) for name in left)}")
     return narrow, said
@@ -169,6 +173,9 @@ def _filled(frame: pd.DataFrame) -> pd.DataFrame:
         shown.insert(list(shown.columns).index("stop_step") + 1, "steps_per_lag", frame["steps_per_lag"])
     if "unreliable" in shown and not shown["unreliable"].any():
         shown = shown.drop(columns="unreliable")
+    own = "temperature_per_eta2_unreliable"
+    if own in shown and (not shown[own].any() if "unreliable" not in shown else shown[own].equals(shown["unreliable"])):
+        shown = shown.drop(columns=own)
     if "remark" in shown and not shown["remark"].any():
         shown = shown.drop(columns="remark")
     if "learning_rate" in shown and (has_one_rate(shown) or shown["learning_rate"].isna().all()):

@@ -12,10 +12,13 @@ from matplotlib.ticker import MaxNLocator
 
 from analyzer.plots.style import COLOURS, as_text, canvas, ink, resumptions, unit_text
 from analyzer.quantities.tracks import Track
+from analyzer.text import shortened
 
 _MOST_PANELS = 18
 _MOST_TITLES = 3
 _POINTS = 400
+_LONGEST_NAME = 40
+"""Characters of a title; longer ones would end outside the picture."""
 
 
 def starts(series: Sequence[Track], answer: xr.Dataset, resumed: Sequence[int] = ()) -> Figure:
@@ -35,6 +38,7 @@ def starts(series: Sequence[Track], answer: xr.Dataset, resumed: Sequence[int] =
     shown = names[:_MOST_PANELS]
     figure, panels = canvas(len(shown), 7.2 if len(shown) == 1 else 10.5, 4.2 if len(shown) == 1 else 2.5)
     mark = None
+    own = shortened([str(name) for name in shown], _LONGEST_NAME)
     stops = answer["stop_step"].values
     for n, (name, axes) in enumerate(zip(shown, panels, strict=True)):
         tracks = [track for track in series if f"{track.quantity} {track.group}".strip() == name]
@@ -46,8 +50,10 @@ def starts(series: Sequence[Track], answer: xr.Dataset, resumed: Sequence[int] =
         heights = np.concatenate(values)
         if heights.min() > 0 and heights.max() > 5 * heights.min():
             axes.set_yscale("log")
+        else:
+            axes.yaxis.set_major_formatter("{x:.3g}")  # a common factor would stand in the title
         verdicts = titles if len(titles) <= _MOST_TITLES else [f"{len(titles)} stretches of constant settings"]
-        axes.set_title("\n".join([as_text(name), *verdicts]), fontsize=7.5)
+        axes.set_title("\n".join([as_text(own[n]), *verdicts]), fontsize=7.5)
         axes.tick_params(which="both", labelsize=7.5)
         axes.xaxis.set_major_locator(MaxNLocator(5, integer=True))
         axes.set_ylabel(unit_text(tracks[0].units), fontsize=7.5)
@@ -55,8 +61,11 @@ def starts(series: Sequence[Track], answer: xr.Dataset, resumed: Sequence[int] =
     figure.supxlabel("step", fontsize=10)
     if mark is not None:
         figure.legend([mark], ["resumed"], loc="outside upper right", frameon=False, fontsize=8)
-    if len(shown) < len(names):
-        figure.suptitle(f"first {len(shown)} of {len(names)} series", fontsize=9)
+    said = [f"first {len(shown)} of {len(names)} series"] if len(shown) < len(names) else []
+    if not np.isfinite(answer["equilibrium_step"].values.astype(float)).any():
+        said.append(as_text(answer["reason"].values[0, 0]))  # the settings change, for all series alike
+    if said:
+        figure.suptitle("\n".join(said), fontsize=9)
     return figure
 
 
@@ -79,7 +88,7 @@ def _title(one: xr.Dataset) -> str:
     """The verdict of one window, the size of its drift, and t0."""
     verdict, start, size = str(one["verdict"].item()), float(one["equilibrium_step"]), float(one["drift_percent"])
     if not np.isfinite(start):
-        return f"{verdict}: {as_text(one['reason'].item())}"
+        return verdict
     low, high = int(one["equilibrium_low"]), int(one["equilibrium_high"])
     change = f", {size:+.2g} %" if np.isfinite(size) else ""
     return f"{verdict}{change}; t0 = {int(start):,} ({low:,} to {high:,})"

@@ -34,6 +34,9 @@ _BLACK = COLOURS[-1]
 LOG_RATIO = 5.0
 """A scale is logarithmic if the largest value exceeds the smallest by this factor: layers differ by decades."""
 
+_NARROWEST = 2.4
+"""Inches of a panel with the labels of its axis: beside each other, narrower ones would write over their neighbours."""
+
 
 @dataclass(frozen=True)
 class _Asked:
@@ -70,11 +73,13 @@ def colour_of(number: int) -> str:
 
 
 def canvas(panels: int, width: float, height: float) -> tuple[Figure, list[Axes]]:
-    """Make a figure of `panels` axes in at most three columns.
+    """Make a figure of `panels` axes in at most three columns, fewer if a narrow figure was asked for.
 
     `width` is that of the figure and `height` that of a panel, both in inches.
     """
     columns = panels if panels <= 3 else min(3, math.ceil(math.sqrt(panels)))
+    if size := _ASKED.get().size:
+        columns = min(columns, max(int(size[0] / _NARROWEST), 1))
     rows = math.ceil(panels / columns)
     figure = new_figure(width, max(height * rows, 2.4))
     axes = [figure.add_subplot(rows, columns, n + 1) for n in range(panels)]
@@ -96,6 +101,10 @@ def scale(axes: Axes, values: xr.DataArray, axis: str = "y") -> None:
     if finite.size and finite.min() > 0 and finite.max() > LOG_RATIO * finite.min():
         (axes.set_xscale if axis == "x" else axes.set_yscale)("log")
         low, high = finite.min() / 1.6, finite.max() * 1.6
+        if axis == "x" and high < 200 * low:  # with fewer than two decades, labels of minor ticks run into each other
+            axes.xaxis.set_major_locator(LogLocator(subs=(1.0, 2.0, 5.0)))
+            axes.xaxis.set_major_formatter("{x:.3g}")
+            axes.xaxis.set_minor_formatter(NullFormatter())
     else:
         low, high = 0.0, (float(finite.max()) if finite.size and finite.max() > 0 else 1.0) * 1.08
     (axes.set_xlim if axis == "x" else axes.set_ylim)(low, high)

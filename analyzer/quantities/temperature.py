@@ -127,9 +127,10 @@ def temperature(
         200 (500 for a single weight); see `analyzer.statistics.uncertainty`.
         `learning_rate` η of the window, NaN where it changes or differs between the parameters of a group;
         `learning_rate_change`, its highest over its lowest value; `remark`, which says what changes within the window.
-        With `per="eta2"`: `temperature_per_eta2` with `temperature_per_eta2_error`, and `expected_low`,
-        `expected_high` and `expectation` (paper's convention, m = k_B = 1). Where η changes, T/η² is the mean of
-        𝒯(t)/η(t)², for groups of whole parameters at lag 1 of a run with every step; for others it is NaN.
+        With `per="eta2"`: `temperature_per_eta2` with `temperature_per_eta2_error` and the flag of that error,
+        `temperature_per_eta2_unreliable`; `expected_low`, `expected_high` and `expectation` (paper's convention,
+        m = k_B = 1). Where η changes, T/η² is the mean of 𝒯(t)/η(t)², for groups of whole parameters at lag 1 of a run
+        with every step; for others it is NaN.
         With lag "epoch" also `temperature_half_phase` and `velocities_half_phase`, see Notes. With a list of lags, all
         variables but `weights` have dims (lag, group, window), with the coordinates `lag`, as text, and
         `steps_per_lag`.

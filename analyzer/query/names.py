@@ -18,7 +18,8 @@ _OF_TEMPERATURES = (
     "temperature", "temperature_drift", "temperature_thermal", "temperature_half_phase", "velocities_half_phase",
     "drift_null", "floor", "standard_error", "n_eff", "unreliable", "learning_rate_change", "remark",
     "recorded_learning_rate",
-    "temperature_per_eta2", "temperature_per_eta2_error", "expected_low", "expected_high", "expectation",
+    "temperature_per_eta2", "temperature_per_eta2_error", "temperature_per_eta2_unreliable",
+    "expected_low", "expected_high", "expectation",
 )  # fmt: skip
 _OF_VELOCITIES = ("velocity", "mean_velocity", "mean_squared_velocity", "rms_velocity")
 _OF_ROWS = (

@@ -348,11 +348,18 @@ def by_rate(line: Timeline, start: int, stop: int) -> Ranges:
         raise WindowError(
             f"--window rate: expected a stretch of at least {FEWEST_STEPS} steps with constant settings between step "
             f"{start} and {stop}, got none: {changes or 'they change at a resume'}. Each window would hold several "
-            "settings. Ask for T/η² over windows of steps: --per-eta2 --window 1000",
+            f"settings. Ask for T/η² over windows of steps: --per-eta2 --window {an_eighth(start, stop)}",
             start=start,
             stop=stop,
         )
     return tuple(found)
+
+
+def an_eighth(start: int, stop: int) -> int:
+    """Return about an eighth of a range, in one significant digit: a window to propose."""
+    length = max((stop - start) // 8, 1)
+    unit = 10 ** (len(str(length)) - 1)
+    return length // unit * unit
 
 
 def _ranges(line: Timeline, ranges: Ranges) -> tuple[Array, Array, Array, None]:

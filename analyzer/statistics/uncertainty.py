@@ -1,11 +1,14 @@
 """Standard errors of time averages over correlated samples, the effective number of samples, and when to trust them.
 
-One estimate gives all three. The mean of N samples has the variance S/N, with S the spectral density of the series at
-frequency zero. S is the mean of the squares of its projections on the K lowest cosines,
-Λ_j = √(2/N) Σ_t (x_t − x̄) cos(π j (t + ½)/N), j = 1 … K, each of which has the variance S as long as the series is
-longer than its correlations. Then (x̄ − true mean)/√(S/N) is Student's t with K degrees of freedom. (The equal-weighted
-cosine estimator: Müller, J. Econometrics 141:1331, 2007; Lazarus, Lewis, Stock and Watson, J. Bus. Econ. Stat. 36:541,
-2018.) Thresholds and measured coverage: `docs/error-bars.md`, `tests/benchmarks/COVERAGE.md`.
+All three come from the projections of one series on its lowest cosines, Λ_j = √(2/N) Σ_t (x_t − x̄) cos(π j (t + ½)/N),
+j = 1 … 64. The mean of N samples has the variance S/N, with S the spectral density at frequency zero, and each Λ_j has
+the variance S as long as the series is longer than its correlations. The error bar has S from the squares of the first
+K: then (x̄ − true mean)/√(S/N) is Student's t with K degrees of freedom. (The equal-weighted cosine estimator: Müller,
+J. Econometrics 141:1331, 2007; Lazarus, Lewis, Stock and Watson, J. Bus. Econ. Stat. 36:541, 2018.)
+
+n_eff and the flag have S from the others. The Λ_j are independent, so a flag does not depend on how large the bar came
+out. With the same cosines, the unflagged bars of a system at a threshold were those that came out small: 87 to 92 of
+100 held the truth, not 95. Thresholds and coverage: `docs/error-bars.md`, `tests/benchmarks/COVERAGE.md`.
 
 All functions take many groups at once: series (groups, samples), or sums over batches of samples (groups, batches). The
 result for one group does not depend on the others.
@@ -29,10 +32,15 @@ FEW_PROJECTIONS = 4
 """Number of cosines in a window that changes slowly. Their t quantile is 1.42 times the normal one."""
 _BROAD = 64
 """The slowest cosines are compared with the faster ones, up to this number."""
+_FLAT = 36
+"""From the next cosine on, the fastest are what those after the twelfth are compared with."""
 SLOW = 0.01
-"""p-value below which the four slowest cosines count as stronger than the faster ones (an F test): the window then
-changes too slowly for its length, and the error bar is flagged. So 1 % of good windows are flagged. Windows of 20
-correlation times are flagged in 9 of 10 cases, even if only a small part of the variance is correlated that long."""
+"""p-value below which slow cosines count as stronger than faster ones (an F test): the window changes too slowly for
+its length, and its bar is flagged. Compared are the 13th to 24th and those from the 37th on: the bar has none of them.
+So 1 % of good windows are flagged, 7 in 10 of 50 correlation times, and nearly all of 20, even if only a small part of
+the variance is correlated that long. Without 48 cosines the four slowest are compared with the faster ones."""
+VERY_SLOW = 0.001
+"""The same for the four slowest cosines in a window with 48: for drifts of the whole. They are a part of the bar."""
 _FULLY = (0.1, 0.001)
 """p-values of that test. Below the first, the four slowest cosines begin to count; at the second, only they count."""
 LEAST_N_EFF = 20.0
@@ -68,12 +76,13 @@ class Uncertainty:
     mean
         In the units of the samples.
     standard_error
-        In the same units: mean ± 1.96 standard errors is a 95 % interval. It is √(variance/n_eff), times the ratio of
-        the t quantile to 1.96. NaN if n_eff < 20.
+        In the same units: mean ± 1.96 standard errors is a 95 % interval. It is √(S/N), times the ratio of the t
+        quantile to 1.96. NaN if n_eff < 20.
     inefficiency
         Statistical inefficiency g, at least 1: g correlated samples carry the information of one independent sample.
     n_eff
-        Effective number of independent samples: their number divided by g.
+        Effective number of independent samples: their number divided by g. With 17 batches or more it does not depend
+        on the error bar, unless the window changes slowly.
     unreliable
         True if n_eff is below 200 (500 for a single weight) or unknown, if the window changes slowly (`SLOW`), or if
         there are fewer than ten batches.
@@ -156,17 +165,13 @@ def from_series(
     series
         (groups, samples), such as the temperature 𝒯(t) of each group. A NaN makes its group NaN.
     present
-        (samples,) False for a sample that is missing.
+        (samples,) False for a sample that is missing. Samples on both sides of a gap count as neighbours.
     epoch
         (samples,) label of each sample's epoch, in order. With ten epochs or more the projections are those of the
         means of whole epochs, so that a pattern which repeats in each epoch does not count as noise.
     weights
         () or (groups,) number of weights in each group. Groups of one weight are flagged below n_eff 500, others below
         200.
-
-    Notes
-    -----
-    Samples on both sides of a gap count as neighbours.
     """
     table, there = _table(series, present)
     count = int(np.count_nonzero(there))
@@ -212,18 +217,14 @@ def from_batches(
     Parameters
     ----------
     counts
-        (batches,) number of samples in each batch, in order of time; 0 for a batch that is missing.
+        (batches,) number of samples in each batch, in order of time; 0 for a batch that is missing. Batches need not
+        be longer than the correlation. Few of them widen the interval.
     sums, squares
         (groups, batches) Σ𝒯 and Σ𝒯² over the samples of each batch.
     weights
         () or (groups,) number of weights in each group.
     relative_variance
         (groups,) variance of a sample over T², known from elsewhere; for a row, from its parameter's series.
-
-    Notes
-    -----
-    Batches need not be longer than the correlation, and those at the ends of a window may be shorter. There are at most
-    as many degrees of freedom as batches less one, so that few batches widen the interval.
     """
     counts = np.asarray(counts, dtype=np.float64)
     there = counts > 0
@@ -266,15 +267,18 @@ class _Density:
     Attributes
     ----------
     value
-        S, in units of the squared deviations.
+        S of the error bar, in units of the squared deviations.
     ratio
         The t quantile over 1.96.
+    other
+        S of n_eff: from cosines that the bar does not have, if there are enough and the window is not slow.
     slow
         Whether the slowest cosines are stronger than chance allows.
     """
 
     value: Array
     ratio: Array
+    other: Array
     slow: Array
 
 
@@ -284,7 +288,7 @@ def _density(counts: Array, deviations: Array) -> _Density:
     most = min(batches - 1, _BROAD)
     if batches < LEAST_BATCHES or not counts.sum():
         unknown = np.full(groups, np.nan)
-        return _Density(unknown, unknown, np.zeros(groups, dtype=bool))
+        return _Density(unknown, unknown, unknown, np.zeros(groups, dtype=bool))
     samples = counts.sum()
     waves = cosines(counts, most)
     # Not a product of matrices, whose last digits would depend on the number of groups.
@@ -292,18 +296,25 @@ def _density(counts: Array, deviations: Array) -> _Density:
     many = min(PROJECTIONS, most)
     value, ratio = squares[:, :many].mean(axis=1), np.full(groups, _student_ratio(many))
     if most < 2 * FEW_PROJECTIONS:
-        return _Density(value, ratio, np.zeros(groups, dtype=bool))
+        return _Density(value, ratio, value, np.zeros(groups, dtype=bool))
     slowest = squares[:, :FEW_PROJECTIONS].mean(axis=1)
     begin = PROJECTIONS if most >= 2 * PROJECTIONS else FEW_PROJECTIONS
     with np.errstate(divide="ignore", invalid="ignore"):
-        chance = _chance(slowest / squares[:, begin:].mean(axis=1), most - begin)
+        chance = _chance(slowest / squares[:, begin:].mean(axis=1), FEW_PROJECTIONS, most - begin)
         # As the evidence grows, the weight moves from the twelve cosines to the four slowest: no error bar jumps.
         doubt = np.log(np.maximum(chance, 1e-300) / _FULLY[0]) / np.log(_FULLY[1] / _FULLY[0])
         fewer = _student_ratio(FEW_PROJECTIONS)
         wider = np.sqrt(slowest) * fewer > np.sqrt(value) * ratio
         share = np.where(wider & np.isfinite(doubt), np.clip(doubt, 0, 1), 0.0)
         value = np.where(share > 0, value ** (1 - share) * slowest**share, value)
-    return _Density(value, ratio ** (1 - share) * fewer**share, chance < SLOW)
+        slow = chance < SLOW
+        if most >= _FLAT + PROJECTIONS:
+            falls = squares[:, PROJECTIONS : 2 * PROJECTIONS].mean(axis=1) / squares[:, _FLAT:].mean(axis=1)
+            slow = (chance < VERY_SLOW) | (_chance(falls, PROJECTIONS, most - _FLAT) < SLOW)
+        other = value
+        if most >= PROJECTIONS + FEW_PROJECTIONS:
+            other = np.where(slow, value, squares[:, PROJECTIONS:].mean(axis=1))
+    return _Density(value, ratio ** (1 - share) * fewer**share, other, slow)
 
 
 def cosines(counts: Array, most: int = PROJECTIONS) -> Array:
@@ -340,10 +351,14 @@ def error_of_batches(counts: Array, deviations: Array) -> tuple[Array, Array]:
     return error, density.slow | np.isnan(error) | (lengths.size < RELIABLE_BATCHES)
 
 
-def _chance(ratio: Array, freedom: int) -> Array:
-    """Return the probability that F with (4, freedom) degrees of freedom exceeds a ratio: a closed form."""
-    share = freedom / (freedom + FEW_PROJECTIONS * ratio)
-    return np.asarray(share ** (freedom / 2) * (1 + freedom / 2 * (1 - share)))
+def _chance(ratio: Array, even: int, freedom: int) -> Array:
+    """Return the probability that F exceeds a ratio: a closed form for an even number of degrees of freedom above."""
+    share = freedom / (freedom + even * ratio)
+    total = term = np.ones_like(share)
+    for k in range(1, even // 2):
+        term = term * (freedom / 2 + k - 1) / k * (1 - share)
+        total = total + term
+    return np.asarray(share ** (freedom / 2) * total)
 
 
 def _student_ratio(freedom: int) -> float:
@@ -362,7 +377,7 @@ def _judged(
 ) -> Uncertainty:
     """Return mean, error and n_eff from a density. Deviations are in `unit`, variance and density in its square."""
     with np.errstate(divide="ignore", invalid="ignore"):
-        n_eff = np.minimum(samples * variance / density.value, samples)
+        n_eff = np.minimum(samples * variance / density.other, samples)
         n_eff = np.where(constant, float(samples), n_eff)
         error = np.where(constant, 0.0, unit * np.sqrt(density.value / samples) * density.ratio)
         error = np.where(n_eff >= LEAST_N_EFF, error, np.nan)

@@ -1,7 +1,7 @@
 """How often the true temperature lies inside the reported 95 % interval.
 
-`python -m tests.benchmarks.analyzer_coverage` prints three tables: series and batches of many kinds of systems, rows
-whose batches scatter beside what peers say of them, and lags.
+`python -m tests.benchmarks.analyzer_coverage` prints four tables: series and batches of many kinds of systems, kinds
+at the thresholds of the flag, rows whose batches scatter beside what peers say of them, and lags.
 
 Coverage is given twice: of all error bars, and of those that are not flagged. Which are flagged is decided by the
 estimate, as a user sees it. "Misleads" is the share of all systems whose bar is not flagged and does not hold the
@@ -82,6 +82,19 @@ SCATTER: tuple[Case, ...] = (
     (systems.scattered(256), 5, 32_768),
     (systems.scattered(1024), 5, 16_384),
 )
+THRESHOLDS: tuple[Case, ...] = (
+    *((systems.wandering(fraction, 8192), 5, 8192) for fraction in (0.0075, 0.01, 0.0125, 0.015, 0.02, 0.03)),
+    *((systems.scattered(block), 5, 8192) for block in (128, 256, 384, 512)),
+    *((systems.random_walk(), 20, samples) for samples in (200, 240, 300)),
+    *((systems.random_walk(), 1, samples) for samples in (500, 600)),
+    *((systems.ar1(0.9), 20, samples) for samples in (1500, 2000, 3000)),
+    *((systems.ar1(0.9), 1, samples) for samples in (4000, 6000)),
+)
+LAGGED: tuple[Case, ...] = (
+    (systems.sgd(0.1), 20, 20_000),
+    (systems.heavy_ball(0.9, 0.1), 20, 20_000),
+    (systems.ar1(0.9), 5, 20_000),
+)
 
 
 def every_case() -> tuple[Case, ...]:
@@ -90,9 +103,9 @@ def every_case() -> tuple[Case, ...]:
 
 
 def measure(cases: Sequence[Case], count: int, seed: int = 0, peers: bool = False) -> Iterator[Row]:
-    """Rows for `count` systems of each kind, all estimators on the same series."""
-    rng = np.random.default_rng(seed)
+    """Rows for `count` systems of each kind, all estimators on the same series. Each has its own random numbers."""
     for system, weights, samples in cases:
+        rng = np.random.default_rng([seed, weights, samples, *system.name.encode()])
         series = systems.kinetic(rng, system, count, weights, samples)
         answers: dict[str, list[Uncertainty]] = {}
         for low in range(0, count, _AT_ONCE):
@@ -201,16 +214,32 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--systems", type=int, default=2000)
     parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--table", choices=["temperatures", "thresholds", "scatter", "lags"], help="only this table")
+    parser.add_argument("--kind", default="", metavar="TEXT", help="only kinds of systems with this text in their name")
     arguments = parser.parse_args()
-    print("\n## Temperatures\n\n" + HEADER, flush=True)
-    for row in measure(every_case(), arguments.systems, arguments.seed):
-        print(line(row), flush=True)
-    print("\n## Rows whose batches scatter, and peers\n\n" + HEADER, flush=True)
-    for row in measure(SCATTER, arguments.systems, arguments.seed, peers=True):
-        print(line(row), flush=True)
-    print("\n## Lags\n\n" + HEADER, flush=True)
-    for system, weights in ((systems.sgd(0.1), 20), (systems.heavy_ball(0.9, 0.1), 20), (systems.ar1(0.9), 5)):
-        for row in over_lags(system, weights, 20_000, arguments.systems, arguments.seed):
+    tables = {
+        "temperatures": ("Temperatures", lambda kinds: measure(kinds, arguments.systems, arguments.seed)),
+        "thresholds": (
+            "Kinds at the thresholds of the flag",
+            lambda kinds: measure(kinds, arguments.systems, arguments.seed),
+        ),
+        "scatter": (
+            "Rows whose batches scatter, and peers",
+            lambda kinds: measure(kinds, arguments.systems, arguments.seed, peers=True),
+        ),
+        "lags": (
+            "Lags",
+            lambda kinds: (row for kind in kinds for row in over_lags(*kind, arguments.systems, arguments.seed)),
+        ),
+    }
+    for name, (title, rows) in tables.items():
+        if arguments.table not in (None, name):
+            continue
+        print(f"\n## {title}\n\n{HEADER}", flush=True)
+        cases = {"temperatures": CASES, "thresholds": THRESHOLDS, "scatter": SCATTER, "lags": LAGGED}[name]
+        if name == "temperatures" and arguments.kind in "Adam, white noise":
+            cases = every_case()
+        for row in rows([case for case in cases if arguments.kind in case[0].name]):
             print(line(row), flush=True)
 
 

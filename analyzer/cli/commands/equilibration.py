@@ -60,13 +60,15 @@ def _table(answer: xr.Dataset, frame: pd.DataFrame, wide: bool) -> str:
     """The verdicts with the size of each drift and its interval; with `wide` also means, slopes and reasons."""
     from analyzer.cli.table import table_of
     from analyzer.quantities.tracks import FEWEST
+    from analyzer.query.windows import an_eighth
 
     if frame.empty:
         return f"No series has the {FEWEST} samples that a search for equilibrium takes.\n"
     if not wide and frame["equilibrium_step"].isna().all():
+        window = an_eighth(int(answer["start_step"][0]), int(answer["stop_step"][-1]))
         return (
             "No stretch of constant settings is long enough to search. What a schedule leaves constant is T/η²: "
-            "analyzer temperature STORE --per-eta2 --window 1000\n"
+            f"analyzer temperature STORE --per-eta2 --window {window}\n"
         )
     ends = zip(frame["drift_percent"], frame["drift_percent_low"], frame["drift_percent_high"], strict=True)
     shown = [f"{size:+.2g} ({low:+.2g} to {high:+.2g})" if size == size else "–" for size, low, high in ends]

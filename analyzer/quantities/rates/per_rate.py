@@ -84,22 +84,26 @@ def per_rate(
     with np.errstate(divide="ignore", invalid="ignore"):
         square = np.where(rates.value > 0, rates.value, np.nan) ** 2
     value = dataset["temperature"].data / square
-    error = dataset["standard_error"].data / square if "standard_error" in dataset else np.full(square.shape, np.nan)
+    bars = "standard_error" in dataset
+    error = dataset["standard_error"].data / square if bars else np.full(square.shape, np.nan)
+    loose = dataset["unreliable"].data if bars else np.ones(square.shape, dtype=bool)
     changing = np.isnan(square) & ~np.isnan(rates.low) & (not drift_removed)
     if changing.any() and (moving := _moving(run, measurement, query, scale)) is not None:
         own = np.isnan(square)
         value, error = da.where(own, moving[0], value), da.where(own, moving[1], error)
+        loose = da.where(own, moving[2] == 1, loose)
     dims = ("group", "window")
     units = f"{dataset['temperature'].attrs['units']} learning_rate^-2"
     dataset = dataset.assign(
         temperature_per_eta2=(dims, value, {"units": units, "long_name": "temperature over learning rate squared"}),
         temperature_per_eta2_error=(dims, error, {"units": units, "long_name": "standard error of T/η²"}),
+        temperature_per_eta2_unreliable=(dims, loose, {"long_name": "standard error of T/η² rests on too little"}),
     )
     return dataset.assign(expectations_of(run, measurement, rates))
 
 
 def _moving(run: xr.DataTree, measurement: Measurement, query: Query, scale: float) -> Any:
-    """The mean of 𝒯/η² and its error, lazy (2, groups, windows); None if there is no series of every step."""
+    """The mean of 𝒯/η², its error and its flag, lazy (3, groups, windows); None if no series has every step."""
     line, grouping = measurement.run.line, measurement.plan.grouping
     if line.stride != 1 or measurement.plan.sampling.steps_per_lag != 1 or not grouping.is_whole:
         return None
@@ -124,7 +128,7 @@ def _moving(run: xr.DataTree, measurement: Measurement, query: Query, scale: flo
         scale=scale,
         epoch=labels_of(line.epoch),
     )
-    shape = (2, grouping.weights.size, measurement.plan.sampling.windows.velocities.size)
+    shape = (3, grouping.weights.size, measurement.plan.sampling.windows.velocities.size)
     key = f"per-eta2-{tokenize(fine.moments.table.name, scale)}"
     tasks: Any = {(key, 0, 0, 0): (call, (fine.moments.series.name, 0, 0))}
     parents: list[Any] = [fine.moments.series]
@@ -160,16 +164,17 @@ def _of_series(
     scale: float,
     epoch: Array | None,
 ) -> Array:
-    """Mean and standard error of Σ_p 𝒯_p/η_p², from the series of parameters (parameters, steps)."""
+    """Mean, standard error and flag of Σ_p 𝒯_p/η_p², from the series of parameters (parameters, steps)."""
     with np.errstate(divide="ignore", invalid="ignore"):
         rates = np.where(parameters.rates > 0, parameters.rates, np.nan)
         each = series[:, : rates.shape[1]] / rates[parameters.kind] ** 2
     whole = np.zeros((len(weights), each.shape[1]))
     np.add.at(whole, parameters.owner, each)
     whole *= scale / weights[:, np.newaxis]
-    answer = np.full((2, len(weights), sampling.windows.velocities.size), np.nan)
+    answer = np.full((3, len(weights), sampling.windows.velocities.size), np.nan)
+    answer[2] = 1.0
     for window, low, high, present in extents(sampling, origin):
         labels = None if epoch is None else epoch[origin + low + 1 : origin + high + 1]
         found = from_series(whole[:, low:high], present=present, epoch=labels, weights=weights)
-        answer[:, :, window] = found.mean, found.standard_error
+        answer[:, :, window] = found.mean, found.standard_error, found.unreliable
     return answer

@@ -104,19 +104,20 @@ def cosines(x: np.ndarray, count: int) -> np.ndarray:
     )
 
 
-def test_bar_n_eff_and_flag_come_from_the_projections_on_twelve_cosines() -> None:
-    """By hand: S = mean of Λ², bar = √(S/N)·t(12)/1.96, n_eff = N·variance/S."""
+def test_the_bar_comes_from_twelve_cosines_and_n_eff_from_the_others() -> None:
+    """By hand: S = mean of Λ², the bar is √(S/N)·t(12)/1.96; n_eff is N·variance/S with S of the 13th to 64th."""
     seen = 0
     for seed in range(8):
         x = np.random.default_rng(seed).standard_normal(1000)
         squares = cosines(x, 64) ** 2
         density = squares[:12].mean()
-        if fdtrc(4, 52, squares[:4].mean() / squares[12:].mean()) < 0.1:
+        falls = fdtrc(12, 28, squares[12:24].mean() / squares[36:].mean())
+        if fdtrc(4, 52, squares[:4].mean() / squares[12:].mean()) < 0.1 or falls < 0.01:
             continue  # the four slowest have a say
         seen += 1
         found = from_series(x)
         assert found.standard_error[0] == pytest.approx(np.sqrt(density / 1000) * stdtrit(12, 0.975) / NORMAL, rel=1e-9)
-        assert found.n_eff[0] == pytest.approx(min(1000 * x.var() / density, 1000), rel=1e-9)
+        assert found.n_eff[0] == pytest.approx(min(1000 * x.var() / squares[12:].mean(), 1000), rel=1e-9)
         assert found.inefficiency[0] == pytest.approx(1000 / found.n_eff[0], rel=1e-12)
     assert seen >= 5
 
@@ -132,8 +133,29 @@ def test_a_window_that_changes_slowly_has_four_degrees_of_freedom_and_is_flagged
     assert found.unreliable[0]
     expected = np.sqrt(squares[:4].mean() / 20_000) * stdtrit(4, 0.975) / NORMAL
     assert found.standard_error[0] == pytest.approx(expected, rel=1e-2)  # the series is averaged in bins first
+    assert found.n_eff[0] == pytest.approx(20_000 * x.var() / squares[:4].mean(), rel=0.02), "as the bar has it"
     flagged = from_series(rng.standard_normal((2000, 1500))).unreliable.mean()
-    assert flagged == pytest.approx(0.01, abs=4 * np.sqrt(0.01 / 2000)), "F is exact for white noise"
+    assert flagged == pytest.approx(0.011, abs=4 * np.sqrt(0.011 / 2000)), "both F are exact for white noise"
+
+
+def test_what_is_flagged_does_not_depend_on_the_bar() -> None:
+    """White noise at the threshold of n_eff: half is flagged, and 95 % of the others hold the truth.
+
+    If n_eff came from the cosines of the bar, the unflagged would be those with a small bar: 92 % held.
+    """
+    found = from_series(1 + np.random.default_rng(22).standard_normal((3000, 200)), weights=10)
+    good = ~found.unreliable
+    assert 0.4 < good.mean() < 0.6
+    held = np.abs(found.mean - 1) < NORMAL * found.standard_error
+    assert held[good].mean() > 0.95 - 2.5 * np.sqrt(0.05 * 0.95 / good.sum())
+    bars = found.standard_error
+    assert bars[good].mean() == pytest.approx(bars[~good].mean(), rel=0.1)
+
+
+def test_the_chance_of_a_ratio_is_that_of_f() -> None:
+    ratio = np.linspace(0.1, 9, 30)
+    for even, freedom in ((4, 52), (12, 28), (12, 13), (4, 4)):
+        np.testing.assert_allclose(uncertainty._chance(ratio, even, freedom), fdtrc(even, freedom, ratio), rtol=1e-9)
 
 
 def test_few_batches_widen_the_interval_smoothly() -> None:
@@ -290,10 +312,14 @@ def test_the_page_on_error_bars_states_the_thresholds_of_the_code() -> None:
         f"| no error bar | `n_eff` below {u.LEAST_N_EFF:g}, or fewer than {WORDS[u.LEAST_BATCHES]} batches |",
         f"| flagged | `n_eff` below {u.RELIABLE_N_EFF:g} ({u.RELIABLE_N_EFF_ELEMENT:g} for a single weight",
         f"| flagged | fewer than {WORDS[u.RELIABLE_BATCHES]} batches |",
-        f"the {WORDS[few]} slowest cosines are stronger than those from the {many + 1}th to the {u._BROAD}th "
+        f"the {many + 1}th to {2 * many}th cosines are stronger than those from the {u._FLAT + 1}th to the "
+        f"{u._BROAD}th "
         f"(F test, p < {u.SLOW:g}; {u.SLOW:.0%}".replace("%", " %"),
+        f"the {WORDS[few]} slowest are stronger than those from the {many + 1}th on (p < {u.VERY_SLOW:g}; "
+        f"p < {u.SLOW:g} with fewer than {u._FLAT + many} cosines",
+        f"from the {many + 1}th to {u._BROAD}th cosine if there are {many + few} or more",
         f"the bar goes over from the {WORDS[many]} cosines to the {WORDS[few]} slowest, t({few})/1.96 = "
-        f"{ratio[few]:.2f}, as p falls from {begin:g} to {full:g} |",
+        f"{ratio[few]:.2f}, as p of the latter test falls from {begin:g} to {full:g} |",
         f"sums over batches of {BIN_FRAMES} steps or more",
         f"a window of each stretch of at least {FEWEST_STEPS} steps",
         f"(p ≥ {equilibrium.DIFFERENT:g})",

@@ -38,6 +38,8 @@ def test_a_smooth_schedule_has_no_constant_stretch_and_t_over_eta2_its_predicted
     assert error < 0.03 * found
     assert exact == pytest.approx((NOISE / (2 - rates * STIFFNESS)).mean(), rel=0.02), "a slow schedule's bias is small"
     in_parts = run.thermo.temperature(per="eta2", window=1000).compute()
+    assert in_parts["unreliable"].all(), "T itself changes all the time"
+    assert in_parts["temperature_per_eta2_unreliable"].sum() <= 1, "T/η² does not: one good window in 100 is flagged"
     for n in range(6):
         part = slice(1000 * n, 1000 * (n + 1))
         truth = (oracles.scheduled_temperature(rates, STIFFNESS, NOISE) / rates**2)[part].mean()

@@ -152,6 +152,9 @@ def test_in_the_shell(make: Make, tmp_path: Path) -> None:
     assert "Warning: there is no equilibrium: η changes ×" in told.stderr
     assert told.stdout.startswith("No stretch of constant settings"), "one sentence, no table of dashes"
     assert told.stdout.count("\n") == 1
+    assert "--per-eta2 --window 700" in told.stdout, "an eighth of 6,000 steps"
+    table = invoke("temperature", smooth, "--per-eta2", "--window", 1000).stdout
+    assert "T/η² unreliable" in table.splitlines()[1], "it differs from the flag of T, so it is shown"
     assert invoke("equilibration", path, "--plot", tmp_path / "three.png").exit_code == 0
 
 
