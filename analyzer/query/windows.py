@@ -358,7 +358,7 @@ def by_rate(line: Timeline, start: int, stop: int) -> Ranges:
 def an_eighth(start: int, stop: int) -> int:
     """Return about an eighth of a range, in one significant digit: a window to propose."""
     length = max((stop - start) // 8, 1)
-    unit = 10 ** (len(str(length)) - 1)
+    unit = int(10 ** (len(str(length)) - 1))
     return length // unit * unit
 
 
