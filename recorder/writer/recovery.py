@@ -185,7 +185,7 @@ def recover(store: Path, tell: Tell = lambda sentence: None) -> Recovery:
     """
     finish_replacement(store, tell)
     read_root(store)
-    lock = lock_store(store)
+    lock = wait_for_lock(store, lock_store, os.getpid(), tell)  # a killed writer holds it until it is gone
     try:
         require_free(store, tell, has_left=lambda: _has_left(store))
         return recover_locked(store)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import signal
 import subprocess
 import sys
@@ -9,10 +10,12 @@ import sys
 import torch
 
 from recorder import Recorder
+from recorder.writer import ownership
+from recorder.writer.store import lock_store
 from tests.recorder.test_main import invoke
 
 
-def test_recover_tells_what_it_brought_home(tmp_path):
+def test_recover_tells_what_it_brought_home(tmp_path, monkeypatch):
     body = (
         "import os, sys, signal, torch; from recorder import Recorder\n"
         "model = torch.nn.Linear(2, 2); recorder = Recorder(sys.argv[1], model); recorder.start()\n"
@@ -23,8 +26,11 @@ def test_recover_tells_what_it_brought_home(tmp_path):
     store = tmp_path / "run.zarr"
     killed = subprocess.run([sys.executable, "-c", body, str(store)], capture_output=True, check=False)
     assert killed.returncode == -signal.SIGKILL
+    lock = lock_store(store)  # as a writer that was killed holds it until it is gone: while `recover` waits
+    monkeypatch.setattr(ownership.time, "sleep", lambda seconds: os.close(lock))
     shown = invoke("recover", str(store))
     assert shown.exit_code == 0, shown.output
+    assert "still drains its spool; waiting for it" in shown.stderr
     assert f"{store}: 51 frames, 51 of them recovered from the spool" in shown.output
     assert "51 frames, 0 of them recovered" in invoke("recover", str(store)).output
 

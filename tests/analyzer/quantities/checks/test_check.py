@@ -369,7 +369,7 @@ def test_short_runs_and_wrong_options(store: Path, record: Record) -> None:
         with pytest.raises(error, match=text):
             run.thermo.check(**options)
     wide = analyzer.open_run(record({"a.weight": np.zeros((4096, 4097))}))
-    with pytest.raises(errors.MemoryLimitError, match="for a sample of"):
+    with pytest.raises(errors.MemoryLimitError, match="a sample of"):
         wide.thermo.check(only="normality", sample_weights=4096, memory_limit=250 << 20)
 
 
