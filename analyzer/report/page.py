@@ -47,6 +47,7 @@ from analyzer.report.rows import rows
 from analyzer.report.subject import Asked, Subject, within_budget
 from analyzer.report.text import NONE, number, value_text
 from analyzer.report.velocities import velocities
+from analyzer.text import printable
 from analyzer.version import version
 
 
@@ -284,11 +285,19 @@ def _runs(subjects: Sequence[Subject], refused: Sequence[str]) -> list[Content]:
     return [*(Note(f"Not opened: {why}", problem=True) for why in refused), table]
 
 
+def _visible(value: object) -> object:
+    """Return a text with escapes for characters that nobody sees, but which can turn the order of others around."""
+    if not isinstance(value, str) or isinstance(value, Markup):
+        return value
+    return "\n".join(map(printable, value.split("\n")))
+
+
 def render(common: Sequence[Section], parts: Sequence[RunPart]) -> str:
     """Return the HTML page of all sections."""
     environment = Environment(
         loader=PackageLoader("analyzer.report", "templates"),
         autoescape=True,
+        finalize=_visible,
         undefined=StrictUndefined,
         trim_blocks=True,
         lstrip_blocks=True,

@@ -293,6 +293,7 @@ def hostile(tmp_path: Path) -> Path:
         attributes=attack,
         hyperparameters={
             "<script>alert(5)</script>": "<script>alert(6)</script>",
+            "note": "end\x1b[2J\u202efdp",
             "learning_rate": 1e-3,
         },
         status="<u>broken</u>",
@@ -311,6 +312,8 @@ def test_hostile_names_are_text(tmp_path: Path) -> None:
     titles = [picture["title"] for picture in page.pictures["run-0-rows"]]
     assert f"{HOSTILE}: rows by temperature" in titles
     assert page.source.count("<script>alert") == 0
+    assert r"end\x1b[2J\u202efdp" in page.text
+    assert not {"\x1b", "\u202e"} & set(page.source)
 
 
 def test_a_damaged_chunk_is_told_in_its_place(make: Callable[..., Path], tmp_path: Path) -> None:
