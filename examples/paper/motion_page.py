@@ -125,17 +125,24 @@ def _told_of_correlation(answers: Mapping[str, Record]) -> str:
     sgd, adam = answers["sgd"]["motion"], answers["adam"]["motion"]
     negative = [_listed(_where(sgd, _C, lag, lambda low, high: high < 0), sgd) for lag in (1, 2, 10)]
     positive = _listed(_where(sgd, _C, 1, lambda low, high: low > 0), sgd)
-    under = [_listed(_where(adam, _C, lag, lambda low, high: high < 0, _DECAY**lag), adam) for lag in (1, 5, 10)]
-    over = [_listed(_where(adam, _C, lag, lambda low, high: low > 0, _DECAY**lag), adam) for lag in (1, 5, 10)]
+    decay = "\n".join(
+        f"- τ = {lag}: below {_DECAY**lag:.2g} in "
+        f"{_listed(_where(adam, _C, lag, lambda low, high: high < 0, _DECAY**lag), adam)}, above in "
+        f"{_listed(_where(adam, _C, lag, lambda low, high: low > 0, _DECAY**lag), adam)}."
+        for lag in (1, 5, 10)
+    )
     below = [_listed(_where(adam, _C, lag, lambda low, high: high < 0), adam) for lag in (28, 96)]
     return f"""C(τ)/C(0). Plain SGD in a quadratic minimum pulls back: C(τ) = −σ²(1 − a)²a^(τ−1) < 0 with a = 1 − ηh,
 strongly and at once where the curvature h is large, else too little to be seen. Measured at τ = 1, C is negative in
 {negative[0]}; positive in {positive}. At τ = 2 it is negative in {negative[1]}, at τ = 10 in {negative[2]}.
 
 Adam's step is a moving average of gradients with β1 = 0.9. If gradients were independent and their squares steady,
-C(τ)/C(0) would be 0.9^τ: 0.9, 0.59, 0.35 at τ = 1, 5, 10. Measured, it is below this at τ = 1, 5, 10 in {under[0]};
-{under[1]}; {under[2]}; above in {over[0]}; {over[1]}; {over[2]}. At τ = 28 it is negative in {below[0]}, at τ = 96 in
-{below[1]}. A pull towards a minimum makes C negative; whether it is the cause here, these numbers alone do not say."""
+C(τ)/C(0) would be 0.9^τ. Measured:
+
+{decay}
+
+At τ = 28 it is negative in {below[0]}, at τ = 96 in {below[1]}.
+A pull towards a minimum makes C negative; whether it is the cause here, these numbers alone do not say."""
 
 
 def _exponents(one: Record) -> str:
