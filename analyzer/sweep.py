@@ -200,9 +200,16 @@ def hyperparameter(sweep: xr.DataTree, name: str, *, partial: bool = False) -> n
                 runs=tuple(lists),
             )
         known = [str(coord.attrs.get(ORIGIN, key)) for key, coord in sweep.coords.items() if key != "run"]
+        parts = [part.strip() for part in name.split(",")]
+        several = len(parts) > 1 and all(column_name(sweep, part) is not None for part in parts)
+        remedy = (
+            f"Name each by itself, as in {' '.join(f'--against {part}' for part in parts)}"
+            if several
+            else f"Record it: Recorder(..., hyperparameters={{{name!r}: ...}})"
+        )
         raise SweepError(
             f"Hyperparameter {name!r}: expected one that the runs recorded ({', '.join(known) or 'they have none'}), "
-            f"got none of them. Record it: Recorder(..., hyperparameters={{{name!r}: ...}})",
+            f"got {'several' if several else 'none of them'}. {remedy}",
             available=tuple(known),
         )
     values = sweep.coords[column].to_numpy()
