@@ -17,7 +17,7 @@ from analyzer.text import shortened
 _MOST_PANELS = 18
 _MOST_TITLES = 3
 _POINTS = 400
-_LONGEST_NAME = 40
+_LONGEST_NAME = 48
 """Characters of a title; longer ones would end outside the picture."""
 
 
