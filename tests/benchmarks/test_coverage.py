@@ -33,12 +33,17 @@ def test_coverage(kind: str) -> None:
 
 
 def test_bars_of_a_kind_at_a_threshold_seldom_mislead() -> None:
-    """Half of them are flagged. The others are those whose S came out low, and hold the truth in some 90 %.
+    """Half of them are flagged, by an estimate that does not depend on the bar: the others hold the truth as all do.
 
-    So it is the share of all systems that is held to 7 %: more than 26 of 200 have a chance of 0.1 % then.
+    Unflagged and wrong are 3 % of all systems (2,000 of them). More than 21 of 200 have a chance of 0.1 % at 5 %. A few
+    batches leave nothing for such an estimate: their flag depends on the bar, and 7 % may be unflagged and wrong.
     """
+    series, *_ = measure([(systems.wandering(0.0125, 8192), 5, 8192)], 200, seed=4)
+    assert 50 < series.flagged < 150, series
+    assert is_compatible(series.hits, series.reliable), series
+    assert binom.sf(series.misleads - 1, series.systems, 0.05) > 1e-3, series
     for row in measure([(systems.wandering(0.02, 8192), 5, 8192)], 200, seed=4):
-        assert 50 < row.flagged < 150, row
+        assert row.flagged > 30, row
         assert binom.sf(row.misleads - 1, row.systems, 0.07) > 1e-3, row
 
 
