@@ -152,7 +152,8 @@ def _check(
 
 def hidden_folder(store: Path) -> Path:
     """Return the folder in which a new store for this place is written (`recorder.writer.fresh`)."""
-    return store.with_name(f".{store.name}.new")
+    place = Path(os.path.abspath(store))  # "." and ".." have no name of their own
+    return place.parent / f".{place.name}.new"
 
 
 def whole_beside(store: Path) -> Path | None:

@@ -284,7 +284,7 @@ def _lag_frames(line: Timeline, lag: Lag) -> int:
             f"Frames exist only every {line.stride} steps. Write --lag {line.stride}",
             lag=lag,
         )
-    return int(lag) // line.stride
+    return min(int(lag) // line.stride, line.steps.size)  # no two frames are further apart, however long the lag
 
 
 def _windows(

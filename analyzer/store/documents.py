@@ -17,7 +17,9 @@ def root_text(location: str) -> str:
         return _remote_text(location)
     path = Path(location)
     root = path / "zarr.json"
-    if not os.path.lexists(root) and (new := path.with_name(f".{path.name}.new") / "zarr.json").is_file():
+    place = Path(os.path.abspath(path))  # "." and ".." have no name of their own
+    new = place.parent / f".{place.name}.new" / "zarr.json"
+    if not os.path.lexists(root) and new.is_file():
         raise NotATrajectoryError(
             f"{location}: expected a store, got the remains of one: a process died while it replaced it. The new store "
             f"is whole, in {new.parent}. Put it in its place: recorder recover {location}",

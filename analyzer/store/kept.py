@@ -24,7 +24,10 @@ def beside(location: str) -> Path:
 
     Where that name would be too long, a digest of the whole name replaces its end.
     """
-    path = Path(location.rstrip("/") + SUFFIX)
+    place = Path(location)
+    if place.name in ("", ".."):  # of "." and "..": the store's own name, whatever path it is asked by
+        place = Path(os.path.abspath(place))
+    path = Path(f"{place}{SUFFIX}")
     if len(os.fsencode(path.name)) <= _LONGEST_NAME:
         return path
     name = os.fsencode(path.name.removesuffix(SUFFIX))

@@ -113,7 +113,7 @@ def _check_place(output: str) -> None:
     if (store := store_around(output)) is not None:
         raise ReportError(
             f"--output {output}: expected a path outside the store {store}, got one in it. A page there would be in "
-            "the way of its files. Write --output report.html",
+            f"the way of its files. Write --output {store.parent / Path(output).name}",
             output=output,
         )
     if Path(output).is_dir():

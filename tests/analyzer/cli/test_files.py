@@ -42,3 +42,21 @@ def test_a_disk_that_is_full_is_one_line(store: Path) -> None:
     result = invoke("temperature", store, "--format", "csv", "--output", "/dev/full")
     assert result.exit_code == 1
     assert "--output /dev/full: expected a file that can be written, got: No space left on device" in result.stderr
+
+
+def test_a_store_is_asked_from_inside_it(store: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A dot has no name of its own. Sums are kept beside the store, not in it, whatever it is called by."""
+    inside = sorted(path.name for path in store.iterdir())
+    asked = invoke("temperature", store, "--format", "csv")
+    (kept,) = store.parent.rglob("*.sums")
+    written = kept.stat().st_mtime_ns
+    for folder, dots in ((store, "."), (store, "./"), (store / "parameters", "..")):
+        monkeypatch.chdir(folder)
+        assert invoke("temperature", dots, "--format", "csv").stdout == asked.stdout
+        for command in ("info", "verify", "rows"):
+            assert invoke(command, dots).exit_code == 0
+    assert kept.stat().st_mtime_ns == written
+    assert sorted(path.name for path in store.iterdir()) == inside
+    assert "expected a store with a zarr.json" in invoke("temperature", "/").stderr
+    monkeypatch.chdir(store)
+    assert f"Write --output {store.parent / 'report.html'}" in invoke("report", ".").stderr

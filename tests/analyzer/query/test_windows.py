@@ -55,3 +55,11 @@ def test_epochs_of_one_step_are_no_windows(make: Callable[..., Path]) -> None:
     path = make(scalars={"epoch": np.arange(100.0) - 1})
     with pytest.raises(WindowError, match=r"got 99 epochs of one\. .* Give steps: --window 100"):
         analyzer.open_run(path).thermo.temperature(window="epoch")
+
+
+def test_a_lag_longer_than_any_integer_of_the_machine_is_one_that_no_window_has(make: Callable[..., Path]) -> None:
+    run = analyzer.open_run(make())
+    for lag in (10**18, 10**30, 10**400):
+        for measure in (run.thermo.temperature, run.thermo.velocity_summary):
+            with pytest.raises(WindowError, match="expected a window with at least one velocity, got none"):
+                measure(lag=lag)
