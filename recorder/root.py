@@ -152,7 +152,7 @@ def _check(
 
 def hidden_folder(store: Path) -> Path:
     """Return the folder in which a new store for this place is written (`recorder.writer.fresh`)."""
-    place = Path(os.path.abspath(store))  # "." and ".." have no name of their own
+    place = store.resolve() if store.name in ("", "..") else store  # of "." and "..": the store's own name
     return place.parent / f".{place.name}.new"
 
 

@@ -8,6 +8,7 @@ from pathlib import Path
 from analyzer.errors import DamagedStoreError, NotATrajectoryError, StoreNotFoundError
 from analyzer.store.kept import MOMENTS_FORMAT as MOMENTS_FORMAT
 from analyzer.store.names import is_url as is_url
+from analyzer.store.names import named
 from analyzer.store.trust import MOST_DOCUMENT_BYTES, file_bytes
 
 
@@ -17,7 +18,7 @@ def root_text(location: str) -> str:
         return _remote_text(location)
     path = Path(location)
     root = path / "zarr.json"
-    place = Path(os.path.abspath(path))  # "." and ".." have no name of their own
+    place = named(path)
     new = place.parent / f".{place.name}.new" / "zarr.json"
     if not os.path.lexists(root) and new.is_file():
         raise NotATrajectoryError(

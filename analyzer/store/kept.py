@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from analyzer.errors import KeptSumsWarning, StoreNotFoundError, caller_level
+from analyzer.store.names import named
 from analyzer.store.trust import MOST_DOCUMENT_BYTES, file_bytes
 
 MOMENTS_FORMAT = "parameter-moments"
@@ -24,10 +25,7 @@ def beside(location: str) -> Path:
 
     Where that name would be too long, a digest of the whole name replaces its end.
     """
-    place = Path(location)
-    if place.name in ("", ".."):  # of "." and "..": the store's own name, whatever path it is asked by
-        place = Path(os.path.abspath(place))
-    path = Path(f"{place}{SUFFIX}")
+    path = Path(f"{named(Path(location))}{SUFFIX}")
     if len(os.fsencode(path.name)) <= _LONGEST_NAME:
         return path
     name = os.fsencode(path.name.removesuffix(SUFFIX))

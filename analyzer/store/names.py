@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import re
 from collections.abc import Iterable, Mapping, Sequence
+from pathlib import Path
 from typing import Any
 
 _HALF = re.compile("[\ud800-\udfff]")
@@ -30,6 +31,11 @@ def user_path(path: str | os.PathLike[str]) -> str:
     """
     location = os.fspath(path)
     return location if is_url(location) else os.path.expanduser(location)  # noqa: PTH111  (a path of any kind stays as it is)
+
+
+def named(path: Path) -> Path:
+    """Return the same folder by a path that ends in its name, as "." and ".." do not."""
+    return path.resolve() if path.name in ("", "..") else path
 
 
 def is_path(path: str) -> bool:
