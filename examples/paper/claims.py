@@ -13,7 +13,7 @@ from typing import Any
 from scipy.stats import binom, t
 
 from .evidence import Evidence, Row, mean_and_error, rank_correlations
-from .exponents import c12, c18, parabolic, steeper, straight
+from .exponents import c12, c18, parabolic, steeper, straight, under_drift
 from .needs import complete
 from .plan import Scale
 from .verdict import FAILS, HOLDS, OPEN, Verdict, span
@@ -279,7 +279,12 @@ def judge(gcn: Evidence, gat: Evidence, cnn: Evidence, scale: Scale) -> list[Ver
 
 def judge_what_is_there(gcn: Evidence, gat: Evidence, cnn: Evidence) -> list[Verdict]:
     """All claims, from the branches that are there, however few."""
-    return [
+    of_exponents: Mapping[str, Sequence[Evidence]] = {
+        **dict.fromkeys(("C9", "C10", "C11"), (gcn,)),
+        **dict.fromkeys(("C14", "C15", "C16"), (gat,)),
+        "C12": (gcn, gat),
+    }
+    verdicts = [
         c1(gcn, gat),
         c2(gcn, gat),
         c3(gcn, gat),
@@ -303,3 +308,4 @@ def judge_what_is_there(gcn: Evidence, gat: Evidence, cnn: Evidence) -> list[Ver
         rows_differ("C19", gat, "conv2.lin.weight", "areas of different temperature also in GAT"),
         c20((gcn, gat)),
     ]
+    return [under_drift(verdict, *of_exponents.get(verdict.claim, ())) for verdict in verdicts]

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 
 from .evidence import Evidence, Exponent
 from .verdict import FAILS, HOLDS, OPEN, Verdict, span
@@ -54,6 +55,16 @@ def steeper(claim: str, model: Evidence, layers: Callable[[str], bool], says: st
         return Verdict(claim, says, measured, HOLDS, "all lower bounds are above 2")
     rest = ", ".join(e.layer for e in found if e not in above)
     return Verdict(claim, says, measured, OPEN, f"the interval holds 2 in {rest}")
+
+
+def under_drift(verdict: Verdict, *models: Evidence) -> Verdict:
+    """Return a verdict on exponents whose measurement says so if temperatures of the sweep drift (claim C8)."""
+    series = [row for model in models for row in model.equilibria("sgd") if row["quantity"] == "temperature"]
+    moving = [row for row in series if row["verdict"] == "drifting"]
+    if not moving:
+        return verdict
+    said = f"T drifts in {len(moving)} of {len(series)} series at constant η (C8)"
+    return replace(verdict, measured=f"{verdict.measured}; {said}: exponents of these windows, not of an equilibrium")
 
 
 def straight(claim: str, model: Evidence, says: str, last: str | None = None) -> Verdict:

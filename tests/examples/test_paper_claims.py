@@ -53,6 +53,15 @@ def test_parabolic_is_an_interval_that_holds_2(model: Evidence, low: float, high
     assert claims.parabolic("C9", model, "nowhere", "").verdict == "not decidable"
 
 
+def test_exponents_of_windows_that_drift_say_so(model: Evidence) -> None:
+    verdict = Verdict("C9", "", "b = 2.07", "does not hold", "")
+    assert claims.under_drift(verdict, model) == verdict
+    rows = [{"quantity": quantity, "verdict": verdict} for quantity in ("temperature", "loss")
+            for verdict in ("drifting", "drifting", "stationary")]  # fmt: skip
+    write(model.folder, "equilibrium-sgd-0.001-32-0", {"records": rows})
+    assert "; T drifts in 2 of 3 series at constant η (C8)" in claims.under_drift(verdict, model).measured
+
+
 @pytest.mark.parametrize(
     ("intervals", "count", "kind", "verdict"),
     [
