@@ -24,7 +24,7 @@ from analyzer.quantities.lags import along_lags, labels_of_lags
 from analyzer.quantities.rates.per_rate import check_per, per_rate
 from analyzer.quantities.rates.schedule import columns_of, rates_of
 from analyzer.query.groups import By, Globs
-from analyzer.query.query import Query, query_of
+from analyzer.query.query import KEYWORDS, Query, query_of
 from analyzer.query.windows import Bound, Lag, Window, stride_in
 from analyzer.statistics.drift import drift_null
 
@@ -170,12 +170,18 @@ def temperature(
     >>> answer["temperature"].dims
     ('group', 'window')
     """
+    return temperature_from(**locals())[0]
+
+
+def temperature_from(run: xr.DataTree, **keywords: Any) -> tuple[xr.Dataset, list[Measurement]]:
+    """As `temperature`, by its keywords; also returns the measurements behind it, one for each lag."""
+    lag = keywords.get("lag")
     one, several = (lag, None) if isinstance(lag, str) or not np.iterable(lag) else (None, list(lag))
-    query = query_of(locals(), lag=one, lags=several, batches=errors)
-    physics: dict[str, Any] = {"remove_drift": remove_drift, "mass": mass, "k_B": k_B, "convention": convention}
-    answer, measured = temperature_of(run, query, per=per, **physics)
+    query = query_of(keywords, lag=one, lags=several, batches=keywords.pop("errors", True))
+    physics = {name: value for name, value in keywords.items() if name not in KEYWORDS}
+    answer, measured = temperature_of(run, query, **physics)
     warn_of_empty(measured, "its drift and floor")
-    return answer
+    return answer, measured
 
 
 def temperature_of(

@@ -102,6 +102,9 @@ def _shown(one: Series, found: SweepFit) -> list[Content]:
         if text:
             notes.setdefault(str(text), []).append(name)
     contents += [Note(f"{', '.join(names)}: {text}.".replace("..", ".")) for text, names in notes.items()]
+    if "remark" in answer.attrs:
+        said = str(answer.attrs["remark"])
+        contents.append(Note(f"{said[:1].upper()}{said[1:]}.", problem=True))
     return contents
 
 

@@ -1,7 +1,8 @@
 """How often the true temperature lies inside the reported 95 % interval.
 
-`python -m tests.benchmarks.analyzer_coverage` prints four tables: series and batches of many kinds of systems, kinds
-at the thresholds of the flag, rows whose batches scatter beside what peers say of them, and lags.
+`python -m tests.benchmarks.analyzer_coverage` prints five tables: series and batches of many kinds of systems, kinds
+at the thresholds of the flag, windows of few batches, rows whose batches scatter beside what peers say of them, and
+lags.
 
 Coverage is given twice: of all error bars, and of those that are not flagged. Which are flagged is decided by the
 estimate, as a user sees it. "Misleads" is the share of all systems whose bar is not flagged and does not hold the
@@ -88,8 +89,17 @@ THRESHOLDS: tuple[Case, ...] = (
     *((systems.random_walk(), 20, samples) for samples in (200, 240, 300)),
     *((systems.random_walk(), 1, samples) for samples in (500, 600)),
     *((systems.ar1(0.9), 20, samples) for samples in (1500, 2000, 3000)),
-    *((systems.ar1(0.9), 1, samples) for samples in (4000, 6000)),
+    *((systems.ar1(0.9), 1, samples) for samples in (3500, 4000, 5000, 6000)),
 )
+FEW: tuple[Case, ...] = (
+    *((systems.random_walk(), weights, 2560) for weights in (1, 20)),
+    *((systems.ar1(0.9), 20, samples) for samples in (2560, 4096)),
+    *((systems.ar1(0.9), 1, samples) for samples in (2560, 4096, 5120)),
+    *((systems.wandering(fraction, 2560), 5, 2560) for fraction in (0.01, 0.02, 0.03, 0.05)),
+    *((systems.wandering(fraction, 4096), 5, 4096) for fraction in (0.01, 0.02, 0.03, 0.05)),
+    *((systems.scattered(block), 5, 4096) for block in (128, 256, 512)),
+)
+"""Windows of 10 to 20 batches."""
 LAGGED: tuple[Case, ...] = (
     (systems.sgd(0.1), 20, 20_000),
     (systems.heavy_ball(0.9, 0.1), 20, 20_000),
@@ -214,7 +224,9 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--systems", type=int, default=2000)
     parser.add_argument("--seed", type=int, default=0)
-    parser.add_argument("--table", choices=["temperatures", "thresholds", "scatter", "lags"], help="only this table")
+    parser.add_argument(
+        "--table", choices=["temperatures", "thresholds", "few", "scatter", "lags"], help="only this table"
+    )
     parser.add_argument("--kind", default="", metavar="TEXT", help="only kinds of systems with this text in their name")
     arguments = parser.parse_args()
     tables = {
@@ -223,6 +235,7 @@ def main() -> None:
             "Kinds at the thresholds of the flag",
             lambda kinds: measure(kinds, arguments.systems, arguments.seed),
         ),
+        "few": ("Few batches", lambda kinds: measure(kinds, arguments.systems, arguments.seed)),
         "scatter": (
             "Rows whose batches scatter, and peers",
             lambda kinds: measure(kinds, arguments.systems, arguments.seed, peers=True),
@@ -236,7 +249,13 @@ def main() -> None:
         if arguments.table not in (None, name):
             continue
         print(f"\n## {title}\n\n{HEADER}", flush=True)
-        cases = {"temperatures": CASES, "thresholds": THRESHOLDS, "scatter": SCATTER, "lags": LAGGED}[name]
+        cases = {
+            "temperatures": CASES,
+            "thresholds": THRESHOLDS,
+            "few": FEW,
+            "scatter": SCATTER,
+            "lags": LAGGED,
+        }[name]
         if name == "temperatures" and arguments.kind in "Adam, white noise":
             cases = every_case()
         for row in rows([case for case in cases if arguments.kind in case[0].name]):

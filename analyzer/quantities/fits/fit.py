@@ -32,6 +32,7 @@ from analyzer.quantities.fits.runs import (
     numbers_of,
     seeds_of,
 )
+from analyzer.quantities.fits.settled import CHANGES, remark
 from analyzer.quantities.fits.tables import (
     along_held,
     alternatives_of,
@@ -152,7 +153,8 @@ def fit(
     Warns
     -----
     FitWarning
-        Runs are left out, or still drift. One warning names them all.
+        Runs are left out, or their T changes over the window, or cannot be judged. One warning names them all; what it
+        says of equilibrium is the attribute `remark`.
 
     Examples
     --------
@@ -216,25 +218,31 @@ def fit_of(sweep: xr.DataTree, curve: Curve, **options: Any) -> tuple[xr.Dataset
     for part in parts:
         if shared := shared_steps(part_of(sweep, part), [lazy[n] for n in part.places], fitted):
             raise FitError(shared)
-    _warn(sweep, parts, said)
+    names = run_names(sweep)
+    measured = {n: computed(names[n], lazy[n]) for n in dict.fromkeys(n for part in parts for n in part.places)}
+    unsettled = ""
+    if options.get("start") != "auto":
+        unsettled = remark({names[n]: one for n, one in measured.items() if names[n] in fitted})
+        measured = {n: one.drop_vars(CHANGES, errors="ignore") for n, one in measured.items()}
+    _warn(names, parts, said, unsettled)
     several = isinstance(options.get("lag"), (list, tuple))
     answers, found = [], []
     for part in parts:
         own = part_of(sweep, part)
-        measured = [computed(name, lazy[n]) for name, n in zip(run_names(own), part.places, strict=True)]
+        taken = [measured[n] for n in part.places]
         if several:
-            answers.append(_by_lag(own, _asked(own, curve), measured))
+            answers.append(_by_lag(own, _asked(own, curve), taken))
         else:
-            found.append(replace(_fitted(own, _asked(own, curve), measured), held=part.label))
+            found.append(replace(_fitted(own, _asked(own, curve), taken), held=part.label))
             answers.append(found[-1].answer)
+        answers[-1].attrs |= {"remark": unsettled} if unsettled else {}
     if len(parts) == 1:
         return answers[0].assign_attrs({"held": parts[0].label} if parts[0].label else {}), tuple(found)
     return along_held(answers, [part.label for part in parts], run_names(sweep)), tuple(found)
 
 
-def _warn(sweep: xr.DataTree, parts: Sequence[Held], said: Mapping[str, list[str]]) -> None:
-    """Warn once of the runs that are left out, and of those that still drift."""
-    names = run_names(sweep)
+def _warn(names: Sequence[str], parts: Sequence[Held], said: Mapping[str, list[str]], unsettled: str) -> None:
+    """Warn once of the runs that are left out, and of those that are not in equilibrium."""
     used = {n for part in parts for n in part.places}
     left = [name for n, name in enumerate(names) if n not in used]
     lines = [f"{len(runs)} of {len(names)} runs {what} ({_listed(runs, 3)})" for what, runs in said.items()]
@@ -244,6 +252,8 @@ def _warn(sweep: xr.DataTree, parts: Sequence[Held], said: Mapping[str, list[str
             f"{len(left)} of {len(names)} runs are left out ({_listed(left)}), since the fit holds {values} fixed and "
             "other values have too few runs. To choose: --where NAME=VALUE; to put them together: --pool NAME"
         )
+    if unsettled:
+        lines.append(unsettled)
     if lines:
         warnings.warn(f"Fit: {'. '.join(lines)}.", FitWarning, stacklevel=caller_level())
 

@@ -15,7 +15,8 @@ from analyzer.errors import (
     NonFiniteWarning,
     SettingsWarning,
 )
-from analyzer.quantities.temperature import temperature
+from analyzer.quantities.fits.settled import with_changes
+from analyzer.quantities.temperature import temperature_from
 from analyzer.query.changes import told, within
 from analyzer.sweep import (
     column_name,
@@ -32,13 +33,17 @@ _SAME = 1e-6
 
 
 def measured_lazily(sweep: xr.DataTree, options: dict[str, Any]) -> tuple[list[xr.Dataset], dict[str, list[str]]]:
-    """The lazy temperature of every run, and notes on runs, gathered from warnings, by what they say."""
+    """The lazy temperature of every run, and notes on runs, gathered from warnings, by what they say.
+
+    Where runs do not begin at their own equilibrium, the temperatures carry what `settled.remark` needs.
+    """
     lazy = []
     said: dict[str, list[str]] = {}
     for name, run in runs_of(sweep).items():
         with warnings.catch_warnings(record=True) as heard:
             warnings.simplefilter("always")
-            lazy.append(temperature(run, **options))
+            answer, measured = temperature_from(run, **options)
+            lazy.append(answer if options.get("start") == "auto" else with_changes(answer, measured[0]))
         for one in heard:
             if issubclass(one.category, EquilibriumWarning):
                 drifting = str(one.message).partition("still drift: ")[2].partition(". Their")[0]

@@ -55,11 +55,12 @@ def test_layers_have_the_error_bars_of_their_series(long: tuple[Path, dict[str, 
     series = np.stack([layer.mean(axis=0) for layer in layers])
     epoch = np.repeat(np.arange(15.0), 101)[1:FRAMES]
     answer = analyzer.open_run(path).thermo.temperature().compute()
-    truth = uncertainty.from_series(series, epoch=epoch)
+    of = answer["weights"].values
+    truth = uncertainty.from_series(series, epoch=epoch, weights=of)
     same(answer, truth)
     np.testing.assert_allclose(answer["temperature"][:, 0], truth.mean, rtol=1e-12)
     ranged = analyzer.open_run(path).thermo.temperature(start=100, stop=900).compute()
-    same(ranged, uncertainty.from_series(series[:, 100:900]))
+    same(ranged, uncertainty.from_series(series[:, 100:900], weights=of))
 
 
 def test_every_window_has_its_own(long: tuple[Path, dict[str, np.ndarray]]) -> None:
@@ -68,7 +69,7 @@ def test_every_window_has_its_own(long: tuple[Path, dict[str, np.ndarray]]) -> N
     answer = analyzer.open_run(path).thermo.temperature(layer="lin", window=400).compute()
     assert answer["partial"].values.tolist() == [False, False, False, True]
     for window, low in enumerate(range(0, 1500, 400)):
-        same(answer, uncertainty.from_series(series[:, low : low + 400]), window)
+        same(answer, uncertainty.from_series(series[:, low : low + 400], weights=18), window)
 
 
 def test_convention_and_constants_scale_the_error_with_the_temperature(
@@ -119,7 +120,7 @@ def test_a_gap_leaves_the_rest_its_error_bars(
     if by == "layer":
         series = squares(frames["lin.weight"]).mean(axis=0)[np.newaxis]
         present = np.arange(1500) != 699
-        same(answer.isel(group=[1]), uncertainty.from_series(series, present=present))
+        same(answer.isel(group=[1]), uncertainty.from_series(series, present=present, weights=18))
 
 
 @pytest.mark.parametrize("options", [{"by": "layer"}, {"by": "row", "window": 700}, {"lag": 5}], ids=str)
