@@ -7,8 +7,10 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from click.testing import CliRunner
 
 from recorder import Recorder
+from recorder.__main__ import main
 from recorder.errors import StoreFormatError
 from recorder.imports.build import import_checkpoints
 from recorder.writer import fresh
@@ -67,6 +69,15 @@ def test_recover_puts_the_new_store_in_its_place(half_replaced: Path) -> None:
     assert not fresh.hidden_folder(half_replaced).exists()
     assert recover(half_replaced, told.append).frames == 3
     assert len(told) == 1
+
+
+@pytest.mark.parametrize("name", [".", "../run.zarr"])
+def test_recover_may_be_asked_from_inside(half_replaced: Path, monkeypatch: pytest.MonkeyPatch, name: str) -> None:
+    monkeypatch.chdir(half_replaced)
+    result = CliRunner().invoke(main, ["recover", name])
+    assert result.exit_code == 0, result.output
+    assert "the new store is whole and stands here now" in result.output
+    assert read_array(half_replaced, "parameters/weight")[0].tolist() == [0, 1, 2]
 
 
 def test_recover_removes_nothing_of_the_user(half_replaced: Path) -> None:
