@@ -7,9 +7,11 @@ import math
 import numpy as np
 import xarray as xr
 
+from analyzer.query.kinds import KINDS
+from analyzer.query.windows import BIN_FRAMES
 from analyzer.statistics.lagged import LEAST_FRAMES
 from analyzer.statistics.spectral import LEAST_SECTIONS
-from analyzer.statistics.uncertainty import LEAST_N_EFF, RELIABLE_N_EFF, RELIABLE_N_EFF_ELEMENT
+from analyzer.statistics.uncertainty import LEAST_N_EFF, RELIABLE_BATCHES, RELIABLE_N_EFF, RELIABLE_N_EFF_ELEMENT
 
 _BATCHES = 8
 """Batches of an error bar of dynamics."""
@@ -18,9 +20,10 @@ _BATCHES = 8
 def for_error_bars(answer: xr.Dataset) -> str:
     """Return which error bars of temperatures are unreliable, and about how long a window would do; "" if none is.
 
-    The length is that of the window, times how many more independent samples are needed. It is not given where the
-    temperature still changes over the window: more of such a window would not help. Temperatures of 0 and NaN are not
-    counted, nor those over changing settings, which have a remark.
+    The length is that of the window, times how many more independent samples are needed; for groups that divide
+    parameters at least ten batches of 256 steps. It is not given where the temperature still changes over the window:
+    more of such a window would not help. Temperatures of 0 and NaN are not counted, nor those over changing settings,
+    which have a remark.
     """
     if "unreliable" not in answer or "temperature" not in answer:
         return ""
@@ -31,14 +34,20 @@ def for_error_bars(answer: xr.Dataset) -> str:
     span = (answer["stop_step"] - answer["start_step"]).astype(np.float64)
     needed = xr.full_like(answer["weights"], RELIABLE_N_EFF).where(answer["weights"] != 1, RELIABLE_N_EFF_ELEMENT)
     samples = answer["n_eff"].fillna(1.0).clip(min=1.0)
-    enough = answer["velocities"] >= needed
-    slow = loose & ((samples >= needed) | (enough & (samples < LEAST_N_EFF)))
-    few, of = loose & ~slow, int(moved.sum())
+    each = answer["velocities"] / answer["weights"]
+    short = loose & _has_few_batches(answer, each, needed)
+    slow = loose & ~short & ((samples >= needed) | ((each >= needed) & (samples < LEAST_N_EFF)))
+    few, of = loose & ~slow & ~short, int(moved.sum())
     sentences = []
+    what = f"Windows of {int(span.max()):,}" if answer.sizes["window"] > 1 else _span(span)
+    if bool(short.any()):
+        sentences.append(
+            f"{what} steps are too short for {_which(short, of)}, which take {RELIABLE_BATCHES} batches of "
+            f"{BIN_FRAMES} steps: {RELIABLE_BATCHES * BIN_FRAMES:,} would do."
+        )
     if bool(few.any()):
         length = _round_up(float((span * needed / samples).where(few).max()))
         least = f"{needed.max().item():g} independent samples (n eff)"
-        what = f"Windows of {int(span.max()):,}" if answer.sizes["window"] > 1 else _span(span)
         sentences.append(
             f"{what} steps are too short for {_which(few, of)}, which take {least}: about {length:,} would do."
         )
@@ -48,6 +57,18 @@ def for_error_bars(answer: xr.Dataset) -> str:
             "longer one."
         )
     return " ".join(sentences)
+
+
+def _has_few_batches(answer: xr.Dataset, each: xr.DataArray, needed: xr.DataArray) -> xr.DataArray:
+    """Whether flagged groups that divide parameters, at lag 1, have too few batches; `each` are a weight's velocities.
+
+    Without an n_eff there are fewer than four. With one that is large enough, their number may be what is missing.
+    """
+    kind = KINDS.get(str(answer.attrs.get("by")))
+    if kind is None or kind.is_whole or answer.attrs.get("lag") != 1:
+        return xr.zeros_like(answer["unreliable"])
+    n_eff = answer["n_eff"]
+    return n_eff.isnull() | ((n_eff >= needed) & (each < RELIABLE_BATCHES * BIN_FRAMES))
 
 
 def _which(some: xr.DataArray, of: int) -> str:

@@ -7,8 +7,7 @@ K: then (x̄ − true mean)/√(S/N) is Student's t with K degrees of freedom. (
 J. Econometrics 141:1331, 2007; Lazarus, Lewis, Stock and Watson, J. Bus. Econ. Stat. 36:541, 2018.)
 
 n_eff and the flag have S from the others. The Λ_j are independent, so a flag does not depend on how large the bar came
-out. With the same cosines, the unflagged bars of a system at a threshold were those that came out small: 87 to 92 of
-100 held the truth, not 95. Thresholds and coverage: `docs/error-bars.md`, `tests/benchmarks/COVERAGE.md`.
+out. Thresholds and coverage: `docs/error-bars.md`, `tests/benchmarks/COVERAGE.md`.
 
 All functions take many groups at once, which do not see each other: series (groups, samples) or sums over batches.
 """
@@ -50,6 +49,8 @@ cosines."""
 RELIABLE_N_EFF, RELIABLE_N_EFF_ELEMENT = 200.0, 500.0
 """Below this n_eff an error bar is flagged. A single weight needs more, because its kinetic energy is as skewed as χ²
 with one degree of freedom."""
+RELIABLE_ERROR = 0.25
+"""Above this relative error a bar of kinetic energies is flagged: few bursts make up its mean. Gaussians are at 10 %."""
 RELIABLE_BATCHES = 10
 """With fewer batches an error bar is flagged: few cosines are left for n_eff and the flag."""
 LEAST_BATCHES = 4
@@ -89,11 +90,11 @@ class Uncertainty:
     inefficiency
         Statistical inefficiency g, at least 1: g correlated samples carry the information of one independent sample.
     n_eff
-        Effective number of independent samples: their number divided by g. With nine batches or more it does not depend
-        on the error bar, unless the window changes slowly.
+        Effective number of independent samples: their number divided by g. It does not depend on the error bar, unless
+        the window changes slowly or has fewer than nine batches.
     unreliable
-        True if n_eff is below 200 (500 for a single weight) or unknown, if the window changes slowly (`SLOW`), or if
-        there are fewer than ten batches.
+        True if n_eff is below 200 (500 for a single weight), the window changes slowly (`SLOW`), there are fewer than
+        ten batches, or the bar is above a quarter of a kinetic energy.
     """
 
     mean: Array
@@ -122,13 +123,11 @@ def statistical_inefficiency(
     minimum_time
         A C(t) ≤ 0 at a lag up to this one does not end the sum.
     fast
-        Sum only the lags 1, 2, 4, 7, 11, …, as pymbar does with `fast=True`. It is not faster here; it allows
-        comparison with pymbar.
+        Sum only the lags 1, 2, 4, 7, 11, …, as pymbar does with `fast=True`. It is not faster here.
 
     Returns
     -------
-    g, () or (groups,), at least 1. NaN if a sample is NaN or infinite. 1 for a constant series, whose mean is exact
-    (pymbar refuses such a series).
+    g, () or (groups,), at least 1. NaN if a sample is NaN or infinite. 1 for a constant series, whose mean is exact.
 
     Examples
     --------
@@ -175,8 +174,8 @@ def from_series(
     present
         (samples,) False for a sample that is missing. Samples on both sides of a gap count as neighbours.
     epoch
-        (samples,) label of each sample's epoch, in order. With ten epochs or more the projections are those of the
-        means of whole epochs, so that a pattern which repeats in each epoch does not count as noise.
+        (samples,) label of each sample's epoch, in order. With ten epochs or more the projections are those of whole
+        epochs, so that a pattern which repeats in each does not count as noise.
     weights
         () or (groups,) number of weights in each group, if the samples are their kinetic energies.
     """
@@ -269,7 +268,7 @@ def relative_variances(series: Array, present: Array | None = None) -> Array:
 
 @dataclass(frozen=True)
 class _Density:
-    """S of groups, and its reliability; all arrays are (groups,), S is in units of the squared deviations."""
+    """S of groups, in units of the squared deviations, and its reliability; all arrays are (groups,)."""
 
     value: Array
     """S of the error bar."""
@@ -385,7 +384,8 @@ def _judged(
     single = np.asarray(weights if weights is not None else 2) == 1
     least = np.where(single, RELIABLE_N_EFF_ELEMENT, RELIABLE_N_EFF)
     few = batches is not None and batches < RELIABLE_BATCHES
-    return Uncertainty(mean, error, g, n_eff, ~(n_eff >= least) | np.isnan(error) | density.slow | few)
+    wide = error > RELIABLE_ERROR * mean if weights is not None else False
+    return Uncertainty(mean, error, g, n_eff, ~(n_eff >= least) | np.isnan(error) | density.slow | few | wide)
 
 
 def _unit(deviations: Array) -> Array:

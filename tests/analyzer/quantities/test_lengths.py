@@ -55,7 +55,7 @@ def made(n_eff: float, velocities: int, remark: str = "") -> xr.Dataset:
             "n_eff": (cell, [[n_eff]]),
             "remark": (cell, [[remark]]),
             "weights": ("group", [12]),
-            "velocities": ("window", [velocities]),
+            "velocities": (cell, [[12 * velocities]]),
         },
         coords={"start_step": ("window", [0]), "stop_step": ("window", [velocities])},
     )
@@ -68,6 +68,22 @@ def test_no_length_is_promised_where_more_of_the_same_would_not_help() -> None:
     assert for_error_bars(made(2.0, 4000, "η changes ×10 within this window")) == ""
     assert length_in(for_error_bars(made(100.0, 4000))) == 8000
     assert length_in(for_error_bars(made(float("nan"), 1))) == 200
+    assert "begin later" not in for_error_bars(made(2.0, 150)), "150 steps of 12 weights are not 1,800"
+
+
+@pytest.mark.parametrize(("steps", "short"), [(700, True), (1500, True), (2560, False)])
+def test_parts_of_parameters_are_told_of_batches_and_not_of_slow_changes(
+    tmp_path: Path, steps: int, short: bool
+) -> None:
+    """With fewer than four batches of 256 steps there is no n_eff, with fewer than ten there is a flag."""
+    answer = analyzer.temperature(run_of(tmp_path, steps), by="row").compute()
+    said = for_error_bars(answer)
+    if short:
+        assert bool(answer["n_eff"].isnull().all()) == (steps < 1024)
+        told = f"{steps:,} steps are too short for the error bars, which take 10 batches of 256 steps: 2,560 would do."
+        assert said == told
+    else:
+        assert said == ""
 
 
 @pytest.mark.parametrize("command", ["temperature", "rows", "dynamics", "spectrum"])
