@@ -11,7 +11,13 @@ from analyzer.query.kinds import KINDS
 from analyzer.query.windows import BIN_FRAMES
 from analyzer.statistics.lagged import LEAST_FRAMES
 from analyzer.statistics.spectral import LEAST_SECTIONS
-from analyzer.statistics.uncertainty import LEAST_N_EFF, RELIABLE_BATCHES, RELIABLE_N_EFF, RELIABLE_N_EFF_ELEMENT
+from analyzer.statistics.uncertainty import (
+    LEAST_N_EFF,
+    RELIABLE_BATCHES,
+    RELIABLE_ERROR,
+    RELIABLE_N_EFF,
+    RELIABLE_N_EFF_ELEMENT,
+)
 
 _BATCHES = 8
 """Batches of an error bar of dynamics."""
@@ -38,6 +44,8 @@ def for_error_bars(answer: xr.Dataset) -> str:
     short = loose & _has_few_batches(answer, each, needed)
     slow = loose & ~short & ((samples >= needed) | ((each >= needed) & (samples < LEAST_N_EFF)))
     few, of = loose & ~slow & ~short, int(moved.sum())
+    bursts = slow & (answer["standard_error"] > RELIABLE_ERROR * answer["temperature"])
+    slow &= ~bursts
     sentences = []
     what = f"Windows of {int(span.max()):,}" if answer.sizes["window"] > 1 else _span(span)
     if bool(short.any()):
@@ -50,6 +58,10 @@ def for_error_bars(answer: xr.Dataset) -> str:
         least = f"{needed.max().item():g} independent samples (n eff)"
         sentences.append(
             f"{what} steps are too short for {_which(few, of)}, which take {least}: about {length:,} would do."
+        )
+    if bool(bursts.any()):
+        sentences.append(
+            f"A few bursts make up T for {_which(bursts, of)}, above a quarter of it: take a longer window."
         )
     if bool(slow.any()):
         sentences.append(

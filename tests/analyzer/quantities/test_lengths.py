@@ -46,12 +46,13 @@ def test_the_lengths_for_lags_and_sections_are_those_that_do(tmp_path: Path) -> 
     assert for_sections(analyzer.spectrum(run_of(tmp_path, 71)).compute())
 
 
-def made(n_eff: float, velocities: int, remark: str = "") -> xr.Dataset:
+def made(n_eff: float, velocities: int, remark: str = "", error: float = 1e-9) -> xr.Dataset:
     cell = ("group", "window")
     return xr.Dataset(
         {
             "temperature": (cell, [[1e-8]]),
             "unreliable": (cell, [[True]]),
+            "standard_error": (cell, [[error]]),
             "n_eff": (cell, [[n_eff]]),
             "remark": (cell, [[remark]]),
             "weights": ("group", [12]),
@@ -65,6 +66,7 @@ def test_no_length_is_promised_where_more_of_the_same_would_not_help() -> None:
     assert "begin later (--start 50%)" in for_error_bars(made(2.0, 4000))
     assert "would do" not in for_error_bars(made(2.0, 4000))
     assert "begin later" in for_error_bars(made(3000.0, 4000))
+    assert "few bursts make up T for the error bars, above" in for_error_bars(made(3000.0, 4000, error=1e-8))
     assert for_error_bars(made(2.0, 4000, "η changes ×10 within this window")) == ""
     assert length_in(for_error_bars(made(100.0, 4000))) == 8000
     assert length_in(for_error_bars(made(float("nan"), 1))) == 200
