@@ -108,7 +108,7 @@ def marks_of(subject: Subject) -> list[tuple[float, str]]:
 
 
 def equilibrium_marks(subject: Subject) -> list[tuple[float, str]]:
-    """Return a mark at the latest t0 of each stretch of constant settings; none if it is unknown."""
+    """Return a mark at the latest t0 of each stretch of constant settings; none if it is unknown or the beginning."""
     try:
         answer = subject.equilibrium
     except Exception:  # the section on equilibrium shows the error, whatever it is
@@ -117,7 +117,8 @@ def equilibrium_marks(subject: Subject) -> list[tuple[float, str]]:
     if not answer.sizes["group"] or np.isnan(steps).all():
         return []
     latest = steps.max(axis=0)
-    return [(float(step), "t₀") for step in latest[:_MOST_MARKS]]
+    first = float(answer["start_step"].values[0])  # a mark at the beginning would say nothing, and lies on the axis
+    return [(float(step), "t₀") for step in latest[:_MOST_MARKS] if step > first]
 
 
 def temperatures(subject: Subject, asked: Asked) -> list[Content]:

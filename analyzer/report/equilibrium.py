@@ -11,9 +11,10 @@ from analyzer.report.subject import Asked, Subject
 from analyzer.report.text import NONE, number, p_value, unit_text
 from analyzer.statistics.equilibrium import DRIFTING, UNDECIDED
 
-_COLUMNS = ("series", "of", "steps", "t₀ (step)", "g (steps)", "n eff", "mean from t₀", "drift per step",
-            "change from t₀ on", "p of no drift", "verdict", "why")  # fmt: skip
-_TEXT = frozenset({"series", "of", "steps", "verdict", "why"})
+_STEPS = "steps"
+_COLUMNS = ("series", "of", _STEPS, "verdict", "change from t₀ on", "p of no drift", "t₀ (step)", "g (steps)", "n eff",
+            "mean from t₀", "drift per step", "why")  # fmt: skip
+_TEXT = frozenset({"series", "of", _STEPS, "verdict", "why"})
 _MOST_ROWS = 200
 
 
@@ -36,10 +37,22 @@ def equilibrium(subject: Subject, asked: Asked) -> list[Content]:
     caption = (
         "t₀: the start that leaves most independent samples. g: statistical inefficiency, the steps for one "
         "independent sample. Displacement: mean squared displacement over 256 steps. Change from t₀ on: in percent of "
-        "the mean, with its 95 % interval; even a significant change may be too small to matter."
+        f"the mean, with its 95 % interval; even a significant change may be too small to matter. {_units(answer)}"
     )
-    contents.append(Table(_COLUMNS, rows, numeric=frozenset(_COLUMNS) - _TEXT, caption=caption))
+    columns = _COLUMNS
+    if answer.sizes["window"] == 1:  # all rows have the same steps
+        place = columns.index(_STEPS)
+        columns, rows = columns[:place] + columns[place + 1 :], [row[:place] + row[place + 1 :] for row in rows]
+        caption = f"Steps {_steps(every[0])}. {caption}"
+    contents.append(Table(columns, rows, numeric=frozenset(columns) - _TEXT, caption=caption))
     return contents
+
+
+def _units(answer: xr.Dataset) -> str:
+    """A sentence on the units of means and drifts."""
+    quantities, units = answer["quantity"].values.tolist(), answer["units"].values.tolist()
+    known = {kind: unit_text(str(unit)) for kind, unit in zip(quantities, units, strict=True) if unit}
+    return f"In units of {', '.join(f'{unit} ({kind})' for kind, unit in known.items())}." if known else ""
 
 
 def _headline(answer: xr.Dataset) -> str:
@@ -50,7 +63,10 @@ def _headline(answer: xr.Dataset) -> str:
         return f"No equilibrium can be found: {answer['reason'].values[0, 0]}."
     several = answer.sizes["window"] > 1
     text = f"{answer.sizes['window']} stretches have constant settings. " if several else ""
-    text += f"The latest t₀ of all series is step {int(np.nanmax(steps)):,} (marked in the charts)."
+    latest = int(np.nanmax(steps))
+    begins = latest == int(answer["start_step"].values[0])
+    where = "the beginning" if begins else "marked in the charts"
+    text += f"The latest t₀ of all series is step {latest:,} ({where})."
     drifting, undecided = (_named(answer, verdict, several) for verdict in (DRIFTING, UNDECIDED))
     if drifting:
         text += f" {len(drifting)} of {verdicts.size} series still drift after it: {', '.join(drifting)}."
@@ -75,20 +91,19 @@ def _steps(one: xr.Dataset) -> str:
 
 
 def _row(one: xr.Dataset) -> tuple[str, ...]:
-    units = unit_text(str(one["units"].item()))
     drift, error = float(one["drift"]), float(one["drift_error"])
     return (
         str(one["quantity"].item()),
         str(one["of"].item()) or "–",
         _steps(one),
+        str(one["verdict"].item()),
+        _change(one),
+        p_value(float(one["p_value"])),
         number(int(one["equilibrium_step"])) if np.isfinite(float(one["equilibrium_step"])) else NONE,
         number(float(one["inefficiency"])),
         number(float(one["n_eff"])),
-        f"{number(float(one['mean']))} {units}".strip(),
+        number(float(one["mean"])),
         number(drift) + (f" ± {number(error, 2)}" if np.isfinite(error) else ""),
-        _change(one),
-        p_value(float(one["p_value"])),
-        str(one["verdict"].item()),
         str(one["reason"].item()),
     )
 

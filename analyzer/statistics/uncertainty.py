@@ -50,7 +50,7 @@ RELIABLE_N_EFF, RELIABLE_N_EFF_ELEMENT = 200.0, 500.0
 """Below this n_eff an error bar is flagged. A single weight needs more, because its kinetic energy is as skewed as χ²
 with one degree of freedom."""
 RELIABLE_ERROR = 0.25
-"""Above this relative error a bar of kinetic energies is flagged: its mean is of few bursts. Gaussian ones have 10 %."""
+"""Above this relative error a bar of kinetic energies is flagged: its mean is of few bursts. Gaussians have 10 %."""
 RELIABLE_BATCHES = 10
 """With fewer batches an error bar is flagged: few cosines are left for n_eff and the flag."""
 LEAST_BATCHES = 4
