@@ -186,7 +186,7 @@ class EquilibriumWarning(AnalyzerWarning):
 
 
 class FitWarning(AnalyzerWarning):
-    """Runs of a sweep were left out of its fit, or are in it although they still drift."""
+    """Runs of a sweep were left out of its fit, or are in it although they are not in equilibrium."""
 
 
 class KeptSumsWarning(AnalyzerWarning):
