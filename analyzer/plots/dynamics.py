@@ -75,7 +75,7 @@ def _maps(answer: xr.Dataset, names: list[str]) -> Figure:
     figure, axes = heat.figure_of(len(names), len(shown))
     for axis, (column, title) in zip(axes, shown, strict=True):
         table = answer[column].transpose("group", "window", "lag").values.reshape(len(names), -1)[:, positive]
-        picture = heat.against_lag(axis, lags[positive], table, heat.norm_of(table), _LAG)
+        picture = heat.against_lag(axis, heat.labels_of(lags[positive]), table, heat.norm_of(table), _LAG)
         heat.bar_above(figure, axis, picture, _label(answer, column, title))
         heat.unnamed(axis)
         if far.size:

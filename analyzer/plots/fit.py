@@ -162,9 +162,9 @@ def by_lag(answer: xr.Dataset | Tables) -> Figure:
     steps = answer["steps_per_lag"].mean("run").values
     order = np.argsort(steps)
     answer, steps = answer.isel(lag=order), steps[order]
-    groups = list(answer["group"].values)
+    groups, labels = list(answer["group"].values), _labels_of_lags(answer)
     if len(groups) > MOST_LINES:
-        return _maps_by_lag(answer, names, steps, groups)
+        return _maps_by_lag(answer, names, labels, groups)
     figure, panels = canvas(len(names), 7.2 if len(names) == 1 else 9.6, 3.9)
     for axes, name in zip(panels, names, strict=True):
         one = answer.sel(coefficient=name).transpose("group", "lag", ...)
@@ -179,7 +179,7 @@ def by_lag(answer: xr.Dataset | Tables) -> Figure:
             )  # fmt: skip
             drawn.append(bars)
         axes.set_xscale("log")
-        axes.set_xticks(steps, _apart([f"{step:,.6g}" for step in steps], np.log(steps)))
+        axes.set_xticks(steps, _apart(labels, np.log(steps)))
         axes.xaxis.set_minor_locator(NullLocator())
         axes.set_xlabel("lag L (steps)")
         axes.set_ylabel(f"{name}(L), {answer.attrs['level']:.0%} interval")
@@ -187,12 +187,20 @@ def by_lag(answer: xr.Dataset | Tables) -> Figure:
     return figure
 
 
-def _maps_by_lag(answer: xr.Dataset, names: Sequence[str], steps: np.ndarray[Any, Any], groups: list[Any]) -> Figure:
+def _labels_of_lags(answer: xr.Dataset) -> list[str]:
+    """Steps of each lag, or its name where runs differ in them, as epochs do in a sweep of batch sizes."""
+    steps = answer["steps_per_lag"].transpose("lag", "run").values
+    names = answer["lag"].values
+    numbers = heat.labels_of(steps[:, 0])
+    return [n if (one == one[0]).all() else str(name) for n, one, name in zip(numbers, steps, names, strict=True)]
+
+
+def _maps_by_lag(answer: xr.Dataset, names: Sequence[str], labels: Sequence[str], groups: list[Any]) -> Figure:
     """Draw a map of each coefficient by group and lag; intervals are in the table alone."""
     figure, axes = heat.figure_of(len(groups), len(names))
     for axis, name in zip(axes, names, strict=True):
         table = answer.sel(coefficient=name)["value"].transpose("group", "lag").values
-        picture = heat.against_lag(axis, steps, table, heat.norm_of(table))
+        picture = heat.against_lag(axis, labels, table, heat.norm_of(table))
         heat.bar_above(figure, axis, picture, f"{name}(L)")
         heat.unnamed(axis)
     heat.named(axes[0], groups)

@@ -95,14 +95,21 @@ def cells_of(starts: Array, stops: Array, table: Array) -> tuple[Array, Array]:
     return edges, np.insert(table.astype(np.float64), apart, np.nan, axis=1)
 
 
-def against_lag(axis: Axes, lags: Array, table: Array, norm: Normalize | None, title: str = "lag L (steps)") -> Any:
-    """Draw values (groups, lags) in cells of one width, with the lags below them."""
-    picture = draw(axis, np.arange(lags.size + 1) - 0.5, table, norm)
-    few = np.unique(np.round(np.linspace(0, lags.size - 1, min(lags.size, 9))).astype(int))
+def against_lag(
+    axis: Axes, labels: Sequence[str], table: Array, norm: Normalize | None, title: str = "lag L (steps)"
+) -> Any:
+    """Draw values (groups, lags) in cells of one width, with the labels of the lags below them."""
+    picture = draw(axis, np.arange(len(labels) + 1) - 0.5, table, norm)
+    few = np.unique(np.round(np.linspace(0, len(labels) - 1, min(len(labels), 9))).astype(int))
     axis.xaxis.set_major_locator(FixedLocator(few.tolist()))
-    axis.set_xticklabels([f"{lags[n]:,.6g}" for n in few], fontsize=8)
+    axis.set_xticklabels([labels[n] for n in few], fontsize=8)
     axis.set_xlabel(title)
     return picture
+
+
+def labels_of(steps: Array) -> list[str]:
+    """Numbers of steps as labels of an axis."""
+    return [f"{step:,.6g}" for step in steps]
 
 
 def against_frequency(axis: Axes, frequency: Array, table: Array, norm: Normalize | None) -> Any:

@@ -81,7 +81,7 @@ def by_lag(answer: xr.Dataset) -> Figure:
     if len(shown) > MOST_LINES:
         figure, axes = heat.figure_of(len(shown))
         table = values.values[:, order]
-        picture = heat.against_lag(axes[0], steps[order], table, heat.norm_of(table))
+        picture = heat.against_lag(axes[0], heat.labels_of(steps[order]), table, heat.norm_of(table))
         heat.named(axes[0], shown)
         figure.colorbar(picture, ax=axes, label=label, aspect=30)
         return figure

@@ -39,7 +39,7 @@ def equilibrium(subject: Subject, asked: Asked) -> list[Content]:
         "independent sample. Displacement: mean squared displacement over 256 steps. Change from t₀ on: in percent of "
         f"the mean, with its 95 % interval; even a significant change may be too small to matter. {_units(answer)}"
     )
-    columns = _COLUMNS
+    columns: tuple[str, ...] = _COLUMNS
     if answer.sizes["window"] == 1:  # all rows have the same steps
         place = columns.index(_STEPS)
         columns, rows = columns[:place] + columns[place + 1 :], [row[:place] + row[place + 1 :] for row in rows]

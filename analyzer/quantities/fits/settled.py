@@ -48,7 +48,8 @@ def with_changes(answer: xr.Dataset, measurement: Measurement) -> xr.Dataset:
     together = len(names) > _MOST_GROUPS
     key = f"slow-changes-{tokenize(source.name)}"
     tasks: Any = {(key, 0, 0): (_judged, (source.name, 0, 0), call, together)}
-    graph = HighLevelGraph.from_collections(key, tasks, dependencies=[source])
+    parents: list[Any] = [source]
+    graph = HighLevelGraph.from_collections(key, tasks, dependencies=parents)
     shape = (2, 1 if together else len(names))
     found = da.Array(graph, key, tuple((n,) for n in shape), dtype=np.float64)  # type: ignore[no-untyped-call]
     return answer.assign({CHANGES: (("which", "judged"), found, {"names": ["all weights"] if together else names})})
