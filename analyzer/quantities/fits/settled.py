@@ -24,6 +24,8 @@ CHANGES = "p-value of no slow change and change of T within the window"
 SIGNIFICANT = 0.001
 """p-value below which a run counts as changing, times the number of its groups. So in 25 stationary runs one is named
 wrongly in one sweep of forty."""
+LEAST_CHANGE = 0.02
+"""Smaller changes from the first half to the second are not told: runs scatter by more."""
 _BINS = 1024
 _MOST_GROUPS = 256
 """More groups are judged together, as their sum."""
@@ -94,9 +96,9 @@ def remark(answers: Mapping[str, xr.Dataset]) -> str:
             unknown.append(name)
             continue
         judged = int(np.isfinite(p_value).sum())
-        worst = int(np.nanargmin(p_value))
-        if p_value[worst] * judged < SIGNIFICANT:
-            largest = int(np.nanargmax(np.where(p_value * judged < SIGNIFICANT, np.abs(change), np.nan)))
+        size = np.where(p_value * judged < SIGNIFICANT, np.abs(change), 0.0)
+        largest = int(np.argmax(size))
+        if size[largest] >= LEAST_CHANGE:
             group = answer[CHANGES].attrs["names"][largest]
             changing.append(f"{name}: {group} {100 * change[largest]:+.2g} %")
     said = []
