@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, Protocol
 
 import dask.array as da
@@ -11,6 +11,7 @@ import numpy as np
 
 from analyzer.query.groups import Region
 from analyzer.store.reading import read
+from analyzer.store.rooms import Rooms
 from analyzer.store.roots import Source
 
 Array = np.ndarray[Any, np.dtype[Any]]
@@ -49,19 +50,22 @@ class Chunks:
 
 @dataclass(frozen=True)
 class Noted:
-    """Frames in chunks whose checksums are noted as they are decoded. Lifetime: one span of one task.
+    """Frames in chunks as one task reads them. Lifetime: one span of one task.
 
     Attributes
     ----------
     noted
-        Checksum of each chunk that was read, by its key; filled.
+        Checksum of each chunk that was read, by its key; filled. None where nobody needs them.
+    rooms
+        Where chunks are decoded; None for memory from the allocator.
     """
 
     chunks: Chunks
-    noted: dict[str, str]
+    noted: dict[str, str] | None
+    rooms: Rooms | None = None
 
     def read(self, region: Region, start: int, stop: int) -> Array:
-        return read(self.chunks.source, (*region, (start, stop)), self.noted)
+        return read(self.chunks.source, (*region, (start, stop)), self.noted, self.rooms)
 
     def of_task(self, place: int) -> Any:
         return self.chunks
@@ -114,6 +118,13 @@ class Held:
     @property
     def arrays(self) -> Sequence[da.Array]:
         return ()
+
+
+def in_rooms(frames: Frames) -> Frames:
+    """The same frames, for a task that reads one chunk after another: these are decoded into the same memory."""
+    if isinstance(frames, Noted):
+        return replace(frames, rooms=Rooms())
+    return Noted(frames, None, Rooms()) if isinstance(frames, Chunks) else frames
 
 
 def rows_of(frames: Frames, region: Region, rows: slice, start: int, stop: int) -> Array:

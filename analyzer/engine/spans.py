@@ -176,7 +176,12 @@ def part_of(piece: Piece, frames: Frames, part: slice, start: int, stop: int) ->
     first = part.start // rows
     values = rows_of(frames, piece.region, slice(first, -(-part.stop // rows)), start, stop)
     own = values.reshape(-1, stop - start)[part.start - first * rows : part.stop - first * rows]
-    return _real(own.copy())
+    rooms = frames.rooms if isinstance(frames, Noted) else None
+    if rooms is None:
+        return _real(own.copy())
+    room = rooms.array(own.size, own.dtype).reshape(own.shape)
+    np.copyto(room, own)
+    return _real(room)
 
 
 def frame_at(bundle: Bundle, frames: Sequence[Frames], span: Span, frame: int) -> Array:

@@ -7,6 +7,7 @@ from typing import Any
 import numpy as np
 import xarray as xr
 from matplotlib.figure import Figure
+from matplotlib.ticker import MaxNLocator
 
 from analyzer.plots.style import as_text, canvas, colour_of, line_of, logarithmic
 from analyzer.text import shortened
@@ -41,6 +42,7 @@ def modes(answer: xr.Dataset) -> Figure:
         last.plot(number, answer["variance_share"].values[n], marker="o", markersize=3, **line_of(n))
     last.set(xlabel="mode", ylabel="share of the variance", title="colours: as the titles\ngrey: a random walk")
     last.title.set_fontsize(9)
+    last.xaxis.set_major_locator(MaxNLocator(integer=True))
     logarithmic(last, [*answer["variance_share"].values.ravel(), *(6 / (np.pi * number) ** 2)], "y")
     if picture is not None:
         figure.colorbar(picture, ax=axes, label="step", aspect=40)

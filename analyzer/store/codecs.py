@@ -14,6 +14,7 @@ from typing import Any
 import google_crc32c
 import numpy as np
 
+from analyzer.store.rooms import Rooms
 from analyzer.store.trust import Untrusted, blosc_size, gzip_size, require_possible, require_size, zstd_size
 
 Frames = np.ndarray[Any, np.dtype[Any]]
@@ -113,12 +114,23 @@ def _is_plain(codec: object) -> bool:
     return True
 
 
-def room_for(decoder: Decoder, dtype: np.dtype[Any], shape: tuple[int, ...], rows: int | None = None) -> Frames | None:
+def room_for(
+    decoder: Decoder,
+    dtype: np.dtype[Any],
+    shape: tuple[int, ...],
+    rows: int | None = None,
+    rooms: Rooms | None = None,
+) -> Frames | None:
     """Memory for the values of a chunk, or of its first rows, which is made before its bytes are read.
 
     None for a decoder that brings its own. Values first, then bytes, which go first, and always of one size: so the
     allocator fills the same gaps chunk after chunk. The other way round two threads kept 30 MiB more after 16 chunks
     than after 4.
+
+    Parameters
+    ----------
+    rooms
+        Where the memory comes from; None for the allocator.
 
     Raises
     ------
@@ -130,7 +142,8 @@ def room_for(decoder: Decoder, dtype: np.dtype[Any], shape: tuple[int, ...], row
     if decoder is not _pcodec:
         return None
     needed = count if rows is None else count // shape[0] * min(rows, shape[0])
-    return np.empty(count, dtype)[: -(-needed // _PCODEC_BATCH) * _PCODEC_BATCH]
+    room = np.empty(count, dtype) if rooms is None else rooms.array(count, dtype)
+    return room[: -(-needed // _PCODEC_BATCH) * _PCODEC_BATCH]
 
 
 def decode(

@@ -27,6 +27,7 @@ from analyzer.errors import (
 from analyzer.store.arrays import ArrayMetadata, read_metadata, zarr_metadata
 from analyzer.store.chunks import chunk_bytes, chunk_exists, store_at
 from analyzer.store.codecs import Decoder, check_foreign, checksum_of, decode, room_for
+from analyzer.store.rooms import Rooms
 from analyzer.store.roots import Root, Source, check_same, one_line, root_now
 from analyzer.store.schema import Store
 
@@ -93,13 +94,15 @@ def has_frames(source: Source) -> bool:
     return not root_now(source).is_kept_alone
 
 
-def read(source: Source, region: Region, noted: dict[str, str] | None = None) -> Frames:
+def read(source: Source, region: Region, noted: dict[str, str] | None = None, rooms: Rooms | None = None) -> Frames:
     """The values of a region, one (start, stop) for each axis of the array, all chunks checked.
 
     Parameters
     ----------
     noted
         Receives the checksum of each chunk that is read, by its key (`analyzer.store.chunks.checksums`).
+    rooms
+        Where chunks are decoded, if they are used one after another; None for memory from the allocator.
 
     Raises
     ------
@@ -107,13 +110,13 @@ def read(source: Source, region: Region, noted: dict[str, str] | None = None) ->
         A chunk of the region is damaged or absent; the message names the array and the steps.
     """
     try:
-        return _read(source, region, noted)
+        return _read(source, region, noted, rooms)
     except (CorruptChunkError, MissingChunkError):
         check_same(source)  # a store that was replaced meanwhile is no damaged one
         raise
 
 
-def _read(source: Source, region: Region, noted: dict[str, str] | None) -> Frames:
+def _read(source: Source, region: Region, noted: dict[str, str] | None, rooms: Rooms | None) -> Frames:
     root = root_now(source)
     array = _array_in(root, source)
     if source.path.startswith("parameters/") and root.is_kept_alone:
@@ -125,7 +128,7 @@ def _read(source: Source, region: Region, noted: dict[str, str] | None) -> Frame
         )
     _check_last(array, source, region)
     if array.decoder is not None:
-        return _joined(array, source, region, array.decoder, noted)
+        return _joined(array, source, region, array.decoder, noted, rooms)
     _check_foreign(array, source, region, noted)
     try:
         values = np.asarray(zarr_array(source)[tuple(slice(*bounds) for bounds in region)])
@@ -191,16 +194,21 @@ def _last_chunk(array: ArrayMetadata, source: Source, region: Region) -> tuple[i
 
 
 def _joined(
-    array: ArrayMetadata, source: Source, region: Region, decoder: Decoder, noted: dict[str, str] | None
+    array: ArrayMetadata,
+    source: Source,
+    region: Region,
+    decoder: Decoder,
+    noted: dict[str, str] | None,
+    rooms: Rooms | None,
 ) -> Frames:
     """A region from its chunks."""
     cells = _chunk_regions(array, region)
     if len(cells) == 1:  # the usual case: no copy
-        return _chunk(array, source, *cells[0], decoder, noted)
+        return _chunk(array, source, *cells[0], decoder, noted, rooms)
     values = np.empty([stop - start for start, stop in region], array.dtype)
     for position, cell in cells:
         place = tuple(slice(low - start, high - start) for (low, high), (start, _) in zip(cell, region, strict=True))
-        values[place] = _chunk(array, source, position, cell, decoder, noted)
+        values[place] = _chunk(array, source, position, cell, decoder, noted, rooms)
     return values
 
 
@@ -211,12 +219,13 @@ def _chunk(
     cell: Region,
     decoder: Decoder,
     noted: dict[str, str] | None,
+    rooms: Rooms | None,
 ) -> Frames:
     """The part of one chunk that a region asks for."""
     key = f"{source.path}/{array.chunk_key(position)}"
     rows = cell[0][1] - position[0] * array.chunks[0] if array.step_axis else None  # what comes after is not decoded
     try:
-        room = room_for(decoder, array.dtype, array.chunks, rows)
+        room = room_for(decoder, array.dtype, array.chunks, rows, rooms)
         raw = chunk_bytes(source.location, key, array.most_stored)
     except (OSError, MemoryError) as error:  # a folder or pipe in its place, a loop of links, no permission, too large
         raise _corrupt(array, source, cell, error) from error

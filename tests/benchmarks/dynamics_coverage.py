@@ -249,11 +249,12 @@ def main() -> None:
     options.add_argument("--systems", type=int, default=2000)
     options.add_argument("--frames", type=int, default=16385)
     options.add_argument("--only", default="", help="systems whose name begins so")
+    options.add_argument("--weights", type=int, nargs="+", default=GROUPS, help="weights of a group")
     chosen = options.parse_args()
     titles = ("system", "weights", "column", *(f"τ = {lag:,}" for lag in SHOWN))
     print(f"| {' | '.join(titles)} |\n{'|---' * len(titles)}|")
     some = [system for system in SYSTEMS if system.name.startswith(chosen.only)]
-    for weights in GROUPS:
+    for weights in chosen.weights:
         for row in measure(some, chosen.systems, chosen.frames, weights=weights):
             if not np.isnan(row.held).all():
                 print(line(row), flush=True)

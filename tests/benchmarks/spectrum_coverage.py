@@ -100,12 +100,16 @@ def main() -> None:
     """Print the table."""
     options = argparse.ArgumentParser(description=__doc__)
     options.add_argument("--systems", type=int, default=2000)
+    options.add_argument("--only", default="", help="systems whose name begins so")
+    options.add_argument("--weights", type=int, nargs="+", default=GROUPS, help="weights of a group")
+    options.add_argument("--sections", type=int, nargs="+", default=SECTIONS, help="sections of a run")
     chosen = options.parse_args()
     titles = ("system", "weights", "sections", "compared with", *(f"f = {n}/{USUAL:,}" for n in SHOWN), "all")
     print(f"| {' | '.join(titles)} |\n{'|---' * len(titles)}|")
-    for weights in GROUPS:
-        for few in SECTIONS:
-            for row in measure(FILTERS, chosen.systems, few, weights=weights):
+    some = [kind for kind in FILTERS if kind.system.name.startswith(chosen.only)]
+    for weights in chosen.weights:
+        for few in chosen.sections:
+            for row in measure(some, chosen.systems, few, weights=weights):
                 print(lines(row), flush=True)
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
@@ -18,6 +19,8 @@ if TYPE_CHECKING:
 _EMPTY = "se: standard error; empty beyond a sixteenth of the window, where one run gives no interval"
 _SHOWN = 12
 """Lags of a group and window that a table shows; all other formats have every lag."""
+_LOCAL = 2.5
+"""Neighbouring lags may be so many times apart before exponents are said not to be local."""
 _WAITING, _LATER = 5, 6
 """Waiting times and lags that a table of --waiting shows: five lines a group, which fit 100 columns."""
 
@@ -157,8 +160,7 @@ def _table(answer: xr.Dataset, frame: pd.DataFrame, wide: bool) -> str:
     text = table_text(told)
     notes = [f"dynamics by {answer.attrs['by']}: {len(shown)} of {lags.size} lags; all: --format csv",
              for_lags(answer) or _EMPTY]  # fmt: skip
-    if far := _told_of_far(answer):
-        notes.append(far)
+    notes += [one for one in (_told_of_far(answer), _told_of_sparse(lags)) if one]
     if answer.attrs["drift_removed"]:
         notes.append("without the mean velocity of each weight in the window")
     times = []
@@ -190,3 +192,15 @@ def _told_of_far(answer: xr.Dataset) -> str:
     )
     longest = LONGEST * int(answer.attrs["lag"])
     return f"lags beyond {longest:,}: origins every {apart} steps, C of velocities averaged over {over} steps"
+
+
+def _told_of_sparse(lags: Any) -> str:
+    """Say that exponents are not local where a list leaves out most lags; "" where it does not."""
+    lags = lags[lags > 0]
+    apart = max((later / earlier for earlier, later in itertools.pairwise(lags)), default=1.0)
+    if apart <= _LOCAL:
+        return ""
+    return (
+        f"exponent: the slope between the lags of this list before and after, which are up to {apart:,.3g} times "
+        f"apart; for local ones --lags {lags[0]}:{lags[-1]}:log"
+    )

@@ -17,7 +17,7 @@ from typing import Any
 import dask.array as da
 import numpy as np
 
-from analyzer.engine.frames import Frames
+from analyzer.engine.frames import Frames, in_rooms
 from analyzer.engine.kept.cache import Extent
 from analyzer.engine.kept.remains import Remains
 from analyzer.engine.measure import base_for, grouped, pieces_of_tree, warn_of_changes
@@ -276,6 +276,7 @@ def units_of(
     inner = range(-(-reach.first // unit) * unit, reach.stop, unit)  # at edges of chunks: none is decoded twice
     edges = sorted({reach.first, reach.start, *inner, reach.stop})
     held: list[Array] = []
+    frames = in_rooms(frames)
     for part in parts_of(piece, unit, halo):
         held.clear()
         for low, high in itertools.pairwise(edges):

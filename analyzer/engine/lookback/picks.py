@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from analyzer.engine.frames import Frames, of_places
+from analyzer.engine.frames import Frames, in_rooms, of_places
 from analyzer.engine.lookback.passage import Passage, Reach
 from analyzer.engine.makers import require_maker
 from analyzer.engine.pieces import Bundle
@@ -61,6 +61,7 @@ def pick_frames(job: PickJob, bundle: Bundle, frames: Sequence[Frames], reach: R
     bad: dict[str, int] = {}
     for piece, some in chosen_of(bundle, frames):
         parts = [np.empty((piece.weights, 0), dtype=np.float32)]
+        some = in_rooms(some)
         for low in range(reach.start // job.unit * job.unit, reach.stop, job.unit):
             start, stop = max(low, reach.start), min(low + job.unit, reach.stop)
             wanted = job.frames[(job.frames >= start) & (job.frames < stop)]

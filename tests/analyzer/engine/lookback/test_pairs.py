@@ -25,7 +25,7 @@ from analyzer.engine.lookback import pair_cache, pair_plan, pairs, pairs_compile
 from analyzer.query import groups
 from analyzer.query.lags import LONGEST, TABLE, default_lags
 from analyzer.query.query import Query
-from analyzer.store import codecs, reading, schema
+from analyzer.store import codecs, reading, rooms, schema
 from tests.analyzer.cluster import Cluster
 from tests.analyzer.dynamics_by_hand import by_hand
 from tests.analyzer.shell import invoke, shell
@@ -83,6 +83,7 @@ def questions(draw: st.DrawFn) -> dict[str, Any]:
         "remove_drift": draw(st.booleans()),
         "held": draw(st.sampled_from([1, 16 << 20])),
         "tile": draw(st.sampled_from([1, 2 << 20])),
+        "compression": draw(st.sampled_from(["none", "pcodec"])),
         "seed": draw(st.integers(0, 99)),
     }
 
@@ -105,10 +106,17 @@ def test_equal_to_numpy_over_the_whole_array(asked: dict[str, Any]) -> None:
             (passage, "_HELD_BYTES", asked["held"]),
             (passage, "_TILE_BYTES", asked["tile"]),
             (pair_plan, "LONGEST", longest),
+            (rooms, "_LEAST_BYTES", 1),
         ):
             patches.enter_context(mock.patch.object(module, name, value))
         path = write_store(
-            f"{folder}/run.zarr", parameters, steps=steps, stride=stride, segments=segments, chunk_steps=asked["chunk"]
+            f"{folder}/run.zarr",
+            parameters,
+            steps=steps,
+            stride=stride,
+            segments=segments,
+            chunk_steps=asked["chunk"],
+            compression=asked["compression"],
         )
         try:
             answer = analyzer.open_run(path).thermo.dynamics(**options).compute()
@@ -392,6 +400,30 @@ def test_what_tasks_return_does_not_grow_with_the_run(tmp_path: Path) -> None:
     # At the three seams between the tasks of the longer run both have a part of one strip.
     assert strips_of == {16_384: 64, 65_536: 256 + 3}
     assert batches_of == {16_384: 64, 65_536: 64 + 3}
+
+
+@pytest.mark.parametrize(("halo", "least"), [(257, 2), (4097, 7)])
+def test_chunks_are_decoded_into_the_same_memory(tmp_path: Path, halo: int, least: int) -> None:
+    """A task over 64 chunks asks the system for memory as often as one over 32: what is freed does not leave gaps."""
+    piece = pieces.Piece("lin.weight", (8, 4), ((0, 8), (0, 4)), groups.Rule(0), "float32", "float32")
+    values = walk(7, (8, 4, 64 * 256))
+    path = write_store(tmp_path / "run.zarr", {"lin.weight": values}, compression="pcodec", chunk_steps=256)
+    chunks = frames_module.Chunks(reading.source_of(schema.read_store(path), "parameters/lin/weight"))
+    made: dict[int, int] = {}
+    with (
+        mock.patch.object(rooms, "_LEAST_BYTES", 1),
+        mock.patch.object(passage, "_HELD_BYTES", 1),
+        mock.patch.object(rooms.mmap, "mmap", wraps=rooms.mmap.mmap) as memory,
+    ):
+        for stop in (8 * 1024, 64 * 256):
+            memory.reset_mock()
+            for part, _, low, held in passage.units_of(piece, chunks, passage.Reach(0, stop, first=0), 256, halo):
+                whole = np.concatenate(held, axis=1)[:, -halo:]
+                truth = values.reshape(32, -1)[part, : low + 256]
+                np.testing.assert_array_equal(whole, truth[:, -whole.shape[1] :])
+            made[stop] = memory.call_count
+    assert len(set(made.values())) == 1, made
+    assert least <= made[64 * 256] <= halo // 256 + 3
 
 
 def test_of_a_part_of_a_chunk_no_more_is_decoded(tmp_path: Path) -> None:

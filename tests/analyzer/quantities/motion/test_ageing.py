@@ -43,6 +43,10 @@ def test_equal_to_the_definition(tmp_path: Path) -> None:
                     found = one["two_time_displacement"].values[n, i, j]
                     np.testing.assert_allclose(found, truth, rtol=1e-12)
     assert np.isnan(answer["two_time_displacement"].values[:, 3, 2]).all(), "a gap lies between"
+    late = run.thermo.ageing(waiting=[10], lags=[20], start=100).compute()
+    moved = parameters["lin.weight"][..., 65].astype(float) - parameters["lin.weight"][..., 55]
+    assert late["two_time_displacement"].values[1, 0, 0] == pytest.approx((moved**2).mean(), rel=1e-12)
+    assert "after step 100" in late["waiting"].attrs["long_name"]
     with pytest.raises(errors.WindowError, match=r"--waiting: expected multiples of the stride \(2 steps\), got 3"):
         analyzer.open_run(path).thermo.ageing(waiting=3)
     with pytest.raises(errors.WindowError, match="--waiting and --lags: expected at most 20,000 pairs"):

@@ -218,6 +218,10 @@ def test_the_command(tmp_path: Path) -> None:
     done = invoke("dynamics", path, "--plot", tmp_path / "figure.svg")
     assert done.exit_code == 0, done.stderr
     assert "C/C(0)" in done.stdout
+    assert "exponent: the slope" not in done.stdout
+    assert (
+        "up to 50 times apart; for local ones --lags 1:500:log" in invoke("dynamics", path, "--lags", "1,10,500").stdout
+    )
     assert "integrated correlation time in steps: conv1: 0.49 (se 0.01)" in done.stdout
     assert (tmp_path / "figure.svg").stat().st_size > 10_000
     records = json.loads(invoke("dynamics", path, "--lags", "0,1,1000", "--format", "json").stdout)["records"]

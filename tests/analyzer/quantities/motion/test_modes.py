@@ -59,6 +59,18 @@ def test_equal_to_the_covariance_of_the_whole_array(tmp_path: Path, by: str, spa
     assert sum(float((weights[name].sel(mode=1) ** 2).sum()) for name in weights) == pytest.approx(len(groups))
 
 
+def test_weights_far_from_0_lose_nothing(tmp_path: Path) -> None:
+    """Products of weights near 10⁷ are known to 10⁻², their variance is near 100: the first frame comes off before."""
+    values = 1e7 + np.cumsum(np.random.default_rng(4).standard_normal((3, 4, 200)), axis=-1)
+    run = analyzer.open_run(write_store(tmp_path / "run.zarr", {"lin.weight": values}))
+    answer = run.thermo.modes(modes=4).compute()
+    x = (values - values[..., :1]).reshape(12, -1)
+    u, s, _ = np.linalg.svd(x - x.mean(axis=1, keepdims=True), full_matrices=False)
+    np.testing.assert_allclose(answer["variance_share"][0], (s**2 / (s**2).sum())[:4], rtol=1e-9)
+    modes = run.thermo.mode_weights(modes=4).compute()["lin.weight"].values.reshape(4, -1)
+    np.testing.assert_allclose(np.abs(modes @ u[:, :4]), np.eye(4), atol=1e-8)
+
+
 def test_a_walk_and_a_minimum(tmp_path: Path) -> None:
     """Weights that walk look like a random walk; weights that relax within five steps do not."""
     rng = np.random.default_rng(3)

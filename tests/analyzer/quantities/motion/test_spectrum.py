@@ -13,6 +13,7 @@ from hypothesis import strategies as st
 from scipy.signal import welch
 
 import analyzer
+from analyzer import errors
 from analyzer.engine import plan
 from analyzer.statistics.spectral import hann, section_length
 from tests import oracles
@@ -50,7 +51,12 @@ def test_equal_to_scipy_over_the_whole_array(data: st.DataObject) -> None:
     with scratch() as folder, mock.patch.multiple(plan, SPAN_FRAMES=unit, KEPT_FRAMES=64):
         path = write_store(f"{folder}/run.zarr", {"lin.weight": values}, steps=steps, stride=stride)
         options = {"by": "row", "sections": length * stride, "window": window}
-        answer = analyzer.open_run(path).thermo.spectrum(**options).compute()
+        try:
+            answer = analyzer.open_run(path).thermo.spectrum(**options).compute()
+        except errors.WindowError as refused:
+            if window is not None and "expected stretches of at least" in str(refused):
+                return  # the gap leaves no window a stretch that is long enough; the whole run always has one
+            raise
         tree = analyzer.open_run(path).map_over_datasets(lambda dataset: dataset * 1)
         modified = tree.thermo.spectrum(**options).compute()
     for n in range(answer.sizes["window"]):
