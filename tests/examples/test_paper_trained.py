@@ -123,6 +123,7 @@ def test_fits_of_the_answers_are_those_of_the_command(made: Path, tmp_path: Path
     assert names >= {f"sgd-{name}.json" for name in ("rate", "rate-lags", "batch", "inverse", "inverse-epoch", "joint")}
     for name in names - {"sgd-rate-lags.json", "sgd-batch-lags.json"}:  # sums answer no lag in between
         theirs, ours = (json.loads((folder / name).read_text()) for folder in (tmp_path, into))
+        theirs.get("attrs", {}).pop("remark", None)  # answers that were kept no longer tell whether T changes
         assert ours == theirs, name
         assert "refused" not in ours or name == "adam-rate.json", name
 

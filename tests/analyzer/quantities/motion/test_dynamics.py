@@ -202,12 +202,18 @@ def test_a_sweep_has_runs(tmp_path: Path) -> None:
 
 
 def test_strides(tmp_path: Path) -> None:
-    w = np.cumsum(np.random.default_rng(8).standard_normal((4, 900)), axis=-1)
+    w = np.cumsum(np.random.default_rng(8).standard_normal((4, 3000)), axis=-1)
     path = write_store(tmp_path / "run.zarr", {"lin.weight": w}, stride=5)
     answer = analyzer.open_run(path).thermo.dynamics(lags="5,10,50").compute()
     assert answer["autocorrelation"].attrs["units"] == "weight^2 lag^-2"
     one = ((w[:, 10:] - w[:, :-10]) ** 2).mean()
     np.testing.assert_allclose(answer["mean_squared_displacement"].sel(lag=50).item(), one, rtol=1e-12)
+    assert answer["correlation_cutoff"].item() == 10, "C(5) is noise: summed to twice that, in steps"
+    summed = 0.5 + answer["normalised_autocorrelation"].sel(lag=[5, 10]).sum().item()
+    np.testing.assert_allclose(answer["correlation_time"].item(), 5 * summed, rtol=1e-12)
+    # 2,999 velocities are 11 batches of 256, and 183. Where their scatter shows no correlation, they are independent.
+    rows = analyzer.open_run(path).thermo.dynamics(by="element", lags=5).compute()
+    assert rows["n_eff"].max().item() == pytest.approx(2999**2 / (11 * 256**2 + 183**2), rel=1e-9)
     with pytest.raises(errors.WindowError, match=r"--lags: expected multiples of the stride \(5 steps\), got 7"):
         analyzer.open_run(path).thermo.dynamics(lags=7)
 

@@ -121,6 +121,9 @@ def test_lines_of_the_epoch(tmp_path: Path) -> None:
         answer["frequency"] < 0.01
     )
     assert density[harmonic > 0].min() > 20 * density[~near].max()
+    # Of sections that are no whole number of epochs, the nearest frequencies: 407/20 = 20.35 places apart.
+    uneven = analyzer.open_run(path).thermo.spectrum(sections=407)["harmonic"].values
+    assert np.flatnonzero(uneven)[:9].tolist() == [round(20.35 * n) for n in range(1, 10)]
     # Sections of fewer than four epochs do not resolve them, and say so.
     short = analyzer.open_run(path).thermo.spectrum(sections=64).compute()
     assert "harmonic" not in short.coords
