@@ -52,10 +52,10 @@ def row_masks(answer: xr.Dataset | Tables, fraction: float = 0.2, seed: int = 0)
 
     A training script reads them with numpy alone and sets the rows to zero:
 
-    >>> masks = np.load("masks.npz")
-    >>> for name, weight in model.named_parameters():
-    ...     if f"hot/{name}" in masks:
-    ...         weight.data[torch.from_numpy(masks[f"hot/{name}"])] = 0
+    >>> with np.load("masks.npz") as masks:
+    ...     for name, weight in model.named_parameters():
+    ...         if f"hot/{name}" in masks:
+    ...             weight.data[torch.from_numpy(masks[f"hot/{name}"])] = 0
     """
     answer = whole_of(answer)
     check(fraction, str(answer.attrs.get("by")))

@@ -55,10 +55,10 @@ def rows(factors: bool, masks: str | None, fraction: float, seed: int, **options
     A training script can zero the rows of a mask with numpy alone:
 
     \b
-    masks = numpy.load("masks.npz")      # also: masks["store"], ["start_step"], ["fraction"], ["seed"], ...
-    for name, weight in model.named_parameters():
-        if f"hot/{name}" in masks:       # or cold/, random/, small_norm/
-            weight.data[torch.from_numpy(masks[f"hot/{name}"])] = 0
+    with numpy.load("masks.npz") as masks:      # also: masks["store"], ["start_step"], ["fraction"], ["seed"], ...
+        for name, weight in model.named_parameters():
+            if f"hot/{name}" in masks:          # or cold/, random/, small_norm/
+                weight.data[torch.from_numpy(masks[f"hot/{name}"])] = 0
     """
     from analyzer.cli.answer import Shape, asked, give, warn_of_floor
     from analyzer.cli.execution import computed
