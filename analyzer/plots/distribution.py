@@ -7,7 +7,7 @@ import xarray as xr
 from matplotlib.figure import Figure
 
 from analyzer.plots.style import COLOURS, as_text, canvas, ink
-from analyzer.statistics.uncertainty import NORMAL
+from analyzer.statistics.density import NORMAL
 
 _MOST_PANELS = 12
 

@@ -21,8 +21,8 @@ from analyzer.quantities.answers import Tables, whole_of
 from analyzer.quantities.velocity import velocity_summary_of
 from analyzer.query.groups import group, local_groups
 from analyzer.query.query import Query
+from analyzer.statistics.density import NORMAL
 from analyzer.statistics.heterogeneity import UNDECIDED
-from analyzer.statistics.uncertainty import NORMAL
 from analyzer.store.schema import Parameter
 
 Array = np.ndarray[Any, np.dtype[Any]]

@@ -25,8 +25,8 @@ from analyzer.query.query import Query, query_of
 from analyzer.query.settings import FEWEST_STEPS, constant_stretches, variations
 from analyzer.query.timeline import Timeline
 from analyzer.query.windows import Bound, sample
+from analyzer.statistics.density import NORMAL
 from analyzer.statistics.equilibrium import DRIFTING, UNDECIDED, Equilibrium, detect
-from analyzer.statistics.uncertainty import NORMAL
 from analyzer.tree import trajectory
 from analyzer.version import version
 

@@ -14,14 +14,8 @@ from dask.highlevelgraph import HighLevelGraph
 from analyzer.engine.measure import Measurement
 from analyzer.query.epochs import labels_of
 from analyzer.query.windows import Sampling
-from analyzer.statistics.uncertainty import (
-    RELIABLE_BATCHES,
-    Uncertainty,
-    from_batches,
-    from_series,
-    relative_variances,
-    statistical_inefficiency,
-)
+from analyzer.statistics.inefficiency import statistical_inefficiency
+from analyzer.statistics.uncertainty import RELIABLE_BATCHES, Uncertainty, from_batches, from_series, relative_variances
 
 Array = np.ndarray[Any, np.dtype[Any]]
 

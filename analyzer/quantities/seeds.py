@@ -8,7 +8,7 @@ import numpy as np
 import xarray as xr
 
 from analyzer.errors import SweepError
-from analyzer.statistics.lagged import NORMAL
+from analyzer.statistics.density import NORMAL
 
 Array = np.ndarray[Any, np.dtype[Any]]
 

@@ -18,7 +18,7 @@ from analyzer.report.curves import equilibrium_marks
 from analyzer.report.groups import Axis, Scale, drawn
 from analyzer.report.subject import Asked, Subject
 from analyzer.report.text import number, unit_text
-from analyzer.statistics.lagged import NORMAL
+from analyzer.statistics.density import NORMAL
 from analyzer.statistics.spectral import thinned
 
 Array = np.ndarray[Any, np.dtype[Any]]

@@ -16,7 +16,7 @@ from analyzer.quantities.fits.fit import Curve, SweepFit, fit_of
 from analyzer.report.content import Chart, Content, Gallery, Line, Note, Table
 from analyzer.report.subject import Asked, Subject
 from analyzer.report.text import NONE, number, p_value, plural, unit_text, value_text
-from analyzer.statistics.uncertainty import NORMAL
+from analyzer.statistics.density import NORMAL
 from analyzer.sweep import open_sweep, select
 
 Array = np.ndarray[Any, np.dtype[Any]]

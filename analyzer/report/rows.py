@@ -16,8 +16,8 @@ from analyzer.query.query import Query
 from analyzer.report.content import Chart, Content, Gallery, Line, Map, Note, Table
 from analyzer.report.subject import MOST_PARAMETERS, Asked, Subject
 from analyzer.report.text import NONE, number, p_value, plural
+from analyzer.statistics.density import NORMAL
 from analyzer.statistics.heterogeneity import UNDECIDED
-from analyzer.statistics.uncertainty import NORMAL
 from analyzer.store.schema import Parameter
 from analyzer.tree import trajectory
 

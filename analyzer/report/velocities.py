@@ -9,7 +9,7 @@ from analyzer.quantities.distribution import distribution
 from analyzer.report.content import Chart, Content, Gallery, Line, Note
 from analyzer.report.subject import Asked, Subject
 from analyzer.report.text import number
-from analyzer.statistics.uncertainty import NORMAL
+from analyzer.statistics.density import NORMAL
 
 _MOST_GROUPS = 8
 _SERIES = (("density", "over the rms of the group"), ("density_by_weight", "each weight over its own rms"))

@@ -101,3 +101,10 @@ def is_constant(table: Array, there: Array) -> Array:
     with np.errstate(invalid="ignore"):
         low, high = kept.min(axis=1), kept.max(axis=1)
         return np.asarray(np.isfinite(high) & (high - low <= 1e-12 * np.maximum(np.abs(low), np.abs(high))))
+
+
+def table_of(series: Array, present: Array | None) -> tuple[Array, Array]:
+    """Return one series or several as (groups, samples), and which samples are there, (samples,)."""
+    table = np.atleast_2d(np.asarray(series, dtype=np.float64))
+    there = np.ones(table.shape[1], dtype=bool) if present is None else np.asarray(present, dtype=bool)
+    return table, there

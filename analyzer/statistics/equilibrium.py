@@ -11,7 +11,9 @@ from typing import Any
 
 import numpy as np
 
-from analyzer.statistics.uncertainty import LEAST_N_EFF, NORMAL, RELIABLE_N_EFF, statistical_inefficiency
+from analyzer.statistics.density import NORMAL
+from analyzer.statistics.inefficiency import statistical_inefficiency
+from analyzer.statistics.uncertainty import LEAST_N_EFF, RELIABLE_N_EFF
 
 Array = np.ndarray[Any, np.dtype[Any]]
 

@@ -16,10 +16,10 @@ from typing import Any
 
 import numpy as np
 
+from analyzer.statistics.density import NORMAL
+
 Array = np.ndarray[Any, np.dtype[Any]]
 
-NORMAL = 1.959963984540054
-"""Equal to `analyzer.statistics.uncertainty.NORMAL`."""
 FEWEST_BATCHES = 7.25
 """Least number of batches of an error bar. Eight fit a window at a lag of a sixteenth of it. Pairs begin one lag later,
 and batches end on a grid, which leaves seven and a bit."""

@@ -17,8 +17,9 @@ import numpy as np
 from scipy.special import ndtr, ndtri
 
 from analyzer.statistics.correlations import correlations
+from analyzer.statistics.inefficiency import statistical_inefficiency
 from analyzer.statistics.stretches import laid_out, present, standardised
-from analyzer.statistics.uncertainty import LEAST_N_EFF, RELIABLE_N_EFF, from_series, statistical_inefficiency
+from analyzer.statistics.uncertainty import LEAST_N_EFF, RELIABLE_N_EFF, from_series
 
 Array = np.ndarray[Any, np.dtype[Any]]
 

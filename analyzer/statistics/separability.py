@@ -16,8 +16,9 @@ from typing import Any
 
 import numpy as np
 
+from analyzer.statistics.density import NORMAL, PROJECTIONS, cosines
 from analyzer.statistics.two_way import Fits, Layout, fits, layout
-from analyzer.statistics.uncertainty import NORMAL, PROJECTIONS, cosines, error_of_batches
+from analyzer.statistics.uncertainty import error_of_batches
 
 Array = np.ndarray[Any, np.dtype[Any]]
 

@@ -6,7 +6,7 @@ from typing import Any
 
 import numpy as np
 
-from analyzer.statistics.uncertainty import FEW_PROJECTIONS, PROJECTIONS, cosines
+from analyzer.statistics.density import FEW_PROJECTIONS, PROJECTIONS, cosines
 
 Array = np.ndarray[Any, np.dtype[Any]]
 

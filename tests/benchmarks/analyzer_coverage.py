@@ -19,14 +19,9 @@ from dataclasses import dataclass, fields
 
 import numpy as np
 
-from analyzer.statistics.uncertainty import (
-    NORMAL,
-    Uncertainty,
-    from_batches,
-    from_series,
-    relative_variances,
-    statistical_inefficiency,
-)
+from analyzer.statistics.density import NORMAL
+from analyzer.statistics.inefficiency import statistical_inefficiency
+from analyzer.statistics.uncertainty import Uncertainty, from_batches, from_series, relative_variances
 from tests import systems
 
 BLOCK = 256

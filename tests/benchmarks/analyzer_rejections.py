@@ -12,7 +12,7 @@ import numpy as np
 
 from analyzer.statistics.equilibrium import detect
 from analyzer.statistics.heterogeneity import DIFFER, UNDECIDED, judge, rows_differ
-from analyzer.statistics.uncertainty import statistical_inefficiency
+from analyzer.statistics.inefficiency import statistical_inefficiency
 from tests import systems
 
 ROWS = (

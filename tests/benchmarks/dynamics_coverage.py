@@ -20,7 +20,8 @@ from scipy.signal import lfilter
 from analyzer.engine.lookback.strips import GRID, MOST_BATCHES
 from analyzer.quantities.motion.dynamics import _diffusion as diffusion
 from analyzer.query.lags import default_lags
-from analyzer.statistics.lagged import NORMAL, Lagged, lagged
+from analyzer.statistics.density import NORMAL
+from analyzer.statistics.lagged import Lagged, lagged
 
 SHOWN = (0, 1, 12, 112, 512, 1024)
 GROUPS = (1, 10)

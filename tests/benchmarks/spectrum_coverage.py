@@ -17,7 +17,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from analyzer.statistics.lagged import NORMAL
+from analyzer.statistics.density import NORMAL
 from analyzer.statistics.spectral import USUAL, hann, welch
 from tests.benchmarks.dynamics_coverage import System, ar1, heavy_ball, sgd
 

@@ -16,9 +16,9 @@ from scipy.special import ndtr
 from analyzer.quantities.checks.optimizers import Updates
 from analyzer.statistics.adam import CONSISTENT, SPARSE, signal_to_noise, white
 from analyzer.statistics.cross_correlation import cross_correlation
+from analyzer.statistics.density import NORMAL
 from analyzer.statistics.heterogeneity import rows_differ
 from analyzer.statistics.normality import Normality
-from analyzer.statistics.uncertainty import NORMAL
 
 Array = np.ndarray[Any, np.dtype[Any]]
 NAN = float("nan")

@@ -22,7 +22,8 @@ from analyzer.query.groups import By, Globs
 from analyzer.query.lags import Lags, default_lags, frames_of
 from analyzer.query.query import Query, query_of
 from analyzer.query.windows import Bound, Window
-from analyzer.statistics.lagged import NORMAL, lagged
+from analyzer.statistics.density import NORMAL
+from analyzer.statistics.lagged import lagged
 
 Array = np.ndarray[Any, np.dtype[Any]]
 

@@ -6,9 +6,10 @@ import numpy as np
 import pytest
 from scipy.stats import beta, kstest
 
+from analyzer.statistics.density import NORMAL
 from analyzer.statistics.separability import chance, separability
 from analyzer.statistics.two_way import layout
-from analyzer.statistics.uncertainty import NORMAL, error_of_batches, from_batches
+from analyzer.statistics.uncertainty import error_of_batches, from_batches
 from tests.systems import matrix_of_share
 
 COUNTS = np.full(16, 64.0)

@@ -1,8 +1,7 @@
-"""Standard errors of correlated averages: pymbar as judge of the inefficiency, theory as judge of the rest."""
+"""Standard errors of correlated averages: theory as judge."""
 
 from __future__ import annotations
 
-import logging
 from pathlib import Path
 
 import numpy as np
@@ -11,54 +10,11 @@ from scipy.special import fdtrc, stdtrit
 
 from analyzer.query.settings import FEWEST_STEPS
 from analyzer.query.windows import BIN_FRAMES
-from analyzer.statistics import correlations, equilibrium, lagged, uncertainty
-from analyzer.statistics.uncertainty import (
-    NORMAL,
-    from_batches,
-    from_series,
-    relative_variances,
-    statistical_inefficiency,
-)
+from analyzer.statistics import density, equilibrium, lagged, uncertainty
+from analyzer.statistics.density import NORMAL
+from analyzer.statistics.inefficiency import statistical_inefficiency
+from analyzer.statistics.uncertainty import from_batches, from_series, relative_variances
 from tests import systems
-
-logging.disable(logging.WARNING)  # pymbar advertises JAX while it is imported
-
-logging.disable(logging.NOTSET)
-
-
-def test_groups_do_not_see_each_other(monkeypatch: pytest.MonkeyPatch) -> None:
-    table = systems.kinetic(np.random.default_rng(11), systems.ar1(0.9), 9, 2, 700)
-    alone = [statistical_inefficiency(row) for row in table]
-    monkeypatch.setattr(correlations, "_TILE", 3000)  # tiles of two groups
-    np.testing.assert_allclose(statistical_inefficiency(table), alone, rtol=1e-12)
-
-
-def test_inefficiency_across_a_gap_is_that_of_the_pairs() -> None:
-    """Missing samples: C(t) over the pairs that are there, by a plain loop, and the same rule."""
-    rng = np.random.default_rng(12)
-    series = systems.autoregression(rng, 1, 400, 0.8, 1.0)[0]
-    present = np.ones(400, dtype=bool)
-    present[100:150] = present[220:223] = False
-    d = np.where(present, series - series[present].mean(), 0.0)
-    n = int(present.sum())
-    g = 1.0
-    for t in range(1, 399):
-        pairs = int((present[t:] & present[:-t]).sum())
-        c = (d[t:] * d[:-t]).sum() / pairs / (d @ d / n)
-        if c <= 0 and t > 3:
-            break
-        g += 2 * c * pairs / n
-    assert statistical_inefficiency(series, present=present) == pytest.approx(g, rel=1e-9)
-    series[~present] = np.nan  # what stands in a gap is not looked at
-    assert statistical_inefficiency(series, present=present) == pytest.approx(g, rel=1e-9)
-
-
-@pytest.mark.parametrize("rho", [0.0, 0.5, 0.9])
-def test_inefficiency_of_kinetic_energy(rho: float) -> None:
-    """AR(1) velocities: Cov(v(0)², v(τ)²) = 2σ⁴ρ^2τ, so 𝒯 is correlated as ρ^2τ: g = (1 + ρ²)/(1 − ρ²)."""
-    series = systems.kinetic(np.random.default_rng(13), systems.ar1(rho), 40, 1, 20_000)
-    g = statistical_inefficiency(series)
-    assert g.mean() == pytest.approx((1 + rho**2) / (1 - rho**2), rel=0.04)
 
 
 def test_constant_and_nan_and_short_series() -> None:
@@ -150,12 +106,6 @@ def test_what_is_flagged_does_not_depend_on_the_bar() -> None:
     assert held[good].mean() > 0.95 - 2.5 * np.sqrt(0.05 * 0.95 / good.sum())
     bars = found.standard_error
     assert bars[good].mean() == pytest.approx(bars[~good].mean(), rel=0.1)
-
-
-def test_the_chance_of_a_ratio_is_that_of_f() -> None:
-    ratio = np.linspace(0.1, 9, 30)
-    for even, freedom in ((4, 52), (12, 28), (12, 13), (4, 4)):
-        np.testing.assert_allclose(uncertainty._chance(ratio, even, freedom), fdtrc(even, freedom, ratio), rtol=1e-9)
 
 
 def test_few_batches_widen_the_interval_smoothly() -> None:
@@ -351,25 +301,25 @@ WORDS = {4: "four", 7.25: "eight", 10: "ten", 12: "twelve"}
 
 def test_the_page_on_error_bars_states_the_thresholds_of_the_code() -> None:
     page = " ".join((Path(__file__).parents[3] / "docs/error-bars.md").read_text(encoding="utf-8").split())
-    u, many, few = uncertainty, uncertainty.PROJECTIONS, uncertainty.FEW_PROJECTIONS
+    u, d, many, few = uncertainty, density, density.PROJECTIONS, density.FEW_PROJECTIONS
     ratio = {freedom: stdtrit(freedom, 0.975) / NORMAL for freedom in (3, few, 5, many)}
-    begin, full = u._FULLY
+    begin, full = d._FULLY
     for said in (
         f"| K | {many}; of fewer than {3 * many} cosines a third, at least {WORDS[few]}: t(K)/1.96 = "
         f"{ratio[many]:.2f}, {ratio[5]:.2f} with 16 batches, {ratio[few]:.2f} with ten, "
-        f"{ratio[3]:.2f} with {WORDS[u.LEAST_BATCHES]} |",
+        f"{ratio[3]:.2f} with {WORDS[d.LEAST_BATCHES]} |",
         f"1 + {u.SKEWED:g} e²",
         f"the bar is above a quarter of T: {'few bursts' if u.RELIABLE_ERROR == 1 / 4 else u.RELIABLE_ERROR}",
-        f"| no error bar | `n_eff` below {u.LEAST_N_EFF:g}, or fewer than {WORDS[u.LEAST_BATCHES]} batches |",
+        f"| no error bar | `n_eff` below {u.LEAST_N_EFF:g}, or fewer than {WORDS[d.LEAST_BATCHES]} batches |",
         f"| flagged | `n_eff` below {u.RELIABLE_N_EFF:g} ({u.RELIABLE_N_EFF_ELEMENT:g} for a single weight",
         f"| flagged | fewer than {WORDS[u.RELIABLE_BATCHES]} batches |",
-        f"the {many + 1}th to {2 * many}th cosines are stronger than those from the {u._FLAT + 1}th to the "
-        f"{u._BROAD}th "
-        f"(F test, p < {u.SLOW:g}; {u.SLOW:.0%}".replace("%", " %"),
+        f"the {many + 1}th to {2 * many}th cosines are stronger than those from the {d._FLAT + 1}th to the "
+        f"{d._BROAD}th "
+        f"(F test, p < {d.SLOW:g}; {d.SLOW:.0%}".replace("%", " %"),
         f"the {WORDS[few]} slowest are stronger than those from the {many + 1}th on "
-        f"(from the fifth of fewer than {2 * many}; p < {u.VERY_SLOW:g})",
-        f"of fewer than {u._FLAT + many} cosines, the second third than the last |",
-        f"the cosines that the bar does not have, up to the {u._BROAD}th",
+        f"(from the fifth of fewer than {2 * many}; p < {d.VERY_SLOW:g})",
+        f"of fewer than {d._FLAT + many} cosines, the second third than the last |",
+        f"the cosines that the bar does not have, up to the {d._BROAD}th",
         f"the bar goes over from its K cosines to the {WORDS[few]} slowest, t({few})/1.96 = "
         f"{ratio[few]:.2f}, as p of the latter test falls from {begin:g} to {full:g} |",
         f"sums over batches of {BIN_FRAMES} steps or more",

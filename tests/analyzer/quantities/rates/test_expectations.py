@@ -9,7 +9,7 @@ import pytest
 
 import analyzer
 from analyzer.quantities.rates.expectations import expectation
-from analyzer.statistics.uncertainty import NORMAL
+from analyzer.statistics.density import NORMAL
 from tests import oracles
 from tests.analyzer.scheduled import NOISE, STIFFNESS, Make, recorded, sgd
 from tests.stores import edit_root, segment
