@@ -1,7 +1,7 @@
 """Dynamics, spectrum and modes: speed against decoding alone, the second question, memory against length.
 
     python -m tests.benchmarks.analyzer_dynamics             # 772 MB
-    python -m tests.benchmarks.analyzer_dynamics --long      # also the second question on 8.8 GB, and memory to 65,536
+    python -m tests.benchmarks.analyzer_dynamics --long      # also the second question on 8.8 GB, and memory to 262,144
     python -m tests.benchmarks.analyzer_dynamics --only modes --rounds 1
 
 Target: 40 lags by layer, one pass, at least 0.2 of decode-only throughput on two threads; a second question from kept
@@ -19,7 +19,7 @@ import os
 import subprocess
 import sys
 import tempfile
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from time import perf_counter, process_time
 from typing import Any
@@ -157,14 +157,14 @@ _PROBE = """
 import json, sys
 import analyzer
 from analyzer.query.query import Query
-quantity, path, tiny, by, workers = sys.argv[1:]
+quantity, path, tiny, by, workers, more = sys.argv[1:]
 workers = int(workers)
+more = json.loads(more)
 module = __import__(f"analyzer.quantities.motion.{quantity}", fromlist=["x"])
 function = getattr(module, {"dynamics": "dynamics_of", "spectrum": "spectrum_of", "modes": "modes_with"}[quantity])
 def status(field):
     return int(next(line for line in open("/proc/self/status") if line.startswith(field)).split()[1]) / 1024
 def ask(path):
-    more = {"frames": 1025} if quantity == "modes" else {}  # 1,024 are taken of a run of 2ⁿ frames, however long
     answer, [passed] = function(analyzer.open_run(path), Query(by=by, cache=False, workers=workers), **more)
     answer.compute(scheduler="threads", num_workers=workers)
     return passed
@@ -177,12 +177,24 @@ print(json.dumps([peak, peak - before, passed.plan.memory / 2**20]))
 """
 
 
-def memory(path: Path, quantity: str, by: str = "layer", workers: int = 2) -> tuple[float, float, float]:
+QUESTIONS: Mapping[str, tuple[str, dict[str, Any]]] = {
+    "dynamics": ("dynamics", {}),
+    "dynamics, lags to 256": ("dynamics", {"lags": default_lags(4096).tolist()}),
+    "spectrum": ("spectrum", {}),
+    "spectrum, sections of 512": ("spectrum", {"sections": 512}),
+    "modes": ("modes", {"frames": 1025}),  # 1,024 are taken of a run of 2ⁿ frames, however long
+}
+"""Names of questions, their quantity and options. By default lags and sections are longer in longer runs, up to 4,096
+and 8,192 frames; with the options the question is the same at every length."""
+
+
+def memory(path: Path, question: str, by: str = "layer", workers: int = 2) -> tuple[float, float, float]:
     """Peak, growth above the imports, and projection, MiB, of one question in a process of its own."""
+    quantity, more = QUESTIONS[question]
     tiny = path.with_name(f"{path.name}.tiny")
     write_store(tiny, {"x.weight": np.arange(600, dtype=np.float32)[np.newaxis] ** 2}, compression="pcodec")
     done = subprocess.run(
-        [sys.executable, "-c", _PROBE, quantity, str(path), str(tiny), by, str(workers)],
+        [sys.executable, "-c", _PROBE, quantity, str(path), str(tiny), by, str(workers), json.dumps(more)],
         capture_output=True,
         text=True,
         check=True,
@@ -198,10 +210,7 @@ def _memories(folder: Path, lengths: Sequence[int]) -> list[tuple[object, ...]]:
     for steps in lengths:
         path = lengthen(short, folder / f"{steps}.zarr", steps)
         for workers in (1, 2):
-            rows += [
-                (f"{name}, {steps:,} steps", workers, *memory(path, name, workers=workers))
-                for name in ("dynamics", "spectrum", "modes")
-            ]
+            rows += [(f"{name}, {steps:,} steps", workers, *memory(path, name, workers=workers)) for name in QUESTIONS]
     return rows
 
 
@@ -228,7 +237,7 @@ def main() -> None:
             rows = modes(gcn_store(folder / "modes.zarr", chosen.steps), chosen.rounds)
             print(table("Modes by layer", ("way", "threads", "processor s", "wall-clock s"), rows), flush=True)
         if "memory" in parts:
-            rows = _memories(folder, (4096, 16384, 65536) if chosen.long else (4096,))
+            rows = _memories(folder, (4096, 65536, 262144) if chosen.long else (4096,))
             header = ("question", "workers", "peak", "above import", "projected")
             print(table("Memory, MiB", header, rows), flush=True)
         if "second" in parts:
