@@ -56,6 +56,8 @@ class _Watch(TorchFunctionMode):
         self.seen: dict[str, tuple[Tensor, Tensor]] = {}
 
     def __torch_function__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        if func is Tensor.to_mkldnn:  # its tensors keep no gradients, and the product is the same without
+            return args[0]
         out = func(*args, **(kwargs or {}))
         if func in (linear, torch.conv2d) and id(args[1]) in self._names:
             out.retain_grad()

@@ -79,7 +79,7 @@ def test_the_table_is_grouped_and_fits_a_terminal(long: Path) -> None:
 
 
 def test_what_all_rows_share_is_said_once(long: Path) -> None:
-    lines = invoke("check", long, "--stop", 30, "--only", "correlation", "--only", "adam").stdout.splitlines()
+    lines = invoke("check", long, "--stop", 20, "--only", "correlation", "--only", "adam").stdout.splitlines()
     shared = [line for line in lines if "independent batches of time, at least" in line]
     assert len(shared) == 1
     assert shared[0].startswith("Not measured, correlation: ")
