@@ -152,7 +152,7 @@ def product(x: Tensor, weight: Tensor) -> Tensor:
     (128, 128) with its gradients takes 2.55 ms by MKL and 1.31 ms by oneDNN, copies included (one core of an AMD EPYC,
     torch 2.13, best of 7). The GCN's smaller products gain less than the copies take.
     """
-    has_onednn = torch.backends.mkldnn.enabled and torch.backends.mkldnn.is_available()
+    has_onednn = torch.backends.mkldnn.enabled and torch.backends.mkldnn.is_available()  # type: ignore[no-untyped-call]
     if x.shape[-1] == 1 or x.dtype != torch.float32 or not has_onednn:
         return linear(x, weight)
     result: Tensor = linear(x.to_mkldnn(), weight).to_dense()
