@@ -186,11 +186,11 @@ def _backward(values: Array, source: Array, target: Array, neighbours: Array, sc
                     mean += weights[k] * d_attention[k]
                 total = zero
                 for k in range(reach):
-                    j = np.uint64(neighbours[g, i, k])
+                    sender = np.uint64(neighbours[g, i, k])
                     d_score = weights[k] * (d_attention[k] - mean)
-                    if not scores[g, j, 0, h] + scores[g, i, 1, h] > 0:
+                    if not scores[g, sender, 0, h] + scores[g, i, 1, h] > 0:
                         d_score *= slope
-                    sent[j, h] += d_score
+                    sent[sender, h] += d_score
                     total += d_score
                 received[i, h] = total
         for j in range(nodes):
