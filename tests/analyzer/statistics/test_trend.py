@@ -40,6 +40,14 @@ def test_a_transient_is_seen_and_measured() -> None:
     assert change.mean() == pytest.approx(expected, abs=0.02)
 
 
+def test_batches_of_uneven_length_are_no_change() -> None:
+    """The sum of a batch of 3 samples is not low beside those of 300: what counts is its deviation from the mean."""
+    counts = np.where(np.arange(40) < 20, 300, 3)
+    noise = np.random.default_rng(5).standard_normal((2000, 40)) * np.sqrt(counts)
+    p, _ = slow_changes(counts, 20 * counts + noise)
+    assert (p < 0.001).mean() < 0.02
+
+
 def test_by_hand_and_what_cannot_be_judged() -> None:
     x = 3 + np.random.default_rng(4).standard_normal((3, 30))
     x[1] = 0.1

@@ -85,6 +85,20 @@ def test_windows_too_short_to_judge_are_said(record: Callable[..., str]) -> None
         sweep.thermo.fit(against="learning_rate")
 
 
+def test_what_lies_across_a_gap_is_no_change(make: Callable[..., Path]) -> None:
+    """Weights move a long way while nothing is recorded: no velocity is taken across the gap."""
+    paths = []
+    for rate in RATES:
+        walk = np.cumsum(rate * np.random.default_rng(int(1e6 * rate)).normal(size=(6, 6, 600)), axis=-1)
+        walk[..., 300:] += 100 * rate
+        steps = np.append(np.arange(300), np.arange(5000, 5300))
+        settings = {"learning_rate": rate, "batch_size": 32, "seed": 0}
+        name = f"run-{rate}.zarr"
+        paths.append(make(name, parameters={"conv.weight": walk}, steps=steps, hyperparameters=settings, scalars={}))
+    answer = analyzer.open_sweep(paths).thermo.fit(against="learning_rate")
+    assert "remark" not in answer.attrs
+
+
 def test_no_chunk_is_decoded_a_second_time(record: Callable[..., str]) -> None:
     sweep = analyzer.open_sweep([record(rate, fall=60) for rate in RATES])
     with (
