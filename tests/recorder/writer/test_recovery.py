@@ -26,7 +26,8 @@ def test_recover_tells_what_it_brought_home(tmp_path, monkeypatch):
     store = tmp_path / "run.zarr"
     killed = subprocess.run([sys.executable, "-c", body, str(store)], capture_output=True, check=False)
     assert killed.returncode == -signal.SIGKILL
-    lock = lock_store(store)  # as a writer that was killed holds it until it is gone: while `recover` waits
+    # As a writer that was killed holds it until it is gone (this one may not be gone yet): while `recover` waits.
+    lock = ownership.wait_for_lock(store, lock_store, os.getpid(), print)
     monkeypatch.setattr(ownership.time, "sleep", lambda seconds: os.close(lock))
     shown = invoke("recover", str(store))
     assert shown.exit_code == 0, shown.output

@@ -85,16 +85,22 @@ def test_windows_too_short_to_judge_are_said(record: Callable[..., str]) -> None
         sweep.thermo.fit(against="learning_rate")
 
 
-def test_what_lies_across_a_gap_is_no_change(make: Callable[..., Path]) -> None:
-    """Weights move a long way while nothing is recorded: no velocity is taken across the gap."""
-    paths = []
+def test_what_lies_across_gaps_is_no_change(make: Callable[..., Path]) -> None:
+    """Weights move ten steps' way in each of 14 gaps, all in the first half: no velocity is taken across a gap."""
+    paths, gaps = [], np.arange(20, 300, 20)
     for rate in RATES:
         walk = np.cumsum(rate * np.random.default_rng(int(1e6 * rate)).normal(size=(6, 6, 600)), axis=-1)
-        walk[..., 300:] += 100 * rate
-        steps = np.append(np.arange(300), np.arange(5000, 5300))
+        passed = np.searchsorted(gaps, np.arange(600), side="right")
         settings = {"learning_rate": rate, "batch_size": 32, "seed": 0}
-        name = f"run-{rate}.zarr"
-        paths.append(make(name, parameters={"conv.weight": walk}, steps=steps, hyperparameters=settings, scalars={}))
+        paths.append(
+            make(
+                f"run-{rate}.zarr",
+                parameters={"conv.weight": walk + 10 * rate * passed},
+                steps=np.arange(600) + 50 * passed,
+                hyperparameters=settings,
+                scalars={},
+            )
+        )
     answer = analyzer.open_sweep(paths).thermo.fit(against="learning_rate")
     assert "remark" not in answer.attrs
 
