@@ -86,17 +86,17 @@ def test_windows_too_short_to_judge_are_said(record: Callable[..., str]) -> None
 
 
 def test_what_lies_across_gaps_is_no_change(make: Callable[..., Path]) -> None:
-    """Weights move ten steps' way in each of 14 gaps, all in the first half: no velocity is taken across a gap."""
-    paths, gaps = [], np.arange(20, 300, 20)
+    """Weights move ten steps' way in each of 59 gaps, all in the first half: no velocity is taken across a gap."""
+    paths, gaps = [], np.arange(20, 1200, 20)  # 2,400 frames: a bin of the series has three
     for rate in RATES:
-        walk = np.cumsum(rate * np.random.default_rng(int(1e6 * rate)).normal(size=(6, 6, 600)), axis=-1)
-        passed = np.searchsorted(gaps, np.arange(600), side="right")
+        walk = np.cumsum(rate * np.random.default_rng(int(1e6 * rate)).normal(size=(6, 6, 2400)), axis=-1)
+        passed = np.searchsorted(gaps, np.arange(2400), side="right")
         settings = {"learning_rate": rate, "batch_size": 32, "seed": 0}
         paths.append(
             make(
                 f"run-{rate}.zarr",
                 parameters={"conv.weight": walk + 10 * rate * passed},
-                steps=np.arange(600) + 50 * passed,
+                steps=np.arange(2400) + 50 * passed,
                 hyperparameters=settings,
                 scalars={},
             )
