@@ -81,7 +81,7 @@ def trained(known: Sequence[Evidence]) -> list[str]:
                 lines.append(
                     f"| {name} | {account['train_graphs']:,} | {last['epoch']} | {account['steps']:,} | "
                     f"{on_train} | {test:.1%} ± {error:.1%} | {last['loss']:.3f} | "
-                    f"{account['seconds']:.0f} |"
+                    f"{account['seconds'] + account.get('cpu_seconds', 0):.0f} |"  # the latter where a GPU began
                 )
     lines += [
         "",
