@@ -48,6 +48,7 @@ from typing import Any
 
 import dask.array as da
 import numpy as np
+import pandas as pd
 import xarray as xr
 from dask.base import tokenize
 
@@ -165,7 +166,8 @@ def build_tree(store: Store) -> xr.DataTree:
     scalars = {scalar.path: scalar for scalar in store.scalars}
     epoch = eager("epoch") if "epoch" in scalars else None
     variables = variable_names({s.path: s.name for s in store.scalars}, _TAKEN)
-    coords: dict[str, Any] = {"step": ("step", steps, {"long_name": "applied updates", "units": "step"})}
+    index = pd.Index(steps, copy=False)  # xarray would make one with a copy of the steps
+    coords: dict[str, Any] = {"step": ("step", index, {"long_name": "applied updates", "units": "step"})}
     if epoch is not None:
         coords["epoch"] = ("step", epoch, {"long_name": "epoch"})
     root = xr.Dataset(

@@ -149,9 +149,8 @@ def warn_of_floor(answer: xr.Dataset) -> None:
     low = answer["temperature"] < 10 * answer["floor"]
     if count := int(low.sum()):
         say(
-            f"Warning: {count:,} of {low.size:,} temperatures are below 10 times their floor, the temperature that "
-            "rounding alone gives. They may be mostly rounding. Take a longer --lag, or record weights of higher "
-            "precision.",
+            f"Warning: temperatures below 10 times their floor, which rounding alone gives: {count:,} of {low.size:,}. "
+            "They may be mostly rounding. Take a longer --lag, or record weights of higher precision.",
             err=True,
         )
 

@@ -91,8 +91,9 @@ def timeline(
     """
     steps = np.asarray(steps, dtype=np.int64)
     starts = [int(np.searchsorted(steps, segment.first_step)) for segment in segments]
-    usual = np.full(steps.size, stride)
+    usual = np.broadcast_to(np.int64(stride), steps.shape)  # takes no memory
     if any(segment.stride not in (None, stride) for segment in segments):
+        usual = usual.copy()
         for frame, segment in zip(starts, segments, strict=True):
             usual[frame:] = segment.stride or stride
     breaks = np.ones(steps.size, dtype=bool)

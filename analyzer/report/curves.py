@@ -214,16 +214,16 @@ def remarks(answer: xr.Dataset) -> list[Content]:
     if missing := int(np.isnan(heat).sum()):
         notes.append(
             Note(
-                f"{missing:,} of {heat.size:,} temperatures are NaN: weights are NaN or infinite, or no two frames "
-                "are consecutive.",
+                f"Temperatures that are NaN: {missing:,} of {heat.size:,}. Weights are NaN or infinite, or no two "
+                "frames are consecutive.",
                 problem=True,
             )
         )
     if low := int((heat < 10 * floor).sum()):
         notes.append(
             Note(
-                f"{low:,} of {heat.size:,} temperatures are below 10 times their floor, the temperature that rounding "
-                "alone gives. They say little about the training.",
+                f"Temperatures below 10 times their floor, which rounding alone gives: {low:,} of {heat.size:,}. They "
+                "say little about the training.",
                 problem=True,
             )
         )

@@ -11,6 +11,7 @@ import xarray as xr
 
 import analyzer
 from analyzer.errors import DamagedStoreError, GroupError, TreeError, WindowError
+from analyzer.tree import trajectory
 from tests.stores import write_store
 
 
@@ -162,3 +163,9 @@ def test_heads_that_an_array_cannot_have() -> None:
     for wrong in ({"heads": "three"}, {"heads": float("inf")}, {"aliases": 1}):
         with pytest.raises(TreeError, match="parameters/out/weight: expected attributes of the right types, got"):
             analyzer.as_run(build(frames(), np.arange(40), own | wrong))
+
+
+def test_steps_of_a_run_are_in_memory_once(tmp_path) -> None:
+    store = write_store(tmp_path / "run.zarr", {"out.weight": frames()})
+    run = analyzer.open_run(store)
+    assert np.shares_memory(run["step"].values, trajectory(run).line.steps)

@@ -79,7 +79,7 @@ SCATTER: tuple[Case, ...] = (
     (systems.scattered(1024), 5, 16_384),
 )
 THRESHOLDS: tuple[Case, ...] = (
-    *((systems.wandering(fraction, 8192), 5, 8192) for fraction in (0.0075, 0.01, 0.0125, 0.015, 0.02, 0.03)),
+    *((systems.wandering(fraction, 8192), 5, 8192) for fraction in (0.0075, 0.01, 0.0125, 0.015, 0.02, 0.03, 0.05)),
     *((systems.scattered(block), 5, 8192) for block in (128, 256, 384, 512)),
     *((systems.random_walk(), 20, samples) for samples in (200, 240, 300)),
     *((systems.random_walk(), 1, samples) for samples in (500, 600)),
@@ -91,7 +91,7 @@ FEW: tuple[Case, ...] = (
     *((systems.ar1(0.9), 20, samples) for samples in (2560, 4096)),
     *((systems.ar1(0.9), 1, samples) for samples in (2560, 4096, 5120)),
     *((systems.wandering(fraction, 2560), 5, 2560) for fraction in (0.01, 0.02, 0.03, 0.05)),
-    *((systems.wandering(fraction, 4096), 5, 4096) for fraction in (0.01, 0.02, 0.03, 0.05)),
+    *((systems.wandering(fraction, 4096), 5, 4096) for fraction in (0.01, 0.02, 0.03, 0.05, 0.15)),
     *((systems.scattered(block), 5, 4096) for block in (128, 256, 512)),
 )
 """Windows of 10 to 20 batches."""

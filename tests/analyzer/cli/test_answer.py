@@ -86,7 +86,7 @@ def test_temperatures_near_the_floor_are_counted_on_stderr(make: Callable[..., P
     path = make(parameters={"a.weight": still, "b.weight": crawling, "c.weight": moving}, scalars={})
     told = invoke("temperature", path, "--by", "parameter")
     assert told.exit_code == 0
-    assert "Warning: 2 of 3 temperatures are below 10 times their floor" in told.stderr
+    assert "Warning: temperatures below 10 times their floor, which rounding alone gives: 2 of 3." in told.stderr
     assert "floor" not in invoke("temperature", path, "--by", "parameter", "--parameter", "c.*").stderr
 
 

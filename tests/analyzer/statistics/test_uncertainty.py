@@ -84,7 +84,7 @@ def test_a_window_that_changes_slowly_has_four_degrees_of_freedom_and_is_flagged
     time = (np.arange(20_000) + 0.5) / 20_000
     x = rng.standard_normal(20_000) + 0.2 * np.cos(np.pi * 3 * time)
     squares = cosines(x, 64) ** 2
-    assert fdtrc(4, 52, squares[:4].mean() / squares[12:].mean()) < 0.001
+    assert fdtrc(4, 52, squares[:4].mean() / squares[12:].mean()) < 1e-4
     found = from_series(x)
     assert found.unreliable[0]
     expected = np.sqrt(squares[:4].mean() / 20_000) * stdtrit(4, 0.975) / NORMAL
@@ -109,9 +109,9 @@ def test_what_is_flagged_does_not_depend_on_the_bar() -> None:
 
 
 def test_few_batches_widen_the_interval_smoothly() -> None:
-    """Of B batches there are B − 1 cosines, a third of them in the bar, 4 to 12: t/1.96 is 1.62, 1.42, 1.31, … 1.11."""
+    """Of B batches there are B − 1 cosines, a quarter of them in the bar, 4 to 12: t/1.96 is 1.62, 1.42, … 1.11."""
     values = np.random.default_rng(3).standard_normal((1, 2048)) + 3
-    for batches, freedom in ((4, 3), (5, 4), (8, 4), (13, 4), (16, 5), (22, 7), (37, 12), (60, 12)):
+    for batches, freedom in ((4, 3), (5, 4), (8, 4), (13, 4), (16, 4), (22, 5), (37, 9), (49, 12), (60, 12)):
         length = 2048 // batches
         sums = values[:, : batches * length].reshape(batches, length).sum(axis=1)
         found = from_batches(np.full(batches, length), sums[np.newaxis], relative_variance=np.array([1 / 9]))
@@ -302,11 +302,11 @@ WORDS = {4: "four", 7.25: "eight", 10: "ten", 12: "twelve"}
 def test_the_page_on_error_bars_states_the_thresholds_of_the_code() -> None:
     page = " ".join((Path(__file__).parents[3] / "docs/error-bars.md").read_text(encoding="utf-8").split())
     u, d, many, few = uncertainty, density, density.PROJECTIONS, density.FEW_PROJECTIONS
-    ratio = {freedom: stdtrit(freedom, 0.975) / NORMAL for freedom in (3, few, 5, many)}
+    ratio = {freedom: stdtrit(freedom, 0.975) / NORMAL for freedom in (3, few, 7, many)}
     begin, full = d._FULLY
     for said in (
-        f"| K | {many}; of fewer than {3 * many} cosines a third, at least {WORDS[few]}: t(K)/1.96 = "
-        f"{ratio[many]:.2f}, {ratio[5]:.2f} with 16 batches, {ratio[few]:.2f} with ten, "
+        f"| K | {many}; of fewer than {4 * many} cosines a quarter, at least {WORDS[few]}: t(K)/1.96 = "
+        f"{ratio[many]:.2f}, {ratio[7]:.2f} with 32 batches, {ratio[few]:.2f} with 20 or fewer, "
         f"{ratio[3]:.2f} with {WORDS[d.LEAST_BATCHES]} |",
         f"1 + {u.SKEWED:g} e²",
         f"the bar is above a quarter of T: {'few bursts' if u.RELIABLE_ERROR == 1 / 4 else u.RELIABLE_ERROR}",
@@ -317,8 +317,8 @@ def test_the_page_on_error_bars_states_the_thresholds_of_the_code() -> None:
         f"{d._BROAD}th "
         f"(F test, p < {d.SLOW:g}; {d.SLOW:.0%}".replace("%", " %"),
         f"the {WORDS[few]} slowest are stronger than those from the {many + 1}th on "
-        f"(from the fifth of fewer than {2 * many}; p < {d.VERY_SLOW:g})",
-        f"of fewer than {d._FLAT + many} cosines, the second third than the last |",
+        f"(from the fifth of fewer than {2 * many}; p < {d.VERY_SLOW:.4f})",
+        f"of fewer than {d._FLAT + many} cosines, the second quarter than the last half |",
         f"the cosines that the bar does not have, up to the {d._BROAD}th",
         f"the bar goes over from its K cosines to the {WORDS[few]} slowest, t({few})/1.96 = "
         f"{ratio[few]:.2f}, as p of the latter test falls from {begin:g} to {full:g} |",

@@ -133,7 +133,7 @@ def test_weights_that_are_not_finite_and_those_near_the_floor_are_named(make: Ca
     result = invoke("rows", path)
     assert result.exit_code == 0, result.output
     assert "Warning: a.weight: NaN or infinite weights from step 300 on" in result.stderr
-    assert "Warning: 3 of 6 temperatures are below 10 times their floor" in result.stderr
+    assert "Warning: temperatures below 10 times their floor, which rounding alone gives: 3 of 6." in result.stderr
     assert "a.weight: undecided: a row has NaN or infinite weights" in result.stdout
 
 
