@@ -169,19 +169,23 @@ def frames_of(piece: Piece, frames: Frames, start: int, stop: int) -> Array:
 
 
 def part_of(piece: Piece, frames: Frames, part: slice, start: int, stop: int) -> Array:
-    """The same of some of its weights, in memory of their own if they are not all."""
+    """The same of some of its weights: a view of what was decoded (`owned`)."""
     if part.stop - part.start == piece.weights:
         return frames_of(piece, frames, start, stop)
     rows = piece.weights // (piece.region[0][1] - piece.region[0][0])
     first = part.start // rows
     values = rows_of(frames, piece.region, slice(first, -(-part.stop // rows)), start, stop)
-    own = values.reshape(-1, stop - start)[part.start - first * rows : part.stop - first * rows]
+    return _real(values.reshape(-1, stop - start)[part.start - first * rows : part.stop - first * rows])
+
+
+def owned(frames: Frames, values: Array) -> Array:
+    """The values of a view in memory of their own, so that the whole array can go."""
     rooms = frames.rooms if isinstance(frames, Noted) else None
     if rooms is None:
-        return _real(own.copy())
-    room = rooms.array(own.size, own.dtype).reshape(own.shape)
-    np.copyto(room, own)
-    return _real(room)
+        return values.copy()
+    room = rooms.array(values.size, values.dtype).reshape(values.shape)
+    np.copyto(room, values)
+    return room
 
 
 def frame_at(bundle: Bundle, frames: Sequence[Frames], span: Span, frame: int) -> Array:

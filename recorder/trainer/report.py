@@ -68,7 +68,8 @@ class Report:
     def __str__(self) -> str:
         per_step = f" ({self._cost_of_a_step()})" if self.steps else ""
         parts = [
-            f"recorded {self.frames:,} frames of {self.steps:,} steps in {self.store} ({self.status})",
+            f"recorded {self.frames:,} frame{'s' * (self.frames != 1)} of {self.steps:,} step{'s' * (self.steps != 1)} "
+            f"in {self.store} ({self.status})",
             f"{format_bytes(self.raw_bytes)} → {format_bytes(self.stored_bytes)} ({self.ratio:.2f}×)",
             f"{self.seconds:.2f} s on the training thread{per_step}, {self.stall_seconds:.2f} s of it waiting",
         ]

@@ -25,7 +25,7 @@ from analyzer.engine.memory import require_memory
 from analyzer.engine.pieces import Bundle, Piece
 from analyzer.engine.plan import SPAN_FRAMES, bundles_of, unanswered
 from analyzer.engine.shelves import Files, shelves_for
-from analyzer.engine.spans import part_of
+from analyzer.engine.spans import owned, part_of
 from analyzer.engine.tasks import TaskFrames, Tasks, bounds_of, decoded_bytes, kept_of
 from analyzer.query.groups import Grouping
 from analyzer.query.query import Query
@@ -281,6 +281,8 @@ def units_of(
         held.clear()
         for low, high in itertools.pairwise(edges):
             _forget(held, halo)
+            if held and part.stop - part.start < piece.weights:
+                held[-1] = owned(frames, held[-1])  # only now: beside the newest unit, whole, there is one part less
             held.append(part_of(piece, frames, part, low, high))
             if low >= reach.start:
                 yield part, max(low - halo, edges[0]), low, held
