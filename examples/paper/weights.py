@@ -1,6 +1,6 @@
 """The trained networks that ship with the examples: weights and Adam's moments, as plain arrays.
 
-`trained/gcn.npz` and `trained/gat.npz` hold float32 arrays, named by part and parameter: `weights/conv1.bias`, and
+`trained/gcn.npz`, `gat.npz` and `cnn.npz` hold float32 arrays, named by part and parameter: `weights/conv1.bias`, and
 Adam's `exp_avg/conv1.bias` and `exp_avg_sq/conv1.bias`; `step` is Adam's count of updates. The json files beside them
 say how the networks were trained. `numpy.load` reads them.
 
@@ -37,16 +37,20 @@ def account(kind: str) -> dict[str, Any]:
     return content
 
 
+def _untrained(kind: str) -> Model:
+    return KINDS[kind]() if kind == "cnn" else KINDS[kind](1)  # type: ignore[call-arg]
+
+
 def restored(kind: str) -> tuple[Model, dict[str, Any]]:
     """A trained network, and the state of its Adam, which `torch.optim.Adam.load_state_dict` takes.
 
     Parameters
     ----------
-    kind : {"gcn", "gat"}
+    kind : {"gcn", "gat", "cnn"}
     """
     with np.load(FOLDER / f"{kind}.npz", allow_pickle=False) as file:
         arrays = {name: torch.from_numpy(file[name]) for name in file.files}
-    model = KINDS[kind](1)  # type: ignore[call-arg]
+    model = _untrained(kind)
     names = [name for name, _ in model.named_parameters()]
     model.load_state_dict({name: arrays[f"weights/{name}"] for name in names})
     state = torch.optim.Adam(model.parameters()).state_dict()
@@ -62,7 +66,7 @@ def ship(kind: str, model: Model, optimizer: dict[str, Any], told: dict[str, Any
 
     Parameters
     ----------
-    kind : {"gcn", "gat"}
+    kind : {"gcn", "gat", "cnn"}
     optimizer
         The state of Adam, as its `state_dict` gives it, for the parameters in the model's order.
     told
@@ -95,7 +99,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         )
         return 1
     state = load(place.training)
-    model = KINDS[kind]() if kind == "cnn" else KINDS[kind](1)  # type: ignore[call-arg]
+    model = _untrained(kind)
     model.load_state_dict(state["model"])
     told = read_json(place.account("training")) if place.account("training").exists() else state["account"]
     ship(kind, model, state["optimizer"], told, options.folder)

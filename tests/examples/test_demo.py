@@ -17,7 +17,7 @@ from examples.paper.updates import accuracy
 from examples.paper.weights import FOLDER, account, restored, ship
 
 
-@pytest.mark.parametrize("kind", ["gcn", "gat"])
+@pytest.mark.parametrize("kind", ["gcn", "gat", "cnn"])
 def test_a_shipped_network_has_learned(kind: str) -> None:
     """Its accuracy on the 500 test graphs that ship is that on all 10,000, within three standard errors."""
     model, state = restored(kind)
