@@ -35,16 +35,18 @@ def test_coverage(kind: str) -> None:
 def test_bars_of_a_kind_at_a_threshold_seldom_mislead() -> None:
     """Half of them are flagged, by an estimate that does not depend on the bar: the others hold the truth as all do.
 
-    Unflagged and wrong are 3 % of all systems (2,000 of them). More than 21 of 200 have a chance of 0.1 % at 5 %. A few
-    batches leave nothing for such an estimate: their flag depends on the bar, and 7 % may be unflagged and wrong.
+    Unflagged and wrong are 3 % of all systems (2,000 of them). More than 21 of 200 have a chance of 0.1 % at 5 %. Few
+    batches leave little for such an estimate: with a time of 0.02 N 16 % are flagged, 5 % are unflagged and wrong, and
+    of the unflagged 94 % hold the truth (2,000 systems, `COVERAGE.md`).
     """
     series, *_ = measure([(systems.wandering(0.0125, 8192), 5, 8192)], 200, seed=4)
     assert 50 < series.flagged < 150, series
     assert is_compatible(series.hits, series.reliable), series
     assert binom.sf(series.misleads - 1, series.systems, 0.05) > 1e-3, series
     for row in measure([(systems.wandering(0.02, 8192), 5, 8192)], 200, seed=4):
-        assert row.flagged > 30, row
-        assert binom.sf(row.misleads - 1, row.systems, 0.07) > 1e-3, row
+        assert binom.cdf(row.flagged, row.systems, 0.16) > 1e-3, row
+        assert is_compatible(row.hits, row.reliable), row
+        assert binom.sf(row.misleads - 1, row.systems, 0.06) > 1e-3, row
 
 
 def test_the_tolerance_refuses_what_it_should() -> None:
