@@ -150,6 +150,13 @@ def accuracy_in(training: Mapping[str, Any]) -> tuple[float, float]:
     return value, math.sqrt(value * (1 - value) / training["test_graphs"])
 
 
+def _change(row: Row) -> float:
+    """How far a series moves over its window, relative to its mean. Earlier versions answered with the slope alone."""
+    if "drift_percent" in row:
+        return float(abs(row["drift_percent"])) / 100
+    return float(abs(row["drift"] * (row["stop_step"] - row["equilibrium_step"]) / row["mean"]))
+
+
 def c8(gcn: Evidence, gat: Evidence) -> Verdict:
     """Drift of T, displacement and loss in every branch of one seed of the sweep.
 
@@ -168,7 +175,7 @@ def c8(gcn: Evidence, gat: Evidence) -> Verdict:
     for (_, quantity, _), rows in series.items():
         moving = [row for row in rows if row["verdict"] == "drifting"]
         chances.append(float(binom.sf(len(moving) - 1, len(rows), 0.05)))
-        changes += [abs(row["drift"] * (row["stop_step"] - row["equilibrium_step"]) / row["mean"]) for row in moving]
+        changes += [_change(row) for row in moving]
         total = counts.setdefault(quantity, [0, 0])
         total[0], total[1] = total[0] + len(moving), total[1] + len(rows)
     chance = min(1.0, len(series) * min(chances))

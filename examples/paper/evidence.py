@@ -87,6 +87,11 @@ class Evidence:
         """What `analyzer check` found."""
         return [row for row in self.answer(f"check-{optimizer}").get("records", []) if row["check"] == check]
 
+    def rounded(self, optimizer: str) -> list[str]:
+        """The layers whose T is not far above what rounding alone gives, with T over that floor."""
+        found = [row for row in self.findings(optimizer, "floor") if row["verdict"] != "persists"]
+        return [f"{row['group']} {row['measured']:.1e}" for row in found]
+
     def tests(self, name: str) -> dict[str, Row]:
         """The tests of `analyzer rows`, by parameter."""
         return {test["parameter"]: test for test in self.answer(name).get("tests", [])}

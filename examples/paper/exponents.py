@@ -134,6 +134,13 @@ def c18(gcn: Evidence, cnn: Evidence) -> Verdict:
     if not ours or not theirs:
         return Verdict("C18", says, "no CNN" if ours else "no fit", OPEN, "too few runs")
     measured = f"CNN ({theirs[0].runs} runs): q = {_list(theirs)}; GCN: q = {span([e.value for e in ours])}"
+    if rounded := cnn.rounded("sgd"):
+        measured += f"; T/floor of the CNN: {', '.join(rounded)}"
+        why = (
+            "the CNN fits all its training graphs, and so little gradient noise is left that its updates are lost in "
+            "rounding: these exponents are of rounding. It takes a CNN whose training ended earlier"
+        )
+        return Verdict("C18", says, measured, OPEN, why)
     bent = [e for e in theirs[:-1] if e.high < 1 - NEAR or e.low > 1 + NEAR]
     line = [e for e in theirs if _straight(e)]
     if len(line) == len(theirs):

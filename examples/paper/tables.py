@@ -114,6 +114,13 @@ def side_by_side(model: Evidence) -> list[str]:
         cells = [_exponent(found[key], layer) for key in (("sgd", "b"), ("sgd", "q"), ("adam", "b"), ("adam", "q"))]
         cells += [_ratio(ratios[optimizer].get(layer)) for optimizer in ("sgd", "adam")]
         lines.append(f"| {layer} | {' | '.join(cells)} |")
+    for optimizer in ("sgd", "adam"):
+        if rounded := model.rounded(optimizer):
+            lines += [
+                "",
+                f"**{NAMES[optimizer]}: exponents and T of these layers are of rounding, not of gradients** (T/floor, "
+                f"where 10 would be enough): {', '.join(rounded)}.",
+            ]
     lines += ["", "Expected:", ""]
     lines += [f"- {name}, {NAMES[optimizer]}: {text}." for (optimizer, name), text in EXPECTED.items()]
     lines += [""]

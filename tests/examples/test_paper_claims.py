@@ -129,6 +129,12 @@ def test_the_cnn_differs_where_its_layers_bend(
     assert claims.c18(model, cnn).verdict == "not decidable"
     write(cnn.folder, "sgd-batch", fit("q", theirs))
     assert claims.c18(model, cnn).verdict == verdict
+    lost = {"check": "floor", "group": "out", "measured": 2.4e-8, "verdict": "near rounding"}
+    write(cnn.folder, "check-sgd", {"records": [lost]})
+    found = claims.c18(model, cnn)
+    assert found.verdict == "not decidable"
+    assert "out 2.4e-08" in found.measured
+    assert "lost in rounding" in found.why
 
 
 @pytest.mark.parametrize(
@@ -162,6 +168,10 @@ def test_equilibrium_counts_drifts_of_a_series_over_runs_against_chance(
     assert found.verdict == verdict
     assert f"temperature: {drifting} of 7 drift" in found.measured
     assert "3.0% of the mean" in found.measured
+    slow = {"quantity": "displacement", "of": "out", "verdict": "drifting", "drift": None, "drift_percent": -99.4}
+    write(model.folder, "equilibrium-sgd-0-32-1", {"records": [slow]})
+    assert "99.4% of the mean" in claims.c8(model, gat).measured, "too few samples after t0 for a slope there"
+    (model.folder / "equilibrium-sgd-0-32-1.json").unlink()
     for n in range(7):
         write(model.folder, f"equilibrium-sgd-{n}-32-0", records(n, ("temperature",)))
     if verdict == "holds":  # T alone is stationary long before the model is
