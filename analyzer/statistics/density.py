@@ -37,7 +37,7 @@ VERY_SLOW = 1e-4
 """The same for the four slowest cosines: for drifts of the whole. They are a part of the bar. So the bars that stay
 unflagged are those that came out small, the more so the larger this p-value is: of the windows above 94.2 % hold the
 truth with 1e-4, and 93.4 % with 0.001. With 1e-5 windows of 4,096 samples that wander with a time of N/2 would mislead
-in 10 %, with 1e-4 they do in 8 % (2,000 systems)."""
+in 10 % and more, with 1e-4 they do in 8 % (2,000 systems)."""
 _FULLY = (0.1, 0.001)
 """p-values of that test. Below the first, the four slowest cosines begin to count; at the second, only they count."""
 LEAST_BATCHES = 4
