@@ -19,8 +19,9 @@ def slow_changes(counts: Array, sums: Array) -> tuple[Array, Array]:
     """Return the p-value of no slow change in a window, and the change from its first half to its second.
 
     An F test compares the four slowest cosines of the window with those after the twelfth (of fewer than 36, after the
-    first third), up to the 64th: the test behind the flag of error bars (`analyzer.statistics.uncertainty`). It sees
-    transients, drifts, and correlation times beyond about a fiftieth of the window.
+    first third), up to the 64th, as the flag of error bars does in windows of 37 batches and more
+    (`analyzer.statistics.density`). It sees transients, drifts, and correlation times beyond about a fiftieth of the
+    window.
 
     Parameters
     ----------
