@@ -47,14 +47,8 @@ def fits(found: Sequence[SweepFit]) -> Figure:
             drawn += _panel(axes, one.fits.fits[n], one.x, values, within, drawn, _names_of(one, len(found) > 1))
         axes.set_title(as_text(groups[n]), fontsize=9)
         fit = found[0].fits.fits[n]
-        if fit is not None and len(found) == 1:
-            # The equation goes into the corner that the curve leaves free.
-            order = np.argsort(fit.points.x[:, 0])
-            rises = fit.fitted[order[-1]] >= fit.fitted[order[0]]
-            where, side = (0.03, "left") if rises else (0.97, "right")
-            text = as_text(first["equation"].values[n])
-            axes.text(where, 0.97, text, transform=axes.transAxes, va="top", ha=side, fontsize=8)
-        if _is_power_law(first.attrs["model"]) and _is_positive([one.x for one in found], axes):
+        logarithmic = _is_power_law(first.attrs["model"]) and _is_positive([one.x for one in found], axes)
+        if logarithmic:
             axes.set_xscale("log")
             axes.set_yscale("log")
             axes.margins(y=0.2)
@@ -64,8 +58,17 @@ def fits(found: Sequence[SweepFit]) -> Figure:
                 axes.xaxis.set_minor_locator(NullLocator())
         else:
             axes.ticklabel_format(axis="both", style="sci", scilimits=(-2, 3), useMathText=True)
-            axes.set_ylim(bottom=0)
             axes.margins(y=0.12)
+            axes.set_ylim(bottom=0)
+        if fit is not None and len(found) == 1:
+            # The equation goes into a corner that the curve leaves free: above its low end, or below if it is flat.
+            order = np.argsort(fit.points.x[:, 0])
+            rises = fit.fitted[order[-1]] >= fit.fitted[order[0]]
+            across, side = (0.03, "left") if rises else (0.97, "right")
+            flat = not logarithmic and fit.fitted.min() > 0.5 * fit.fitted.max()
+            up, edge = (0.04, "bottom") if flat else (0.97, "top")
+            text = as_text(first["equation"].values[n])
+            axes.text(across, up, text, transform=axes.transAxes, va=edge, ha=side, fontsize=8)
     handles, names = panels[0].get_legend_handles_labels()
     if len(names) > 1:
         shown_names = names[:MOST_LINES] if len(names) <= MOST_LINES else [*names[: MOST_LINES - 1], "…"]

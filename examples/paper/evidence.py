@@ -101,6 +101,11 @@ class Evidence:
         paths = sorted(self.folder.glob(f"equilibrium-{optimizer}-*.json"))
         return [row for path in paths for row in (read(path) or {}).get("records", [])]
 
+    def drifting_layers(self, run: str) -> set[str]:
+        """The layers whose T is not at equilibrium in a run."""
+        found = self.answer(f"equilibrium-{run}").get("records", [])
+        return {row["of"] for row in found if row["quantity"] == "temperature" and row["verdict"] == "drifting"}
+
     def heat_of_rows(self, optimizer: str, parameter: str) -> dict[int, np.ndarray[Any, Any]]:
         """Temperatures of the rows of a parameter, by seed."""
         found = {}

@@ -72,17 +72,29 @@ def _plain(seed: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def _of_factors(answers: Sequence[xr.Dataset], name: str) -> dict[str, Any]:
-    """Spans of the factors, the part of rows in the variance explained, and how well seeds agree on the factors."""
+    """Spans of the factors, the part of rows in the variance explained, and how well the first two seeds agree."""
     told: dict[str, Any] = {}
     logs = {kind: [_log(one, name, kind) for one in answers] for kind in ("row", "column")}
     for kind, one in logs.items():
         alive = one[0][np.isfinite(one[0])]
         told[f"{kind}_span"] = float(np.exp(np.ptp(alive)))
-        if len(one) > 1:
-            both = np.isfinite(one[0]) & np.isfinite(one[1])
-            told[f"{kind}_correlation_of_seeds"] = float(np.corrcoef(one[0][both], one[1][both])[0, 1])
+        told |= _agreement(kind, one)
+    told |= _agreement("left", [_log_left(one, name) for one in answers])
     rows, columns = (np.nanvar(np.where(np.isfinite(one[0]), one[0], np.nan)) for one in logs.values())
     return told | {"of_rows": float(rows / (rows + columns))}
+
+
+def _agreement(what: str, logs: Sequence[Array]) -> dict[str, float]:
+    if len(logs) < 2:
+        return {}
+    both = np.isfinite(logs[0]) & np.isfinite(logs[1])
+    return {f"{what}_correlation_of_seeds": float(np.corrcoef(logs[0][both], logs[1][both])[0, 1])}
+
+
+def _log_left(answer: xr.Dataset, name: str) -> Array:
+    """The logarithm of what rows and columns leave of each element's ⟨v²⟩."""
+    with np.errstate(divide="ignore"):
+        return np.asarray(np.log(answer["element_ratio"].values[answer["element_of"].values == name]))
 
 
 def _log(answer: xr.Dataset, name: str, kind: str) -> Array:

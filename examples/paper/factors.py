@@ -3,10 +3,9 @@
 python -m examples.paper.factors --data mnist-75sp.npz --output runs/factors --results examples/paper/results/factors
 
 Each run starts from trained weights (`examples/paper/trained`), makes 1,000 updates that are not recorded, then 4,096
-that are, at η = 1e-3 and 32 graphs a minibatch: plain SGD, or Adam with the state of the training. The CNN that ships
-fits all its graphs, so that its gradients vanish; another one is trained here first, in minutes. A complete run is not
-made again. Then come the answers: a JSON file and a figure for each network and optimizer, and the tables of FACTORS.md
-on stdout.
+that are, at η = 1e-3 and 32 graphs a minibatch: plain SGD, or Adam with the state of the training. A complete run is
+not made again. Then come the answers: a JSON file and a figure for each network and optimizer, and the tables of
+FACTORS.md on stdout.
 """
 
 from __future__ import annotations
@@ -17,7 +16,6 @@ import warnings
 from collections.abc import Iterator, Sequence
 from itertools import count, islice
 from pathlib import Path
-from typing import Any
 
 import torch
 from torch import Tensor
@@ -25,11 +23,9 @@ from torch import Tensor
 from recorder import Recorder, RecorderError
 
 from ..data.loader import dense, load
-from .dense import KINDS, Inputs, Model, inputs
+from .dense import KINDS, Inputs, inputs
 from .factor_answers import of_runs, read, tables
 from .factor_answers import save as save_answers
-from .place import load as load_file
-from .place import save
 from .plan import BATCH, RATE, seed_of
 from .train import optimizer_of, tell
 from .updates import accuracy, update_of
@@ -37,8 +33,6 @@ from .weights import restored
 
 OPTIMIZERS = ("sgd", "adam")
 SETTLE, STEPS = 1_000, 4_096
-CNN_EPOCHS = ((1e-3, 10), (1e-4, 4), (1e-5, 2))
-"""Learning rate and epochs of each stage of the CNN's training with Adam."""
 
 
 def batches(name: str, graphs: int) -> Iterator[Tensor]:
@@ -49,42 +43,13 @@ def batches(name: str, graphs: int) -> Iterator[Tensor]:
         yield from torch.randperm(graphs, generator=order)[:whole].view(-1, BATCH)
 
 
-def trained(kind: str, train: Inputs, test: Inputs, folder: Path) -> tuple[Model, dict[str, Any]]:
-    """A trained network and the state of its Adam."""
-    if kind != "cnn":
-        return restored(kind)
-    file = folder / "cnn.pt"
-    if not file.exists():
-        _train_cnn(train, test, file)
-    content = load_file(file)
-    model = KINDS["cnn"]()
-    model.load_state_dict(content["model"])
-    return model, content["optimizer"]
-
-
-def _train_cnn(train: Inputs, test: Inputs, file: Path) -> None:
-    torch.manual_seed(seed_of("weights", "cnn", 1))
-    model = KINDS["cnn"]()
-    optimizer = optimizer_of("adam", model, RATE, "cpu")
-    update = update_of(model, optimizer, train, BATCH)
-    minibatches = batches("cnn training", len(train))
-    for rate, epochs in CNN_EPOCHS:
-        for group in optimizer.param_groups:
-            group["lr"] = rate
-        for batch in islice(minibatches, epochs * (len(train) // BATCH)):
-            update.index.copy_(batch)
-            update.make()
-        tell(f"cnn: η {rate:g}, {epochs} epochs, test accuracy {accuracy(model, test):.1%}")
-    save(file, {"model": model.state_dict(), "optimizer": optimizer.state_dict(), "test": accuracy(model, test)})
-
-
 def record(kind: str, optimizer_name: str, seed: int, steps: int, train: Inputs, test: Inputs, folder: Path) -> None:
     """Record one run, if it is not there yet."""
     store = folder / f"{kind}-{optimizer_name}-{seed}.zarr"
     done = store.with_suffix(".done")
     if done.exists():
         return
-    model, state = trained(kind, train, test, folder)
+    model, state = restored(kind)
     optimizer = optimizer_of(optimizer_name, model, RATE, "cpu")
     if optimizer_name == "adam":
         optimizer.load_state_dict(state)
@@ -131,7 +96,7 @@ def main(argv: Sequence[str] | None = None) -> int:
                     record(kind, optimizer, seed, options.steps, train, test, options.output)
             for optimizer in options.optimizers if options.results is not None else ():
                 stores = [options.output / f"{kind}-{optimizer}-{seed}.zarr" for seed in range(options.seeds)]
-                model, _ = trained(kind, train, test, options.output)
+                model, _ = restored(kind)
                 name = f"{kind}-{optimizer}"
                 save_answers(of_runs(stores, model, train, tell), stores[0], options.results, name)
     except RecorderError as error:

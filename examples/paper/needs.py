@@ -42,7 +42,7 @@ def _of_cnn(scale: Scale) -> list[Branch]:
 
 NEEDS: Mapping[str, Mapping[str, Runs]] = {
     "C1": {"gcn": judged_apart, "gat": judged_apart},
-    "C2": {"gcn": _first},
+    "C2": {"gcn": _first, "gat": _first},
     "C3": {"gcn": _first, "gat": _first},
     "C4": {"gcn": _first},
     "C8": {"gcn": _one_seed, "gat": _one_seed},

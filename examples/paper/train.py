@@ -18,7 +18,7 @@ from .answers import file_of
 from .dense import KINDS, Inputs, Model
 from .driver import TOGETHER, Driver, launches
 from .place import Place, Stop, claim, load, read_json, save, write_json
-from .plan import BATCH, Branch, Scale, epochs_of, learning_rate, seed_of
+from .plan import BATCH, Branch, Scale, Schedule, epochs_of, learning_rate, schedule_of, seed_of
 from .together import Steps, finish
 from .updates import accuracy, load_moments, portable
 from .weights import account as account_of_shipped
@@ -65,6 +65,11 @@ class Task:
     def device(self) -> str:
         """The device that trains."""
         return str(self.train.y.device)
+
+    @property
+    def schedule(self) -> Schedule:
+        """The training."""
+        return schedule_of(self.scale, self.kind)
 
 
 def tell(text: str) -> None:
@@ -122,12 +127,12 @@ def train(task: Task) -> bool:
             state = load(task.place.training)
         elif starts_from_shipped(task):
             state = state_of_shipped(task.kind)
-        optimizer = optimizer_of("adam", model, learning_rate(task.scale, state["epoch"]), task.device)
+        optimizer = optimizer_of("adam", model, learning_rate(task.schedule, state["epoch"]), task.device)
         if state["epoch"]:
             model.load_state_dict(state["model"])
             load_moments(optimizer, state["optimizer"])
         driver = Driver(model, optimizer, task.train, BATCH, tell)
-        recorded_from = task.scale.epochs - (0 if task.scale.shipped else task.scale.decay_every)
+        recorded_from = task.schedule.epochs - (0 if task.scale.shipped else task.schedule.decay_every)
         while state["epoch"] < recorded_from:
             if task.stop:
                 return False
@@ -161,13 +166,13 @@ def state_of_shipped(kind: str) -> dict[str, Any]:
 
 def _finish_training(task: Task, model: Model, optimizer: Optimizer, driver: Driver, state: dict[str, Any]) -> bool:
     """Make the last stage in one piece and record it. If it is interrupted, it begins again."""
-    hyperparameters = {"learning_rate": learning_rate(task.scale, state["epoch"]), "batch_size": BATCH, "seed": 0,
+    hyperparameters = {"learning_rate": learning_rate(task.schedule, state["epoch"]), "batch_size": BATCH, "seed": 0,
                        "optimizer": "adam", "model": task.kind, **task.notes}  # fmt: skip
     watched = None if driver.captured else optimizer
     with Recorder(task.place.store("training"), model, watched, hyperparameters=hyperparameters, mode="w") as recorder:
         with driver.stream():
             recorder.start()
-        while state["epoch"] < task.scale.epochs:
+        while state["epoch"] < task.schedule.epochs:
             if task.stop:
                 recorder.close("interrupted")
                 return False
@@ -207,16 +212,16 @@ def _stage(
 ) -> dict[str, Any]:
     """Make epochs of one learning rate, one or a few at a time. Returns the state after them."""
     first = state["epoch"]
-    decay = task.scale.decay_every
+    decay = task.schedule.decay_every
     at_a_time = 1 if task.scale.shipped else max(1, decay // 10)  # at full size a CPU takes ten seconds or more for one
     end = min(first + at_a_time, (first // decay + 1) * decay)
-    driver.set_rate(learning_rate(task.scale, first))
+    driver.set_rate(learning_rate(task.schedule, first))
     began = time.perf_counter()
     name = f"training/{task.kind}"
     losses = [finish(one_epoch(task, driver, name, epoch, recorder)) for epoch in range(first, end)]
     seconds = time.perf_counter() - began
     point = {"epoch": end, "loss": losses[-1], "test_accuracy": accuracy(model, task.test)}
-    tell(f"{task.kind} training {end}/{task.scale.epochs} epochs  loss {losses[-1]:.3f}  "
+    tell(f"{task.kind} training {end}/{task.schedule.epochs} epochs  loss {losses[-1]:.3f}  "
          f"test {point['test_accuracy']:.1%}  {(end - first) * driver.steps / seconds:.0f} steps/s")  # fmt: skip
     return {
         **state,

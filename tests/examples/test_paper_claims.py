@@ -179,6 +179,40 @@ def test_equilibrium_counts_drifts_of_a_series_over_runs_against_chance(
 
 
 @pytest.mark.parametrize(
+    ("exponent", "claimed", "told", "scale", "verdict"),
+    [
+        (-0.5, 1.0, "stationary", "trained", "holds"),
+        (-0.5, 1.0, "drifting", "trained", "holds"),
+        (-0.1, 1.0, "drifting", "trained", "does not hold"),
+        (-0.5, 0.3, "drifting", "trained", "does not hold"),
+        (-0.1, 1.0, "drifting", "small", "not decidable"),
+        (-0.1, 1.0, "stationary", "trained", "not decidable"),
+    ],
+)
+def test_a_time_average_settles_unless_t_drifts(
+    model: Evidence, exponent: float, claimed: float, told: str, scale: str, verdict: str
+) -> None:
+    """Scatter ∝ length^exponent between windows; `claimed` is the standard error over it."""
+    rows = []
+    for window in (32, 128, 512):
+        scatter = window**exponent
+        rows.append({"window": window, "windows": 4096 // window, "scatter": scatter, "claimed": claimed * scatter})
+    steady = [row | {"scatter": row["window"] ** -0.5, "claimed": row["window"] ** -0.5} for row in rows]
+    name = "sgd-0.001-32-0"
+    write(model.folder, "windows-sgd", {"run": name, "layers": {"conv1": rows, "out": steady}})
+    series = [{"quantity": "temperature", "of": "conv1", "verdict": told},
+              {"quantity": "displacement", "of": "conv1", "verdict": "drifting"}]  # fmt: skip
+    write(model.folder, f"equilibrium-{name}", {"records": series})
+    write(model.folder, "accounts", {"planned": 1, "training": {"scale": scale}, "branches": []})
+    gat = Evidence("gat", model.folder.with_name("gat"))
+    found = claims.c2(model, gat)
+    assert found.verdict == verdict
+    assert ("in GCN conv1" in found.why) == (verdict != "holds")
+    assert "out" not in found.why
+    assert claims.c2(gat, gat).verdict == "not decidable", "no run"
+
+
+@pytest.mark.parametrize(
     ("hot", "verdict"),
     [([0.6, 0.601, 0.599], "holds"), ([0.5, 0.51, 0.49], "not decidable"), ([0.6, 0.5, 0.6], "not decidable")],
 )

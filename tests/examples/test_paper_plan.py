@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from collections import Counter
 
 import pytest
@@ -16,8 +17,10 @@ from examples.paper.plan import (
     grid,
     learning_rate,
     rate_sweep,
+    schedule_of,
     seed_of,
 )
+from examples.paper.weights import account
 
 
 @pytest.mark.parametrize("scale", ["full", "small"])
@@ -70,10 +73,23 @@ def test_lengths_are_whole_epochs_and_long_enough() -> None:
 
 
 def test_the_training_decays_as_the_paper_says() -> None:
-    full = SCALES["full"]
-    assert [learning_rate(full, epoch) for epoch in (0, 199)] == [1e-3, 1e-3]
-    assert learning_rate(full, 200) == pytest.approx(1e-4)
-    assert learning_rate(full, 599) == pytest.approx(1e-5)
+    for name, kind in itertools.product(("full", "trained"), ("gcn", "gat")):
+        schedule = schedule_of(SCALES[name], kind)
+        assert schedule.epochs == 600
+        assert [learning_rate(schedule, epoch) for epoch in (0, 199)] == [1e-3, 1e-3]
+        assert learning_rate(schedule, 200) == pytest.approx(1e-4)
+        assert learning_rate(schedule, 599) == pytest.approx(1e-5)
+
+
+def test_the_cnn_ends_before_it_fits_all_graphs() -> None:
+    """Its rates are the same three; at scale trained the shipped network has as many epochs."""
+    schedule = schedule_of(SCALES["trained"], "cnn")
+    rates = [learning_rate(schedule, epoch) for epoch in range(schedule.epochs)]
+    assert rates == pytest.approx([1e-3] * 6 + [1e-4] * 6 + [1e-5] * 6)
+    told = account("cnn")
+    assert told["epochs"] == schedule.epochs
+    assert told["curve"][-1]["loss"] > 0.01
+    assert told["train_accuracy"] < 1
 
 
 def test_seeds_of_shuffles_differ() -> None:

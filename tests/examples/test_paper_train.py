@@ -74,7 +74,7 @@ def test_training_stopped_at_every_epoch_ends_with_the_same_weights(whole: Path,
     one, other = (read(Place(root).trained)["model"] for root in (whole, tmp_path))
     for name, weights in one.items():
         assert torch.equal(weights, other[name]), name
-    assert read_json(Place(tmp_path).account("training"))["curve"][-1]["epoch"] == TOY.epochs
+    assert read_json(Place(tmp_path).account("training"))["curve"][-1]["epoch"] == TOY.schedule.epochs
 
 
 @pytest.mark.parametrize("optimizer", ["sgd", "adam"])
@@ -135,7 +135,7 @@ def test_a_branch_that_another_process_has_is_left_alone(whole: Path, data: Inpu
 
 def test_adam_carries_its_state_into_the_branch_and_sgd_is_plain(whole: Path, data: Inputs) -> None:
     trained = read(Place(whole).trained)
-    steps = TOY.epochs * (TOY.graphs // BATCH)
+    steps = TOY.schedule.epochs * (TOY.graphs // BATCH)
     assert {float(state["step"]) for state in trained["optimizer"]["state"].values()} == {steps}
     run = analyzer.open_run(Place(whole).store(Branch("adam", 1e-3, BATCH, 0).name))
     first = run.thermo.parameter("out.bias").isel(step=slice(0, 2)).values

@@ -19,7 +19,7 @@ from examples.paper import train as stages
 from examples.paper.answers import answered, file_of, read
 from examples.paper.place import Place, read_json
 from examples.paper.place import load as loaded
-from examples.paper.plan import BATCH, RATE, SCALES, Branch, branches, epochs_of, kept, sweeps
+from examples.paper.plan import BATCH, RATE, SCALES, Branch, Schedule, branches, epochs_of, kept, sweeps
 from examples.paper.weights import account, restored
 
 pytestmark = [pytest.mark.xdist_group("paper trained"), pytest.mark.reproduction]
@@ -174,7 +174,7 @@ def test_a_network_on_other_edges_is_trained_from_the_start_and_can_stop(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """The shipped weights saw the nearest neighbours. What sees other edges has a folder and a training of its own."""
-    monkeypatch.setitem(SCALES, "trained", replace(TINY, epochs=3, decay_every=1))
+    monkeypatch.setitem(SCALES, "trained", replace(TINY, schedule=Schedule(3, 1)))
     with np.load(SHIPPED) as file:
         np.savez(tmp_path / "radius.npz", allow_pickle=False, **file, radius_squared=np.array(1500))
     words = ["--only-training", "--data", str(tmp_path / "radius.npz")]
@@ -203,7 +203,7 @@ def test_a_network_on_other_edges_is_trained_from_the_start_and_can_stop(
 def test_an_unfinished_network_is_trained_to_the_end_and_shipped(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    monkeypatch.setitem(SCALES, "trained", replace(TINY, epochs=3, decay_every=1))
+    monkeypatch.setitem(SCALES, "trained", replace(TINY, schedule=Schedule(3, 1)))
     begun = account("gcn") | {"epochs": 1, "curve": account("gcn")["curve"][:1]}
     monkeypatch.setattr(stages, "account_of_shipped", lambda kind: begun)
     words = ["--model", "gcn", "--output", str(tmp_path / "runs"), "--folder", str(tmp_path / "shipped")]
