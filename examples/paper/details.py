@@ -3,11 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any
 
 from .evidence import Evidence
+from .judged import Judged
 from .tables import by_lag, costs, hardware_line, side_by_side, trained, verdicts_table
-from .verdict import Verdict
 
 TITLES = {
     "sgd-rate": ("Temperature against learning rate, plain SGD", {"gcn": "2", "gat": "6"}),
@@ -24,18 +23,20 @@ TITLES = {
 """Figures in the order of the page: what they show, and the paper's figure that they redraw."""
 
 
-def details(known: Sequence[Evidence], scale: str, hardware: dict[str, Any], verdicts: Sequence[Verdict]) -> str:
-    """DETAILS.md of one scale, beside its answers."""
+def details(own: Judged, beside: Judged | None) -> str:
+    """DETAILS.md of one scale. Another scale's exponents stand beside its own; without another, verdicts do."""
+    known = own.known
     lines = [
-        f"# Scale {scale}: the numbers",
+        f"# Scale {own.scale}: the numbers",
         "",
-        f"{hardware_line(hardware)} `python -m examples.paper.results` wrote this page from the files in this folder.",
+        f"{hardware_line(own.hardware)} `python -m examples.paper.results` wrote this page from the files in this "
+        "folder." + (f" Below each row, in italics, is what scale {beside.scale} gave." if beside else ""),
         "",
-        *verdicts_table(verdicts),
+        *(() if beside else verdicts_table(own.verdicts)),
         *trained(known),
-        *(line for model in known for line in side_by_side(model)),
-        *(line for model in known for line in by_lag(model)),
-        *costs(known, hardware),
+        *side_by_side(known, beside),
+        *by_lag(known, beside),
+        *costs(known, own.hardware),
         *_figures(known),
     ]
     return "\n".join(lines).rstrip() + "\n"

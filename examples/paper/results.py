@@ -8,46 +8,19 @@ from __future__ import annotations
 
 import argparse
 import sys
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
 
-from .claims import judge
 from .details import details
-from .evidence import Evidence
 from .figures import prune_curves
-from .place import read_json
+from .judged import MODELS, Judged, judged
 from .plan import SCALES, branches
 from .tables import BRACKETS, cell, disagreements, hardware_line
 from .verdict import NOT_YET, OPEN, Verdict
 
 HERE = Path(__file__).parent
-MODELS = ("gcn", "gat", "cnn")
 BESIDE = {"trained": "small"}
 """The scale whose verdicts stand beside those of another."""
-
-
-@dataclass(frozen=True)
-class Judged:
-    """A scale, its models and the verdicts on all claims."""
-
-    scale: str
-    models: Mapping[str, Evidence]
-    hardware: dict[str, Any]
-    verdicts: Sequence[Verdict]
-
-    @property
-    def known(self) -> list[Evidence]:
-        """The models that have answers."""
-        return [model for model in self.models.values() if model]
-
-
-def judged(folder: Path, scale: str) -> Judged:
-    """Judge all claims from the answers at one scale."""
-    models = {kind: Evidence(kind, folder / scale / kind) for kind in MODELS}
-    verdicts = judge(models["gcn"], models["gat"], models["cnn"], SCALES[scale])
-    return Judged(scale, models, read_json(folder / scale / "hardware.json"), verdicts)
 
 
 def page(own: Judged, beside: Judged | None, folder: str) -> str:
@@ -132,7 +105,7 @@ def main(argv: Sequence[str] | None = None) -> int:
             for kind in MODELS:
                 prune_curves(folder / one.scale / kind)
             target = folder / one.scale / "DETAILS.md"
-            target.write_text(details(one.known, one.scale, one.hardware, one.verdicts if one is beside else ()))
+            target.write_text(details(one, beside if one is own else None))
     target = options.page or folder.parent / "RESULTS.md"
     target.write_text(page(own, beside, folder.name))
     print(f"Wrote {target}", file=sys.stderr)

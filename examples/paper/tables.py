@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
 
 from .evidence import Evidence, Exponent
+from .judged import Judged
 from .plan import BATCH
 from .verdict import FAILS, Verdict
 
+Cells = Mapping[str, Sequence[str]]
 NAMES = {"sgd": "SGD", "adam": "Adam"}
 EXPECTED = {
     ("sgd", "b"): "2 + ηh/(2 − ηh), from T = η²C/(2 − ηh), gradient noise C, stiffness h; near 2 where ηh is small",
@@ -94,67 +96,106 @@ def trained(known: Sequence[Evidence]) -> list[str]:
     return lines
 
 
-def side_by_side(model: Evidence) -> list[str]:
-    """Exponents of SGD and Adam by layer, beside what is expected."""
-    found = {
-        (optimizer, name): model.exponents(f"{optimizer}-{file}", name)
-        for optimizer in ("sgd", "adam")
-        for file, name in (("rate", "b"), ("batch", "q"))
-    }
-    layers = list(dict.fromkeys(e.layer for exponents in found.values() for e in exponents))
-    if not layers:
-        return []
-    lines = [f"## {model.kind.upper()}: exponents, SGD and Adam side by side", ""]
-    lines += [
-        "| layer | b, SGD | q, SGD | b, Adam | q, Adam | T/η², SGD | T/η², Adam |",
-        "|---|---|---|---|---|---|---|",
-    ]
-    ratios = {o: {r["group"]: r for r in model.findings(o, "adam_temperature")} for o in ("sgd", "adam")}
-    for layer in layers:
-        cells = [_exponent(found[key], layer) for key in (("sgd", "b"), ("sgd", "q"), ("adam", "b"), ("adam", "q"))]
-        cells += [_ratio(ratios[optimizer].get(layer)) for optimizer in ("sgd", "adam")]
-        lines.append(f"| {layer} | {' | '.join(cells)} |")
-    for optimizer in ("sgd", "adam"):
-        if rounded := model.rounded(optimizer):
-            lines += [
-                "",
-                f"**{NAMES[optimizer]}: exponents and T of these layers are of rounding, not of gradients** (T/floor, "
-                f"where 10 would be enough): {', '.join(rounded)}.",
-            ]
-    lines += ["", "Expected:", ""]
+def side_by_side(known: Sequence[Evidence], beside: Judged | None) -> list[str]:
+    """Exponents of SGD and Adam by layer, what another scale gave, and what is expected."""
+    lines = ["## Exponents at lag 1, SGD and Adam side by side", "", "Expected:", ""]
     lines += [f"- {name}, {NAMES[optimizer]}: {text}." for (optimizer, name), text in EXPECTED.items()]
-    lines += [""]
-    lines += [PREDICTED, ""] if model.kind == "gcn" else []
+    lines += ["", PREDICTED, ""]
+    for model in known:
+        own = _at_lag_1(model)
+        if not own:
+            continue
+        theirs = _at_lag_1(beside.models[model.kind]) if beside else {}
+        lines += [
+            f"### {model.kind.upper()}: exponents",
+            "",
+            "| layer | b, SGD | q, SGD | b, Adam | q, Adam | T/η², SGD | T/η², Adam |",
+            "|---|---|---|---|---|---|---|",
+            *_with_theirs(own, theirs, beside),
+        ]
+        for optimizer in ("sgd", "adam"):
+            if rounded := model.rounded(optimizer):
+                lines += [
+                    "",
+                    f"**{NAMES[optimizer]}: exponents and T of these layers are of rounding, not of gradients** "
+                    f"(T/floor, where 10 would be enough): {', '.join(rounded)}.",
+                ]
+        lines += [""]
     return lines
 
 
-def by_lag(model: Evidence) -> list[str]:
-    """Exponents b(L) and q(L), one table for each optimizer and coefficient."""
-    lines: list[str] = []
-    for name, coefficient, title in (
-        ("sgd-rate-lags", "b", "b(L), plain SGD"),
-        ("sgd-batch-lags", "q", "q(L), plain SGD"),
-        ("adam-rate-lags", "b", "b(L), Adam"),
-        ("adam-batch-lags", "q", "q(L), Adam"),
-    ):
-        lags = model.lags(name)
-        if not lags:
-            continue
-        table = {lag: model.exponents(name, coefficient, lag) for lag in lags}
-        layers = list(dict.fromkeys(e.layer for exponents in table.values() for e in exponents))
-        lines += [f"### {model.kind.upper()}: {title}", "", f"| layer | {' | '.join(f'L = {lag}' for lag in lags)} |"]
-        lines += ["|---" * (len(lags) + 1) + "|"]
-        lines += [f"| {layer} | {' | '.join(_exponent(table[lag], layer) for lag in lags)} |" for layer in layers]
-        lines += [""]
-    if lines:
-        lines += [
-            "At half phase a displacement runs from the middle of one epoch to the middle of the next. Minibatches are "
-            "drawn without replacement, which makes displacements between the ends of epochs smaller than those of "
-            "independent steps (a bridge); between middles the effect is weaker. A velocity over one epoch of N graphs "
-            "spans N/β steps. At lag epoch the exponent q is therefore one more than at lag 1 if steps are "
-            "independent, and two more if they drift steadily.",
-            "",
-        ]
+def _at_lag_1(model: Evidence) -> dict[str, list[str]]:
+    """The cells of each layer's row: exponents at lag 1 and T/η²."""
+    found = [
+        model.exponents(f"{optimizer}-{file}", name)
+        for optimizer in ("sgd", "adam")
+        for file, name in (("rate", "b"), ("batch", "q"))
+    ]
+    ratios = [{row["group"]: row for row in model.findings(o, "adam_temperature")} for o in ("sgd", "adam")]
+    layers = dict.fromkeys(e.layer for exponents in found for e in exponents)
+    return {
+        layer: [*(_exponent(one, layer) for one in found), *(_ratio(one.get(layer)) for one in ratios)]
+        for layer in layers
+    }
+
+
+def by_lag(known: Sequence[Evidence], beside: Judged | None) -> list[str]:
+    """Exponents b(L) and q(L), one table for each model, optimizer and coefficient; what another scale gave below."""
+    tables = [line for model in known for table in BY_LAG for line in _by_lag(model, *table, beside)]
+    if not tables:
+        return []
+    return [
+        "## Exponents by lag",
+        "",
+        "At half phase a displacement runs from the middle of one epoch to the middle of the next. Minibatches are "
+        "drawn without replacement, which makes displacements between the ends of epochs smaller than those of "
+        "independent steps (a bridge); between middles the effect is weaker. A velocity over one epoch of N graphs "
+        "spans N/β steps. At lag epoch the exponent q is therefore one more than at lag 1 if steps are "
+        "independent, and two more if they drift steadily.",
+        "",
+        *tables,
+    ]
+
+
+BY_LAG = (
+    ("sgd-rate-lags", "b", "b(L), plain SGD"),
+    ("sgd-batch-lags", "q", "q(L), plain SGD"),
+    ("adam-rate-lags", "b", "b(L), Adam"),
+    ("adam-batch-lags", "q", "q(L), Adam"),
+)
+"""The tables of exponents by lag: the answer, its coefficient, and what it shows."""
+
+
+def _by_lag(model: Evidence, name: str, coefficient: str, title: str, beside: Judged | None) -> list[str]:
+    lags = model.lags(name)
+    if not lags:
+        return []
+    own = _at_lags(model, name, coefficient, lags)
+    theirs = _at_lags(beside.models[model.kind], name, coefficient, lags) if beside else {}
+    return [
+        f"### {model.kind.upper()}: {title}",
+        "",
+        f"| layer | {' | '.join(f'L = {lag}' for lag in lags)} |",
+        "|---" * (len(lags) + 1) + "|",
+        *_with_theirs(own, theirs, beside),
+        "",
+    ]
+
+
+def _at_lags(model: Evidence, name: str, coefficient: str, lags: Sequence[str]) -> dict[str, list[str]]:
+    """The cells of each layer's row: one exponent at each lag."""
+    found = [model.exponents(name, coefficient, lag) for lag in lags]
+    layers = dict.fromkeys(e.layer for exponents in found for e in exponents)
+    return {layer: [_exponent(one, layer) for one in found] for layer in layers}
+
+
+def _with_theirs(own: Cells, theirs: Cells, beside: Judged | None) -> list[str]:
+    """A row for each layer, and below it that of the other scale."""
+    lines = []
+    for layer, cells in own.items():
+        lines.append(f"| {layer} | {' | '.join(cells)} |")
+        if beside and layer in theirs:
+            lines.append(f"| *{beside.scale}* | {' | '.join(f'*{cell}*' for cell in theirs[layer])} |")
     return lines
 
 
