@@ -224,11 +224,11 @@ def rows_differ(claim: str, model: Evidence, parameter: str, says: str) -> Verdi
     if "sgd" not in verdicts:
         return Verdict(claim, says, "not measured", OPEN, "no run")
     verdict = {"differ": HOLDS, "no difference found": FAILS}.get(verdicts["sgd"], OPEN)
-    heads = model.tests("heads-sgd")
-    if heads:
-        shown = [f"{name} {test['verdict']} ({test['hottest_over_coldest']:.2f})" for name, test in heads.items()
-                 if test["hottest_over_coldest"] is not None]  # fmt: skip
-        parts.append(f"heads (hottest ÷ coldest): {', '.join(shown)}")
+    if heads := model.heads():
+        apart = sum(test["verdict"] == "differ" for test in heads.values())
+        most = max(heads, key=lambda name: float(heads[name]["hottest_over_coldest"]))
+        parts.append(f"heads differ in {apart} of {len(heads)} parameters, most in {most} (hottest ÷ coldest "
+                     f"{heads[most]['hottest_over_coldest']:.3g})")  # fmt: skip
     why = f"judged by rows of {parameter} under plain SGD; T = η²C/(2 − ηh), and C, a unit's gradient noise, differs"
     return Verdict(claim, says, "; ".join(parts), verdict, why)
 

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 
 from .evidence import Evidence
 from .judged import Judged
-from .tables import by_lag, costs, hardware_line, side_by_side, trained, verdicts_table
+from .tables import by_lag, costs, hardware_line, heads, side_by_side, trained, verdicts_table
 
 TITLES = {
     "sgd-rate": ("Temperature against learning rate, plain SGD", {"gcn": "2", "gat": "6"}),
@@ -30,12 +30,13 @@ def details(own: Judged, beside: Judged | None) -> str:
         f"# Scale {own.scale}: the numbers",
         "",
         f"{hardware_line(own.hardware)} `python -m examples.paper.results` wrote this page from the files in this "
-        "folder." + (f" Below each row, in italics, is what scale {beside.scale} gave." if beside else ""),
+        "folder." + (f" Below each row of exponents, in italics, is what scale {beside.scale} gave." if beside else ""),
         "",
         *(() if beside else verdicts_table(own.verdicts)),
         *trained(known),
         *side_by_side(known, beside),
         *by_lag(known, beside),
+        *heads(known),
         *costs(known, own.hardware),
         *_figures(known),
     ]

@@ -96,6 +96,12 @@ class Evidence:
         """The tests of `analyzer rows`, by parameter."""
         return {test["parameter"]: test for test in self.answer(name).get("tests", [])}
 
+    def heads(self) -> dict[str, Row]:
+        """The tests of attention heads under plain SGD, by parameter; without those that have a head at rest."""
+        return {
+            name: test for name, test in self.tests("heads-sgd").items() if test["hottest_over_coldest"] is not None
+        }
+
     def equilibria(self, optimizer: str) -> list[Row]:
         """All series of `analyzer equilibration` of an optimizer's runs."""
         paths = sorted(self.folder.glob(f"equilibrium-{optimizer}-*.json"))

@@ -32,6 +32,8 @@ def parabolic(claim: str, model: Evidence, layer: str, says: str) -> Verdict:
     why = f"2 lies outside the interval: b − 2 = {one.value - 2:+.3f}"
     if abs(one.value - 2) < NEAR:
         why += ", too little to be seen in a figure"
+    if _number(delta, "parabola") == 0:
+        why += "; of the curves tried, a parabola with a linear and a constant term fits best"
     return Verdict(claim, says, measured, FAILS, why)
 
 
@@ -73,7 +75,7 @@ def straight(claim: str, model: Evidence, says: str, last: str | None = None) ->
     epoch = model.exponents("sgd-batch-lags", "q", "epoch")
     if not found:
         return Verdict(claim, says, "no fit", OPEN, "too few runs")
-    measured = f"lag 1: q = {_list(found)}" + (f"; lag epoch: q = {_list(epoch)}" if epoch else "")
+    measured = f"lag 1: q = {_list(found)}" + (f"; lag epoch: q = {span([e.value for e in epoch])}" if epoch else "")
     delta = model.answer("sgd-inverse").get("delta_aicc", {})
     curved = [layer for layer, of in delta.items() if _number(of, "linear") - _number(of, "parabola") > 2]
     if delta:

@@ -199,6 +199,21 @@ def _with_theirs(own: Cells, theirs: Cells, beside: Judged | None) -> list[str]:
     return lines
 
 
+def heads(known: Sequence[Evidence]) -> list[str]:
+    """How far attention heads differ in temperature."""
+    lines = []
+    for model in known:
+        found = model.heads()
+        if found:
+            lines += [f"## {model.kind.upper()}: temperatures of its heads, plain SGD", ""]
+            lines += ["| parameter | hottest ÷ coldest head | difference |", "|---|---|---|"]
+            lines += [
+                f"| {name} | {test['hottest_over_coldest']:.2f} | {test['verdict']} |" for name, test in found.items()
+            ]
+            lines += [""]
+    return lines
+
+
 def costs(known: Sequence[Evidence], hardware: dict[str, Any]) -> list[str]:
     """Seconds, steps a second, bytes and the cost of recording."""
     lines = ["## What it took", ""]
