@@ -11,6 +11,7 @@ import shutil
 import sys
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 from .answers import answered, read
 from .asked import asked_fits
@@ -19,6 +20,7 @@ from .independent import recompute
 from .place import Place, read_json, write_json
 from .plan import BATCH, RATE, SCALES, Branch, Scale, branches, judged_apart, rate_sweep, sweeps
 from .series import energy, windows
+from .stayed import stayed
 from .tabled import fits_of_answers
 from .weights import account as shipped_account
 from .weights import shipped
@@ -40,10 +42,16 @@ def opened(place: Place, run: Branch) -> Path:
     return store if store.exists() else store.with_name(store.name + ".moments")
 
 
+def training_of(place: Place) -> dict[str, Any] | None:
+    """The account of the training; None before it is finished."""
+    told: dict[str, Any] | None = read_json(place.account("training")) if place.account("training").exists() else None
+    return told
+
+
 def accounts(place: Place, scale: Scale, kind: str, into: Path) -> None:
     """Write what every run cost into one file."""
     known = [read_json(place.account(run.name)) for run in there(place, branches(scale, kind))]
-    training = read_json(place.account("training")) if place.account("training").exists() else None
+    training = training_of(place)
     planned = len(branches(scale, kind))
     write_json(into / "accounts.json", {"planned": planned, "training": training, "branches": known})
 
@@ -51,7 +59,9 @@ def accounts(place: Place, scale: Scale, kind: str, into: Path) -> None:
 def fits(place: Place, scale: Scale, into: Path, pictures: Path) -> None:
     """Make all fits with the analyzer's command, from the runs' trajectories or kept sums."""
     for optimizer in ("sgd", "adam"):
-        for asked in asked_fits(scale, optimizer, there(place, sweeps(scale, optimizer))):
+        done = there(place, sweeps(scale, optimizer))
+        accounts = [read_json(place.account(run.name)) for run in done]
+        for asked in asked_fits(scale, optimizer, done, stayed(done, accounts, training_of(place))):
             analyzer_command(
                 "fit", *(opened(place, run) for run in asked.runs), *asked.words,
                 output=into / f"{optimizer}-{asked.name}.json",
@@ -122,13 +132,12 @@ def from_runs(place: Place, scale: Scale, kind: str, results: Path) -> None:
 def from_answers(place: Place, scale: Scale, kind: str, into: Path) -> None:
     """Collect the answers of the finished branches of a model, and fit their temperatures."""
     done = answered(into, branches(scale, kind))
-    told = place.account("training")
-    training = read_json(told) if told.exists() else shipped_account(kind) if shipped(kind) else None
+    training = training_of(place) or (shipped_account(kind) if shipped(kind) else None)
     if not done and training is None:
         return
     known = [read(into, run)["account"] for run in done]
     write_json(into / "accounts.json", {"planned": len(branches(scale, kind)), "training": training, "branches": known})
-    fits_of_answers(scale, into)
+    fits_of_answers(scale, into, training)
 
 
 def main(argv: Sequence[str] | None = None) -> int:

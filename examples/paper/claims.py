@@ -13,7 +13,7 @@ from typing import Any
 from scipy.stats import binom, t
 
 from .evidence import Evidence, Row, mean_and_error, rank_correlations
-from .exponents import c12, c18, parabolic, steeper, straight, under_drift
+from .exponents import c12, c18, of_those_that_stay, parabolic, steeper, straight, under_drift
 from .needs import complete
 from .plan import Scale
 from .verdict import FAILS, HOLDS, OPEN, Verdict, span
@@ -326,4 +326,6 @@ def judge_what_is_there(gcn: Evidence, gat: Evidence, cnn: Evidence) -> list[Ver
         rows_differ("C19", gat, "conv2.lin.weight", "areas of different temperature also in GAT"),
         c20((gcn, gat)),
     ]
+    of_rates = {"C9": (gcn,), "C10": (gcn,), "C12": (gcn, gat), "C14": (gat,), "C15": (gat,), "C17": (gcn, gat)}
+    verdicts = [of_those_that_stay(verdict, *of_rates.get(verdict.claim, ())) for verdict in verdicts]
     return [under_drift(verdict, *of_exponents.get(verdict.claim, ())) for verdict in verdicts]

@@ -6,10 +6,11 @@ from collections.abc import Sequence
 
 from .evidence import Evidence
 from .judged import Judged
-from .tables import by_lag, costs, hardware_line, heads, side_by_side, trained, verdicts_table
+from .tables import by_lag, costs, hardware_line, heads, left, side_by_side, trained, verdicts_table
 
 TITLES = {
     "sgd-rate": ("Temperature against learning rate, plain SGD", {"gcn": "2", "gat": "6"}),
+    "sgd-rate-all": ("Temperature against learning rate, plain SGD, with the runs that leave the trained network", {}),
     "sgd-inverse": ("Temperature against 1/β, plain SGD", {"gcn": "3", "gat": "7"}),
     "sgd-inverse-epoch": ("Temperature at lag epoch against 1/β, plain SGD", {}),
     "sgd-rows": ("Mean squared velocity of the weights of conv2, plain SGD", {"gcn": "4"}),
@@ -34,6 +35,7 @@ def details(own: Judged, beside: Judged | None) -> str:
         "",
         *(() if beside else verdicts_table(own.verdicts)),
         *trained(known),
+        *left(known),
         *side_by_side(known, beside),
         *by_lag(known, beside),
         *heads(known),

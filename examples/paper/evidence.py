@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 
 from .commands import read
+from .stayed import has_left
 
 Row = dict[str, Any]
 
@@ -102,9 +103,18 @@ class Evidence:
             name: test for name, test in self.tests("heads-sgd").items() if test["hottest_over_coldest"] is not None
         }
 
-    def equilibria(self, optimizer: str) -> list[Row]:
-        """All series of `analyzer equilibration` of an optimizer's runs."""
+    def left(self, optimizer: str) -> list[Row]:
+        """The accounts of the branches that have left the trained network."""
+        told = self.accounts()
+        return [run for run in told["branches"] if run["optimizer"] == optimizer and has_left(run, told["training"])]
+
+    def equilibria(self, optimizer: str, *, without_left: bool = False) -> list[Row]:
+        """All series of `analyzer equilibration` of an optimizer's runs, or where none has left."""
         paths = sorted(self.folder.glob(f"equilibrium-{optimizer}-*.json"))
+        if without_left:
+            gone = {(run["learning_rate"], run["batch_size"]) for run in self.left(optimizer)}
+            of = {f"{optimizer}-{rate:g}-{batch}" for rate, batch in gone}
+            paths = [path for path in paths if path.stem.removeprefix("equilibrium-").rpartition("-")[0] not in of]
         return [row for path in paths for row in (read(path) or {}).get("records", [])]
 
     def drifting_layers(self, run: str) -> set[str]:

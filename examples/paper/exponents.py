@@ -25,6 +25,9 @@ def parabolic(claim: str, model: Evidence, layer: str, says: str) -> Verdict:
     measured = f"SGD: b = {one} ({one.runs} runs){'; Adam: b = ' + str(adam[0]) if adam else ''}"
     delta = model.answer("sgd-rate").get("delta_aicc", {}).get(layer, {})
     measured += _ranked(delta)
+    for everywhere in model.exponents("sgd-rate-all", "b"):
+        if everywhere.layer == layer:
+            measured += f"; over all rates b = {everywhere}"
     if one.low <= 2 <= one.high:
         wide = one.high - one.low > 0.5
         why = "the interval holds 2" + (", but it is too wide for a verdict" if wide else "")
@@ -61,12 +64,32 @@ def steeper(claim: str, model: Evidence, layers: Callable[[str], bool], says: st
 
 def under_drift(verdict: Verdict, *models: Evidence) -> Verdict:
     """Return a verdict on exponents whose measurement says so if temperatures of the sweep drift (claim C8)."""
-    series = [row for model in models for row in model.equilibria("sgd") if row["quantity"] == "temperature"]
+    series = [
+        row
+        for model in models
+        for row in model.equilibria("sgd", without_left=True)
+        if row["quantity"] == "temperature"
+    ]
     moving = [row for row in series if row["verdict"] == "drifting"]
     if not moving:
         return verdict
     said = f"T drifts in {len(moving)} of {len(series)} series at constant η (C8)"
     return replace(verdict, measured=f"{verdict.measured}; {said}: exponents of these windows, not of an equilibrium")
+
+
+def of_those_that_stay(verdict: Verdict, *models: Evidence) -> Verdict:
+    """Return a verdict whose measurement says so if some of the runs have left the trained network."""
+    said = []
+    for model in models:
+        left = model.left("sgd")
+        if left:
+            rates = sorted({run["learning_rate"] for run in left})
+            where = f"η = {rates[0]:g}" + (f" to {rates[-1]:g}" if len(rates) > 1 else "")
+            which = f"{len(left)} runs" if len(left) > 1 else "one run"
+            said.append(f"{which} of the {model.kind.upper()}, at {where}, leave{'s' * (len(left) == 1)} the trained "
+                        f"network (test accuracy down to {min(run['test_accuracy'] for run in left):.0%}): such "
+                        "settings are not in the fits")  # fmt: skip
+    return replace(verdict, measured="; ".join([verdict.measured, *said]))
 
 
 def straight(claim: str, model: Evidence, says: str, last: str | None = None) -> Verdict:

@@ -29,16 +29,24 @@ from .answers import Content, answered, read
 from .asked import Asked, asked_fits
 from .place import write_json
 from .plan import Branch, Scale, sweeps
+from .stayed import stayed
 
 LEVEL = 0.95
 
 
-def fits_of_answers(scale: Scale, into: Path) -> None:
-    """Make all fits that the finished branches of a model allow, with their figures."""
+def fits_of_answers(scale: Scale, into: Path, training: dict[str, Any] | None) -> None:
+    """Make all fits that the finished branches of a model allow, with their figures.
+
+    Parameters
+    ----------
+    training
+        The account of the network that the branches begin from.
+    """
     for optimizer in ("sgd", "adam"):
         runs = answered(into, sweeps(scale, optimizer))
         known = {run: read(into, run) for run in runs}
-        for asked in asked_fits(scale, optimizer, runs):
+        accounts = [content["account"] for content in known.values()]
+        for asked in asked_fits(scale, optimizer, runs, stayed(runs, accounts, training)):
             _write(asked, [known[run] for run in asked.runs], into, f"{optimizer}-{asked.name}")
 
 

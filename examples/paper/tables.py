@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -10,6 +11,7 @@ import numpy as np
 from .evidence import Evidence, Exponent
 from .judged import Judged
 from .plan import BATCH
+from .stayed import FALL
 from .verdict import FAILS, Verdict
 
 Cells = Mapping[str, Sequence[str]]
@@ -212,6 +214,40 @@ def heads(known: Sequence[Evidence]) -> list[str]:
             ]
             lines += [""]
     return lines
+
+
+def left(known: Sequence[Evidence]) -> list[str]:
+    """The branches that have left the trained network."""
+    rows = []
+    for model in known:
+        before = model.accounts()["training"]
+        for optimizer, name in NAMES.items():
+            gone = Counter(map(_setting, model.left(optimizer)))
+            runs = [run for run in model.accounts()["branches"] if run["optimizer"] == optimizer]
+            for rate, batch in sorted(gone):
+                ends = [run["test_accuracy"] for run in runs if _setting(run) == (rate, batch)]
+                rows.append(
+                    f"| {model.kind} | {name} | {rate:g} | {batch} | {gone[rate, batch]} of {len(ends)} | "
+                    f"{before['test_accuracy']:.1%} | {min(ends):.1%} to {max(ends):.1%} |"
+                )
+    if not rows:
+        return []
+    return [
+        "## Branches that leave the trained network",
+        "",
+        f"Their test accuracy at the end is more than {100 * FALL:.0f} points below that of the network they began "
+        "from. Their temperatures are those of another network. So the fits have no runs at these settings; only those "
+        "over all rates do.",
+        "",
+        "| model | optimizer | η | β | branches that leave | accuracy before | accuracy of all at the end |",
+        "|---|---|---|---|---|---|---|",
+        *rows,
+        "",
+    ]
+
+
+def _setting(run: Mapping[str, Any]) -> tuple[float, int]:
+    return run["learning_rate"], run["batch_size"]
 
 
 def costs(known: Sequence[Evidence], hardware: dict[str, Any]) -> list[str]:

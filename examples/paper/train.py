@@ -323,6 +323,7 @@ def _record(
         "first_loss": state["losses"][0],
         "last_loss": state["losses"][-1],
         "test_accuracy": accuracy(model, task.test),
+        "test_graphs": len(task.test),
     }
     if task.together > 1:
         account["together"] = task.together  # its seconds are those of so many branches
