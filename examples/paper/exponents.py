@@ -169,13 +169,10 @@ def c18(gcn: Evidence, cnn: Evidence) -> Verdict:
     bent = [e for e in theirs[:-1] if e.high < 1 - NEAR or e.low > 1 + NEAR]
     line = [e for e in theirs if _straight(e)]
     if len(line) == len(theirs):
-        return Verdict(
-            "C18",
-            says,
-            measured,
-            FAILS,
-            "the layers of this CNN, which sees pictures of the superpixels, are as linear as the GCN's",
-        )
+        why = "all layers of this CNN, which sees pictures of the superpixels, are linear"
+        curved = [e.layer for e in ours if e.high < 1 - NEAR or e.low > 1 + NEAR]
+        why += f"; it is the GCN that is not, in {', '.join(curved)}" if curved else ", as those of the GCN are"
+        return Verdict("C18", says, measured, FAILS, why)
     if len(bent) == len(theirs) - 1:
         return Verdict("C18", says, measured, HOLDS, "no layer of the CNN is linear, except perhaps the last")
     return Verdict("C18", says, measured, OPEN, "some layers of the CNN are linear, others are not or are undecided")

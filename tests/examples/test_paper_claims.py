@@ -129,6 +129,10 @@ def test_the_cnn_differs_where_its_layers_bend(
     assert claims.c18(model, cnn).verdict == "not decidable"
     write(cnn.folder, "sgd-batch", fit("q", theirs))
     assert claims.c18(model, cnn).verdict == verdict
+    bent = fit("q", {"conv1": (0.5, 0.6), "conv2": (0.98, 1.01)})
+    for ours, told in ((bent, "the GCN that is not, in conv1"), (fit("q", {"conv1": (0.98, 1.01)}), "as those of")):
+        write(model.folder, "sgd-batch", ours)
+        assert (told in claims.c18(model, cnn).why) == (verdict == "does not hold")
     lost = {"check": "floor", "group": "out", "measured": 2.4e-8, "verdict": "near rounding"}
     write(cnn.folder, "check-sgd", {"records": [lost]})
     found = claims.c18(model, cnn)
