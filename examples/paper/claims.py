@@ -146,7 +146,8 @@ def accuracy_of(claim: str, model: Evidence, paper: float, says: str) -> Verdict
     elif accuracy_in(others["radius"])[0] >= least:
         return Verdict(claim, says, measured, HOLDS, "on graphs whose degrees vary, as in the original")
     else:
-        why += ". Edges within a radius do not close the gap"
+        closed = (accuracy_in(others["radius"])[0] - value) / (paper - value)
+        why += f". Edges within a radius, whose degrees vary, close {closed:.0%} of the gap"
     return Verdict(claim, says, measured, FAILS, why)
 
 

@@ -271,6 +271,7 @@ def test_edges_within_a_radius_decide_c6(model: Evidence, other: float | None, v
     found = claims.accuracy_of("C6", model, 0.64, "")
     assert found.verdict == verdict
     assert ("still to be made" in found.why) == (other is None)
+    assert ("close 14% of the gap" in found.why) == (other == 0.5)
 
 
 def test_a_claim_without_its_branches_has_no_verdict_yet(model: Evidence) -> None:
