@@ -67,7 +67,7 @@ def c2(gcn: Evidence, gat: Evidence) -> Verdict:
         return Verdict(
             "C2", _C2, measured, OPEN, f"the scatter does not fall as that of independent samples in {whose}"
         )
-    why = f"T itself drifts along the run in {whose} (C8): its average depends on the window, however long that is"
+    why = f"T itself drifts along the run in {whose} (C8): its average depends on the window"
     return Verdict("C2", _C2, measured, FAILS, why)
 
 
