@@ -24,7 +24,7 @@ from examples.paper.dense import Inputs, inputs
 from examples.paper.driver import TOGETHER, Captured, Driver, capture, launches
 from examples.paper.place import Place, read_json
 from examples.paper.place import load as read
-from examples.paper.plan import SCALES, Branch
+from examples.paper.plan import SCALES, Branch, Schedule
 from examples.paper.run import chosen, main
 from examples.paper.together import finish, together
 from examples.paper.train import Task, branch, branch_steps, fresh_model, optimizer_of, train
@@ -32,7 +32,7 @@ from examples.paper.updates import compiled_loss, load_moments, loss_of, portabl
 
 pytestmark = [pytest.mark.xdist_group("paper driver"), pytest.mark.reproduction]
 
-TOY = replace(SCALES["toy"], graphs=100, epochs=2, discard=1, steps=9, branch_epochs=2)
+TOY = replace(SCALES["toy"], graphs=100, schedule=Schedule(2, 1), discard=1, steps=9, branch_epochs=2)
 RUNS = [Branch("sgd", 1e-3, 32, 0), Branch("adam", 2e-3, 20, 0), Branch("sgd", 1e-3, 50, 1)]
 
 
