@@ -92,8 +92,8 @@ def trained(known: Sequence[Evidence]) -> list[str]:
         "The paper reports 64 % (GCN) and 74 % (GAT) after 600 epochs of 60,000 graphs. Here the graphs differ too: "
         "they have exactly 75 nodes, SLIC's superpixels, and each node has 19 incoming edges. All in-degrees are "
         "therefore equal, and GCNConv's normalisation is a plain mean. The feature is the mean intensity alone, as in "
-        "the paper's `GCNConv(1, 32)`. Models named `-position` have the two coordinates as further features; those named "
-        "`-radius` saw edges within a radius, whose degrees vary.",
+        "the paper's `GCNConv(1, 32)`. Models named `-position` have the two coordinates as further features; those "
+        "named `-radius` saw edges within a radius, whose degrees vary.",
         "",
     ]
     return lines
