@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 
 from .commands import read
-from .stayed import has_left
+from .stayed import has_left, settings_left
 
 Row = dict[str, Any]
 
@@ -112,8 +112,8 @@ class Evidence:
         """All series of `analyzer equilibration` of an optimizer's runs, or where none has left."""
         paths = sorted(self.folder.glob(f"equilibrium-{optimizer}-*.json"))
         if without_left:
-            gone = {(run["learning_rate"], run["batch_size"]) for run in self.left(optimizer)}
-            of = {f"{optimizer}-{rate:g}-{batch}" for rate, batch in gone}
+            told = self.accounts()
+            of = {f"{name}-{rate:g}-{batch}" for name, rate, batch in settings_left(told["branches"], told["training"])}
             paths = [path for path in paths if path.stem.removeprefix("equilibrium-").rpartition("-")[0] not in of]
         return [row for path in paths for row in (read(path) or {}).get("records", [])]
 
